@@ -1,0 +1,73 @@
+"""Sentence encoders: loading one from a directory, and embedding texts with it."""
+
+import os
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+from jaxtyping import Float32
+
+from dsformer.errors import DSFormerError, InputError, MissingExtraError
+
+
+@runtime_checkable
+class Encoder(Protocol):
+    """What the evaluation needs of a model; a `sentence_transformers.SentenceTransformer` has it."""
+
+    @property
+    def encode(self) -> Callable[..., Any]:
+        """Embeds a list of texts, with the options of `SentenceTransformer.encode`."""
+
+
+def load_encoder(model: str | os.PathLike[str] | Encoder, device: str | None = None) -> Encoder:
+    """A sentence encoder from a model directory; one that is already built is given back as it is.
+
+    Args:
+        model: a directory that `SentenceTransformer` loads (compressed or not), a Hugging Face model name, or a
+            `SentenceTransformer`.
+        device: where to load it, such as "cpu" or "cuda"; by default the fastest device there is.
+
+    Raises:
+        InputError: there is no such model, or it is not one that `SentenceTransformer` loads.
+        MissingExtraError: sentence-transformers is not installed.
+    """
+    if not isinstance(model, str | os.PathLike):
+        if not isinstance(model, Encoder):
+            raise InputError(f"Expected a model directory or a SentenceTransformer, not {type(model).__name__}")
+        return model
+    try:
+        from sentence_transformers import SentenceTransformer
+    except ImportError as error:
+        raise MissingExtraError("Evaluation of sentence encoders", "evaluate") from error
+    name = os.fspath(model)
+    try:
+        return SentenceTransformer(name, device=device)
+    except DSFormerError:
+        raise
+    except (OSError, ValueError) as error:
+        reason = str(error).strip().partition("\n")[0]
+        raise InputError(f"{name} cannot be loaded as a sentence encoder: {reason}") from error
+
+
+def encode(
+    encoder: Encoder, texts: Sequence[str], *, batch_size: int = 64, progress: bool = False
+) -> Float32[np.ndarray, "texts width"]:
+    """Embed texts, one row each in the order given.
+
+    `SentenceTransformer` sorts the texts by length before it cuts them into batches, so little is padded. The model's
+    default prompt, if it has one, is prepended; no other prompt is.
+
+    Raises:
+        InputError: an embedding is not finite, as happens when weights are damaged or overflow.
+    """
+    rows = encoder.encode(list(texts), batch_size=batch_size, show_progress_bar=progress, convert_to_numpy=True)
+    embeddings = np.asarray(rows, dtype=np.float32)
+    if not np.isfinite(embeddings).all():
+        raise InputError("The model gives embeddings that are infinite or not a number; its weights may be damaged")
+    return embeddings
+
+
+def unit_rows(embeddings: Float32[np.ndarray, "texts width"]) -> Float32[np.ndarray, "texts width"]:
+    """Rows scaled to length 1, so that their dot products are cosines; a row of zeros stays zero."""
+    lengths = np.linalg.norm(embeddings, axis=1, keepdims=True)
+    return embeddings / np.maximum(lengths, np.finfo(np.float32).tiny)

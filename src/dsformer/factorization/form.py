@@ -1,0 +1,156 @@
+"""The compressed form of one weight: a dictionary, sparse codes, and exactly how many bits they take.
+
+One family holds them all (DESIGN: canonical atoms): dense x sparse, low rank (every atom is a core atom), pruning
+(no learned atoms, canonical ones only) and sparse + low rank.
+"""
+
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from dsformer.errors import InputError
+from dsformer.factorization.pattern import Pattern
+
+Orientation = Literal["input", "output"]
+Encoding = Literal["none", "mask", "index"]
+
+
+@dataclass(frozen=True)
+class FormSpec:
+    """Everything about a form but its numbers.
+
+    A *unit* is what one sparse code describes: an output row (input dictionary, ``W ~ S [D; I]``) or an input column
+    (output dictionary, ``W ~ [D, I] S``). Every unit has ``core`` atoms always on and ``nonzeros`` selected among the
+    *candidates*: the other learned atoms, then the canonical ones (unit vectors of the dictionary's space).
+    """
+
+    orientation: Orientation
+    out_features: int
+    in_features: int
+    atoms: int
+    core: int = 0
+    nonzeros: int = 0
+    canonical: bool = False
+    pattern: Pattern = Pattern()
+    permuted: bool = False
+
+    def __post_init__(self) -> None:
+        """Raises InputError for a combination that no form can have."""
+        sizes = (self.out_features, self.in_features, self.atoms, self.core, self.nonzeros)
+        if min(sizes) < 0 or self.core > self.atoms or self.nonzeros > self.candidates:
+            raise InputError(f"impossible form: {self}")
+        if self.orientation not in ("input", "output"):
+            raise InputError(f"orientation: {self.orientation!r} is not input or output")
+        if self.units % self.pattern.group:
+            raise InputError(f"pattern {self.pattern}: {self.units} rows cannot be divided into groups")
+        if self.pattern.m:
+            expected = self.candidates // self.pattern.m * self.pattern.n
+            if self.canonical or self.candidates % self.pattern.m or self.nonzeros != expected:
+                raise InputError(f"pattern {self.pattern}: {self.candidates} atoms, {self.nonzeros} non-zeros do not fit")
+
+    @property
+    def units(self) -> int:
+        return self.out_features if self.orientation == "input" else self.in_features
+
+    @property
+    def width(self) -> int:
+        """Length of an atom, and the number of canonical atoms there can be."""
+        return self.in_features if self.orientation == "input" else self.out_features
+
+    @property
+    def candidates(self) -> int:
+        return self.atoms - self.core + (self.width if self.canonical else 0)
+
+    @property
+    def groups(self) -> int:
+        return self.units // self.pattern.group
+
+    @property
+    def multiply_adds(self) -> int:
+        """Multiply-adds for one token."""
+        return self.atoms * self.width + self.units * (self.core + self.nonzeros)
+
+    @property
+    def value_count(self) -> int:
+        return self.multiply_adds
+
+    @property
+    def encoding(self) -> Encoding:
+        """How the support is stored: not at all when it is empty or full, else the smaller of bitmask and positions."""
+        if self.nonzeros in (0, self.candidates):
+            return "none"
+        return "index" if self.pattern.metadata_bits(self.candidates, self.nonzeros) < self.candidates else "mask"
+
+    @property
+    def support_bytes(self) -> int:
+        if self.encoding == "none":
+            return 0
+        by_index = self.pattern.metadata_bits(self.candidates, self.nonzeros)
+        return (self.groups * min(self.candidates, by_index) + 7) // 8
+
+    @property
+    def permutation_bytes(self) -> int:
+        return self.units * (2 if self.units <= 32767 else 4) if self.permuted else 0
+
+    def stored_bits(self, value_bits: int) -> int:
+        """Bits of everything stored (values at ``value_bits``, support, permutation), biases aside."""
+        return self.value_count * value_bits + 8 * (self.support_bytes + self.permutation_bytes)
+
+
+@dataclass(frozen=True)
+class Form:
+    """A spec and its numbers.
+
+    Attributes:
+        dictionary: (atoms, in) for an input dictionary, (out, atoms) for an output one.
+        values: one row a unit: its core values, then its selected ones in ascending candidate order.
+        indices: one row a group of units: the selected candidates, ascending; candidate p is learned atom
+            ``core + p`` below ``atoms - core`` and canonical atom ``p - (atoms - core)`` from there on.
+        permutation: where code i belongs: unit ``permutation[i]`` of the weight. None: unit i.
+    """
+
+    spec: FormSpec
+    dictionary: Float[Tensor, "atoms width"] | Float[Tensor, "width atoms"]
+    values: Float[Tensor, "units kept"]
+    indices: Int[Tensor, "groups nonzeros"]
+    permutation: Int[Tensor, " units"] | None = None
+
+    def codes(self) -> Float[Tensor, "units positions"]:
+        """The codes as a dense matrix over ``atoms`` learned and (if canonical) ``width`` canonical atoms, unpermuted."""
+        spec = self.spec
+        dense = self.values.new_zeros(spec.units, spec.core + spec.candidates)
+        dense[:, : spec.core] = self.values[:, : spec.core]
+        columns = spec.core + self.indices.repeat_interleave(spec.pattern.group, 0)
+        dense.scatter_(1, columns, self.values[:, spec.core :])
+        if self.permutation is None:
+            return dense
+        return torch.empty_like(dense).index_copy_(0, self.permutation, dense)
+
+    def dense(self) -> Float[Tensor, "out in"]:
+        """The weight this form stands for."""
+        codes, r = self.codes(), self.spec.atoms
+        if self.spec.orientation == "input":
+            weight = codes[:, :r] @ self.dictionary
+        else:
+            weight = self.dictionary @ codes[:, :r].T
+        if self.spec.canonical:
+            weight = weight + (codes[:, r:] if self.spec.orientation == "input" else codes[:, r:].T)
+        return weight
+
+    def split(self, out_features: list[int]) -> list["Form"]:
+        """One form a member of a stacked input-dictionary block; all share the dictionary tensor.
+
+        Groups and the permutation never cross members (the fit keeps them apart).
+        """
+        forms, start = [], 0
+        g = self.spec.pattern.group
+        for count in out_features:
+            rows, groups = slice(start, start + count), slice(start // g, (start + count) // g)
+            permutation = None if self.permutation is None else self.permutation[rows] - start
+            spec = replace(self.spec, out_features=count)
+            forms.append(Form(spec, self.dictionary, self.values[rows], self.indices[groups], permutation))
+            start += count
+        return forms

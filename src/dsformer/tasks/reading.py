@@ -1,0 +1,128 @@
+"""Reading text files, plain or gzipped, with errors that say which file, line or column is wrong."""
+
+import csv
+import gzip
+import json
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TextIO
+
+from dsformer.errors import InputError
+
+# The csv module refuses cells above 128 KiB, which a whole document exceeds; its limit is a C long, at least 32 bits.
+_CELL_LIMIT = 2**31 - 1
+
+
+@contextmanager
+def open_text(path: Path) -> Iterator[TextIO]:
+    """Open a UTF-8 text file (a byte order mark is dropped), decompressing it if its name ends in `.gz`.
+
+    Line ends are left as they are, as the csv module wants them.
+
+    Raises:
+        InputError: the file is missing or unreadable, not UTF-8, or a damaged gzip file. Also raised while it is read.
+    """
+    try:
+        if path.suffix == ".gz":
+            with gzip.open(path, "rt", encoding="utf-8-sig", newline="") as file:
+                yield file
+        else:
+            with path.open(encoding="utf-8-sig", newline="") as file:
+                yield file
+    except FileNotFoundError:
+        raise InputError(f"No such file: {path}") from None
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path} is not UTF-8 text: {error.reason} at byte {error.start}") from error
+    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+        raise InputError(f"{path} is not a whole gzip file: {error}") from error
+    except OSError as error:
+        raise InputError(f"{path} cannot be read: {error.strerror or error}") from error
+
+
+def check_column(path: Path, names: list[str], wanted: str) -> None:
+    """Raise InputError, listing the columns a file has, if the wanted one is not among them."""
+    if wanted not in names:
+        raise InputError(f"{path} has no column {wanted!r}; its columns are: {', '.join(names)}")
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table with named columns.
+
+    Attributes:
+        path: where it was read from, for messages.
+        header: the column names.
+        rows: the cells; every row is as long as the header.
+    """
+
+    path: Path
+    header: list[str]
+    rows: list[list[str]]
+
+    def column(self, name: str) -> list[str]:
+        """The cells of one column, top to bottom.
+
+        Raises:
+            InputError: there is no such column; the message lists those there are.
+        """
+        check_column(self.path, self.header, name)
+        index = self.header.index(name)
+        return [row[index] for row in self.rows]
+
+
+def read_table(path: Path, *, tabs: bool = False) -> Table:
+    """Read a table whose first line names the columns; empty lines are skipped.
+
+    Args:
+        path: the file, which may be gzipped.
+        tabs: cells are separated by tabs and quotation marks are ordinary characters, as GLUE and BEIR write them;
+            otherwise cells are separated by commas and may be quoted.
+
+    Raises:
+        InputError: the file cannot be read, is empty, or a row has more or fewer cells than the header.
+    """
+    with open_text(path) as file, _large_cells():
+        lines = csv.reader(file, delimiter="\t", quoting=csv.QUOTE_NONE) if tabs else csv.reader(file)
+        try:
+            header = next(lines, None)
+            if header is None:
+                raise InputError(f"{path} is empty")
+            rows = []
+            for row in lines:
+                if row and len(row) != len(header):
+                    raise InputError(f"{path}, line {lines.line_num}: expected {len(header)} cells, not {len(row)}")
+                if row:
+                    rows.append(row)
+        except csv.Error as error:
+            raise InputError(f"{path}, line {lines.line_num}: {error}") from error
+    return Table(path, header, rows)
+
+
+@contextmanager
+def _large_cells() -> Iterator[None]:
+    before = csv.field_size_limit(_CELL_LIMIT)
+    try:
+        yield
+    finally:
+        csv.field_size_limit(before)
+
+
+def read_jsonl(path: Path) -> list[Any]:
+    """The values of a file with one JSON value a line; blank lines are skipped.
+
+    Raises:
+        InputError: the file cannot be read, or a line is not JSON.
+    """
+    values = []
+    with open_text(path) as file:
+        for number, line in enumerate(file, 1):
+            if not line.strip():
+                continue
+            try:
+                values.append(json.loads(line))
+            except json.JSONDecodeError as error:
+                raise InputError(f"{path}, line {number}: not JSON: {error.msg}") from error
+    return values

@@ -1,0 +1,42 @@
+"""Where the data of a task comes from: a folder of the user's, or the copy shipped with the package."""
+
+from pathlib import Path
+
+from dsformer.errors import InputError
+
+BUNDLED = Path(__file__).parent / "bundled"
+
+
+def find_data(name: str, data_dir: Path | None = None) -> Path:
+    """The folder that holds a data set.
+
+    Args:
+        name: name of the data set, which is also the name of its folder.
+        data_dir: a folder of data sets; its folder `name` is preferred to the bundled copy.
+
+    Raises:
+        InputError: `data_dir` is not a folder, or the data set is in neither place.
+    """
+    if data_dir is not None:
+        if not data_dir.is_dir():
+            raise InputError(f"{data_dir} is not a folder; --data-dir names the folder that holds the data sets")
+        if (data_dir / name).is_dir():
+            return data_dir / name
+    if (BUNDLED / name).is_dir():
+        return BUNDLED / name
+    if data_dir is not None:
+        raise InputError(f"Data set {name!r} is not bundled: expected a folder {name!r} in {data_dir} (--data-dir)")
+    raise InputError(f"Data set {name!r} is not bundled: --data-dir must name a folder that holds a folder {name!r}")
+
+
+def find_file(folder: Path, *names: str) -> Path:
+    """The first of `names` that exists in a data set's folder, plain or with `.gz` appended.
+
+    Raises:
+        InputError: none does; the message says which were expected.
+    """
+    for name in names:
+        for path in (folder / name, folder / f"{name}.gz"):
+            if path.is_file():
+                return path
+    raise InputError(f"{folder} has no {' or '.join(names)} (plain or with .gz appended)")
