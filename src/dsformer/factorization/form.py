@@ -4,6 +4,7 @@ One family holds them all (DESIGN: canonical atoms): dense x sparse, low rank (e
 (no learned atoms, canonical ones only) and sparse + low rank.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -49,7 +50,9 @@ class FormSpec:
         if self.pattern.m:
             expected = self.candidates // self.pattern.m * self.pattern.n
             if self.canonical or self.candidates % self.pattern.m or self.nonzeros != expected:
-                raise InputError(f"pattern {self.pattern}: {self.candidates} atoms, {self.nonzeros} non-zeros do not fit")
+                raise InputError(
+                    f"pattern {self.pattern}: {self.candidates} atoms, {self.nonzeros} non-zeros do not fit"
+                )
 
     @property
     def units(self) -> int:
@@ -94,6 +97,12 @@ class FormSpec:
     @property
     def permutation_bytes(self) -> int:
         return self.units * (2 if self.units <= 32767 else 4) if self.permuted else 0
+
+    def split(self, members: Sequence[int]) -> list["FormSpec"]:
+        """The spec of each stacked layer: its own units, the dictionary shared."""
+        if len(members) == 1:
+            return [self]
+        return [replace(self, out_features=count) for count in members]
 
     def stored_bits(self, value_bits: int) -> int:
         """Bits of everything stored (values at ``value_bits``, support, permutation), biases aside."""
@@ -140,17 +149,17 @@ class Form:
             weight = weight + (codes[:, r:] if self.spec.orientation == "input" else codes[:, r:].T)
         return weight
 
-    def split(self, out_features: list[int]) -> list["Form"]:
+    def split(self, out_features: Sequence[int]) -> list["Form"]:
         """One form a member of a stacked input-dictionary block; all share the dictionary tensor.
 
         Groups and the permutation never cross members (the fit keeps them apart).
         """
-        forms, start = [], 0
+        forms: list[Form] = []
+        start, specs = 0, self.spec.split(out_features)
         g = self.spec.pattern.group
         for count in out_features:
             rows, groups = slice(start, start + count), slice(start // g, (start + count) // g)
             permutation = None if self.permutation is None else self.permutation[rows] - start
-            spec = replace(self.spec, out_features=count)
-            forms.append(Form(spec, self.dictionary, self.values[rows], self.indices[groups], permutation))
+            forms.append(Form(specs[len(forms)], self.dictionary, self.values[rows], self.indices[groups], permutation))
             start += count
         return forms

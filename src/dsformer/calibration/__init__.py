@@ -1,0 +1,6 @@
+"""Real text through the model: which layers share an input, and what those inputs look like."""
+
+from dsformer.calibration.blocks import Block, Tracing, trace
+from dsformer.calibration.grams import Statistics, batches, collect
+
+__all__ = ["Block", "Statistics", "Tracing", "batches", "collect", "trace"]

@@ -1,0 +1,172 @@
+"""Find the blocks of a model by running it once: no table per architecture."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from fnmatch import fnmatch
+from typing import Any, Literal
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from transformers.pytorch_utils import Conv1D
+
+from dsformer.errors import InputError
+
+Kind = Literal["linear", "conv1d", "embedding"]
+
+# Smaller sides than this have no room for a dictionary; such layers (classification heads) stay dense.
+SMALLEST_SIDE = 32
+# Tables with fewer rows per column than this (positions, token types) are too small to be worth a dictionary.
+TABLE_ASPECT = 4
+
+
+@dataclass(frozen=True)
+class Block:
+    """Linear layers that read the same input tensor, or one embedding table.
+
+    Attributes:
+        names: module names in order of use; the first leads.
+        modules: the modules themselves.
+        tied: for a table, names of the other modules (LM heads, a decoder's table) whose weight is this very tensor.
+    """
+
+    kind: Kind
+    names: tuple[str, ...]
+    modules: tuple[nn.Module, ...]
+    tied: tuple[str, ...] = ()
+
+    @property
+    def name(self) -> str:
+        return self.names[0]
+
+    @property
+    def members(self) -> tuple[int, ...]:
+        """Output features (or rows of the table) of every layer."""
+        return tuple(weight_of(module).shape[0] for module in self.modules)
+
+    def weight(self) -> Float[Tensor, "out in"]:
+        """The stacked weight, as float32."""
+        return torch.cat([weight_of(module).detach().float() for module in self.modules])
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        return sum(self.members), weight_of(self.modules[0]).shape[1]
+
+    @property
+    def bias_count(self) -> int:
+        return sum(bias.numel() for m in self.modules if isinstance(bias := getattr(m, "bias", None), Tensor))
+
+
+@dataclass(frozen=True)
+class Tracing:
+    """What one batch showed.
+
+    Attributes:
+        blocks: linear blocks in order of first use.
+        tables: embedding tables large enough to factorize.
+        silent: linears that never ran, left dense.
+        small: linears too small to factorize, left dense.
+        excluded: left dense on request.
+    """
+
+    blocks: list[Block]
+    tables: list[Block]
+    silent: list[str] = field(default_factory=list)
+    small: list[str] = field(default_factory=list)
+    excluded: list[str] = field(default_factory=list)
+
+
+def weight_of(module: nn.Module) -> Float[Tensor, "out in"]:
+    """The weight as (out, in); GPT-2's Conv1D stores the transpose."""
+    weight = module.weight
+    assert isinstance(weight, Tensor)
+    return weight.T if isinstance(module, Conv1D) else weight
+
+
+def trace(
+    model: nn.Module,
+    batch: Mapping[str, Any],
+    include: Sequence[str] = (),
+    exclude: Sequence[str] = (),
+) -> Tracing:
+    """Run one batch and group the linears whose calls all read the same tensors.
+
+    A module used several times (ALBERT's shared layer, DeBERTa's projections) has several inputs; it is stacked only
+    with modules that read exactly the same ones.
+
+    Raises:
+        InputError: the model has no linear layer that ran, or none is left after ``include`` and ``exclude``.
+    """
+    linears = {name: m for name, m in model.named_modules() if type(m) in (nn.Linear, Conv1D)}
+    tables = {name: m for name, m in model.named_modules() if type(m) is nn.Embedding}
+    if not linears:
+        raise InputError("the model has no linear layers, so there is nothing to compress")
+    reads = _inputs(model, linears, batch)
+
+    def wanted(name: str) -> bool:
+        chosen = not include or any(fnmatch(name, pattern) for pattern in include)
+        return chosen and not any(fnmatch(name, pattern) for pattern in exclude)
+
+    table_of: dict[int, str] = {}
+    for name, module in tables.items():
+        table_of.setdefault(id(module.weight), name)
+    tied = {
+        name: owner
+        for name, module in (tables | linears).items()
+        if (owner := table_of.get(id(module.weight))) and owner != name
+    }
+    found = Tracing([], [])
+    groups: dict[tuple[Any, ...], list[str]] = {}
+    for name, module in linears.items():
+        if name in tied:
+            continue
+        if not wanted(name):
+            found.excluded.append(name)
+        elif not reads[name]:
+            found.silent.append(name)
+        elif min(module.weight.shape) < SMALLEST_SIDE:
+            found.small.append(name)
+        else:
+            groups.setdefault((type(module), *reads[name]), []).append(name)
+    for names in groups.values():
+        kind: Kind = "conv1d" if isinstance(linears[names[0]], Conv1D) else "linear"
+        found.blocks.append(Block(kind, tuple(names), tuple(linears[name] for name in names)))
+    if not found.blocks:
+        raise InputError(
+            "no linear layer is left to compress: loosen --include / --exclude or check that the model runs"
+        )
+    for name, table in tables.items():
+        rows, width = table.weight.shape
+        if name not in tied and wanted(name) and width >= SMALLEST_SIDE and rows >= TABLE_ASPECT * width:
+            heads = tuple(head for head, owner in tied.items() if owner == name)
+            found.tables.append(Block("embedding", (name,), (table,), heads))
+    return found
+
+
+@contextmanager
+def hooked(handles: list[Any]) -> Iterator[None]:
+    """Remove hooks whatever happens."""
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def _inputs(model: nn.Module, linears: dict[str, nn.Module], batch: Mapping[str, Any]) -> dict[str, list[Any]]:
+    """For each linear, the identity of the tensor read at each of its calls."""
+    reads: dict[str, list[Any]] = {name: [] for name in linears}
+    alive: list[Tensor] = []  # keeps storages from being reused, so that an address names one tensor
+
+    def hook(name: str):
+        def record(_module: nn.Module, args: tuple[Any, ...]) -> None:
+            x = args[0]
+            alive.append(x)
+            reads[name].append((x.data_ptr(), tuple(x.shape), x.stride(), x._version))
+
+        return record
+
+    with hooked([m.register_forward_pre_hook(hook(name)) for name, m in linears.items()]), torch.no_grad():
+        model(**batch)
+    return reads

@@ -1,0 +1,103 @@
+"""Second moments of every block's inputs, and how often every token occurs."""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from dsformer.calibration.blocks import Block, hooked
+from dsformer.errors import InputError
+
+
+@dataclass
+class Statistics:
+    """What calibration saw.
+
+    Attributes:
+        grams: per block name, ``XᵀX`` over all tokens (and all uses of the block), float64.
+        counts: per table name, how often each row was looked up.
+        tokens: tokens seen, padding left out.
+    """
+
+    grams: dict[str, Float[Tensor, "in in"]] = field(default_factory=dict)
+    counts: dict[str, Int[Tensor, " rows"]] = field(default_factory=dict)
+    tokens: int = 0
+
+
+def batches(
+    tokenizer: Any, texts: Sequence[str], length: int, batch_size: int, accepts: Callable[[str], bool]
+) -> list[dict[str, Tensor]]:
+    """Tokenized batches, longest first so that memory peaks at once.
+
+    Raises:
+        InputError: no text, or no text of two tokens.
+    """
+    if not texts:
+        raise InputError("calibration text is empty")
+    if tokenizer.pad_token is None:
+        tokenizer.pad_token = tokenizer.eos_token or tokenizer.unk_token
+    encoded = [tokenizer(text, truncation=True, max_length=length) for text in texts]
+    bare = [len(tokenizer(text, add_special_tokens=False)["input_ids"]) for text in texts]
+    if max(bare) < 2:
+        raise InputError("calibration text has no passage of two tokens or more; give real text of the model's kind")
+    encoded.sort(key=lambda one: -len(one["input_ids"]))
+    padded = [
+        tokenizer.pad(encoded[i : i + batch_size], return_tensors="pt") for i in range(0, len(encoded), batch_size)
+    ]
+    return [{key: value for key, value in one.items() if accepts(key)} for one in padded]
+
+
+def collect(
+    model: nn.Module,
+    batches: Iterable[Mapping[str, Tensor]],
+    blocks: Sequence[Block],
+    tables: Sequence[Block],
+) -> Statistics:
+    """Run the batches and accumulate.
+
+    Raises:
+        InputError: a layer's inputs are NaN or Inf.
+    """
+    seen = Statistics()
+    mask: Tensor | None = None
+
+    def real(x: Tensor) -> Tensor:
+        """Rows of real tokens; padding is left out where the layer works on (batch, time)."""
+        if mask is not None and x.shape[:2] == mask.shape:
+            return x[mask]
+        return x.reshape(-1, x.shape[-1])
+
+    def gram_hook(name: str):
+        def add(_module: nn.Module, args: tuple[Any, ...]) -> None:
+            x = real(args[0].detach()).float()
+            update = (x.T @ x).double()
+            seen.grams[name] = seen.grams[name] + update if name in seen.grams else update
+
+        return add
+
+    def count_hook(name: str, rows: int):
+        def add(_module: nn.Module, args: tuple[Any, ...]) -> None:
+            ids = args[0].detach()
+            ids = ids[mask] if mask is not None and ids.shape == mask.shape else ids.flatten()
+            update = torch.bincount(ids.flatten(), minlength=rows)
+            seen.counts[name] = seen.counts[name] + update if name in seen.counts else update
+
+        return add
+
+    handles = [block.modules[0].register_forward_pre_hook(gram_hook(block.name)) for block in blocks]
+    handles += [t.modules[0].register_forward_pre_hook(count_hook(t.name, t.shape[0])) for t in tables]
+    with hooked(handles), torch.no_grad():
+        for batch in batches:
+            attention = batch.get("attention_mask")
+            mask = attention.bool() if attention is not None else None
+            seen.tokens += int(attention.sum()) if attention is not None else batch["input_ids"].numel()
+            model(**batch)
+    for name, gram in seen.grams.items():
+        if not torch.isfinite(gram).all():
+            raise InputError(
+                f"{name}: its inputs are NaN or Inf on the calibration text; the model's weights are broken"
+            )
+    return seen

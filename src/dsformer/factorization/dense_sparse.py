@@ -1,0 +1,133 @@
+"""Fit a form of given shape: pursuit of the codes alternated with least-squares updates of the dictionary.
+
+Every special case runs through here: no learned atoms is pruning, every atom a core atom is low rank (closed form).
+"""
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from dsformer.factorization.codes import Atoms, least_squares, penalised_codes, update_dictionary
+from dsformer.factorization.form import Form, FormSpec
+from dsformer.factorization.grouping import Grouping
+from dsformer.factorization.pattern import largest, n_of_m
+from dsformer.factorization.problem import Problem
+
+# The penalty holding codes to their supports grows geometrically between these, relative to atoms of norm 1. Starting
+# lower lets supports wander without converging; ending higher freezes them early (both measured as larger errors).
+PENALTY_START, PENALTY_END = 0.1, 1.0
+# Rounds of exact codes and dictionary on the final support.
+POLISH_ROUNDS = 2
+# Part of the alternations in which units may still change groups.
+REGROUP_UNTIL = 0.7
+
+
+@dataclass(frozen=True)
+class Effort:
+    """How long to search.
+
+    Attributes:
+        iterations: alternations of the final fit.
+        screening: alternations spent on each candidate shape before the best is fitted.
+        tolerance: stop when an alternation moves the codes less than this, relatively.
+    """
+
+    iterations: int = 40
+    screening: int = 16
+    tolerance: float = 1e-4
+
+
+class _Supports:
+    """Which entries of the scores stay, for one spec; remembers the grouping between calls."""
+
+    def __init__(self, problem: Problem, spec: FormSpec):
+        self.spec = spec
+        grouped = spec.pattern.group > 1
+        self.grouping = Grouping(problem.members, spec.pattern.group) if grouped else None
+
+    def select(self, codes: Float[Tensor, "units positions"], regroup: bool) -> Bool[Tensor, "units positions"]:
+        spec = self.spec
+        scores = codes[:, spec.core :]
+        if self.grouping is not None:
+            energy = scores.square()
+            if regroup or self.grouping.labels is None:
+                self.grouping.improve(energy, spec.nonzeros)
+            chosen = self.grouping.supports(energy, spec.nonzeros)[self.grouping.labels]
+        elif spec.pattern.m:
+            chosen = n_of_m(scores.abs(), spec.pattern.n, spec.pattern.m)
+        else:
+            chosen = largest(scores.abs(), spec.nonzeros)
+        core = torch.ones(len(codes), spec.core, dtype=torch.bool)
+        return torch.cat([core, chosen], 1)
+
+    def order(self, units: int) -> Int[Tensor, " units"]:
+        return torch.arange(units) if self.grouping is None else self.grouping.order()
+
+
+def fit(
+    problem: Problem,
+    spec: FormSpec,
+    iterations: int,
+    tolerance: float = 1e-4,
+    dictionary: Float[Tensor, "atoms width"] | None = None,
+) -> tuple[Form, float]:
+    """Fit ``spec`` to a problem of its orientation. Returns the form and its relative whitened error.
+
+    Deterministic: the start is the unrotated SVD (a rotated or random basis is much worse), nothing is drawn.
+
+    Args:
+        dictionary: whitened atoms learned elsewhere, to be kept; only the codes are fitted.
+    """
+    learn = dictionary is None and spec.atoms > 0
+    codes, dictionary, supports = _alternate(problem, spec, iterations, tolerance, dictionary)
+    mask, order = supports.select(codes, regroup=False), supports.order(len(codes))
+    for _ in range(POLISH_ROUNDS if learn else 1):
+        atoms = Atoms(problem, dictionary, spec.canonical)
+        codes = least_squares(atoms, codes, mask, order, spec.pattern.group)
+        if learn:
+            dictionary, norm = update_dictionary(atoms, codes)
+            codes[:, : spec.atoms] *= norm.T
+    error = problem.error(codes, Atoms(problem, dictionary, spec.canonical).matrix())
+    indices = mask[order[:: spec.pattern.group], spec.core :].nonzero()[:, 1].view(spec.groups, spec.nonzeros)
+    return problem.form(spec, codes, dictionary, indices, order if spec.permuted else None), error
+
+
+def screen(problem: Problem, spec: FormSpec, iterations: int) -> float:
+    """Error after a few alternations: ranks shapes without paying for a full fit."""
+    codes, dictionary, _ = _alternate(problem, spec, iterations, 0.0, None)
+    return problem.error(codes, Atoms(problem, dictionary, spec.canonical).matrix())
+
+
+def _alternate(
+    problem: Problem,
+    spec: FormSpec,
+    iterations: int,
+    tolerance: float,
+    given: Float[Tensor, "atoms width"] | None,
+) -> tuple[Float[Tensor, "units positions"], Float[Tensor, "atoms width"], _Supports]:
+    supports = _Supports(problem, spec)
+    dictionary = problem.start(spec.atoms) if given is None else given
+    atoms = Atoms(problem, dictionary, spec.canonical)
+    codes = atoms.product()
+    if spec.atoms:
+        codes[:, spec.atoms :] = 0
+    codes = codes * supports.select(codes, regroup=True)
+    dual = torch.zeros_like(codes)
+    for step in range(iterations):
+        penalty = PENALTY_START * (PENALTY_END / PENALTY_START) ** (step / max(1, iterations - 1))
+        before = codes
+        relaxed = penalised_codes(atoms, codes - dual, penalty) + dual
+        codes = relaxed * supports.select(relaxed, regroup=step < REGROUP_UNTIL * iterations)
+        dual = relaxed - codes
+        moved = float((codes - before).norm() / codes.norm().clamp_min(1e-30))
+        if spec.atoms and given is None:
+            dictionary, norm = update_dictionary(atoms, codes)
+            codes[:, : spec.atoms] *= norm.T
+            dual[:, : spec.atoms] *= norm.T
+            atoms = Atoms(problem, dictionary, spec.canonical)
+        # An orthonormal start does not move at first: the duals have to build up before standing still means done.
+        if moved < tolerance and step > iterations // 2:
+            break
+    return codes, dictionary, supports

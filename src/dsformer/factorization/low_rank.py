@@ -1,0 +1,14 @@
+"""Whitened low rank in closed form: every atom is a core atom (SVD-LLM, arXiv 2403.07378, for one shared basis)."""
+
+import torch
+
+from dsformer.factorization.form import Form, FormSpec
+from dsformer.factorization.problem import Problem
+
+
+def fit_low_rank(problem: Problem, spec: FormSpec) -> tuple[Form, float]:
+    """The optimum of rank ``spec.atoms`` (Eckart and Young). Returns the form and its relative whitened error."""
+    atoms = problem.start(spec.atoms)
+    codes = problem.target @ atoms.T
+    indices = torch.empty(spec.units, 0, dtype=torch.int64)
+    return problem.form(spec, codes, atoms, indices, None), problem.error(codes, atoms)

@@ -1,0 +1,170 @@
+"""The one least-squares problem behind both orientations.
+
+Find codes C (units x positions, sparse rows) and a dictionary D that minimise ``tr Eᵀ M E``, ``E = X - C A``, where the
+rows of A are the atoms of D followed, if allowed, by the canonical atoms.
+
+* input dictionary: units are output rows, ``X = W L`` (L whitens the inputs), M = I;
+* output dictionary: units are input columns, ``X = Wᵀ``, ``M = L Lᵀ``: the metric couples the units.
+
+Units are scaled to ``M_ii = 1`` and atoms to norm 1, so that one penalty suits all of them.
+"""
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from dsformer.factorization.form import Form, FormSpec
+from dsformer.factorization.whitening import Metric
+
+# Above this width the start is found by a randomized range finder (Halko et al., arXiv 0909.4061).
+RANDOMIZED_ABOVE = 1024
+
+
+@dataclass(frozen=True)
+class Coupling:
+    """Unit metric M with unit diagonal, and its eigendecomposition ``M = vectors diag(values) vectorsᵀ``."""
+
+    gram: Float[Tensor, "units units"]
+    values: Float[Tensor, " units"]
+    vectors: Float[Tensor, "units units"]
+
+
+@dataclass(frozen=True)
+class Problem:
+    """See the module's docstring.
+
+    Attributes:
+        target: X, unit-scaled and whitened.
+        canonical: the canonical atoms in whitened coordinates, norm 1, one a row.
+        canonical_norm: the norms they had.
+        unwhiten: maps whitened atoms back (``atom = row @ unwhiten``); None for the identity.
+        unit_scale: what every row of X was multiplied by.
+        coupling: M; None for the identity.
+        members: numbers of units of the stacked layers, in order; groups stay inside a member.
+    """
+
+    target: Float[Tensor, "units width"]
+    canonical: Float[Tensor, "width width"]
+    canonical_norm: Float[Tensor, " width"]
+    unwhiten: Float[Tensor, "width width"] | None
+    unit_scale: Float[Tensor, " units"]
+    coupling: Coupling | None
+    members: tuple[int, ...]
+
+    @cached_property
+    def weighted_target(self) -> Float[Tensor, "units width"]:
+        """M X."""
+        return self.target if self.coupling is None else self.coupling.gram @ self.target
+
+    @cached_property
+    def rotated_target(self) -> Float[Tensor, "units width"]:
+        """QᵀX, Q the eigenvectors of M."""
+        assert self.coupling is not None
+        return self.coupling.vectors.T @ self.target
+
+    @cached_property
+    def energy(self) -> float:
+        """tr Xᵀ M X, the error of approximating by nothing."""
+        return float((self.target * self.weighted_target).sum())
+
+    @cached_property
+    def canonical_gram(self) -> Float[Tensor, "width width"]:
+        return self.canonical @ self.canonical.T
+
+    @cached_property
+    def canonical_product(self) -> Float[Tensor, "units width"]:
+        return self.target @ self.canonical.T
+
+    def error(self, codes: Float[Tensor, "units positions"], atoms: Float[Tensor, "positions width"]) -> float:
+        """Relative error ``sqrt(tr EᵀME / tr XᵀMX)``."""
+        residual = self.target - codes @ atoms
+        weighted = residual if self.coupling is None else self.coupling.gram @ residual
+        return max(0.0, float((residual * weighted).sum()) / max(self.energy, 1e-30)) ** 0.5
+
+    @cached_property
+    def principal(self) -> tuple[Float[Tensor, " width"], Float[Tensor, "width width"]]:
+        """Eigenvalues of XᵀMX, descending, and its eigenvectors as rows: the unrotated SVD start."""
+        moment = self.target.T @ self.weighted_target
+        if len(moment) > RANDOMIZED_ABOVE:
+            return randomized_eigh(moment, RANDOMIZED_ABOVE // 2)
+        values, vectors = torch.linalg.eigh(moment.double())
+        return values.flip(0).clamp_min(0).float(), vectors.flip(1).T.contiguous().float()
+
+    def start(self, atoms: int) -> Float[Tensor, "atoms width"]:
+        """The first ``atoms`` principal directions."""
+        vectors = self.principal[1]
+        if atoms > len(vectors):
+            values, vectors = torch.linalg.eigh((self.target.T @ self.weighted_target).double())
+            vectors = vectors.flip(1).T.float()
+        return vectors[:atoms].clone()
+
+    def form(
+        self,
+        spec: FormSpec,
+        codes: Float[Tensor, "units positions"],
+        dictionary: Float[Tensor, "atoms width"],
+        indices: Tensor,
+        permutation: Tensor | None,
+    ) -> Form:
+        """Undo the scalings and pack codes (rows still in the weight's own order) into a Form."""
+        codes = codes / self.unit_scale[:, None]
+        if spec.canonical:
+            codes = torch.cat([codes[:, : spec.atoms], codes[:, spec.atoms :] / self.canonical_norm], 1)
+        plain = dictionary if self.unwhiten is None else dictionary @ self.unwhiten
+        if permutation is not None:
+            codes = codes[permutation]
+        columns = spec.core + indices.repeat_interleave(spec.pattern.group, 0)
+        values = torch.cat([codes[:, : spec.core], codes.gather(1, columns)], 1)
+        oriented = plain if spec.orientation == "input" else plain.T
+        return Form(spec, oriented.contiguous(), values.contiguous(), indices, permutation)
+
+
+def randomized_eigh(moment: Float[Tensor, "width width"], count: int) -> tuple[Tensor, Tensor]:
+    """Leading ``count`` eigenpairs of a positive semi-definite matrix; fixed seed, four power iterations."""
+    generator = torch.Generator().manual_seed(0)
+    basis = torch.randn(len(moment), min(len(moment), count + 16), generator=generator, dtype=moment.dtype)
+    for _ in range(5):
+        basis = torch.linalg.qr(moment @ basis).Q
+    values, rotation = torch.linalg.eigh((basis.T @ moment @ basis).double())
+    vectors = basis @ rotation.float()
+    return values.flip(0)[:count].clamp_min(0).float(), vectors.flip(1).T[:count].contiguous()
+
+
+def input_problem(
+    weight: Float[Tensor, "out in"],
+    metric: Metric,
+    members: tuple[int, ...] | None = None,
+    unit_weights: Float[Tensor, " out"] | None = None,
+) -> Problem:
+    """Fit output rows with atoms of the input space. ``unit_weights`` (> 0) say how much each row's error counts."""
+    scale = torch.ones(len(weight)) if unit_weights is None else unit_weights.float().sqrt()
+    norm = metric.factor.norm(dim=1)
+    identity = torch.eye(len(metric.factor))
+    return Problem(
+        target=weight.float() @ metric.factor * scale[:, None],
+        canonical=metric.factor / norm[:, None],
+        canonical_norm=norm,
+        unwhiten=torch.linalg.solve_triangular(metric.factor, identity, upper=False),
+        unit_scale=scale,
+        coupling=None,
+        members=members or (len(weight),),
+    )
+
+
+def output_problem(weight: Float[Tensor, "out in"], metric: Metric) -> Problem:
+    """Fit input columns with atoms of the output space; the metric couples them."""
+    scale = metric.gram.diagonal().sqrt()
+    gram = metric.gram / scale[:, None] / scale[None]
+    values, vectors = torch.linalg.eigh(gram)
+    return Problem(
+        target=weight.float().T * scale[:, None],
+        canonical=torch.eye(len(weight)),
+        canonical_norm=torch.ones(len(weight)),
+        unwhiten=None,
+        unit_scale=scale,
+        coupling=Coupling(gram, values.clamp_min(0), vectors),
+        members=(weight.shape[1],),
+    )

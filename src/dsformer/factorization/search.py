@@ -1,0 +1,203 @@
+"""Per weight, the shape with the least whitened error that fits a budget of bits."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+
+from dsformer.errors import InputError
+from dsformer.factorization.dense_sparse import Effort
+from dsformer.factorization.form import Form, FormSpec, Orientation
+from dsformer.factorization.pattern import Pattern
+from dsformer.factorization.weight import Weight
+
+# Numbers of atoms tried, in units of the rank that low rank would have at the same bits.
+MULTIPLES = (0.0, 0.15, 0.3, 0.45, 0.6, 0.8, 1.0, 1.25, 1.5, 1.75, 2.0, 2.25, 2.5, 2.8)
+# n:m fixes the density of the codes; there the unit is the largest number of atoms that fits.
+STRIDED_MULTIPLES = (0.7, 0.8, 0.86, 0.92, 0.96, 1.0)
+# A family is searched when its first screened error is within this factor of the best family's.
+CONTENDER = 1.05
+
+
+@dataclass(frozen=True)
+class Budget:
+    """Bits for one block (biases aside) and the size of a value."""
+
+    bits: int
+    value_bits: int
+
+
+@dataclass(frozen=True)
+class Family:
+    """Forms that differ only in how the bits are split between dictionary and codes.
+
+    Attributes:
+        start: multiple at which the descent over numbers of atoms begins.
+    """
+
+    orientation: Orientation
+    canonical: bool
+    pattern: Pattern
+    start: float
+
+    def specs(self, shape: tuple[int, int], budget: Budget, rank: int, only_canonical: bool) -> dict[float, FormSpec]:
+        """The family's specs on a grid of numbers of atoms, by their multiple of ``rank``, the low-rank rank."""
+        if self.pattern.m:
+            rank = max((r for r in range(1, min(shape) + 1) if self.spec(shape, budget, r)), default=0)
+        multiples = (0.0,) if only_canonical else STRIDED_MULTIPLES if self.pattern.m else MULTIPLES
+        specs = {multiple: self.spec(shape, budget, round(multiple * rank)) for multiple in multiples}
+        return {multiple: spec for multiple, spec in specs.items() if spec is not None}
+
+    def spec(self, shape: tuple[int, int], budget: Budget, atoms: int) -> FormSpec | None:
+        """The spec with this many atoms and as many non-zeros as the budget allows; None when not even one fits."""
+        blank = FormSpec(self.orientation, *shape, atoms=0)
+        if atoms > blank.width or (atoms == 0 and not self.canonical) or blank.units % self.pattern.group:
+            return None
+        if self.pattern.m:
+            return self._core_filled(shape, budget, atoms)
+        permuted = self.pattern.group > 1
+        low, high = 0, atoms + (blank.width if self.canonical else 0)
+        empty = replace(blank, atoms=atoms, canonical=self.canonical, pattern=self.pattern, permuted=permuted)
+        while low < high:
+            middle = (low + high + 1) // 2
+            fits = replace(empty, nonzeros=middle).stored_bits(budget.value_bits) <= budget.bits
+            low, high = (middle, high) if fits else (low, middle - 1)
+        return self._filled(replace(empty, nonzeros=low), budget) if low else None
+
+    def _filled(self, spec: FormSpec, budget: Budget) -> FormSpec:
+        """Spend what is left, less than one non-zero a unit, on more atoms."""
+        while spec.atoms and spec.atoms < spec.width:
+            more = replace(spec, atoms=spec.atoms + 1)
+            if more.stored_bits(budget.value_bits) > budget.bits:
+                break
+            spec = more
+        return spec
+
+    def _core_filled(self, shape: tuple[int, int], budget: Budget, atoms: int) -> FormSpec | None:
+        """n:m fixes the density, so the bits left over go to core atoms."""
+        n, m = self.pattern.n, self.pattern.m
+        for free in range(1, atoms // m + 1):
+            spec = FormSpec(
+                self.orientation, *shape, atoms=atoms, core=atoms - free * m, nonzeros=free * n, pattern=self.pattern
+            )
+            if spec.stored_bits(budget.value_bits) <= budget.bits:
+                return spec
+        return None
+
+
+@dataclass
+class Fitted:
+    """The chosen form, its relative whitened error, and every shape tried with its error."""
+
+    form: Form
+    error: float
+    tried: list[tuple[FormSpec, float]] = field(default_factory=list)
+
+
+# What a method is: the families of forms it searches for a weight's shape, a pattern, and whether layers are stacked.
+Method = Callable[[tuple[int, int], Pattern, bool], list[Family]]
+
+
+def dense_sparse_families(shape: tuple[int, int], pattern: Pattern, stacked: bool) -> list[Family]:
+    """Dense x sparse with and without canonical atoms; output dictionary where the weight is wider than tall."""
+    orientation: Orientation = "output" if shape[1] > shape[0] and not stacked else "input"
+    if pattern.m:
+        return [Family(orientation, False, pattern, 1.0)]
+    return [Family(orientation, True, pattern, 0.6), Family(orientation, False, pattern, 1.75)]
+
+
+def pruning_families(shape: tuple[int, int], pattern: Pattern, stacked: bool) -> list[Family]:
+    """Canonical atoms only, every output row its own support."""
+    return [Family("input", True, pattern, 0.0)]
+
+
+def low_rank_families(shape: tuple[int, int], pattern: Pattern, stacked: bool) -> list[Family]:
+    """None: low rank is a candidate of every method."""
+    return []
+
+
+METHODS: dict[str, Method] = {
+    "dense_sparse": dense_sparse_families,
+    "low_rank": low_rank_families,
+    "pruning": pruning_families,
+}
+
+
+def search(
+    weight: Weight,
+    budget: Budget,
+    pattern: Pattern = Pattern(),
+    method: str = "dense_sparse",
+    effort: Effort = Effort(),
+) -> Fitted:
+    """Screen the shapes of a method that fit the budget, fit the best, and return the form of least error.
+
+    Low rank is always among the candidates, except for pruning, which is asked for by name to be compared.
+
+    Raises:
+        InputError: nothing fits the budget.
+    """
+    shape = (weight.matrix.shape[0], weight.matrix.shape[1])
+    # Each stacked layer's support is padded to a byte of its own.
+    budget = replace(budget, bits=budget.bits - 8 * len(weight.members))
+    rank = rank_within(shape, budget)
+    descents = [
+        _Descent(weight, family.specs(shape, budget, rank, method == "pruning"), family.start, effort)
+        for family in METHODS[method](shape, pattern, len(weight.members) > 1)
+    ]
+    descents = [descent for descent in descents if descent.specs]
+    fitted = []
+    if rank and method != "pruning":
+        fitted.append(Fitted(*weight.low_rank(FormSpec("input", *shape, atoms=rank, core=rank))))
+    best = min((descent.first for descent in descents), default=0.0)
+    fitted += [descent.fit() for descent in descents if descent.first <= CONTENDER * best]
+    if not fitted:
+        raise InputError(f"no {method} form of a {shape[0]}x{shape[1]} weight fits in {budget.bits // 8} bytes")
+    chosen = min(fitted, key=lambda one: one.error)
+    chosen.tried = [pair for descent in descents for pair in descent.tried]
+    return chosen
+
+
+def rank_within(shape: tuple[int, int], budget: Budget) -> int:
+    """The rank of low rank at these bits."""
+    return min(budget.bits // (budget.value_bits * sum(shape)), *shape)
+
+
+class _Descent:
+    """Walk over one family's specs, in order of atoms, while the screened error falls.
+
+    Args:
+        start: the number of atoms to begin at, in units of the low-rank rank.
+    """
+
+    def __init__(self, weight: Weight, specs: dict[float, FormSpec], start: float, effort: Effort):
+        self.weight, self.effort = weight, effort
+        self.specs = list(specs.values())
+        self.errors: dict[int, float] = {}
+        multiples = list(specs)
+        self.start = min(range(len(multiples)), key=lambda i: abs(multiples[i] - start)) if multiples else 0
+
+    @property
+    def tried(self) -> list[tuple[FormSpec, float]]:
+        """Every spec looked at, with its screened error."""
+        return [(self.specs[i], error) for i, error in sorted(self.errors.items())]
+
+    @property
+    def first(self) -> float:
+        """Screened error at the start."""
+        return self._screened(self.start)
+
+    def fit(self) -> Fitted:
+        """Full fit of the best screened spec."""
+        self._walk(-1)
+        self._walk(1)
+        spec = self.specs[min(self.errors, key=lambda i: self.errors[i])]
+        return Fitted(*self.weight.fit(spec, self.effort))
+
+    def _walk(self, step: int) -> None:
+        position = self.start
+        while 0 <= position + step < len(self.specs) and self._screened(position + step) < self._screened(position):
+            position += step
+
+    def _screened(self, i: int) -> float:
+        if i not in self.errors:
+            self.errors[i] = self.weight.screen(self.specs[i], self.effort)
+        return self.errors[i]

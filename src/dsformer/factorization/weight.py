@@ -1,0 +1,108 @@
+"""What a search works on: a block's stacked weight in its metric, or a long table of which a sample stands for all."""
+
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from dsformer.factorization import dense_sparse
+from dsformer.factorization.dense_sparse import Effort
+from dsformer.factorization.form import Form, FormSpec, Orientation
+from dsformer.factorization.low_rank import fit_low_rank
+from dsformer.factorization.problem import Problem, input_problem, output_problem
+from dsformer.factorization.whitening import Metric
+
+# Rows of a table that its dictionary is learned on, and rows coded at once with the finished dictionary.
+SAMPLE_ROWS = 4096
+CHUNK_ROWS = 8192
+
+
+@dataclass(frozen=True)
+class Weight:
+    """A block's stacked weight and the metric of its inputs.
+
+    Attributes:
+        members: output features of the stacked layers.
+    """
+
+    matrix: Float[Tensor, "out in"]
+    metric: Metric
+    members: tuple[int, ...]
+
+    @cached_property
+    def input(self) -> Problem:
+        return input_problem(self.matrix, self.metric, self.members)
+
+    @cached_property
+    def output(self) -> Problem:
+        return output_problem(self.matrix, self.metric)
+
+    def problem(self, orientation: Orientation) -> Problem:
+        return self.input if orientation == "input" else self.output
+
+    def low_rank(self, spec: FormSpec) -> tuple[Form, float]:
+        """The optimum of the spec's rank."""
+        return fit_low_rank(self.input, spec)
+
+    def screen(self, spec: FormSpec, effort: Effort) -> float:
+        """Error after a short run."""
+        return dense_sparse.screen(self.problem(spec.orientation), spec, effort.screening)
+
+    def fit(self, spec: FormSpec, effort: Effort) -> tuple[Form, float]:
+        """The fitted form and its error."""
+        return dense_sparse.fit(self.problem(spec.orientation), spec, effort.iterations, effort.tolerance)
+
+
+@dataclass(frozen=True)
+class Table(Weight):
+    """A long embedding table: its dictionary is learned on a sample of rows, then all rows are coded.
+
+    Attributes:
+        row_weights: how much each row's error counts.
+    """
+
+    row_weights: Float[Tensor, " out"]
+
+    @cached_property
+    def input(self) -> Problem:
+        return input_problem(self.matrix, self.metric, self.members, self.row_weights)
+
+    @cached_property
+    def sample(self) -> Problem:
+        """Rows drawn by the root of their weight and weighted by its other root: unbiased, with less variance."""
+        root = self.row_weights.sqrt()
+        count = min(SAMPLE_ROWS, len(self.matrix))
+        rows = torch.multinomial(root, count, generator=torch.Generator().manual_seed(0)).sort().values
+        return input_problem(self.matrix[rows], self.metric, (count,), root[rows])
+
+    def _sampled(self, spec: FormSpec) -> FormSpec:
+        units = len(self.sample.target)
+        return replace(spec, out_features=units // spec.pattern.group * spec.pattern.group)
+
+    def screen(self, spec: FormSpec, effort: Effort) -> float:
+        return dense_sparse.screen(self.sample, self._sampled(spec), effort.screening)
+
+    def fit(self, spec: FormSpec, effort: Effort) -> tuple[Form, float]:
+        learned, _ = dense_sparse.fit(self.sample, self._sampled(spec), effort.iterations, effort.tolerance)
+        norm = learned.dictionary.norm(dim=1, keepdim=True).clamp_min(1e-9)
+        forms = []
+        for start in range(0, spec.units, CHUNK_ROWS):
+            rows = slice(start, min(start + CHUNK_ROWS, spec.units))
+            part = replace(spec, out_features=rows.stop - rows.start)
+            problem = input_problem(self.matrix[rows], self.metric, (part.units,), self.row_weights[rows])
+            forms.append(dense_sparse.fit(problem, part, effort.screening, 0.0, learned.dictionary / norm)[0])
+        form = _stacked(spec, forms)
+        residual = (self.matrix - form.dense()) * self.row_weights.sqrt()[:, None]
+        return form, float(residual.norm()) / max(self.input.energy, 1e-30) ** 0.5
+
+
+def _stacked(spec: FormSpec, forms: list[Form]) -> Form:
+    """One form of the rows coded in chunks with one dictionary."""
+    permutation = None
+    if spec.permuted:
+        starts = range(0, spec.units, CHUNK_ROWS)
+        permutation = torch.cat([form.permutation + start for form, start in zip(forms, starts, strict=True)])
+    values = torch.cat([form.values for form in forms])
+    return Form(spec, forms[0].dictionary, values, torch.cat([form.indices for form in forms]), permutation)

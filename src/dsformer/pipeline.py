@@ -1,0 +1,211 @@
+"""``compress``: calibrate, allocate, factorize, save."""
+
+import inspect
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+import torch
+from transformers import PreTrainedModel
+
+from dsformer.calibration import Statistics, Tracing, batches, collect, trace
+from dsformer.errors import InputError
+from dsformer.factorization.pattern import Pattern
+from dsformer.factorization.search import Fitted, search
+from dsformer.huggingface.artefact import reserve, save
+from dsformer.huggingface.config import DSFormerConfig
+from dsformer.huggingface.source import Source, open_source
+from dsformer.layers import BlockConfig, install_forms
+from dsformer.plan import Job, Plan, make_plan
+from dsformer.progress import Progress, silent
+from dsformer.recipe import Recipe
+from dsformer.report.summary import BlockSummary, Summary, summarise
+from dsformer.tasks import bundled_passages, read_texts
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A model that was run on its calibration text, with a budget for every block."""
+
+    source: Source
+    recipe: Recipe
+    tracing: Tracing
+    statistics: Statistics
+    plan: Plan
+
+
+@dataclass(frozen=True)
+class Compressed:
+    """The compressed model (in memory; also at ``output`` if that was given) and what happened to it."""
+
+    model: PreTrainedModel
+    tokenizer: Any
+    summary: Summary
+    output: Path | None
+
+
+def compress(
+    model: str | Path | PreTrainedModel,
+    output: str | Path | None = None,
+    *,
+    recipe: Recipe | None = None,
+    tokenizer: Any = None,
+    texts: Sequence[str] | None = None,
+    overwrite: bool = False,
+    progress: Progress = silent,
+    **fields: Any,
+) -> Compressed:
+    """Write every linear weight of a transformer as a dense matrix times a sparse one.
+
+    Args:
+        model: a Hugging Face or sentence-transformers directory, a hub name, or a model (changed in place).
+        output: directory of the compressed model; appears whole or not at all.
+        recipe: how; fields not given keep their defaults.
+        tokenizer: needed with a model given as an object.
+        texts: calibration text, instead of the recipe's file or the bundled sample.
+        overwrite: replace ``output`` if it exists.
+        progress: told about every step.
+        fields: recipe fields by name, such as ``ratio=2.8, pattern="grouped(8)"``.
+
+    Raises:
+        InputError: anything that cannot be compressed as asked; nothing has been written then.
+    """
+    started = perf_counter()
+    if output is not None:
+        reserve(Path(output), overwrite)
+    prepared = prepare(model, recipe=recipe, tokenizer=tokenizer, texts=texts, progress=progress, **fields)
+    fitted = factorize(prepared.plan, prepared.recipe, progress)
+    blocks = install(prepared, fitted)
+    summary = summarise(
+        prepared.source.name,
+        prepared.recipe,
+        prepared.plan,
+        prepared.tracing,
+        [
+            BlockSummary.of(job, one, prepared.plan.value_bits)
+            for job, one in zip(prepared.plan.jobs, fitted, strict=True)
+        ],
+        prepared.statistics.tokens,
+        perf_counter() - started,
+    )
+    network = prepared.source.model
+    network.config.quantization_config = DSFormerConfig(blocks=blocks, summary=summary.as_dict())
+    if output is not None:
+        save(network, Path(output), source=prepared.source, overwrite=overwrite)
+    return Compressed(network, prepared.source.tokenizer, summary, None if output is None else Path(output))
+
+
+def prepare(
+    model: str | Path | PreTrainedModel,
+    *,
+    recipe: Recipe | None = None,
+    tokenizer: Any = None,
+    texts: Sequence[str] | None = None,
+    progress: Progress = silent,
+    **fields: Any,
+) -> Prepared:
+    """Everything before the factorization: what ``--dry-run`` shows. Raises InputError as :func:`compress`."""
+    recipe = (recipe or Recipe()).merged(fields)
+    texts = list(texts) if texts is not None else calibration_texts(recipe)
+    source = open_source(model, tokenizer)
+    settings = recipe.calibration
+    accepted = _accepted_arguments(source.model)
+    length = min(settings.length, _longest(source.model))
+    prepared = batches(source.tokenizer, texts, length, settings.batch_size, accepted.__contains__)
+    prepared = [_with_decoder_inputs(source.model, batch) for batch in prepared]
+    tracing = trace(source.model, prepared[-1], recipe.include, recipe.exclude)
+    total = len(prepared)
+
+    def counted():
+        for i, batch in enumerate(prepared):
+            progress("calibrate", i, total)
+            yield batch
+        progress("calibrate", total, total)
+
+    tables = tracing.tables if recipe.with_embeddings else []
+    statistics = collect(source.model, counted(), tracing.blocks, tables)
+    return Prepared(source, recipe, tracing, statistics, make_plan(source.model, tracing, statistics, recipe))
+
+
+def calibration_texts(recipe: Recipe) -> list[str]:
+    """The recipe's text file, or the bundled sample of books."""
+    settings = recipe.calibration
+    if settings.text is None:
+        return bundled_passages(min(settings.count, 512))
+    return read_texts(settings.text, settings.column)[: settings.count]
+
+
+def factorize(plan: Plan, recipe: Recipe, progress: Progress = silent) -> list[Fitted]:
+    """Search and fit every block; blocks run side by side, one thread each, so that results do not depend on their number."""
+    pattern, effort = Pattern.parse(recipe.pattern), recipe.effort.as_effort()
+
+    def work(job: Job) -> Fitted:
+        torch.set_num_threads(1)
+        with torch.no_grad():
+            try:
+                return search(job.weight(), job.budget, pattern, recipe.method, effort)
+            except InputError as error:
+                raise InputError(f"{job.block.name}: {error}") from None
+
+    progress("factorize", 0, len(plan.jobs))
+    with one_thread_each() as workers, ThreadPoolExecutor(workers) as pool:
+        # Largest first, so that no long job is left for the end.
+        order = sorted(range(len(plan.jobs)), key=lambda i: -plan.jobs[i].block.shape[1] * plan.jobs[i].block.shape[0])
+        futures = {pool.submit(work, plan.jobs[i]): i for i in order}
+        results: dict[int, Fitted] = {}
+        try:
+            for done in as_completed(futures):
+                results[futures[done]] = done.result()
+                progress("factorize", len(results), len(plan.jobs))
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+    return [results[i] for i in range(len(plan.jobs))]
+
+
+def install(prepared: Prepared, fitted: Sequence[Fitted]) -> list[BlockConfig]:
+    """Put the forms into the model. Returns what the artefact says about them."""
+    jobs = prepared.plan.jobs
+    blocks = [
+        BlockConfig.of(
+            job.block.kind, list(zip(job.block.names, job.block.members, strict=True)), one.form.spec, job.block.tied
+        )
+        for job, one in zip(jobs, fitted, strict=True)
+    ]
+    recipe, network = prepared.recipe, prepared.source.model
+    dtype = None if recipe.dtype == "keep" else getattr(torch, recipe.dtype)
+    if dtype is not None:
+        network.to(dtype)
+    install_forms(network, blocks, [one.form for one in fitted], dtype)
+    return blocks
+
+
+@contextmanager
+def one_thread_each():
+    """Give torch one thread for the time of the block; yields how many it had, the number of workers to use."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield threads
+    finally:
+        torch.set_num_threads(threads)
+
+
+def _accepted_arguments(model: PreTrainedModel) -> set[str]:
+    return set(inspect.signature(model.forward).parameters)
+
+
+def _longest(model: PreTrainedModel) -> int:
+    """The longest input the model takes; RoBERTa's first two positions are reserved."""
+    return max(2, (getattr(model.config, "max_position_embeddings", None) or 2**20) - 2)
+
+
+def _with_decoder_inputs(model: PreTrainedModel, batch: dict[str, Any]) -> dict[str, Any]:
+    """Encoder-decoder models also run their decoder, on the same text."""
+    if getattr(model.config, "is_encoder_decoder", False):
+        batch = {**batch, "decoder_input_ids": batch["input_ids"]}
+    return batch

@@ -1,0 +1,133 @@
+"""From a traced model and a recipe to a budget for every block, and what the result will weigh."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from dsformer.allocation import Demand, balanced, uniform
+from dsformer.calibration import Block, Statistics, Tracing
+from dsformer.errors import InputError
+from dsformer.factorization.problem import input_problem
+from dsformer.factorization.search import Budget
+from dsformer.factorization.weight import Table, Weight
+from dsformer.factorization.whitening import Metric
+from dsformer.recipe import Recipe
+
+# Weight of a token that calibration never saw, relative to the rarest it saw: unseen tokens will come.
+UNSEEN = 0.5
+
+
+@dataclass(frozen=True)
+class Job:
+    """One block to factorize, with its metric and its budget.
+
+    Attributes:
+        row_weights: for a table, how much each row's error counts.
+    """
+
+    block: Block
+    metric: Metric
+    budget: Budget
+    row_weights: torch.Tensor | None = None
+
+    def weight(self) -> Weight:
+        """The stacked weight in its metric."""
+        if self.row_weights is not None:
+            return Table(self.block.weight(), self.metric, self.block.members, self.row_weights)
+        return Weight(self.block.weight(), self.metric, self.block.members)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Every job, and the bytes of the model before, all at the stored value type.
+
+    Attributes:
+        value_bits: size of a stored value.
+        rest_bytes: parameters and buffers that stay as they are.
+        type_factor: size of the model's values before / stored.
+    """
+
+    jobs: list[Job]
+    value_bits: int
+    rest_bytes: int
+    type_factor: float
+
+    def dense_bytes(self, jobs: Sequence[Job] | None = None) -> int:
+        """Weights and biases of the blocks before compression."""
+        return sum(dense_bytes(job.block, self.value_bits) for job in (self.jobs if jobs is None else jobs))
+
+    def linear_jobs(self) -> list[Job]:
+        return [job for job in self.jobs if job.block.kind != "embedding"]
+
+
+def dense_bytes(block: Block, value_bits: int) -> int:
+    """Weight and biases at a value type."""
+    return (block.shape[0] * block.shape[1] + block.bias_count) * value_bits // 8
+
+
+def make_plan(model: nn.Module, tracing: Tracing, statistics: Statistics, recipe: Recipe) -> Plan:
+    """Budgets for the blocks of a calibrated model.
+
+    Raises:
+        InputError: the ratio cannot be reached; says which can.
+    """
+    blocks = tracing.blocks + (tracing.tables if recipe.with_embeddings else [])
+    value_bits = value_size(model, recipe) * 8
+    rest = stored_bytes(model, value_bits) - sum(dense_bytes(block, value_bits) for block in blocks)
+    bits = _bits_for_values(blocks, recipe, value_bits, rest)
+    metrics = {block.name: _metric(block, statistics, recipe) for block in blocks}
+    if recipe.allocation == "uniform":
+        shares = uniform([Demand(block.shape, torch.ones(1)) for block in blocks], bits)
+    else:
+        shares = balanced([_demand(block, *metrics[block.name]) for block in blocks], bits, value_bits)
+    jobs = [
+        Job(block, metrics[block.name][0], Budget(share, value_bits), metrics[block.name][1])
+        for block, share in zip(blocks, shares, strict=True)
+    ]
+    return Plan(jobs, value_bits, rest, next(model.parameters()).dtype.itemsize * 8 / value_bits)
+
+
+def value_size(model: nn.Module, recipe: Recipe) -> int:
+    """Bytes of a stored value."""
+    dtype = next(model.parameters()).dtype if recipe.dtype == "keep" else getattr(torch, recipe.dtype)
+    return dtype.itemsize
+
+
+def stored_bytes(model: nn.Module, value_bits: int) -> int:
+    """What the dense model takes on disk: every tensor once (tied ones too), floating ones at the value type."""
+    seen: dict[int, int] = {}
+    for tensor in model.state_dict(keep_vars=True).values():
+        size = value_bits // 8 if tensor.is_floating_point() else tensor.element_size()
+        seen[tensor.data_ptr() or id(tensor)] = tensor.numel() * size
+    return sum(seen.values())
+
+
+def _bits_for_values(blocks: Sequence[Block], recipe: Recipe, value_bits: int, rest: int) -> int:
+    """Bits left for weights once biases, and with scope all the rest of the file, are paid."""
+    biases = sum(block.bias_count for block in blocks) * value_bits // 8
+    before = sum(dense_bytes(block, value_bits) for block in blocks)
+    fixed = biases + (rest if recipe.scope == "all" else 0)
+    whole = before + (rest if recipe.scope == "all" else 0)
+    least = sum(sum(block.shape) for block in blocks) * value_bits // 8
+    reachable = whole / (fixed + least)
+    if recipe.ratio > reachable:
+        hint = "" if recipe.with_embeddings else "; --embeddings compresses the embedding tables too"
+        where = "of the whole file" if recipe.scope == "all" else "over the compressed layers"
+        raise InputError(f"ratio {recipe.ratio:g} {where} cannot be reached, at most {reachable:.2f}{hint}")
+    return int((whole / recipe.ratio - fixed) * 8)
+
+
+def _metric(block: Block, statistics: Statistics, recipe: Recipe) -> tuple[Metric, torch.Tensor | None]:
+    if block.kind != "embedding":
+        return Metric.from_gram(statistics.grams[block.name], recipe.ridge), None
+    counts = statistics.counts[block.name].float()
+    floor = UNSEEN * float(counts[counts > 0].min()) if bool((counts > 0).any()) else 1.0
+    weights = counts.clamp_min(floor)
+    return Metric.identity(block.shape[1]), weights / weights.mean()
+
+
+def _demand(block: Block, metric: Metric, row_weights: torch.Tensor | None) -> Demand:
+    values = input_problem(block.weight(), metric, None, row_weights).principal[0]
+    return Demand(block.shape, values)

@@ -1,0 +1,183 @@
+"""The account of a compression: every byte, every block."""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+from dsformer.factorization.form import FormSpec
+from dsformer.factorization.search import Fitted
+
+if TYPE_CHECKING:
+    from dsformer.calibration import Tracing
+    from dsformer.plan import Job, Plan
+    from dsformer.recipe import Recipe
+
+
+@dataclass(frozen=True)
+class BlockSummary:
+    """One block: its form, its whitened relative error, its bytes before and after by kind."""
+
+    names: tuple[str, ...]
+    kind: str
+    shape: tuple[int, int]
+    form: str
+    orientation: str
+    pattern: str
+    atoms: int
+    core: int
+    nonzeros: int
+    canonical: bool
+    error: float
+    bytes_before: int
+    dictionary: int
+    codes: int
+    support: int
+    permutation: int
+    bias: int
+
+    @classmethod
+    def of(cls, job: "Job", fitted: Fitted, value_bits: int) -> "BlockSummary":
+        spec, value = fitted.form.spec, value_bits // 8
+        supports, permutations = support_and_permutation_bytes(spec, job.block.members)
+        rows, columns = job.block.shape
+        return cls(
+            names=job.block.names,
+            kind=job.block.kind,
+            shape=job.block.shape,
+            form=describe(spec),
+            orientation=spec.orientation,
+            pattern=str(spec.pattern),
+            atoms=spec.atoms,
+            core=spec.core,
+            nonzeros=spec.nonzeros,
+            canonical=spec.canonical,
+            error=fitted.error,
+            bytes_before=(rows * columns + job.block.bias_count) * value,
+            dictionary=spec.atoms * spec.width * value,
+            codes=spec.units * (spec.core + spec.nonzeros) * value,
+            support=supports,
+            permutation=permutations,
+            bias=job.block.bias_count * value,
+        )
+
+    @property
+    def bytes_after(self) -> int:
+        return self.dictionary + self.codes + self.support + self.permutation + self.bias
+
+    @property
+    def ratio(self) -> float:
+        return self.bytes_before / self.bytes_after
+
+
+@dataclass(frozen=True)
+class Summary:
+    """The whole model. Bytes are of tensors, at the stored value type; a file adds its header.
+
+    Attributes:
+        rest_bytes: tensors left as they are.
+        type_factor: bytes of the values' type before / after (1 unless the recipe changes the type); not in the ratios.
+        embedding_share: part of the file after compression that is embedding tables.
+    """
+
+    model: str
+    method: str
+    pattern: str
+    recipe: dict[str, Any]
+    blocks: tuple[BlockSummary, ...]
+    rest_bytes: int
+    type_factor: float
+    embedding_share: float
+    silent: tuple[str, ...]
+    small: tuple[str, ...]
+    excluded: tuple[str, ...]
+    calibration_tokens: int
+    seconds: float
+
+    @property
+    def encoder_blocks(self) -> list[BlockSummary]:
+        return [block for block in self.blocks if block.kind != "embedding"]
+
+    @property
+    def encoder_ratio(self) -> float:
+        """Stored bytes before / after over the compressed linear layers."""
+        return _ratio(self.encoder_blocks, 0)
+
+    @property
+    def total_ratio(self) -> float:
+        """Stored bytes before / after over the whole file."""
+        return _ratio(self.blocks, self.rest_bytes)
+
+    @property
+    def bytes_before(self) -> int:
+        return self.rest_bytes + sum(block.bytes_before for block in self.blocks)
+
+    @property
+    def bytes_after(self) -> int:
+        return self.rest_bytes + sum(block.bytes_after for block in self.blocks)
+
+    @property
+    def mean_error(self) -> float:
+        """Root mean square of the blocks' relative errors."""
+        errors = [block.error**2 for block in self.encoder_blocks]
+        return (sum(errors) / max(1, len(errors))) ** 0.5
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain data, ratios and totals included."""
+        fields = asdict(self)
+        fields["blocks"] = [
+            {**asdict(block), "bytes_after": block.bytes_after, "ratio": block.ratio} for block in self.blocks
+        ]
+        derived = ("encoder_ratio", "total_ratio", "bytes_before", "bytes_after", "mean_error")
+        return fields | {name: getattr(self, name) for name in derived}
+
+
+def summarise(
+    model: str,
+    recipe: "Recipe",
+    plan: "Plan",
+    tracing: "Tracing",
+    blocks: Sequence[BlockSummary],
+    tokens: int,
+    seconds: float,
+) -> Summary:
+    """Put the account together."""
+    after = plan.rest_bytes + sum(block.bytes_after for block in blocks)
+    compressed = {block.names[0]: block.bytes_after for block in blocks if block.kind == "embedding"}
+    tables = sum(
+        compressed.get(table.name, table.shape[0] * table.shape[1] * plan.value_bits // 8) for table in tracing.tables
+    )
+    return Summary(
+        model=model,
+        method=recipe.method,
+        pattern=recipe.pattern,
+        recipe=recipe.model_dump(mode="json"),
+        blocks=tuple(blocks),
+        rest_bytes=plan.rest_bytes,
+        type_factor=plan.type_factor,
+        embedding_share=tables / after,
+        silent=tuple(tracing.silent),
+        small=tuple(tracing.small),
+        excluded=tuple(tracing.excluded),
+        calibration_tokens=tokens,
+        seconds=seconds,
+    )
+
+
+def support_and_permutation_bytes(spec: FormSpec, members: Sequence[int]) -> tuple[int, int]:
+    """Bytes of supports and permutations of a stacked block; each layer's support is padded to a byte of its own."""
+    parts = spec.split(members)
+    return sum(part.support_bytes for part in parts), sum(part.permutation_bytes for part in parts)
+
+
+def describe(spec: FormSpec) -> str:
+    """What the field calls a form."""
+    if spec.core == spec.atoms and not spec.nonzeros:
+        return "low rank"
+    if not spec.atoms:
+        return "pruned"
+    return "dense x sparse + sparse" if spec.canonical else "dense x sparse"
+
+
+def _ratio(blocks: Sequence[BlockSummary], rest: int) -> float:
+    after = rest + sum(block.bytes_after for block in blocks)
+    return (rest + sum(block.bytes_before for block in blocks)) / after if after else 1.0
