@@ -26,6 +26,9 @@ from dsformer.recipe import Recipe
 from dsformer.report.summary import BlockSummary, Summary, summarise
 from dsformer.tasks import bundled_passages, read_texts
 
+# Batches of middling length on which sensitivities are measured.
+PROBES = 2
+
 
 @dataclass(frozen=True)
 class Prepared:
@@ -128,7 +131,9 @@ def prepare(
 
     tables = tracing.tables if recipe.with_embeddings else []
     statistics = collect(source.model, counted(), tracing.blocks, tables)
-    return Prepared(source, recipe, tracing, statistics, make_plan(source.model, tracing, statistics, recipe))
+    middle = prepared[len(prepared) // 2 :][:PROBES]
+    plan = make_plan(source.model, tracing, statistics, recipe, middle, progress)
+    return Prepared(source, recipe, tracing, statistics, plan)
 
 
 def calibration_texts(recipe: Recipe) -> list[str]:
@@ -140,7 +145,7 @@ def calibration_texts(recipe: Recipe) -> list[str]:
 
 
 def factorize(plan: Plan, recipe: Recipe, progress: Progress = silent) -> list[Fitted]:
-    """Search and fit every block; blocks run side by side, one thread each, so that results do not depend on their number."""
+    """Search and fit every block, side by side with one thread each: results do not depend on how many there are."""
     pattern, effort = Pattern.parse(recipe.pattern), recipe.effort.as_effort()
 
     def work(job: Job) -> Fitted:

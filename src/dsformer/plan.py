@@ -1,18 +1,23 @@
 """From a traced model and a recipe to a budget for every block, and what the result will weigh."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import nn
 
 from dsformer.allocation import Demand, balanced, uniform
-from dsformer.calibration import Block, Statistics, Tracing
+from dsformer.allocation.budgets import RANK_GAIN
+from dsformer.calibration import Block, Statistics, Tracing, sensitivities
 from dsformer.errors import InputError
+from dsformer.factorization.form import FormSpec
+from dsformer.factorization.low_rank import fit_low_rank
 from dsformer.factorization.problem import input_problem
 from dsformer.factorization.search import Budget
 from dsformer.factorization.weight import Table, Weight
 from dsformer.factorization.whitening import Metric
+from dsformer.progress import Progress, silent
 from dsformer.recipe import Recipe
 
 # Weight of a token that calibration never saw, relative to the rarest it saw: unseen tokens will come.
@@ -67,8 +72,18 @@ def dense_bytes(block: Block, value_bits: int) -> int:
     return (block.shape[0] * block.shape[1] + block.bias_count) * value_bits // 8
 
 
-def make_plan(model: nn.Module, tracing: Tracing, statistics: Statistics, recipe: Recipe) -> Plan:
+def make_plan(
+    model: nn.Module,
+    tracing: Tracing,
+    statistics: Statistics,
+    recipe: Recipe,
+    probes: Sequence[Mapping[str, Any]],
+    progress: Progress = silent,
+) -> Plan:
     """Budgets for the blocks of a calibrated model.
+
+    Args:
+        probes: batches on which balanced allocation measures how sensitive the output is to each block.
 
     Raises:
         InputError: the ratio cannot be reached; says which can.
@@ -81,7 +96,7 @@ def make_plan(model: nn.Module, tracing: Tracing, statistics: Statistics, recipe
     if recipe.allocation == "uniform":
         shares = uniform([Demand(block.shape, torch.ones(1)) for block in blocks], bits)
     else:
-        shares = balanced([_demand(block, *metrics[block.name]) for block in blocks], bits, value_bits)
+        shares = balanced(_demands(model, blocks, metrics, probes, recipe, progress), bits, value_bits)
     jobs = [
         Job(block, metrics[block.name][0], Budget(share, value_bits), metrics[block.name][1])
         for block, share in zip(blocks, shares, strict=True)
@@ -128,6 +143,31 @@ def _metric(block: Block, statistics: Statistics, recipe: Recipe) -> tuple[Metri
     return Metric.identity(block.shape[1]), weights / weights.mean()
 
 
-def _demand(block: Block, metric: Metric, row_weights: torch.Tensor | None) -> Demand:
-    values = input_problem(block.weight(), metric, None, row_weights).principal[0]
-    return Demand(block.shape, values)
+def _demands(
+    model: nn.Module,
+    blocks: Sequence[Block],
+    metrics: Mapping[str, tuple[Metric, torch.Tensor | None]],
+    probes: Sequence[Mapping[str, Any]],
+    recipe: Recipe,
+    progress: Progress,
+) -> list[Demand]:
+    """Error curves of the blocks, weighted by what their errors, probed with low rank, do to the model's output."""
+    spectra: list[torch.Tensor] = []
+
+    def approximate(block: Block) -> tuple[torch.Tensor, float]:
+        metric, row_weights = metrics[block.name]
+        problem = input_problem(block.weight(), metric, None, row_weights)
+        spectra.append(problem.principal[0])
+        rank = max(1, int(RANK_GAIN * block.shape[0] * block.shape[1] / recipe.ratio / sum(block.shape)))
+        spec = FormSpec("input", *block.shape, atoms=min(rank, *block.shape), core=min(rank, *block.shape))
+        form, error = fit_low_rank(problem, spec)
+        return form.dense(), error
+
+    def tick(done: int) -> None:
+        progress("sensitivity", done, len(blocks))
+
+    importance = sensitivities(model, probes, blocks, approximate, tick)
+    return [
+        Demand(block.shape, spectrum, weight)
+        for block, spectrum, weight in zip(blocks, spectra, importance, strict=True)
+    ]

@@ -19,7 +19,9 @@ class _Strict(BaseModel):
 class CalibrationRecipe(_Strict):
     """Which text runs through the model to learn what its layers' inputs look like."""
 
-    text: Annotated[Path | None, Field(description="calibration text: .txt (a passage a line), .csv, .tsv, .jsonl, .parquet")] = None  # fmt: skip
+    text: Annotated[
+        Path | None, Field(description="calibration text: .txt (a passage a line), .csv, .tsv, .jsonl, .parquet")
+    ] = None
     column: Annotated[str | None, Field(description="column of the calibration file that holds the text")] = None
     count: Annotated[int, Field(ge=1, description="calibration passages")] = 256
     length: Annotated[int, Field(ge=2, description="longest calibration passage, in tokens")] = 128
@@ -31,7 +33,9 @@ class EffortRecipe(_Strict):
 
     iterations: Annotated[int, Field(ge=1, description="alternations of the final fit of a weight")] = Effort.iterations
     screening: Annotated[int, Field(ge=1, description="alternations spent on each candidate shape")] = Effort.screening
-    tolerance: Annotated[float, Field(ge=0, description="stop when codes move less than this, relatively")] = Effort.tolerance  # fmt: skip
+    tolerance: Annotated[float, Field(ge=0, description="stop when codes move less than this, relatively")] = (
+        Effort.tolerance
+    )
 
     def as_effort(self) -> Effort:
         return Effort(self.iterations, self.screening, self.tolerance)
@@ -41,15 +45,32 @@ class Recipe(_Strict):
     """How to compress a model."""
 
     ratio: Annotated[float, Field(gt=1, description="stored bytes before / after, everything counted")] = 2.8
-    scope: Annotated[Literal["encoder", "all"], Field(description="what the ratio is of: the compressed linear layers, or the whole file (embeddings included)")] = "encoder"  # fmt: skip
+    scope: Annotated[
+        Literal["encoder", "all"],
+        Field(
+            description="what the ratio is of: the compressed linear layers, or the whole file (embeddings included)"
+        ),
+    ] = "encoder"
     method: Annotated[str, Field(description=f"one of {', '.join(METHODS)}")] = "dense_sparse"
     pattern: Annotated[str, Field(description="constraint on supports: free, grouped(g) or n:m")] = "free"
-    allocation: Annotated[Literal["balanced", "uniform"], Field(description="who gets how many bits: least total error, or the same ratio everywhere")] = "balanced"  # fmt: skip
-    embeddings: Annotated[bool | None, Field(description="factorize embedding tables too (default: only with scope all)")] = None  # fmt: skip
-    dtype: Annotated[Literal["keep", "float32", "bfloat16", "float16"], Field(description="type of the stored values; its factor is reported apart from the ratio")] = "keep"  # fmt: skip
-    include: Annotated[tuple[str, ...], Field(description="glob patterns of the modules to compress (default: all that can be)")] = ()  # fmt: skip
+    allocation: Annotated[
+        Literal["balanced", "uniform"],
+        Field(description="who gets how many bits: least total error, or the same ratio everywhere"),
+    ] = "balanced"
+    embeddings: Annotated[
+        bool | None, Field(description="factorize embedding tables too (default: only with scope all)")
+    ] = None
+    dtype: Annotated[
+        Literal["keep", "float32", "bfloat16", "float16"],
+        Field(description="type of the stored values; its factor is reported apart from the ratio"),
+    ] = "keep"
+    include: Annotated[
+        tuple[str, ...], Field(description="glob patterns of the modules to compress (default: all that can be)")
+    ] = ()
     exclude: Annotated[tuple[str, ...], Field(description="glob patterns of the modules to leave dense")] = ()
-    ridge: Annotated[float, Field(gt=0, description="ridge added to every Gram matrix, relative to its mean diagonal")] = 1e-3  # fmt: skip
+    ridge: Annotated[
+        float, Field(gt=0, description="ridge added to every Gram matrix, relative to its mean diagonal")
+    ] = 1e-3
     calibration: CalibrationRecipe = CalibrationRecipe()
     effort: EffortRecipe = EffortRecipe()
 

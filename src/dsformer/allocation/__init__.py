@@ -1,5 +1,5 @@
 """Who gets how many bits."""
 
-from dsformer.allocation.budgets import Demand, balanced, largest_ratio, uniform
+from dsformer.allocation.budgets import Demand, balanced, uniform
 
-__all__ = ["Demand", "balanced", "largest_ratio", "uniform"]
+__all__ = ["Demand", "balanced", "uniform"]

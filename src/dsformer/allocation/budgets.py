@@ -3,6 +3,7 @@
 import heapq
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import torch
 from jaxtyping import Float
@@ -84,9 +85,4 @@ def _hull_steps(bits: Tensor, errors: Tensor) -> list[tuple[int, float]]:
         ):
             hull.pop()
         hull.append((x, y))
-    return [(int(x1), (y0 - y1) / max(x1 - x0, 1e-9)) for (x0, y0), (x1, y1) in zip(hull, hull[1:], strict=False)]
-
-
-def largest_ratio(dense_bytes: int, fixed_bytes: int, least_bytes: int) -> float:
-    """The largest ratio that leaves every block room for its smallest form."""
-    return dense_bytes / (fixed_bytes + least_bytes)
+    return [(int(x1), (y0 - y1) / max(x1 - x0, 1e-9)) for (x0, y0), (x1, y1) in pairwise(hull)]

@@ -2,5 +2,6 @@
 
 from dsformer.calibration.blocks import Block, Tracing, trace
 from dsformer.calibration.grams import Statistics, batches, collect
+from dsformer.calibration.sensitivity import sensitivities
 
-__all__ = ["Block", "Statistics", "Tracing", "batches", "collect", "trace"]
+__all__ = ["Block", "Statistics", "Tracing", "batches", "collect", "sensitivities", "trace"]

@@ -14,7 +14,7 @@ from dsformer.factorization.problem import Problem
 # Rows of a batch of small systems solved at once, to bound memory.
 SYSTEM_ENTRIES = 2**23
 # Conjugate-gradient steps on a support when units are coupled.
-CONJUGATE_STEPS = 10
+CONJUGATE_STEPS = 5
 
 
 class Atoms:

@@ -39,6 +39,9 @@ class Effort:
     tolerance: float = 1e-4
 
 
+DEFAULT_EFFORT = Effort()
+
+
 class _Supports:
     """Which entries of the scores stay, for one spec; remembers the grouping between calls."""
 

@@ -13,7 +13,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from dsformer.errors import InputError
-from dsformer.factorization.pattern import Pattern
+from dsformer.factorization.pattern import FREE, Pattern
 
 Orientation = Literal["input", "output"]
 Encoding = Literal["none", "mask", "index"]
@@ -35,7 +35,7 @@ class FormSpec:
     core: int = 0
     nonzeros: int = 0
     canonical: bool = False
-    pattern: Pattern = Pattern()
+    pattern: Pattern = FREE
     permuted: bool = False
 
     def __post_init__(self) -> None:
@@ -128,7 +128,7 @@ class Form:
     permutation: Int[Tensor, " units"] | None = None
 
     def codes(self) -> Float[Tensor, "units positions"]:
-        """The codes as a dense matrix over ``atoms`` learned and (if canonical) ``width`` canonical atoms, unpermuted."""
+        """The codes as a dense matrix over the learned and (if allowed) the canonical atoms, in the weight's order."""
         spec = self.spec
         dense = self.values.new_zeros(spec.units, spec.core + spec.candidates)
         dense[:, : spec.core] = self.values[:, : spec.core]

@@ -97,7 +97,7 @@ class Problem:
         """The first ``atoms`` principal directions."""
         vectors = self.principal[1]
         if atoms > len(vectors):
-            values, vectors = torch.linalg.eigh((self.target.T @ self.weighted_target).double())
+            vectors = torch.linalg.eigh((self.target.T @ self.weighted_target).double()).eigenvectors
             vectors = vectors.flip(1).T.float()
         return vectors[:atoms].clone()
 

@@ -4,13 +4,13 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 from dsformer.errors import InputError
-from dsformer.factorization.dense_sparse import Effort
+from dsformer.factorization.dense_sparse import DEFAULT_EFFORT, Effort
 from dsformer.factorization.form import Form, FormSpec, Orientation
-from dsformer.factorization.pattern import Pattern
+from dsformer.factorization.pattern import FREE, Pattern
 from dsformer.factorization.weight import Weight
 
 # Numbers of atoms tried, in units of the rank that low rank would have at the same bits.
-MULTIPLES = (0.0, 0.15, 0.3, 0.45, 0.6, 0.8, 1.0, 1.25, 1.5, 1.75, 2.0, 2.25, 2.5, 2.8)
+MULTIPLES = (0.0, 0.1, 0.25, 0.45, 0.7, 1.0, 1.25, 1.5, 1.75, 2.0, 2.25, 2.5, 2.8)
 # n:m fixes the density of the codes; there the unit is the largest number of atoms that fits.
 STRIDED_MULTIPLES = (0.7, 0.8, 0.86, 0.92, 0.96, 1.0)
 # A family is searched when its first screened error is within this factor of the best family's.
@@ -101,7 +101,11 @@ def dense_sparse_families(shape: tuple[int, int], pattern: Pattern, stacked: boo
     orientation: Orientation = "output" if shape[1] > shape[0] and not stacked else "input"
     if pattern.m:
         return [Family(orientation, False, pattern, 1.0)]
-    return [Family(orientation, True, pattern, 0.6), Family(orientation, False, pattern, 1.75)]
+    grouped = pattern.group > 1
+    return [
+        Family(orientation, True, pattern, 1.0 if grouped else 0.45),
+        Family(orientation, False, pattern, 1.5 if grouped else 2.0),
+    ]
 
 
 def pruning_families(shape: tuple[int, int], pattern: Pattern, stacked: bool) -> list[Family]:
@@ -124,9 +128,9 @@ METHODS: dict[str, Method] = {
 def search(
     weight: Weight,
     budget: Budget,
-    pattern: Pattern = Pattern(),
+    pattern: Pattern = FREE,
     method: str = "dense_sparse",
-    effort: Effort = Effort(),
+    effort: Effort = DEFAULT_EFFORT,
 ) -> Fitted:
     """Screen the shapes of a method that fit the budget, fit the best, and return the form of least error.
 

@@ -100,9 +100,9 @@ class Table(Weight):
 
 def _stacked(spec: FormSpec, forms: list[Form]) -> Form:
     """One form of the rows coded in chunks with one dictionary."""
-    permutation = None
-    if spec.permuted:
-        starts = range(0, spec.units, CHUNK_ROWS)
-        permutation = torch.cat([form.permutation + start for form, start in zip(forms, starts, strict=True)])
+    orders = [form.permutation for form in forms]
+    starts = range(0, spec.units, CHUNK_ROWS)
+    shifted = [order + start for order, start in zip(orders, starts, strict=True) if order is not None]
     values = torch.cat([form.values for form in forms])
-    return Form(spec, forms[0].dictionary, values, torch.cat([form.indices for form in forms]), permutation)
+    indices = torch.cat([form.indices for form in forms])
+    return Form(spec, forms[0].dictionary, values, indices, torch.cat(shifted) if shifted else None)

@@ -1,0 +1,160 @@
+"""How long the fits of a plan will take here, and how much memory: what ``--dry-run`` promises.
+
+The dominant operations of the pursuit are counted from the shapes (see factorization/codes.py) and divided by a
+matrix-product rate measured at the moment. Good to about a factor of two: how far the search walks is not known before.
+"""
+
+import os
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from pathlib import Path
+from time import perf_counter
+
+import torch
+
+from dsformer.factorization.dense_sparse import Effort
+from dsformer.factorization.form import FormSpec
+from dsformer.factorization.pattern import Pattern
+from dsformer.factorization.search import METHODS, Family, rank_within
+from dsformer.factorization.weight import CHUNK_ROWS, SAMPLE_ROWS
+from dsformer.pipeline import Prepared, one_thread_each
+from dsformer.plan import Job
+
+# Shapes screened in the family that is searched (the others are looked at once); measured on MiniLM.
+SCREENED = 4.5
+# What one code costs an alternation beside the products, in operations: selection, elementwise passes.
+CODE = 400
+# Operations of a symmetric eigendecomposition, in units of n cubed, at the rate of a matrix product.
+EIGEN = 25
+# Small factorized systems run at this part of the rate of a matrix product.
+SMALL_SYSTEMS = 0.1
+PROBE_SIDE, PROBE_SECONDS = 512, 0.05
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """Predicted seconds of all fits and peak memory of the process, for a number of blocks fitted side by side."""
+
+    seconds: float
+    peak_bytes: int
+    workers: int
+
+
+def estimate(prepared: Prepared) -> Estimate:
+    """Time and memory of ``factorize`` on this machine. Takes about 50 ms."""
+    jobs, recipe = prepared.plan.jobs, prepared.recipe
+    pattern, effort = Pattern.parse(recipe.pattern), recipe.effort.as_effort()
+    with one_thread_each() as workers:
+        rate = matmul_rate(workers)
+    costs = [job_operations(job, pattern, recipe.method, effort) / rate for job in jobs]
+    sets = sorted((working_set(job, pattern, recipe.method) for job in jobs), reverse=True)
+    peak = resident_bytes(prepared) + sum(sets[:workers])
+    return Estimate(max(sum(costs) / workers, max(costs)), peak, workers)
+
+
+def matmul_rate(workers: int) -> float:
+    """Operations a second of single-threaded products, for each of several running at once."""
+
+    def probe(_: int) -> float:
+        a = torch.randn(PROBE_SIDE, PROBE_SIDE)
+        count, start = 0, perf_counter()
+        while (elapsed := perf_counter() - start) < PROBE_SECONDS:
+            a @ a
+            count += 1
+        return 2 * PROBE_SIDE**3 * count / elapsed
+
+    with ThreadPoolExecutor(workers) as pool:
+        return sum(pool.map(probe, range(workers))) / workers
+
+
+def job_operations(job: Job, pattern: Pattern, method: str, effort: Effort) -> float:
+    """Operations of one block's search and fit."""
+    rows, columns = job.block.shape
+    total = _setup(rows, columns)
+    for position, spec in enumerate(_starts(job, pattern, method)):
+        if job.row_weights is not None:
+            total += _table_operations(spec, effort, position == 0)
+            continue
+        screens = SCREENED if position == 0 else 1
+        total += screens * effort.screening * _alternation(spec)
+        if position == 0:
+            total += effort.iterations * _alternation(spec) + _polish(spec)
+    return total
+
+
+def working_set(job: Job, pattern: Pattern, method: str) -> int:
+    """Bytes alive at the worst moment of a block's search."""
+    rows, columns = job.block.shape
+    numbers = 3 * rows * columns + 6 * columns**2
+    for spec in _starts(job, pattern, method):
+        units = min(spec.units, CHUNK_ROWS) if job.row_weights is not None else spec.units
+        positions = spec.core + spec.candidates
+        coupled = 4 * units**2 if spec.orientation == "output" else 0
+        numbers = max(numbers, 3 * rows * columns + 6 * columns**2 + coupled + 8 * units * positions + 3 * positions**2)
+    return 4 * numbers
+
+
+def resident_bytes(prepared: Prepared) -> int:
+    """Memory of this process now (the calibrated model in it); where that cannot be asked, of model and metrics."""
+    statm = Path("/proc/self/statm")
+    if statm.is_file():
+        return int(statm.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    model = sum(tensor.numel() * tensor.element_size() for tensor in prepared.source.model.state_dict().values())
+    return model + sum(16 * job.block.shape[1] ** 2 for job in prepared.plan.jobs)
+
+
+def _starts(job: Job, pattern: Pattern, method: str) -> list[FormSpec]:
+    """The shape at which each family's search begins."""
+    shape = job.block.shape
+    rank = rank_within(shape, job.budget)
+    specs = []
+    for family in METHODS[method](shape, pattern, len(job.block.members) > 1):
+        found = _start(family, job, rank, method == "pruning")
+        if found is not None:
+            specs.append(found)
+    return specs
+
+
+def _start(family: Family, job: Job, rank: int, only_canonical: bool) -> FormSpec | None:
+    specs = family.specs(job.block.shape, job.budget, rank, only_canonical)
+    if not specs:
+        return None
+    return specs[min(specs, key=lambda multiple: abs(multiple - family.start))]
+
+
+def _setup(rows: int, columns: int) -> float:
+    """Whitening, the inverse factor, and the eigenvectors that fits start from and low rank is made of."""
+    return 4.0 * rows * columns**2 + 3 * columns**3 + EIGEN * columns**3
+
+
+def _alternation(spec: FormSpec) -> float:
+    """One step of codes and dictionary."""
+    units, width, atoms, positions = spec.units, spec.width, spec.atoms, spec.core + spec.candidates
+    dictionary = 2 * units * atoms * (atoms + width) + 2 * atoms**2 * width
+    if spec.canonical:
+        dictionary += 2 * units * width**2
+    if spec.orientation == "input":
+        gram = 2 * atoms**2 * width + (2 * atoms * width**2 if spec.canonical else 0)
+        codes = gram + positions**3 + 2 * units * positions**2 + 2 * units * width * atoms
+    else:
+        dictionary += 2 * units**2 * atoms
+        codes = 4 * units**2 * positions + EIGEN * atoms**3 + 8 * units * width * atoms
+    return float(dictionary + codes + CODE * units * positions)
+
+
+def _polish(spec: FormSpec) -> float:
+    """Exact codes on the final support, twice."""
+    kept, positions = spec.core + spec.nonzeros, spec.core + spec.candidates
+    if spec.orientation == "input":
+        return 2 * spec.groups * kept**3 / 3 / SMALL_SYSTEMS
+    return 2 * 10 * (4.0 * spec.units * positions * spec.width + 2 * spec.units**2 * spec.width)
+
+
+def _table_operations(spec: FormSpec, effort: Effort, searched: bool) -> float:
+    """A long table: search and fit on a sample of rows, then codes for all of them."""
+    group = spec.pattern.group
+    sample = replace(spec, out_features=min(SAMPLE_ROWS, spec.units) // group * group)
+    if not searched:
+        return effort.screening * _alternation(sample)
+    learning = (SCREENED * effort.screening + effort.iterations) * _alternation(sample) + _polish(sample)
+    return learning + effort.screening * _alternation(spec) + _polish(spec)

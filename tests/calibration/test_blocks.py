@@ -1,0 +1,117 @@
+"""Blocks are found by running the model, on architectures with nothing in common but linears."""
+
+import pytest
+import torch
+from torch import nn
+from transformers import (
+    AlbertConfig,
+    AlbertModel,
+    BertConfig,
+    BertForMaskedLM,
+    BertModel,
+    DebertaV2Config,
+    DebertaV2Model,
+    GPT2Config,
+    GPT2LMHeadModel,
+    LlamaConfig,
+    LlamaForCausalLM,
+    T5Config,
+    T5Model,
+)
+
+from dsformer.calibration import trace
+from dsformer.errors import InputError
+
+SMALL = {
+    "hidden_size": 64,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "intermediate_size": 128,
+    "vocab_size": 400,
+}
+
+
+def batch(**extra):
+    ids = torch.arange(12).view(2, 6) + 5
+    return {"input_ids": ids, "attention_mask": torch.ones_like(ids), **extra}
+
+
+def names(tracing):
+    return [block.names for block in tracing.blocks]
+
+
+def test_bert_stacks_query_key_value():
+    found = trace(BertModel(BertConfig(**SMALL, max_position_embeddings=64)).eval(), batch())
+    first = "encoder.layer.0.attention.self."
+    assert names(found)[0] == (first + "query", first + "key", first + "value")
+    assert found.blocks[0].shape == (192, 64)
+    assert len(found.blocks) == 2 * 4 + 1
+    assert [table.name for table in found.tables] == ["embeddings.word_embeddings"]
+
+
+def test_llama_stacks_gate_and_up():
+    config = LlamaConfig(**SMALL, num_key_value_heads=2, tie_word_embeddings=False)
+    found = names(trace(LlamaForCausalLM(config).eval(), batch()))
+    assert ("model.layers.0.mlp.gate_proj", "model.layers.0.mlp.up_proj") in found
+    first = "model.layers.0.self_attn."
+    assert (first + "q_proj", first + "k_proj", first + "v_proj") in found
+    assert ("lm_head",) in found
+
+
+def test_conv1d_weights_are_read_transposed_and_the_head_is_tied():
+    model = GPT2LMHeadModel(GPT2Config(n_embd=64, n_layer=1, n_head=4, vocab_size=400, n_positions=32)).eval()
+    found = trace(model, batch())
+    assert found.blocks[0].kind == "conv1d"
+    assert found.blocks[0].shape == (192, 64)
+    assert [(table.name, table.tied) for table in found.tables] == [("transformer.wte", ("lm_head",))]
+
+
+def test_shared_layers_are_one_block():
+    found = trace(AlbertModel(AlbertConfig(**SMALL, embedding_size=32, num_hidden_groups=1)).eval(), batch())
+    assert sum("query" in " ".join(block) for block in names(found)) == 1
+
+
+def test_modules_with_other_inputs_are_not_stacked():
+    config = DebertaV2Config(
+        **SMALL, relative_attention=True, position_buckets=8, pos_att_type=["p2c", "c2p"], share_att_key=True
+    )
+    found = names(trace(DebertaV2Model(config).eval(), batch()))
+    first = "encoder.layer.0.attention.self."
+    # Query and key also project the relative positions; value does not.
+    assert (first + "query_proj", first + "key_proj") in found
+    assert (first + "value_proj",) in found
+
+
+def test_encoder_decoder_tables_are_tied():
+    config = T5Config(d_model=64, d_kv=16, d_ff=128, num_layers=1, num_decoder_layers=1, num_heads=4, vocab_size=400)
+    model = T5Model(config).eval()
+    found = trace(model, {**batch(), "decoder_input_ids": batch()["input_ids"]})
+    assert len(found.tables) == 1
+    assert any("EncDecAttention.k" in " ".join(block) for block in names(found))
+
+
+def test_masked_language_model_head_is_tied():
+    found = trace(BertForMaskedLM(BertConfig(**SMALL)).eval(), batch())
+    assert found.tables[0].tied == ("cls.predictions.decoder",)
+
+
+def test_include_exclude_silent_and_small():
+    model = BertModel(BertConfig(**SMALL)).eval()
+    model.unused = nn.Linear(64, 64)
+    model.pooler.tiny = nn.Linear(64, 2)
+    model.pooler.register_forward_hook(lambda module, args, out: module.tiny(out))
+    found = trace(model, batch(), include=["*"], exclude=["*.query"])
+    assert found.silent == ["unused"]
+    assert found.small == ["pooler.tiny"]
+    assert [name for name in found.excluded if "query" in name] == found.excluded
+    first = "encoder.layer.0.attention.self."
+    assert (first + "key", first + "value") in names(found)
+    only = trace(model, batch(), include=["encoder.layer.1.*"])
+    assert all(name.startswith("encoder.layer.1.") for block in names(only) for name in block)
+
+
+def test_nothing_to_compress_is_said():
+    with pytest.raises(InputError, match="no linear layers"):
+        trace(nn.Sequential(nn.Embedding(400, 32)), {"input": torch.arange(3)})
+    with pytest.raises(InputError, match="include"):
+        trace(BertModel(BertConfig(**SMALL)).eval(), batch(), include=["nowhere"])

@@ -1,0 +1,84 @@
+import pytest
+import torch
+from transformers import BertConfig, BertModel
+
+from dsformer.calibration import collect, trace
+from dsformer.calibration.grams import batches
+from dsformer.errors import InputError
+
+
+@pytest.fixture(scope="module")
+def model():
+    torch.manual_seed(0)
+    config = BertConfig(
+        hidden_size=64, num_hidden_layers=1, num_attention_heads=4, intermediate_size=128, vocab_size=400
+    )
+    return BertModel(config).eval()
+
+
+def padded():
+    ids = torch.tensor([[5, 6, 7, 8], [9, 10, 0, 0]])
+    return {"input_ids": ids, "attention_mask": (ids > 0).long()}
+
+
+def test_gram_is_the_second_moment_of_real_tokens(model):
+    found = trace(model, padded())
+    seen = collect(model, [padded(), padded()], found.blocks, found.tables)
+    block = found.blocks[0]
+    inputs = []
+    with torch.no_grad():
+        handle = block.modules[0].register_forward_pre_hook(lambda module, args: inputs.append(args[0]))
+        model(**padded())
+        handle.remove()
+    x = inputs[0][padded()["attention_mask"].bool()].double()
+    assert len(x) == 6
+    torch.testing.assert_close(seen.grams[block.name], 2 * x.T @ x, rtol=1e-4, atol=1e-3)
+    assert seen.tokens == 12
+    counts = seen.counts["embeddings.word_embeddings"]
+    assert counts.sum() == 12
+    assert counts[5] == 2
+    assert counts[0] == 0
+
+
+def test_broken_weights_are_named(model):
+    found = trace(model, padded())
+    broken = found.blocks[1]
+    weight = model.embeddings.word_embeddings.weight
+    kept = weight[5].detach().clone()
+    with torch.no_grad():
+        weight[5] = float("nan")
+    try:
+        with pytest.raises(InputError, match="NaN"):
+            collect(model, [padded()], [broken], [])
+    finally:
+        with torch.no_grad():
+            weight[5] = kept
+
+
+class Words:
+    """The smallest thing that behaves like a tokenizer."""
+
+    pad_token = "[PAD]"
+
+    def __call__(self, text, truncation=False, max_length=None, add_special_tokens=True):
+        ids = [5 + len(word) for word in text.split()]
+        ids = [1, *ids, 2] if add_special_tokens else ids
+        return {"input_ids": ids[:max_length], "attention_mask": [1] * len(ids[:max_length])}
+
+    def pad(self, encoded, return_tensors):
+        longest = max(len(one["input_ids"]) for one in encoded)
+        return {
+            key: torch.tensor([one[key] + [0] * (longest - len(one[key])) for one in encoded])
+            for key in ("input_ids", "attention_mask")
+        }
+
+
+def test_batches_are_longest_first_and_cut():
+    made = batches(Words(), ["a b", "a b c d e f", "a"], 6, 2, lambda name: name != "token_type_ids")
+    assert [tuple(one["input_ids"].shape) for one in made] == [(2, 6), (1, 3)]
+
+
+@pytest.mark.parametrize("texts", [[], ["word"], ["", "one"]])
+def test_text_without_two_tokens_is_refused(texts):
+    with pytest.raises(InputError, match="calibration text"):
+        batches(Words(), texts, 8, 2, lambda name: True)

@@ -1,0 +1,26 @@
+import pytest
+import torch
+
+from dsformer.factorization.weight import Weight
+from dsformer.factorization.whitening import Metric
+
+
+def correlated(rows: int, width: int, seed: int = 0) -> tuple[torch.Tensor, Metric]:
+    """A weight with a decaying spectrum and a metric with correlated inputs."""
+    generator = torch.Generator().manual_seed(seed)
+    base = torch.randn(rows, width, generator=generator) @ torch.diag(torch.linspace(1, 0.1, width))
+    inputs = torch.randn(4 * width, width, generator=generator)
+    inputs = inputs @ torch.randn(width, width, generator=generator) + 0.5 * inputs
+    return base, Metric.from_gram(inputs.T @ inputs)
+
+
+@pytest.fixture
+def wide() -> Weight:
+    matrix, metric = correlated(24, 64)
+    return Weight(matrix, metric, (24,))
+
+
+@pytest.fixture
+def tall() -> Weight:
+    matrix, metric = correlated(96, 32)
+    return Weight(matrix, metric, (32, 64))
