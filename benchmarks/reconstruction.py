@@ -17,7 +17,7 @@ import torch
 from transformers import AutoModel, AutoTokenizer
 
 from dsformer.calibration import batches, collect, trace
-from dsformer.cli.demo import installed_minilm
+from dsformer.cli.demo import find_minilm
 from dsformer.factorization.dense_sparse import Effort
 from dsformer.factorization.form import FormSpec
 from dsformer.factorization.pattern import Pattern
@@ -45,7 +45,7 @@ COLUMNS = {
 
 def calibrated() -> dict[str, tuple[torch.Tensor, torch.Tensor]]:
     """{module name: (weight, Gram)} of MiniLM on the bundled passages."""
-    directory = installed_minilm()
+    directory = find_minilm()
     model, tokenizer = AutoModel.from_pretrained(directory).eval(), AutoTokenizer.from_pretrained(directory)
     texts = batches(tokenizer, bundled_passages(256), 128, 16, lambda name: True)
     tracing = trace(model, texts[-1])
@@ -135,7 +135,11 @@ def main() -> None:
                 cells = "  ".join(f"{name} {error:.4f}" for name, error in errors.items())
                 note = f"  ABOVE FLOOR: {', '.join(worse)}" if worse else ""
                 print(f"{bits:2d} bits layer {layer} {role:4s} {shape} {ratio}x  {cells}{note}", flush=True)
-    print(f"{perf_counter() - started:.0f} s, {above} cells above the floor" if floor else f"{perf_counter() - started:.0f} s")
+    print(
+        f"{perf_counter() - started:.0f} s, {above} cells above the floor"
+        if floor
+        else f"{perf_counter() - started:.0f} s"
+    )
     sys.exit(1 if above else 0)
 
 

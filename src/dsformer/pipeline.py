@@ -1,7 +1,7 @@
 """``compress``: calibrate, allocate, factorize, save."""
 
 import inspect
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -12,12 +12,12 @@ from typing import Any
 import torch
 from transformers import PreTrainedModel
 
-from dsformer.calibration import Statistics, Tracing, batches, collect, trace
+from dsformer.calibration import Statistics, Tracing, batches, collect, reorder, trace
 from dsformer.errors import InputError
 from dsformer.factorization.pattern import Pattern
 from dsformer.factorization.search import Fitted, search
 from dsformer.huggingface.artefact import reserve, save
-from dsformer.huggingface.config import DSFormerConfig
+from dsformer.huggingface.quantizer import attach
 from dsformer.huggingface.source import Source, open_source
 from dsformer.layers import BlockConfig, install_forms
 from dsformer.plan import Job, Plan, make_plan
@@ -81,22 +81,19 @@ def compress(
     if output is not None:
         reserve(Path(output), overwrite)
     prepared = prepare(model, recipe=recipe, tokenizer=tokenizer, texts=texts, progress=progress, **fields)
-    fitted = factorize(prepared.plan, prepared.recipe, progress)
-    blocks = install(prepared, fitted)
+    jobs, fitted = factorize(prepared.plan, prepared.recipe, progress)
+    blocks = install(prepared, jobs, fitted)
     summary = summarise(
         prepared.source.name,
         prepared.recipe,
         prepared.plan,
         prepared.tracing,
-        [
-            BlockSummary.of(job, one, prepared.plan.value_bits)
-            for job, one in zip(prepared.plan.jobs, fitted, strict=True)
-        ],
+        [BlockSummary.of(job, one, prepared.plan.value_bits) for job, one in zip(jobs, fitted, strict=True)],
         prepared.statistics.tokens,
         perf_counter() - started,
     )
     network = prepared.source.model
-    network.config.quantization_config = DSFormerConfig(blocks=blocks, summary=summary.as_dict())
+    attach(network, blocks, summary.as_dict())
     if output is not None:
         save(network, Path(output), source=prepared.source, overwrite=overwrite)
     return Compressed(network, prepared.source.tokenizer, summary, None if output is None else Path(output))
@@ -144,8 +141,32 @@ def calibration_texts(recipe: Recipe) -> list[str]:
     return read_texts(settings.text, settings.column)[: settings.count]
 
 
-def factorize(plan: Plan, recipe: Recipe, progress: Progress = silent) -> list[Fitted]:
-    """Search and fit every block, side by side with one thread each: results do not depend on how many there are."""
+def factorize(plan: Plan, recipe: Recipe, progress: Progress = silent) -> tuple[list[Job], list[Fitted]]:
+    """Search and fit every block, side by side with one thread each: results do not depend on how many there are.
+
+    Blocks whose neurons may change places come first; the model is reordered by what their groups want, and the blocks
+    that read them follow. Returns the jobs, as they stand after that, and their forms.
+    """
+    jobs = {job.block.name: job for job in plan.jobs}
+    readers = {job.reader for job in plan.jobs if job.reader}
+    results: dict[str, Fitted] = {}
+    progress("factorize", 0, len(jobs))
+
+    def tick() -> None:
+        progress("factorize", len(results), len(jobs))
+
+    _fit_all([job for job in plan.jobs if job.block.name not in readers], recipe, results, tick)
+    for job in plan.jobs:
+        if job.reader and (order := results[job.block.name].form.permutation) is not None:
+            fitted = results[job.block.name]
+            results[job.block.name] = Fitted(fitted.form.in_own_order(), fitted.error, fitted.tried)
+            reorder(job.block, jobs[job.reader].block, order)
+            jobs[job.reader] = jobs[job.reader].reordered(order)
+    _fit_all([job for name, job in jobs.items() if name in readers], recipe, results, tick)
+    return list(jobs.values()), [results[name] for name in jobs]
+
+
+def _fit_all(jobs: Sequence[Job], recipe: Recipe, results: dict[str, Fitted], tick: Callable[[], None]) -> None:
     pattern, effort = Pattern.parse(recipe.pattern), recipe.effort.as_effort()
 
     def work(job: Job) -> Fitted:
@@ -156,25 +177,21 @@ def factorize(plan: Plan, recipe: Recipe, progress: Progress = silent) -> list[F
             except InputError as error:
                 raise InputError(f"{job.block.name}: {error}") from None
 
-    progress("factorize", 0, len(plan.jobs))
+    # Largest first, so that no long job is left for the end.
+    order = sorted(jobs, key=lambda job: -job.block.shape[0] * job.block.shape[1] ** 2)
     with one_thread_each() as workers, ThreadPoolExecutor(workers) as pool:
-        # Largest first, so that no long job is left for the end.
-        order = sorted(range(len(plan.jobs)), key=lambda i: -plan.jobs[i].block.shape[1] * plan.jobs[i].block.shape[0])
-        futures = {pool.submit(work, plan.jobs[i]): i for i in order}
-        results: dict[int, Fitted] = {}
+        futures = {pool.submit(work, job): job for job in order}
         try:
             for done in as_completed(futures):
-                results[futures[done]] = done.result()
-                progress("factorize", len(results), len(plan.jobs))
+                results[futures[done].block.name] = done.result()
+                tick()
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             raise
-    return [results[i] for i in range(len(plan.jobs))]
 
 
-def install(prepared: Prepared, fitted: Sequence[Fitted]) -> list[BlockConfig]:
+def install(prepared: Prepared, jobs: Sequence[Job], fitted: Sequence[Fitted]) -> list[BlockConfig]:
     """Put the forms into the model. Returns what the artefact says about them."""
-    jobs = prepared.plan.jobs
     blocks = [
         BlockConfig.of(
             job.block.kind, list(zip(job.block.names, job.block.members, strict=True)), one.form.spec, job.block.tied
@@ -182,11 +199,22 @@ def install(prepared: Prepared, fitted: Sequence[Fitted]) -> list[BlockConfig]:
         for job, one in zip(jobs, fitted, strict=True)
     ]
     recipe, network = prepared.recipe, prepared.source.model
+    for job, one in zip(jobs, fitted, strict=True):
+        _correct_biases(job, one)
     dtype = None if recipe.dtype == "keep" else getattr(torch, recipe.dtype)
     if dtype is not None:
         network.to(dtype)
     install_forms(network, blocks, [one.form for one in fitted], dtype)
     return blocks
+
+
+def _correct_biases(job: Job, fitted: Fitted) -> None:
+    """Add to the biases what the approximation takes from the output for the mean input: ``b + (W - Ŵ) mean``."""
+    if job.mean is None:
+        return
+    lost = (job.block.weight() - fitted.form.dense()) @ job.mean
+    for bias, part in zip(job.block.biases, lost.split(list(job.block.members)), strict=True):
+        bias.data += part.to(bias.dtype)
 
 
 @contextmanager

@@ -1,7 +1,7 @@
 """From a traced model and a recipe to a budget for every block, and what the result will weigh."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -9,10 +9,11 @@ from torch import nn
 
 from dsformer.allocation import Demand, balanced, uniform
 from dsformer.allocation.budgets import RANK_GAIN
-from dsformer.calibration import Block, Statistics, Tracing, sensitivities
+from dsformer.calibration import Block, Statistics, Tracing, interchangeable, sensitivities
 from dsformer.errors import InputError
 from dsformer.factorization.form import FormSpec
 from dsformer.factorization.low_rank import fit_low_rank
+from dsformer.factorization.pattern import Pattern
 from dsformer.factorization.problem import input_problem
 from dsformer.factorization.search import Budget
 from dsformer.factorization.weight import Table, Weight
@@ -30,11 +31,15 @@ class Job:
 
     Attributes:
         row_weights: for a table, how much each row's error counts.
+        reader: block that reads this one's neurons, which may then be reordered for free; None: the order is stored.
+        mean: the mean input, whose error the biases make up for; the metric is then about it.
     """
 
     block: Block
     metric: Metric
     budget: Budget
+    reader: str | None = None
+    mean: torch.Tensor | None = None
     row_weights: torch.Tensor | None = None
 
     def weight(self) -> Weight:
@@ -42,6 +47,11 @@ class Job:
         if self.row_weights is not None:
             return Table(self.block.weight(), self.metric, self.block.members, self.row_weights)
         return Weight(self.block.weight(), self.metric, self.block.members)
+
+    def reordered(self, order: torch.Tensor) -> "Job":
+        """The same job after its inputs changed places."""
+        mean = None if self.mean is None else self.mean[order]
+        return replace(self, metric=self.metric.reordered(order), mean=mean)
 
 
 @dataclass(frozen=True)
@@ -97,8 +107,17 @@ def make_plan(
         shares = uniform([Demand(block.shape, torch.ones(1)) for block in blocks], bits)
     else:
         shares = balanced(_demands(model, blocks, metrics, probes, recipe, progress), bits, value_bits)
+    grouped = Pattern.parse(recipe.pattern).group > 1
+    readers = interchangeable(model, probes[0], tracing.blocks) if grouped else {}
     jobs = [
-        Job(block, metrics[block.name][0], Budget(share, value_bits), metrics[block.name][1])
+        Job(
+            block,
+            metrics[block.name][0],
+            Budget(share, value_bits, block.name in readers),
+            readers.get(block.name),
+            _mean(block, statistics),
+            metrics[block.name][1],
+        )
         for block, share in zip(blocks, shares, strict=True)
     ]
     return Plan(jobs, value_bits, rest, next(model.parameters()).dtype.itemsize * 8 / value_bits)
@@ -136,11 +155,16 @@ def _bits_for_values(blocks: Sequence[Block], recipe: Recipe, value_bits: int, r
 
 def _metric(block: Block, statistics: Statistics, recipe: Recipe) -> tuple[Metric, torch.Tensor | None]:
     if block.kind != "embedding":
-        return Metric.from_gram(statistics.grams[block.name], recipe.ridge), None
+        moment = statistics.covariance(block.name) if block.all_biased else statistics.grams[block.name]
+        return Metric.from_gram(moment, recipe.ridge), None
     counts = statistics.counts[block.name].float()
     floor = UNSEEN * float(counts[counts > 0].min()) if bool((counts > 0).any()) else 1.0
     weights = counts.clamp_min(floor)
     return Metric.identity(block.shape[1]), weights / weights.mean()
+
+
+def _mean(block: Block, statistics: Statistics) -> torch.Tensor | None:
+    return statistics.mean(block.name).float() if block.all_biased and block.kind != "embedding" else None
 
 
 def _demands(

@@ -14,7 +14,10 @@ def random_form(spec: FormSpec) -> Form:
     generator = torch.Generator().manual_seed(0)
     shape = (spec.atoms, spec.width) if spec.orientation == "input" else (spec.width, spec.atoms)
     indices = torch.stack(
-        [torch.randperm(spec.candidates, generator=generator)[: spec.nonzeros].sort().values for _ in range(spec.groups)]
+        [
+            torch.randperm(spec.candidates, generator=generator)[: spec.nonzeros].sort().values
+            for _ in range(spec.groups)
+        ]
     )
     permutation = torch.randperm(spec.units, generator=generator) if spec.permuted else None
     values = torch.randn(spec.units, spec.core + spec.nonzeros, generator=generator)

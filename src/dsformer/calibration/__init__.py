@@ -2,6 +2,17 @@
 
 from dsformer.calibration.blocks import Block, Tracing, trace
 from dsformer.calibration.grams import Statistics, batches, collect
+from dsformer.calibration.neurons import interchangeable, reorder
 from dsformer.calibration.sensitivity import sensitivities
 
-__all__ = ["Block", "Statistics", "Tracing", "batches", "collect", "sensitivities", "trace"]
+__all__ = [
+    "Block",
+    "Statistics",
+    "Tracing",
+    "batches",
+    "collect",
+    "interchangeable",
+    "reorder",
+    "sensitivities",
+    "trace",
+]

@@ -54,8 +54,17 @@ class Block:
         return sum(self.members), weight_of(self.modules[0]).shape[1]
 
     @property
+    def biases(self) -> list[Tensor]:
+        return [bias for module in self.modules if isinstance(bias := getattr(module, "bias", None), Tensor)]
+
+    @property
     def bias_count(self) -> int:
-        return sum(bias.numel() for m in self.modules if isinstance(bias := getattr(m, "bias", None), Tensor))
+        return sum(bias.numel() for bias in self.biases)
+
+    @property
+    def all_biased(self) -> bool:
+        """Whether every layer has a bias, so that the error of a mean input can be made up for."""
+        return len(self.biases) == len(self.modules)
 
 
 @dataclass(frozen=True)

@@ -149,6 +149,10 @@ class Form:
             weight = weight + (codes[:, r:] if self.spec.orientation == "input" else codes[:, r:].T)
         return weight
 
+    def in_own_order(self) -> "Form":
+        """The form of the weight with its units reordered by the permutation, which then need not be stored."""
+        return Form(replace(self.spec, permuted=False), self.dictionary, self.values, self.indices, None)
+
     def split(self, out_features: Sequence[int]) -> list["Form"]:
         """One form a member of a stacked input-dictionary block; all share the dictionary tensor.
 

@@ -19,10 +19,20 @@ CONTENDER = 1.05
 
 @dataclass(frozen=True)
 class Budget:
-    """Bits for one block (biases aside) and the size of a value."""
+    """Bits for one block (biases aside) and the size of a value.
+
+    Attributes:
+        free_order: the order of the rows costs nothing, because the layer that reads them is reordered too.
+    """
 
     bits: int
     value_bits: int
+    free_order: bool = False
+
+    def holds(self, spec: FormSpec) -> bool:
+        """Whether the form fits."""
+        order = 8 * spec.permutation_bytes if self.free_order else 0
+        return spec.stored_bits(self.value_bits) - order <= self.bits
 
 
 @dataclass(frozen=True)
@@ -58,7 +68,7 @@ class Family:
         empty = replace(blank, atoms=atoms, canonical=self.canonical, pattern=self.pattern, permuted=permuted)
         while low < high:
             middle = (low + high + 1) // 2
-            fits = replace(empty, nonzeros=middle).stored_bits(budget.value_bits) <= budget.bits
+            fits = budget.holds(replace(empty, nonzeros=middle))
             low, high = (middle, high) if fits else (low, middle - 1)
         return self._filled(replace(empty, nonzeros=low), budget) if low else None
 
@@ -66,7 +76,7 @@ class Family:
         """Spend what is left, less than one non-zero a unit, on more atoms."""
         while spec.atoms and spec.atoms < spec.width:
             more = replace(spec, atoms=spec.atoms + 1)
-            if more.stored_bits(budget.value_bits) > budget.bits:
+            if not budget.holds(more):
                 break
             spec = more
         return spec
@@ -78,7 +88,7 @@ class Family:
             spec = FormSpec(
                 self.orientation, *shape, atoms=atoms, core=atoms - free * m, nonzeros=free * n, pattern=self.pattern
             )
-            if spec.stored_bits(budget.value_bits) <= budget.bits:
+            if budget.holds(spec):
                 return spec
         return None
 

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from dsformer.errors import InputError
@@ -32,6 +32,11 @@ class Metric:
             raise InputError("calibration gave a zero or non-finite input to a layer; check the text and the weights")
         gram = gram / scale + ridge * torch.eye(len(gram), dtype=gram.dtype)
         return cls(gram.float(), torch.linalg.cholesky(gram).float())
+
+    def reordered(self, order: Int[Tensor, " in"]) -> "Metric":
+        """The metric after the inputs changed places."""
+        gram = self.gram[order][:, order].double()
+        return Metric(gram.float(), torch.linalg.cholesky(gram).float())
 
     @classmethod
     def identity(cls, size: int) -> "Metric":

@@ -1,0 +1,80 @@
+"""MiniLM compressed without training: bytes on disk and scores for every pattern and for low rank at the same bits.
+
+    python benchmarks/compression.py --data-dir DIR --results results.jsonl
+
+STS-B is read from ``DIR/glue-stsb``; Banking77 is bundled. Finished rows are kept in the results file, so an
+interrupted run goes on where it stopped.
+"""
+
+import argparse
+import json
+import tempfile
+from pathlib import Path
+
+import dsformer
+from dsformer.cli.demo import find_minilm
+
+TARGETS = (("encoder", 2.0), ("encoder", 2.8), ("encoder", 3.57), ("all", 2.0))
+METHODS = (("dense_sparse", "free"), ("dense_sparse", "2:4"), ("dense_sparse", "grouped(8)"), ("low_rank", "free"))
+TASKS = ("banking77", "stsb", "fidelity")
+
+
+def directory_bytes(directory: Path) -> int:
+    """Size of all weight files."""
+    return sum(file.stat().st_size for file in directory.glob("*.safetensors"))
+
+
+def measure(scope: str, ratio: float, method: str, pattern: str, data_dir: Path | None) -> dict[str, object]:
+    """Compress once and evaluate what was written."""
+    original = find_minilm()
+    with tempfile.TemporaryDirectory() as scratch:
+        out = Path(scratch) / "model"
+        done = dsformer.compress(original, out, ratio=ratio, scope=scope, method=method, pattern=pattern)
+        scores = dsformer.evaluate(out, TASKS, data_dir, original=original)
+        return {
+            "scope": scope,
+            "ratio": ratio,
+            "method": method,
+            "pattern": pattern,
+            "bytes": directory_bytes(out),
+            "encoder_ratio": round(done.summary.encoder_ratio, 3),
+            "total_ratio": round(done.summary.total_ratio, 3),
+            "mean_error": round(done.summary.mean_error, 4),
+            "seconds": round(done.summary.seconds, 1),
+            **{task: round(score.value, 2) for task, score in scores.items()},
+        }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--data-dir", type=Path)
+    parser.add_argument("--results", type=Path, default=Path("compression.jsonl"))
+    args = parser.parse_args()
+    rows = [json.loads(line) for line in args.results.read_text().splitlines()] if args.results.exists() else []
+    finished = {(row["scope"], row["ratio"], row["method"], row["pattern"]) for row in rows}
+    for scope, ratio in TARGETS:
+        for method, pattern in METHODS:
+            if (scope, ratio, method, pattern) not in finished:
+                rows.append(measure(scope, ratio, method, pattern, args.data_dir))
+                with args.results.open("a") as file:
+                    file.write(json.dumps(rows[-1]) + "\n")
+    original = dsformer.evaluate(find_minilm(), TASKS[:2], args.data_dir)
+    print("| target | form | bytes on disk | encoder | total | error | Banking77 | STS-B | fidelity |")
+    print("|---|---|---|---|---|---|---|---|---|")
+    size = directory_bytes(find_minilm())
+    print(
+        f"| original | dense | {size:,} | 1 | 1 | 0 "
+        f"| {original['banking77'].value:.2f} | {original['stsb'].value:.2f} | 100 |"
+    )
+    for row in rows:
+        form = "low rank" if row["method"] == "low_rank" else row["pattern"]
+        print(
+            f"| {row['scope']} {row['ratio']}x | {form} | {row['bytes']:,} | {row['encoder_ratio']:.2f} "
+            f"| {row['total_ratio']:.2f} | {row['mean_error']:.4f} | {row['banking77']:.2f} | {row['stsb']:.2f} "
+            f"| {row['fidelity']:.2f} |",
+            flush=True,
+        )
+
+
+if __name__ == "__main__":
+    main()

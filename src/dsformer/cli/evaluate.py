@@ -1,0 +1,34 @@
+"""``dsformer evaluate``."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from dsformer.cli.output import console, print_json
+from dsformer.cli.scores import measure, parse_tasks, score_table
+from dsformer.errors import InputError
+from dsformer.evaluation import TASKS
+
+
+def evaluate(
+    directory: Annotated[str, typer.Argument(help="model directory, compressed or not", show_default=False)],
+    against: Annotated[str | None, typer.Option(help="the model to compare with", show_default=False)] = None,
+    tasks: Annotated[str, typer.Option(help=f"comma-separated: {', '.join(TASKS)}")] = "banking77",
+    data_dir: Annotated[Path | None, typer.Option(help="folder of data sets", show_default=False)] = None,
+    limit: Annotated[
+        int | None, typer.Option(help="score at most so many items of each task", show_default=False)
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="print one JSON object and nothing else")] = False,
+) -> None:
+    """Measure a sentence encoder, alone or against the model it was made from."""
+    chosen = parse_tasks(tasks, data_dir)
+    for name in chosen:
+        if TASKS[name].needs_original and against is None:
+            raise InputError(f"task {name} compares with the original model: give it with --against")
+    rows = measure(directory, against, chosen, data_dir, limit)
+    if as_json:
+        scores = [{**vars(row), "change": row.change} for row in rows]
+        print_json({"model": directory, "against": against, "scores": scores})
+    else:
+        console().print(score_table(rows))

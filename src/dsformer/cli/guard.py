@@ -1,0 +1,100 @@
+"""What goes wrong, as one line and an exit code; what other libraries chatter, as nothing."""
+
+import errno
+import logging
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import transformers
+import typer
+from pydantic import ValidationError
+from typer.core import TyperGroup
+
+from dsformer.errors import DSFormerError
+
+USER_ERROR = 2
+INTERRUPTED = 130
+# Errors of the system that are about the user's paths and disk rather than about this program.
+_PLAIN = {
+    errno.ENOSPC,
+    errno.EDQUOT,
+    errno.EACCES,
+    errno.EPERM,
+    errno.EROFS,
+    errno.ENOENT,
+    errno.EISDIR,
+    errno.ENOTDIR,
+    errno.ENAMETOOLONG,
+}
+
+
+class InterruptedAfterWriting(KeyboardInterrupt):
+    """Ctrl-C once something was written; the message says what."""
+
+
+class GuardedGroup(TyperGroup):
+    """Runs commands so that an error of the user's is one line on standard error and exit code 2."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            with silenced():
+                return super().invoke(ctx)
+        except DSFormerError as error:
+            raise failed(str(error)) from error
+        except ValidationError as error:
+            first = error.errors(include_url=False)[0]
+            raise failed(f"{'.'.join(map(str, first['loc']))}: {first['msg']}") from error
+        except OSError as error:
+            if error.errno not in _PLAIN:
+                raise
+            raise failed(_described(error)) from error
+        except KeyboardInterrupt as error:
+            typer.echo(f"interrupted, {error}" if str(error) else "interrupted, nothing was written", err=True)
+            raise typer.Exit(INTERRUPTED) from error
+
+
+def failed(message: str) -> typer.Exit:
+    """Print the error on standard error, whatever it says in one line. Returns what to raise."""
+    typer.echo(f"error: {' '.join(message.split())}", err=True)
+    return typer.Exit(USER_ERROR)
+
+
+@contextmanager
+def after_writing(what: str) -> Iterator[None]:
+    """Ctrl-C from here on says what is there already."""
+    try:
+        yield
+    except KeyboardInterrupt as error:
+        raise InterruptedAfterWriting(f"{what} is complete") from error
+
+
+@contextmanager
+def silenced() -> Iterator[None]:
+    """No progress bars, warnings and log lines of the libraries beneath."""
+    log = transformers.utils.logging
+    level, bars = log.get_verbosity(), log.is_progress_bar_enabled()
+    loggers = [logging.getLogger(name) for name in ("sentence_transformers", "huggingface_hub")]
+    levels = [logger.level for logger in loggers]
+    log.set_verbosity_error()
+    log.disable_progress_bar()
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        log.set_verbosity(level)
+        if bars:
+            log.enable_progress_bar()
+        for logger, before in zip(loggers, levels, strict=True):
+            logger.setLevel(before)
+
+
+def _described(error: OSError) -> str:
+    where = f"{error.filename}: " if error.filename else ""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return f"{where}the disk is full; nothing was kept of what was being written"
+    return f"{where}{error.strerror}"

@@ -1,0 +1,57 @@
+"""``dsformer inspect``."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from dsformer.cli.output import console, megabytes, percent, print_json, table, times
+from dsformer.report.inspection import KINDS, Inspection, StoredBlock, inspect_directory
+
+
+def inspect(
+    directory: Annotated[Path, typer.Argument(help="a compressed model", show_default=False)],
+    as_json: Annotated[bool, typer.Option("--json", help="print one JSON object and nothing else")] = False,
+) -> None:
+    """Show what a compressed directory holds: every block, every byte. Loads no model."""
+    found = inspect_directory(directory)
+    if as_json:
+        print_json(found.as_dict())
+        return
+    out = console()
+    columns = ["block", "form", "out x in", "atoms", "non-zeros", *KINDS, "ratio", "error", "share"]
+    out.print(table(found.directory, columns, [_row(block, found) for block in found.blocks], text_columns=2))
+    rows = [
+        ["tensors before", megabytes(found.bytes_before)],
+        ["tensors now", megabytes(found.bytes_after)],
+        ["weight files, with their headers", megabytes(found.file_bytes)],
+        ["untouched tensors", megabytes(found.rest_bytes)],
+        ["encoder ratio", times(found.encoder_ratio)],
+        ["total ratio", times(found.total_ratio)],
+        ["embedding share", percent(found.embedding_share)],
+    ]
+    if found.type_factor != 1:
+        rows.append(["value type, a factor on top", times(found.type_factor)])
+    out.print(table("Totals", ["", "value"], rows))
+    if found.differences:
+        out.print("[bold red]The files differ from what the configuration says:[/]")
+        for line in found.differences:
+            out.print(line, markup=False)
+    else:
+        out.print("Every block takes exactly the bytes its configuration says.")
+
+
+def _row(block: StoredBlock, whole: Inspection) -> list[str]:
+    atoms = f"{block.atoms} ({block.core} core)" if 0 < block.core < block.atoms else str(block.atoms)
+    pattern = "" if block.pattern == "free" else f", {block.pattern}"
+    return [
+        "\n".join(block.names),
+        f"{block.form}, {block.orientation}{pattern}",
+        f"{block.shape[0]} x {block.shape[1]}",
+        atoms,
+        str(block.nonzeros),
+        *(megabytes(block.stored[kind]) if block.stored[kind] else "" for kind in KINDS),
+        times(block.ratio),
+        "" if block.error is None else f"{block.error:.4f}",
+        percent(block.bytes_after / max(1, whole.bytes_after)),
+    ]

@@ -1,0 +1,44 @@
+"""The ``dsformer`` program."""
+
+from typing import Annotated
+
+import typer
+
+from dsformer import __version__
+from dsformer.cli.compress import compress
+from dsformer.cli.demo import demo
+from dsformer.cli.densify import densify
+from dsformer.cli.evaluate import evaluate
+from dsformer.cli.guard import GuardedGroup
+from dsformer.cli.inspect import inspect
+
+app = typer.Typer(
+    name="dsformer",
+    cls=GuardedGroup,
+    help="Make transformers smaller by writing each weight as a dense matrix times a semi-structured sparse one.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_show_locals=False,
+)
+for command in (compress, inspect, evaluate, densify, demo):
+    app.command()(command)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"dsformer {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="print the version")
+    ] = False,
+) -> None:
+    pass
+
+
+def run() -> None:
+    """The entry point."""
+    app()

@@ -1,0 +1,119 @@
+"""One command-line flag for every field of the recipe, made from the recipe's own schema."""
+
+import inspect
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import wraps
+from types import UnionType
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
+
+import typer
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
+
+from dsformer.recipe import Recipe
+
+# What the flags of a nested field start with.
+PREFIXES = {"calibration": "calibration_", "effort": ""}
+PANEL = "Recipe"
+
+
+@dataclass(frozen=True)
+class Flag:
+    """A recipe field and the command's parameter for it."""
+
+    path: tuple[str, ...]
+    field: FieldInfo
+
+    @property
+    def parameter(self) -> str:
+        return PREFIXES.get(self.path[0], "") + self.path[-1]
+
+    @property
+    def option(self) -> str:
+        return "--" + self.parameter.replace("_", "-")
+
+    @property
+    def kind(self) -> Any:
+        """The field's type without None."""
+        annotation = self.field.annotation
+        if get_origin(annotation) in (Union, UnionType):
+            annotation = next(arm for arm in get_args(annotation) if arm is not type(None))
+        return annotation
+
+    def signature(self) -> inspect.Parameter:
+        """The parameter, None (or empty) when the flag is not given; only the schema validates values."""
+        kind, declared, metavar = self.kind, [self.option], None
+        annotation: Any = kind | None
+        if kind is bool:
+            declared = [f"{self.option}/--no-{self.option.removeprefix('--')}"]
+        elif get_origin(kind) is Literal:
+            annotation, metavar = str | None, f"[{'|'.join(get_args(kind))}]"
+        elif get_origin(kind) is tuple:
+            annotation = list[str] | None
+        default = self.field.default
+        option = typer.Option(
+            *declared,
+            help=self.field.description,
+            metavar=metavar,
+            show_default=False if default in (None, ()) else str(default),
+            rich_help_panel=PANEL,
+        )
+        return inspect.Parameter(
+            self.parameter, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=Annotated[annotation, option]
+        )
+
+    def arguments(self, value: Any) -> list[str]:
+        """The command-line words that set the field."""
+        if self.kind is bool:
+            return [self.option if value else f"--no-{self.option.removeprefix('--')}"]
+        if isinstance(value, list | tuple):
+            return [word for one in value for word in (self.option, str(one))]
+        return [self.option, str(value)]
+
+
+def flags(model: type[BaseModel] = Recipe, path: tuple[str, ...] = ()) -> Iterator[Flag]:
+    """One a field, nested ones flattened."""
+    for name, field in model.model_fields.items():
+        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
+            yield from flags(field.annotation, (*path, name))
+        else:
+            yield Flag((*path, name), field)
+
+
+def with_recipe_flags(command: Callable[..., None]) -> Callable[..., None]:
+    """Replace a command's parameter ``changes`` by the flags; it gets those given, nested as the recipe is."""
+    known = list(flags())
+
+    @wraps(command)
+    def wrapped(**given: Any) -> None:
+        changes: dict[str, Any] = {}
+        for flag in known:
+            value = given.pop(flag.parameter)
+            if value is None or value == []:
+                continue
+            target = changes if len(flag.path) == 1 else changes.setdefault(flag.path[0], {})
+            target[flag.path[-1]] = value
+        command(changes=changes, **given)
+
+    own = [
+        parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY)
+        for parameter in inspect.signature(command).parameters.values()
+        if parameter.name != "changes"
+    ]
+    parameters = [*own, *(flag.signature() for flag in known)]
+    wrapped.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    wrapped.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+    return wrapped
+
+
+def recipe_arguments(recipe: Recipe) -> list[str]:
+    """The flags that make this recipe out of the defaults."""
+    words: list[str] = []
+    for flag in flags():
+        value: Any = recipe
+        for name in flag.path:
+            value = getattr(value, name)
+        if value != flag.field.default:
+            words += flag.arguments(value)
+    return words

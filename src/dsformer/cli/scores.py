@@ -1,0 +1,65 @@
+"""Measuring models from the command line: checked before the work, printed side by side after it."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from rich.table import Table
+
+from dsformer.cli.output import table
+from dsformer.errors import InputError
+from dsformer.evaluation import TASKS, Encoder, Score, evaluate
+from dsformer.report.rows import ScoreRow
+from dsformer.tasks import find_data
+
+
+def parse_tasks(names: str, data_dir: Path | None) -> list[str]:
+    """The tasks of a comma-separated list. Raises InputError for an unknown one or one without its data."""
+    tasks = list(dict.fromkeys(name.strip() for name in names.split(",") if name.strip()))
+    if not tasks:
+        raise InputError(f"no task given; the tasks are: {', '.join(TASKS)}")
+    for name in tasks:
+        if name not in TASKS:
+            raise InputError(f"unknown task {name!r}; the tasks are: {', '.join(TASKS)}")
+        if (folder := TASKS[name].folder) is not None:
+            find_data(folder, data_dir)
+    return tasks
+
+
+def measure(
+    model: str | Path | Encoder,
+    against: str | Path | Encoder | None,
+    tasks: Sequence[str],
+    data_dir: Path | None = None,
+    limit: int | None = None,
+) -> list[ScoreRow]:
+    """The scores of a model and, where there is one, of the model it was made from."""
+    after = evaluate(model, tasks, data_dir, original=against, limit=limit)
+    own = [name for name in tasks if not TASKS[name].needs_original]
+    before: Mapping[str, Score] = evaluate(against, own, data_dir, limit=limit) if against is not None and own else {}
+    return [
+        ScoreRow(
+            task=name,
+            metric=score.metric,
+            before=before[name].value if name in before else None,
+            after=score.value,
+            spread=score.spread,
+            count=score.count,
+        )
+        for name, score in after.items()
+    ]
+
+
+def score_table(rows: Sequence[ScoreRow]) -> Table:
+    """Before, after and difference; only the one column when there is nothing to compare with."""
+    compared = any(row.before is not None for row in rows)
+    columns = ["task", "metric", *(["before", "after", "change"] if compared else ["score"]), "spread", "items"]
+    cells = []
+    for row in rows:
+        values = [f"{row.after:.2f}"]
+        if compared:
+            known = row.before is not None
+            values = [f"{row.before:.2f}" if known else "", *values, f"{row.change:+.2f}" if known else ""]
+        cells.append(
+            [row.task, row.metric, *values, "" if row.spread is None else f"{row.spread:.2f}", f"{row.count:,}"]
+        )
+    return table("Scores", columns, cells, text_columns=2)

@@ -1,0 +1,49 @@
+"""The account of a compression as tables."""
+
+from pathlib import Path
+
+from rich.table import Table
+
+from dsformer.cli.output import duration, megabytes, percent, table, times
+from dsformer.recipe import Recipe
+from dsformer.report.summary import Summary
+
+
+def calibration_line(recipe: Recipe, tokens: int) -> str:
+    """Which text was used, defaults included."""
+    settings = recipe.calibration
+    text = "bundled book passages" if settings.text is None else f"passages of {settings.text}"
+    return f"Calibration: at most {settings.count} {text}, up to {settings.length} tokens each; {tokens:,} tokens seen"
+
+
+def summary_table(summary: Summary, output: Path) -> Table:
+    """Before and after."""
+    before, after = stored_values(summary)
+    rows = [
+        ["bytes (tensors)", megabytes(summary.bytes_before), megabytes(summary.bytes_after)],
+        ["parameters (stored values)", f"{before:,}", f"{after:,}"],
+        ["encoder ratio", "", times(summary.encoder_ratio)],
+        ["total ratio", "", times(summary.total_ratio)],
+        ["embedding share", percent(embedding_share_before(summary)), percent(summary.embedding_share)],
+        ["error (root mean square, whitened)", "", f"{summary.mean_error:.4f}"],
+        ["compressed blocks", "", f"{len(summary.blocks)}"],
+        ["time", "", duration(summary.seconds)],
+    ]
+    if summary.type_factor != 1:
+        rows.insert(4, ["value type, a factor on top", "", times(summary.type_factor)])
+    return table(f"{summary.model} -> {output}", ["", "before", "after"], rows)
+
+
+def stored_values(summary: Summary) -> tuple[int, int]:
+    """Numbers stored before and after, whatever their type; supports and permutations are bytes, not values."""
+    first = summary.blocks[0]
+    value = (first.bytes_before - first.bias) // (first.shape[0] * first.shape[1])
+    after = summary.rest_bytes + sum(block.dictionary + block.codes + block.bias for block in summary.blocks)
+    return summary.bytes_before // value, after // value
+
+
+def embedding_share_before(summary: Summary) -> float:
+    """The tables' part of the file before compression."""
+    tables = [block for block in summary.blocks if block.kind == "embedding"]
+    untouched = summary.embedding_share * summary.bytes_after - sum(block.bytes_after for block in tables)
+    return (untouched + sum(block.bytes_before for block in tables)) / summary.bytes_before

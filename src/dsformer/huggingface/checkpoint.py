@@ -1,0 +1,132 @@
+"""What the weight files of a directory hold, read from their headers alone."""
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+from dsformer.errors import ArtefactError
+
+WEIGHTS = "model.safetensors"
+INDEX = "model.safetensors.index.json"
+PICKLED = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl")
+
+_MAX_JSON_BYTES = 1 << 28
+_FLOATS = frozenset({"F64", "F32", "F16", "BF16"})
+_INTEGERS = {
+    torch.uint8: "U8",
+    torch.int8: "I8",
+    torch.int16: "I16",
+    torch.int32: "I32",
+    torch.int64: "I64",
+    torch.bool: "BOOL",
+}
+
+
+@dataclass(frozen=True)
+class Header:
+    """Type (its name in safetensors) and shape of a stored tensor."""
+
+    dtype: str
+    shape: tuple[int, ...]
+
+
+def read_json(path: Path) -> Any:
+    """The contents of a JSON file. Raises ArtefactError when it is not there, huge, or not JSON."""
+    try:
+        if path.stat().st_size > _MAX_JSON_BYTES:
+            raise ArtefactError(f"{path}: too large")
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:
+        if isinstance(error, ArtefactError):
+            raise
+        raise ArtefactError(f"{path}: not JSON ({first_line(error)})") from None
+    except OSError as error:
+        raise ArtefactError(f"{path}: {error.strerror}") from None
+
+
+def weight_files(directory: Path) -> list[Path]:
+    """The safetensors files of a directory, in the order of their names.
+
+    Raises:
+        ArtefactError: there are none (a pickled checkpoint is not read), or the index names one that is missing.
+    """
+    if (directory / WEIGHTS).is_file():
+        return [directory / WEIGHTS]
+    if not (directory / INDEX).is_file():
+        pickled = sorted(path.name for pattern in PICKLED for path in directory.glob(pattern))
+        if pickled:
+            raise ArtefactError(f"{directory}: {pickled[0]} is a pickled checkpoint; only safetensors are read")
+        raise ArtefactError(f"{directory}: no {WEIGHTS}")
+    shards = sorted(set(_weight_map(directory).values()))
+    for name in shards:
+        if Path(name).name != name or not name.endswith(".safetensors"):
+            raise ArtefactError(f"{directory / INDEX}: {name!r} is not the name of a safetensors file")
+        if not (directory / name).is_file():
+            raise ArtefactError(f"{directory / name}: a part of the weights is missing")
+    return [directory / name for name in shards]
+
+
+def read_headers(files: Iterable[Path]) -> dict[str, Header]:
+    """Name to header of every tensor. Raises ArtefactError for a damaged or cut file, or a tensor stored twice."""
+    headers: dict[str, Header] = {}
+    for file in files:
+        if file.suffix != ".safetensors":
+            raise ArtefactError(f"{file}: a pickled checkpoint; only safetensors are read")
+        try:
+            with safe_open(file, framework="pt") as opened:
+                for name in opened.keys():  # noqa: SIM118 (not a mapping)
+                    if name in headers:
+                        raise ArtefactError(f"{file}: {name} is stored twice")
+                    part = opened.get_slice(name)
+                    headers[name] = Header(part.get_dtype(), tuple(part.get_shape()))
+        except (SafetensorError, OSError) as error:
+            raise ArtefactError(f"{file}: damaged or cut short ({first_line(error)})") from None
+    return headers
+
+
+def read_directory(directory: Path) -> dict[str, Header]:
+    """The headers of a directory's weights.
+
+    Raises:
+        ArtefactError: as for :func:`weight_files` and :func:`read_headers`, or the index disagrees with the files.
+    """
+    files = weight_files(directory)
+    headers = read_headers(files)
+    if files[0].name != WEIGHTS:
+        listed = set(_weight_map(directory))
+        if wrong := sorted(listed ^ set(headers)):
+            raise ArtefactError(f"{directory / INDEX}: does not agree with the files about {wrong[0]}")
+    return headers
+
+
+def check_tensor(name: str, header: Header, expected: Tensor) -> None:
+    """Raises ArtefactError unless the stored tensor can be loaded as the expected one (floating types are cast)."""
+    if header.shape != tuple(expected.shape):
+        raise ArtefactError(f"{name}: stored shape {list(header.shape)} is not {list(expected.shape)}")
+    floating = expected.is_floating_point()
+    if header.dtype not in _FLOATS if floating else header.dtype != _INTEGERS.get(expected.dtype):
+        wanted = "a floating-point type" if floating else str(expected.dtype).removeprefix("torch.")
+        raise ArtefactError(f"{name}: stored as {header.dtype}, not {wanted}")
+
+
+def find(headers: Mapping[str, Header], name: str, prefix: str) -> Header | None:
+    """The header of a tensor, whose name may have the prefix of the base model or lack it."""
+    return headers.get(name) or headers.get(name.removeprefix(f"{prefix}.")) or headers.get(f"{prefix}.{name}")
+
+
+def first_line(error: BaseException) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]
+
+
+def _weight_map(directory: Path) -> dict[str, str]:
+    index = read_json(directory / INDEX)
+    weight_map = index.get("weight_map") if isinstance(index, dict) else None
+    if not isinstance(weight_map, dict) or not weight_map or not all(isinstance(v, str) for v in weight_map.values()):
+        raise ArtefactError(f"{directory / INDEX}: has no weight_map")
+    return weight_map

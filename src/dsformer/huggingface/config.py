@@ -1,0 +1,77 @@
+"""``quantization_config`` of a compressed model's ``config.json``."""
+
+import copy
+from typing import Any
+
+from transformers.utils.quantization_config import QuantizationConfigMixin
+
+from dsformer import __version__
+from dsformer.errors import ArtefactError
+from dsformer.layers.blocks import BlockConfig, parse_blocks
+
+METHOD = "dsformer"
+FORMAT_VERSION = 1
+
+
+class DSFormerConfig(QuantizationConfigMixin):
+    """What is compressed, and how it is stored.
+
+    Args:
+        blocks: the compressed blocks, or the dictionaries they are written as.
+        format_version: of the artefact.
+        package_version: of the package that wrote it.
+        summary: anything the compressor wants to report (JSON values).
+        quant_method: always "dsformer".
+
+    Raises:
+        ArtefactError: a field is missing, unknown or of the wrong type, or the format is newer than this package.
+    """
+
+    quant_method: Any
+
+    def __init__(
+        self,
+        blocks: Any = None,
+        format_version: Any = FORMAT_VERSION,
+        package_version: Any = __version__,
+        summary: Any = None,
+        quant_method: Any = METHOD,
+        **unknown: Any,
+    ):
+        # First of all: a newer format may well have other fields.
+        if type(format_version) is not int or format_version < 1:
+            raise ArtefactError(f"format_version: {format_version!r} is not a positive whole number")
+        if format_version > FORMAT_VERSION:
+            raise ArtefactError(
+                f"written by a newer DSFormer (format {format_version}); upgrade: pip install -U dsformer"
+            )
+        if unknown:
+            raise ArtefactError(f"quantization_config: unknown field {min(unknown)!r}")
+        if quant_method != METHOD:
+            raise ArtefactError(f"quant_method: {quant_method!r} is not {METHOD!r}")
+        if not isinstance(package_version, str):
+            raise ArtefactError("package_version: not text")
+        if summary is not None and not isinstance(summary, dict):
+            raise ArtefactError("summary: not an object")
+        self.quant_method = METHOD
+        self.format_version = format_version
+        self.package_version = package_version
+        self.blocks: list[BlockConfig] = parse_blocks([] if blocks is None else blocks)
+        self.summary: dict[str, Any] = summary or {}
+
+    def to_dict(self) -> dict[str, Any]:
+        """As it is written to ``config.json``; fields of a block at their default are left out."""
+        blocks = [block.model_dump(mode="json", exclude_defaults=True) for block in self.blocks]
+        return {
+            "quant_method": self.quant_method,
+            "format_version": self.format_version,
+            "package_version": self.package_version,
+            "blocks": blocks,
+            "summary": copy.deepcopy(self.summary),
+        }
+
+    def to_diff_dict(self) -> dict[str, Any]:
+        return self.to_dict()
+
+    def __iter__(self):
+        yield from self.to_dict().items()

@@ -1,0 +1,177 @@
+"""How transformers loads, trains and saves a compressed model."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+import transformers
+from torch import nn
+from transformers import PreTrainedModel
+from transformers.quantizers.base import HfQuantizer
+
+from dsformer.errors import ArtefactError
+from dsformer.huggingface.checkpoint import Header, check_tensor, find, read_headers, weight_files
+from dsformer.huggingface.config import DSFormerConfig
+from dsformer.huggingface.tying import forget_tied
+from dsformer.layers.blocks import BlockConfig
+from dsformer.layers.builder import densify, install
+from dsformer.layers.packing import permutation_dtype
+from dsformer.layers.stored import StoredForm
+
+_V5 = int(transformers.__version__.split(".")[0]) >= 5
+
+
+class DSFormerQuantizer(HfQuantizer):
+    """Puts compressed modules into the empty model before its weights are loaded.
+
+    The keys of a checkpoint are those of the modules, so transformers loads and saves them like any others. Damage is
+    met three times: headers are checked before anything is allocated, missing tensors after loading (they would be left
+    random), and supports and permutations once they are there.
+    """
+
+    requires_calibration = True
+    quantization_config: DSFormerConfig
+
+    def _process_model_before_weight_loading(
+        self, model: PreTrainedModel, checkpoint_files: list[str] | None = None, **kwargs: Any
+    ) -> PreTrainedModel:
+        config = self.quantization_config
+        config.blocks = resolved(model, config.blocks)
+        headers = read_headers(_files(model, checkpoint_files))
+        install(model, config.blocks)
+        forget_tied(model)
+        _check_headers(model, headers)
+        return model
+
+    def _process_model_after_weight_loading(self, model: PreTrainedModel, **kwargs: Any) -> PreTrainedModel:
+        for name, module in _stored(model):
+            if _V5:
+                _check_loaded(name, module)
+            if module.weight.device.type != "meta":  # else it is offloaded
+                _restore_integers(module)
+                try:
+                    module.validate()
+                except ArtefactError as error:
+                    raise ArtefactError(f"{name}: {error}") from None
+        mark(model, self.quantization_config)
+        return model
+
+    def update_missing_keys(self, model: PreTrainedModel, missing_keys: list[str], prefix: str) -> list[str]:
+        """Called by transformers 4 once it has compared the checkpoint's keys with the model's."""
+        compressed = {f"{name}.{key}" for name, module in _stored(model) for key in module.state_dict()}
+        if missing := sorted(compressed.intersection(missing_keys)):
+            raise ArtefactError(f"{missing[0]}: not in the checkpoint")
+        return missing_keys
+
+    def _dequantize(self, model: PreTrainedModel, dtype: Any = None) -> PreTrainedModel:
+        densify(model)
+        return model if dtype is None else model.to(dtype)
+
+    def is_serializable(self, safe_serialization: bool | None = None) -> bool:
+        return True
+
+    @property
+    def is_trainable(self) -> bool:
+        return True
+
+    @property
+    def is_qat_trainable(self) -> bool:
+        return True
+
+    @property
+    def is_compileable(self) -> bool:
+        return True
+
+
+def attach(model: PreTrainedModel, blocks: Sequence[BlockConfig], summary: dict[str, Any] | None = None) -> None:
+    """Make a model whose modules have been replaced save itself as a compressed one.
+
+    Args:
+        model: after ``layers.install_forms``; changed in place.
+        blocks: what was installed.
+        summary: JSON values for reports and the model card.
+    """
+    config = DSFormerConfig(list(blocks), summary=summary)
+    marked: Any = model
+    marked.is_quantized = True
+    marked.quantization_method = config.quant_method
+    marked.hf_quantizer = DSFormerQuantizer(config)
+    mark(model, config)
+
+
+def mark(model: Any, config: DSFormerConfig) -> None:
+    """What saving a compressed model needs to know of it."""
+    model.config.quantization_config = config
+    forget_tied(model)
+    # Conversions of checkpoint names that transformers 5 undoes when saving; compressed weights cannot follow them.
+    model._weight_conversions = []
+
+
+def resolved(model: nn.Module, blocks: Sequence[BlockConfig]) -> list[BlockConfig]:
+    """The blocks under the names their modules have in this model.
+
+    A base model loaded from the checkpoint of a model with a head has no prefix, and the other way round. Blocks of
+    which this model has nothing (those of a head it does not have) are left out, and so are tied modules.
+
+    Raises:
+        ArtefactError: the model has a part of a block only, or nothing of any.
+    """
+    prefix = getattr(model, "base_model_prefix", "")
+    present = {name for name, _ in model.named_modules(remove_duplicate=False)}
+
+    def actual(name: str) -> str | None:
+        candidates = (name, name.removeprefix(f"{prefix}."), f"{prefix}.{name}")
+        return next((candidate for candidate in candidates if candidate in present), None)
+
+    result = []
+    for block in blocks:
+        names = [actual(name) for name in block.names]
+        if all(name is None for name in names):
+            continue
+        if None in names:
+            raise ArtefactError(f"{block.names[names.index(None)]}: the model has no such module")
+        members = [member.model_copy(update={"name": name}) for member, name in zip(block.members, names, strict=True)]
+        tied = [name for name in map(actual, block.tied) if name is not None]
+        result.append(block.model_copy(update={"members": members, "tied": tied}))
+    if blocks and not result:
+        raise ArtefactError(f"{blocks[0].names[0]}: the model has no such module, nor any other compressed one")
+    return result
+
+
+def _stored(model: nn.Module) -> list[tuple[str, StoredForm]]:
+    return [(name, module) for name, module in model.named_modules() if isinstance(module, StoredForm)]
+
+
+def _files(model: PreTrainedModel, checkpoint_files: list[str] | None) -> list[Path]:
+    """The weight files, where they are known: transformers 4 names none, but a local directory can be looked at."""
+    if checkpoint_files is not None:
+        return [Path(file) for file in checkpoint_files]
+    name = getattr(model.config, "name_or_path", "")
+    directory = Path(name) if name else None
+    return weight_files(directory) if directory is not None and directory.is_dir() else []
+
+
+def _check_headers(model: PreTrainedModel, headers: dict[str, Header]) -> None:
+    """Types and shapes of the stored tensors; one that is not found by its name is dealt with after loading."""
+    for name, module in _stored(model):
+        for key, tensor in module.state_dict().items():
+            header = find(headers, f"{name}.{key}", model.base_model_prefix)
+            if header is not None:
+                check_tensor(f"{name}.{key}", header, tensor)
+
+
+def _restore_integers(module: StoredForm) -> None:
+    """transformers 5.0 casts even integers where a model keeps a layer in float32, as T5 does."""
+    integers = {"support": torch.uint8, "permutation": permutation_dtype(module.spec.units)}
+    for key, dtype in integers.items():
+        tensor = getattr(module, key)
+        if tensor is not None and tensor.dtype == torch.float32:
+            setattr(module, key, tensor.to(dtype))
+
+
+def _check_loaded(name: str, module: StoredForm) -> None:
+    """transformers 5 marks every tensor it has loaded."""
+    for key, tensor in module.state_dict(keep_vars=True).items():
+        if tensor.device.type != "meta" and not getattr(tensor, "_is_hf_initialized", False):
+            raise ArtefactError(f"{name}.{key}: not in the checkpoint")

@@ -1,0 +1,147 @@
+"""What an artefact says about its compressed blocks, and the bounds it is held to before anything is allocated."""
+
+from collections.abc import Sequence
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from dsformer.errors import ArtefactError, InputError
+from dsformer.factorization.form import FormSpec, Orientation
+from dsformer.factorization.pattern import Pattern
+
+Kind = Literal["linear", "conv1d", "embedding"]
+Name = Annotated[str, Field(min_length=1, max_length=500)]
+Size = Annotated[int, Field(ge=1, le=2**31 - 1)]
+Count = Annotated[int, Field(ge=0, le=2**31 - 1)]
+
+
+class Member(BaseModel):
+    """One module of a block."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+    name: Name
+    out_features: Size
+
+
+class BlockConfig(BaseModel):
+    """One block: its modules, in the order in which they are stacked, and its form.
+
+    ``tied`` names further modules that read a compressed embedding (output layers, a decoder's embedding).
+    """
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+    kind: Kind
+    members: list[Member] = Field(min_length=1, max_length=1000)
+    tied: list[Name] = Field(default=[], max_length=100)
+    in_features: Size
+    orientation: Orientation
+    atoms: Count
+    core: Count = 0
+    nonzeros: Count = 0
+    canonical: bool = False
+    pattern: Annotated[str, Field(max_length=30)] = "free"
+    permuted: bool = False
+
+    @classmethod
+    def of(
+        cls, kind: Kind, members: Sequence[tuple[str, int]], spec: FormSpec, tied: Sequence[str] = ()
+    ) -> "BlockConfig":
+        """The description of a stacked block.
+
+        Args:
+            kind: what its modules are.
+            members: name and number of output features of each, in the order in which they are stacked.
+            spec: of the whole block.
+            tied: names of the modules that share a compressed embedding.
+
+        Raises:
+            InputError: the members and the spec do not fit.
+        """
+        try:
+            return cls(
+                kind=kind,
+                members=[Member(name=name, out_features=count) for name, count in members],
+                tied=list(tied),
+                in_features=spec.in_features,
+                orientation=spec.orientation,
+                atoms=spec.atoms,
+                core=spec.core,
+                nonzeros=spec.nonzeros,
+                canonical=spec.canonical,
+                pattern=str(spec.pattern),
+                permuted=spec.permuted,
+            )
+        except ValidationError as error:
+            raise InputError(first_problem(error)) from None
+
+    @model_validator(mode="after")
+    def _check(self) -> "BlockConfig":
+        spec = self.spec()
+        if not spec.atoms and not spec.canonical:
+            raise ValueError("no atoms")
+        if spec.atoms > spec.units + spec.width:
+            raise ValueError(f"{spec.atoms} atoms are more than the weight has rows and columns")
+        if spec.value_count > 2 * spec.out_features * spec.in_features:
+            raise ValueError("holds more than twice the values of the dense weight")
+        if len(self.members) > 1 and (spec.orientation == "output" or self.kind == "embedding"):
+            raise ValueError("only linear layers with an input dictionary can share one")
+        if self.kind == "embedding" and (spec.orientation == "output" or spec.core + spec.nonzeros == spec.width):
+            raise ValueError("an embedding needs an input dictionary and codes of another length than its vectors")
+        if self.tied and self.kind != "embedding":
+            raise ValueError("only an embedding can have tied modules")
+        names = [*self.names, *self.tied]
+        if len(set(names)) < len(names):
+            raise ValueError("names a module twice")
+        self.member_specs()
+        return self
+
+    @property
+    def names(self) -> list[str]:
+        return [member.name for member in self.members]
+
+    def spec(self) -> FormSpec:
+        """The spec of the whole block."""
+        return self._spec(sum(member.out_features for member in self.members))
+
+    def member_specs(self) -> list[FormSpec]:
+        """The spec of each member."""
+        return [self._spec(member.out_features) for member in self.members]
+
+    def _spec(self, out_features: int) -> FormSpec:
+        return FormSpec(
+            self.orientation,
+            out_features,
+            self.in_features,
+            atoms=self.atoms,
+            core=self.core,
+            nonzeros=self.nonzeros,
+            canonical=self.canonical,
+            pattern=Pattern.parse(self.pattern),
+            permuted=self.permuted,
+        )
+
+
+def parse_blocks(blocks: Any) -> list[BlockConfig]:
+    """Blocks read from an artefact. Raises ArtefactError, naming the first thing that is wrong."""
+    if not isinstance(blocks, list) or len(blocks) > 100_000:
+        raise ArtefactError("blocks: not a list of blocks")
+    parsed = []
+    for position, block in enumerate(blocks):
+        try:
+            parsed.append(block if isinstance(block, BlockConfig) else BlockConfig.model_validate(block))
+        except ValidationError as error:
+            raise ArtefactError(f"blocks.{position}: {first_problem(error)}") from None
+    names = [name for block in parsed for name in (*block.names, *block.tied)]
+    if len(set(names)) < len(names):
+        raise ArtefactError("blocks: a module is in two of them")
+    return parsed
+
+
+def first_problem(error: ValidationError) -> str:
+    """One line about the first problem pydantic found."""
+    problem = error.errors(include_url=False, include_context=False, include_input=False)[0]
+    where = ".".join(str(part) for part in problem["loc"])
+    message = problem["msg"].removeprefix("Value error, ")
+    return f"{where}: {message}" if where else message

@@ -1,0 +1,154 @@
+"""Swap compressed modules into a model, and back."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import nn
+from transformers.pytorch_utils import Conv1D
+
+from dsformer.errors import ArtefactError, InputError
+from dsformer.factorization.form import Form
+from dsformer.layers.blocks import BlockConfig
+from dsformer.layers.dense_sparse import DenseSparseLinear
+from dsformer.layers.embedding import DenseSparseEmbedding, TiedEmbedding, TiedHead
+from dsformer.layers.stored import StoredForm
+
+
+def install(model: nn.Module, blocks: Sequence[BlockConfig]) -> None:
+    """Replace the modules the blocks name by empty compressed ones of the same device, type and bias.
+
+    All blocks are checked against the model before the first module is replaced or a byte allocated.
+
+    Raises:
+        ArtefactError: a module is not there, of another kind, or of another size.
+    """
+    modules = dict(model.named_modules(remove_duplicate=False))
+    for block in blocks:
+        for member in block.members:
+            _check_member(block, member.out_features, modules.get(member.name), member.name)
+        for name in block.tied:
+            _check_tied(block, modules.get(name), name)
+    replacements: dict[str, nn.Module] = {}
+    for block in blocks:
+        replacements |= _new_embedding(block, modules) if block.kind == "embedding" else _new_linear(block, modules)
+    by_module = {id(modules[name]): new for name, new in replacements.items()}
+    for name, module in modules.items():
+        # A module that is in the model under several names is replaced under all of them.
+        new = replacements.get(name, by_module.get(id(module)))
+        if new is not None:
+            _replace(model, name, new)
+
+
+def install_forms(
+    model: nn.Module, blocks: Sequence[BlockConfig], forms: Sequence[Form], dtype: torch.dtype | None = None
+) -> None:
+    """Replace the modules the blocks name by compressed ones with the numbers of the forms.
+
+    Args:
+        model: changed in place.
+        blocks: what to replace.
+        forms: one for every block; that of a block of several modules is of their stacked weight.
+        dtype: type of the stored values; None: that of the weights replaced.
+
+    Raises:
+        ArtefactError: as for :func:`install`.
+        InputError: a form is not the one its block describes.
+    """
+    if len(blocks) != len(forms):
+        raise InputError(f"{len(blocks)} blocks, but {len(forms)} forms")
+    for block, form in zip(blocks, forms, strict=True):
+        if form.spec != block.spec():
+            raise InputError(f"{block.names[0]}: the form of {form.spec} is not that of the block")
+    install(model, blocks)
+    for block, form in zip(blocks, forms, strict=True):
+        parts = form.split([member.out_features for member in block.members]) if len(block.members) > 1 else [form]
+        for name, part in zip(block.names, parts, strict=True):
+            module = model.get_submodule(name)
+            assert isinstance(module, StoredForm), name
+            if dtype is not None:
+                module.to(dtype)
+            module.fill(part)
+
+
+def read_forms(model: nn.Module) -> dict[str, Form]:
+    """The form of every compressed module, by name; members of a block share their dictionary tensor."""
+    return {name: module.form() for name, module in model.named_modules() if isinstance(module, StoredForm)}
+
+
+def densify(model: nn.Module) -> None:
+    """Replace every compressed module by a plain one with the weight multiplied out. Tied modules stay tied."""
+    modules = dict(model.named_modules(remove_duplicate=False))
+    dense: dict[int, nn.Module] = {}
+    for module in modules.values():
+        if isinstance(module, (DenseSparseLinear, DenseSparseEmbedding)):
+            dense[id(module)] = module.densified()
+    for module in modules.values():
+        if isinstance(module, (TiedEmbedding, TiedHead)):
+            dense[id(module)] = module.densified(dense[id(module.owner)].weight)  # type: ignore[arg-type]
+    for name, module in modules.items():
+        if id(module) in dense:
+            _replace(model, name, dense[id(module)])
+
+
+def _check_member(block: BlockConfig, out_features: int, module: nn.Module | None, name: str) -> None:
+    found: tuple[int, int] | None = None
+    if block.kind == "linear" and type(module) is nn.Linear:
+        found = (module.out_features, module.in_features)
+    elif block.kind == "conv1d" and type(module) is Conv1D:
+        found = (module.nf, module.nx)
+    elif block.kind == "embedding" and type(module) is nn.Embedding:
+        if module.max_norm is not None or module.scale_grad_by_freq or module.sparse:
+            raise ArtefactError(f"{name}: an embedding with max_norm, scale_grad_by_freq or sparse is not supported")
+        found = (module.num_embeddings, module.embedding_dim)
+    if found is None:
+        raise ArtefactError(f"{name}: the model has {_described(module)}, the artefact a compressed {block.kind} layer")
+    if found != (out_features, block.in_features):
+        stored = (out_features, block.in_features)
+        raise ArtefactError(f"{name}: the model's layer is {found} (out, in), the artefact's {stored}")
+
+
+def _check_tied(block: BlockConfig, module: nn.Module | None, name: str) -> None:
+    size = (block.members[0].out_features, block.in_features)
+    if type(module) is nn.Embedding:
+        found = (module.num_embeddings, module.embedding_dim)
+    elif type(module) is nn.Linear:
+        found = (module.out_features, module.in_features)
+    else:
+        raise ArtefactError(f"{name}: {_described(module)} cannot be tied to a compressed embedding")
+    if found != size:
+        raise ArtefactError(f"{name}: is {found}, the embedding it is tied to {size}")
+
+
+def _described(module: nn.Module | None) -> str:
+    return "no such module" if module is None else f"a {type(module).__name__}"
+
+
+def _new_linear(block: BlockConfig, modules: dict[str, nn.Module]) -> dict[str, nn.Module]:
+    new: dict[str, nn.Module] = {}
+    lead: DenseSparseLinear | None = None
+    for name, spec in zip(block.names, block.member_specs(), strict=True):
+        old = modules[name]
+        assert isinstance(old, (nn.Linear, Conv1D)), name
+        layer = DenseSparseLinear(spec, False, lead, block.kind == "conv1d", old.weight.device, old.weight.dtype)
+        layer.bias = old.bias  # the same tensor: it may be tied to others
+        new[name] = layer.train(old.training)
+        lead = lead or layer
+    return new
+
+
+def _new_embedding(block: BlockConfig, modules: dict[str, nn.Module]) -> dict[str, nn.Module]:
+    name = block.names[0]
+    old = modules[name]
+    assert isinstance(old, nn.Embedding), name
+    owner = DenseSparseEmbedding(block.spec(), old.padding_idx, old.weight.device, old.weight.dtype)
+    new: dict[str, nn.Module] = {}
+    for tied in block.tied:
+        module = modules[tied]
+        reader = TiedHead(owner, module.bias) if isinstance(module, nn.Linear) else TiedEmbedding(owner)
+        new[tied] = reader.train(module.training)
+    return {**new, name: owner.train(old.training)}
+
+
+def _replace(model: nn.Module, name: str, module: nn.Module) -> None:
+    parent, _, attribute = name.rpartition(".")
+    setattr(model.get_submodule(parent), attribute, module)

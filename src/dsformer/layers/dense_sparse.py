@@ -1,0 +1,153 @@
+"""A linear layer stored as a dictionary and sparse codes."""
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn.functional import linear
+from transformers.pytorch_utils import Conv1D
+
+from dsformer import ops
+from dsformer.factorization.form import FormSpec
+from dsformer.layers.derived import Derived
+from dsformer.layers.execution import Plan, cheapest
+from dsformer.layers.product import SharedProduct
+from dsformer.layers.stored import StoredForm
+from dsformer.ops.backends.reference import dense_codes
+
+
+class LinearProduct:
+    """``x W^T + bias`` with the weight of a stored form: through the operators when a gradient is needed or a graph is
+    compiled, else in the cheapest way (see ``execution``).
+    """
+
+    bias: nn.Parameter | None
+
+    def __init__(self) -> None:
+        self._plan: Derived[Plan] = Derived()
+        self._member = 0
+        self._own_product = SharedProduct(1)
+
+    @property
+    def stored(self) -> StoredForm:
+        raise NotImplementedError
+
+    @property
+    def _product(self) -> SharedProduct:
+        return self._own_product
+
+    def forward(self, x: Float[Tensor, "*batch in"]) -> Float[Tensor, "*batch out"]:
+        stored = self.stored
+        weights = (x, stored.weight, stored.shared_dictionary, self.bias)
+        needs_gradient = any(tensor is not None and tensor.requires_grad for tensor in weights)
+        if torch.compiler.is_compiling() or (torch.is_grad_enabled() and needs_gradient):
+            return self._operate(x)
+        return self._run(self._plan.get(stored.sources, self._make_plan), x)
+
+    def _operate(self, x: Tensor) -> Tensor:
+        stored, spec = self.stored, self.stored.spec
+        indices = stored.indices
+        x, dictionary, values, bias = _autocast(x, stored.shared_dictionary, stored.values, self.bias)
+        permutation, core, group = stored.permutation, spec.core, spec.pattern.group
+        if spec.orientation == "input" and dictionary is not None:
+            product = self._dictionary_product(x, dictionary)
+            z = x if spec.canonical else None
+            return ops.dense_sparse_codes(product, z, values, indices, bias, permutation, core, group)
+        layout = (core, group, spec.canonical, spec.orientation == "output", spec.out_features)
+        return ops.dense_sparse_linear(x, dictionary, values, indices, bias, permutation, *layout)
+
+    def _dictionary_product(self, x: Tensor, dictionary: Tensor) -> Tensor:
+        if torch.compiler.is_compiling():
+            # Remembering inputs would break graphs. Those made for training merge equal products by themselves.
+            return linear(x, dictionary)
+        return self._product.get(x, dictionary, self._member)
+
+    def _make_plan(self) -> Plan:
+        stored, spec = self.stored, self.stored.spec
+        way = cheapest(spec, self._product.members)
+        if way == "gathered":
+            return Plan(way)
+        if way == "dense":
+            return Plan(way, stored.form().dense())
+        layout = (stored.permutation, spec.core, spec.pattern.group, spec.core + spec.candidates)
+        codes = dense_codes(stored.values, stored.unpacked(), *layout)
+        return Plan(way, codes if spec.orientation == "input" else codes.t().contiguous())
+
+    def _run(self, plan: Plan, x: Tensor) -> Tensor:
+        if plan.matrix is None:
+            return self._operate(x)
+        dictionary = self.stored.shared_dictionary
+        if plan.way == "dense" or dictionary is None:
+            return linear(x, plan.matrix, self.bias)
+        if self.stored.spec.orientation == "input":
+            return linear(self._dictionary_product(x, dictionary), plan.matrix, self.bias)
+        return linear(linear(x, plan.matrix), dictionary, self.bias)
+
+
+class DenseSparseLinear(LinearProduct, StoredForm):
+    """``y = x W^T + bias`` with ``W ~ S [D; I]`` or ``W ~ [D, I] S``.
+
+    Layers of a block, which read the same input, share the dictionary of the first of them, and its product with the
+    input is computed once (see ``SharedProduct``).
+
+    Args:
+        spec: of this layer alone, not of the block.
+        bias: whether there is one.
+        lead: the first layer of the block, None for that one itself.
+        conv1d: it replaces a GPT-2 ``Conv1D`` (which stores the transposed weight).
+        device, dtype: of the tensors, uninitialised.
+    """
+
+    def __init__(
+        self,
+        spec: FormSpec,
+        bias: bool = True,
+        lead: "DenseSparseLinear | None" = None,
+        conv1d: bool = False,
+        device: torch.device | None = None,
+        dtype: torch.dtype | None = None,
+    ):
+        StoredForm.__init__(self, spec, (spec.units * (spec.core + spec.nonzeros),), lead, device, dtype)
+        LinearProduct.__init__(self)
+        empty = torch.empty(spec.out_features, device=device, dtype=dtype) if bias else None
+        self.register_parameter("bias", None if empty is None else nn.Parameter(empty))
+        self.in_features, self.out_features, self.conv1d = spec.in_features, spec.out_features, conv1d
+        if conv1d:
+            self.nf, self.nx = spec.out_features, spec.in_features
+        if lead is not None:
+            self._member = lead._own_product.members
+            lead._own_product = SharedProduct(self._member + 1)
+
+    @property
+    def stored(self) -> StoredForm:
+        return self
+
+    @property
+    def _product(self) -> SharedProduct:
+        lead = self._lead[0] if self._lead else self
+        return lead._own_product  # type: ignore[return-value]
+
+    def densified(self) -> nn.Linear | Conv1D:
+        """A layer of the kind this one replaced, with the weight multiplied out and the same bias."""
+        weight = self.form().dense()
+        if self.conv1d:
+            layer: nn.Linear | Conv1D = Conv1D(self.out_features, self.in_features)
+            weight = weight.t().contiguous()
+        else:
+            layer = nn.Linear(self.in_features, self.out_features, self.bias is not None, device="meta")
+        layer.weight = nn.Parameter(weight)
+        if self.bias is not None:
+            layer.bias = nn.Parameter(self.bias.detach().clone())
+        return layer.train(self.training)
+
+    def extra_repr(self) -> str:
+        bias = self.bias is not None
+        return f"in_features={self.in_features}, out_features={self.out_features}, bias={bias}, {self.form_repr()}"
+
+
+def _autocast(x: Tensor, *weights: Tensor | None) -> tuple:
+    """All of them in autocast's type where it is on: the operators compute in the types they are given."""
+    device = x.device.type
+    if not torch.is_autocast_enabled(device):
+        return x, *weights
+    dtype = torch.get_autocast_dtype(device)
+    return tuple(None if tensor is None else tensor.to(dtype) for tensor in (x, *weights))

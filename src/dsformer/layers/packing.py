@@ -1,0 +1,166 @@
+"""Support and permutation of a form, to bytes and back.
+
+The support of the codes is stored as a flat bit stream, least significant bit first in every byte, padded with zeros
+to a whole byte at its very end and nowhere else:
+
+- encoding ``mask``: one bit for every (group, candidate), groups first;
+- encoding ``index``: one fixed-width field (least significant bit first) for every selected candidate, groups first,
+  ascending. With an ``n:m`` pattern the fields of a group are those of its strided sets of atoms in turn (set ``j``
+  holds atoms ``j, j + q, j + 2q, ...`` with ``q = candidates / m``), and a field says which of the ``m`` is on;
+- encoding ``none``: nothing is stored, the support is empty or full.
+"""
+
+import math
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+from jaxtyping import Int, UInt8
+from numpy.typing import NDArray
+from torch import Tensor
+
+from dsformer.errors import ArtefactError
+from dsformer.factorization.form import FormSpec
+
+# Bits unpacked at a time: one byte a bit while they are, so this bounds the working memory.
+_CHUNK_BITS = 1 << 24
+
+
+def pack_support(spec: FormSpec, indices: Int[Tensor, "groups nonzeros"]) -> UInt8[Tensor, " bytes"]:
+    """The support as exactly ``spec.support_bytes`` bytes.
+
+    Args:
+        spec: the form's spec.
+        indices: one row a group of units: the selected candidates, ascending.
+
+    Raises:
+        ArtefactError: the indices are not a support of this spec.
+    """
+    array = indices.detach().cpu().numpy().astype(np.int64, copy=False)
+    _validate(spec, array)
+    if spec.encoding == "none":
+        return torch.empty(0, dtype=torch.uint8)
+    chunks = []
+    for start, stop in _chunks(spec):
+        rows = array[start:stop]
+        bits = _mask_bits(spec, rows) if spec.encoding == "mask" else _field_bits(spec, rows)
+        chunks.append(np.packbits(bits.reshape(-1), bitorder="little"))
+    return torch.from_numpy(np.concatenate(chunks) if chunks else np.empty(0, np.uint8))
+
+
+def unpack_support(spec: FormSpec, packed: UInt8[Tensor, " bytes"] | None) -> Int[Tensor, "groups nonzeros"]:
+    """The selected candidates of every group of units, ascending, as int32.
+
+    Args:
+        spec: the form's spec.
+        packed: the stored bytes; ignored (None will do) when ``spec.encoding`` is ``none``.
+
+    Raises:
+        ArtefactError: wrong length or type, wrong count in a group, an index out of range or out of order, or bits set
+            in the padding.
+    """
+    if spec.encoding == "none":
+        full = torch.arange(spec.nonzeros, dtype=torch.int32)
+        return full.expand(spec.groups, spec.nonzeros).contiguous()
+    if packed is None or packed.dtype != torch.uint8 or packed.shape != (spec.support_bytes,):
+        raise ArtefactError(f"support: not {spec.support_bytes} bytes of uint8")
+    data = packed.detach().cpu().numpy()
+    indices = np.empty((spec.groups, spec.nonzeros), dtype=np.int32)
+    bits_per_group = _bits_per_group(spec)
+    for start, stop in _chunks(spec):
+        count = (stop - start) * bits_per_group
+        first = start * bits_per_group // 8
+        bits = np.unpackbits(data[first : first + (count + 7) // 8], bitorder="little")
+        if bits[count:].any():
+            raise ArtefactError("support: bits are set beyond its end")
+        rows = bits[:count].reshape(stop - start, bits_per_group)
+        indices[start:stop] = _from_mask(spec, rows) if spec.encoding == "mask" else _from_fields(spec, rows)
+    _validate(spec, indices)
+    return torch.from_numpy(indices)
+
+
+def permutation_dtype(units: int) -> torch.dtype:
+    """The type a permutation of so many units is stored in."""
+    return torch.int16 if units <= 32767 else torch.int32
+
+
+def pack_permutation(spec: FormSpec, permutation: Int[Tensor, " units"]) -> Int[Tensor, " units"]:
+    """The permutation in its stored type. Raises ArtefactError when it is not one of this spec's units."""
+    return validated_permutation(spec.units, permutation).to(permutation_dtype(spec.units))
+
+
+def validated_permutation(units: int, permutation: Int[Tensor, " units"]) -> Int[Tensor, " units"]:
+    """The permutation, unchanged. Raises ArtefactError unless it holds each of ``0 .. units - 1`` once."""
+    expected = torch.arange(units, dtype=torch.int64)
+    if permutation.shape != (units,) or not torch.equal(permutation.detach().cpu().long().sort().values, expected):
+        raise ArtefactError(f"permutation: not a permutation of {units} units")
+    return permutation
+
+
+def _bits_per_group(spec: FormSpec) -> int:
+    if spec.encoding == "mask":
+        return spec.candidates
+    return spec.pattern.metadata_bits(spec.candidates, spec.nonzeros)
+
+
+def _field_width(spec: FormSpec) -> int:
+    return max(1, math.ceil(math.log2(max(spec.pattern.m or spec.candidates, 2))))
+
+
+def _chunks(spec: FormSpec) -> Iterator[tuple[int, int]]:
+    """Ranges of groups whose bits start at whole bytes."""
+    step = 8 * max(1, _CHUNK_BITS // (8 * max(1, _bits_per_group(spec))))
+    for start in range(0, spec.groups, step):
+        yield start, min(start + step, spec.groups)
+
+
+def _mask_bits(spec: FormSpec, rows: NDArray[np.int64]) -> NDArray[np.uint8]:
+    bits = np.zeros((len(rows), spec.candidates), dtype=np.uint8)
+    np.put_along_axis(bits, rows, 1, axis=1)
+    return bits
+
+
+def _field_bits(spec: FormSpec, rows: NDArray[np.int64]) -> NDArray[np.uint8]:
+    fields = rows
+    if spec.pattern.m:
+        sets = spec.candidates // spec.pattern.m
+        order = np.argsort(rows % sets, axis=1, kind="stable")
+        fields = np.take_along_axis(rows // sets, order, axis=1)
+    return ((fields[..., None] >> np.arange(_field_width(spec))) & 1).astype(np.uint8)
+
+
+def _from_mask(spec: FormSpec, bits: NDArray[np.uint8]) -> NDArray[np.int64]:
+    if (bits.sum(axis=1, dtype=np.int64) != spec.nonzeros).any():
+        raise ArtefactError(f"support: a group does not have {spec.nonzeros} non-zeros")
+    return np.flatnonzero(bits).reshape(len(bits), spec.nonzeros) % spec.candidates
+
+
+def _from_fields(spec: FormSpec, bits: NDArray[np.uint8]) -> NDArray[np.int32]:
+    width = _field_width(spec)
+    planes = bits.reshape(len(bits), spec.nonzeros, width)
+    fields = np.zeros(planes.shape[:2], dtype=np.int32)
+    for position in range(width):
+        fields |= planes[..., position].astype(np.int32) << position
+    if not spec.pattern.m:
+        return fields
+    n, m = spec.pattern.n, spec.pattern.m
+    if (fields >= m).any() or (np.diff(fields.reshape(len(fields), -1, n), axis=2) <= 0).any():
+        raise ArtefactError(f"support: not {n} of every {m} atoms")
+    sets = spec.candidates // m
+    return np.sort(fields * sets + np.repeat(np.arange(sets, dtype=np.int32), n), axis=1)
+
+
+def _validate(spec: FormSpec, indices: NDArray[np.int32] | NDArray[np.int64]) -> None:
+    if indices.shape != (spec.groups, spec.nonzeros):
+        raise ArtefactError(f"support: shape {indices.shape} is not {(spec.groups, spec.nonzeros)}")
+    if indices.size == 0:
+        return
+    if indices.min() < 0 or indices.max() >= spec.candidates:
+        raise ArtefactError(f"support: an index is outside the {spec.candidates} candidates")
+    if (indices[:, 1:] <= indices[:, :-1]).any():
+        raise ArtefactError("support: the indices of a group are not ascending")
+    if spec.pattern.m:
+        sets = spec.candidates // spec.pattern.m
+        order = np.sort(indices % sets, axis=1)
+        if (order != np.repeat(np.arange(sets), spec.pattern.n)).any():
+            raise ArtefactError(f"support: not {spec.pattern.n} of every {spec.pattern.m} atoms")

@@ -1,0 +1,137 @@
+"""The tensors of a form inside a module, under the names they have in a checkpoint."""
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from dsformer.errors import InputError
+from dsformer.factorization.form import Form, FormSpec
+from dsformer.layers.derived import Derived
+from dsformer.layers.packing import (
+    pack_permutation,
+    pack_support,
+    permutation_dtype,
+    unpack_support,
+    validated_permutation,
+)
+from dsformer.layers.unpacking import traceable_indices
+
+
+class StoredForm(nn.Module):
+    """The tensors of a form, named as they are stored.
+
+    ``weight``
+        the code values. Flat for a linear layer, (units, kept) for an embedding: either way not the shape of the weight
+        it replaces, so that a program without this package fails to load it instead of leaving the layer random.
+    ``support``
+        uint8 bytes, absent when the support is empty or full.
+    ``permutation``
+        int16 or int32, absent unless the spec is permuted.
+    ``dictionary``
+        absent without learned atoms, and in all but the first layer of a block (the *lead*).
+
+    Args:
+        spec: of this module alone, not of the block.
+        values_shape: of ``weight``.
+        lead: the first module of the block, None for that one itself.
+        device, dtype: of the tensors, uninitialised.
+
+    Raises:
+        InputError: the spec has no atoms at all.
+    """
+
+    weight: nn.Parameter
+    dictionary: nn.Parameter | None
+    support: Tensor | None
+    permutation: Tensor | None
+
+    def __init__(
+        self,
+        spec: FormSpec,
+        values_shape: tuple[int, ...],
+        lead: "StoredForm | None" = None,
+        device: torch.device | None = None,
+        dtype: torch.dtype | None = None,
+    ):
+        super().__init__()
+        if not spec.atoms and not spec.canonical:
+            raise InputError(f"a form without atoms: {spec}")
+        self.spec = spec
+        # In a tuple, so that it is not registered: the lead's tensors must appear once in a state dict.
+        self._lead = () if lead is None else (lead,)
+        self.weight = nn.Parameter(torch.empty(values_shape, device=device, dtype=dtype))
+        dictionary = None
+        if lead is None and spec.atoms:
+            shape = (spec.atoms, spec.width) if spec.orientation == "input" else (spec.width, spec.atoms)
+            dictionary = nn.Parameter(torch.empty(shape, device=device, dtype=dtype))
+        self.register_parameter("dictionary", dictionary)
+        support = permutation = None
+        if spec.encoding != "none":
+            support = torch.empty(spec.support_bytes, dtype=torch.uint8, device=device)
+        if spec.permuted:
+            permutation = torch.empty(spec.units, dtype=permutation_dtype(spec.units), device=device)
+        self.register_buffer("support", support)
+        self.register_buffer("permutation", permutation)
+        self._indices: Derived[Tensor] = Derived()
+
+    @property
+    def shared_dictionary(self) -> nn.Parameter | None:
+        """The dictionary, which the first module of the block holds."""
+        return self._lead[0].dictionary if self._lead else self.dictionary
+
+    @property
+    def values(self) -> Float[Tensor, "units kept"]:
+        return self.weight.view(self.spec.units, self.spec.core + self.spec.nonzeros)
+
+    @property
+    def indices(self) -> Int[Tensor, "groups nonzeros"]:
+        """The selected candidates, int32, unpacked when first needed. Raises ArtefactError for a damaged support."""
+        if torch.compiler.is_compiling():
+            return traceable_indices(self.spec, self.support, self.weight.device)
+        sources = () if self.support is None else (self.support,)
+        return self._indices.get(sources, self.unpacked).to(self.weight.device)
+
+    def unpacked(self) -> Int[Tensor, "groups nonzeros"]:
+        """The indices, unpacked now and not kept."""
+        return unpack_support(self.spec, self.support).to(self.weight.device)
+
+    @property
+    def sources(self) -> tuple[Tensor, ...]:
+        """All tensors the weight is made of."""
+        tensors = (self.weight, self.shared_dictionary, self.support, self.permutation)
+        return tuple(tensor for tensor in tensors if tensor is not None)
+
+    def validate(self) -> None:
+        """Raises ArtefactError when the support or the permutation stored is not one of this spec."""
+        unpack_support(self.spec, self.support)
+        if self.permutation is not None:
+            validated_permutation(self.spec.units, self.permutation)
+
+    @torch.no_grad()
+    def fill(self, form: Form) -> None:
+        """Take over a form's numbers, cast to the type of this module. Raises InputError for a form of another spec."""
+        if form.spec != self.spec or (form.permutation is None) == self.spec.permuted:
+            raise InputError(f"the form of {form.spec} does not fit a layer of {self.spec}")
+        self.weight.copy_(form.values.reshape(self.weight.shape))
+        if self.dictionary is not None:
+            self.dictionary.copy_(form.dictionary)
+        packed = pack_support(form.spec, form.indices)
+        if self.support is not None:
+            self.support.copy_(packed)
+        if self.permutation is not None and form.permutation is not None:
+            self.permutation.copy_(pack_permutation(form.spec, form.permutation))
+
+    @torch.no_grad()
+    def form(self) -> Form:
+        """The form stored here; values and dictionary share memory with the module."""
+        spec, dictionary = self.spec, self.shared_dictionary
+        shape = (0, spec.width) if spec.orientation == "input" else (spec.width, 0)
+        stored = self.weight.new_empty(shape) if dictionary is None else dictionary.detach()
+        permutation = None if self.permutation is None else self.permutation.long()
+        return Form(spec, stored, self.values.detach(), self.unpacked().long(), permutation)
+
+    def form_repr(self) -> str:
+        spec = self.spec
+        parts = [f"{spec.orientation} dictionary", f"atoms={spec.atoms}", f"core={spec.core}"]
+        parts += [f"nonzeros={spec.nonzeros}", f"pattern={spec.pattern}"]
+        return ", ".join(parts + ["canonical"] * spec.canonical + ["permuted"] * spec.permuted)

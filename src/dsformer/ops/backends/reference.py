@@ -1,0 +1,162 @@
+"""The operators in plain PyTorch: what every other backend is compared with.
+
+All tensors here are two-dimensional, one row a token. ``codes`` are the sparse factor as a dense matrix, one row a
+unit, one column a position: ``atoms`` learned ones, then (if canonical) the unit vectors.
+
+Free supports run as a product with the codes written out densely, the fastest PyTorch has to offer (its own sparse
+products are 3 to 10 times slower); grouped ones gather the positions each group reads and multiply in a batch.
+"""
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+from torch.nn.functional import linear
+
+# Tokens gathered at a time, so that what a batched product reads is still in cache.
+_GATHERED_TOKENS = 128
+
+
+def dense_codes(
+    values: Float[Tensor, "units kept"],
+    indices: Int[Tensor, "groups nonzeros"],
+    permutation: Int[Tensor, " units"] | None,
+    core: int,
+    group: int,
+    positions: int,
+) -> Float[Tensor, "units positions"]:
+    """The codes written out, in the order of the weight's units."""
+    if core == positions and permutation is None:
+        return values
+    dense = values.new_zeros(values.shape[0], positions)
+    dense[:, :core] = values[:, :core]
+    columns = core + indices.long().repeat_interleave(group, 0)
+    dense.scatter_(1, columns, values[:, core:])
+    if permutation is None:
+        return dense
+    return torch.empty_like(dense).index_copy_(0, permutation.long(), dense)
+
+
+def positions_of(
+    product: Float[Tensor, "tokens atoms"] | None, x: Float[Tensor, "tokens width"] | None
+) -> Float[Tensor, "tokens positions"]:
+    """What codes are multiplied with: products with the atoms, then those with the unit vectors; not both are None."""
+    parts = [part for part in (product, x) if part is not None]
+    return parts[0] if len(parts) == 1 else torch.cat(parts, 1)
+
+
+def linear_input(
+    product: Float[Tensor, "tokens atoms"] | None,
+    x: Float[Tensor, "tokens in"] | None,
+    values: Float[Tensor, "units kept"],
+    indices: Int[Tensor, "groups nonzeros"],
+    bias: Float[Tensor, " units"] | None,
+    permutation: Int[Tensor, " units"] | None,
+    core: int,
+    group: int,
+) -> Float[Tensor, "tokens units"]:
+    """``y = S z``, where ``z`` is the product ``D x``, then (canonical atoms) ``x``, of those that are given."""
+    if group > 1 and indices.shape[1]:
+        return _grouped_input(positions_of(product, x), values, indices, bias, permutation, core, group)
+    atoms, width = (0 if part is None else part.shape[1] for part in (product, x))
+    codes = dense_codes(values, indices, permutation, core, group, atoms + width)
+    y = linear(product, codes[:, :atoms], bias) if product is not None else None
+    if x is None:
+        assert y is not None, "neither a product nor an input"
+        return y
+    return linear(x, codes, bias) if y is None else y + linear(x, codes[:, atoms:])
+
+
+def linear_output(
+    x: Float[Tensor, "tokens units"],
+    dictionary: Float[Tensor, "out atoms"] | None,
+    values: Float[Tensor, "units kept"],
+    indices: Int[Tensor, "groups nonzeros"],
+    bias: Float[Tensor, " out"] | None,
+    permutation: Int[Tensor, " units"] | None,
+    core: int,
+    group: int,
+    canonical: bool,
+    out_features: int,
+) -> Float[Tensor, "tokens out"]:
+    """``y = D u[:atoms] + u[atoms:]`` with ``u = S x``; without the second part when not canonical."""
+    atoms = 0 if dictionary is None else dictionary.shape[1]
+    positions = atoms + (out_features if canonical else 0)
+    if group > 1 and indices.shape[1]:
+        u = _grouped_output(x, values, indices, permutation, core, group, positions)
+    else:
+        u = x @ dense_codes(values, indices, permutation, core, group, positions)
+    if dictionary is None:
+        return u if bias is None else u + bias
+    y = linear(u[:, :atoms], dictionary, bias)
+    return y + u[:, atoms:] if canonical else y
+
+
+def embedding(
+    rows: Int[Tensor, " tokens"],
+    dictionary: Float[Tensor, "atoms dim"] | None,
+    values: Float[Tensor, "units kept"],
+    indices: Int[Tensor, "groups nonzeros"],
+    core: int,
+    group: int,
+    canonical: bool,
+    dim: int,
+) -> Float[Tensor, "tokens dim"]:
+    """The mixed atoms of the codes in ``rows``: only the codes looked up are written out."""
+    atoms = 0 if dictionary is None else dictionary.shape[0]
+    looked_up = indices.index_select(0, rows // group)
+    codes = dense_codes(values.index_select(0, rows), looked_up, None, core, 1, atoms + (dim if canonical else 0))
+    if dictionary is None:
+        return codes
+    mixed = codes[:, :atoms] @ dictionary
+    return mixed + codes[:, atoms:] if canonical else mixed
+
+
+def _grouped_input(
+    z: Float[Tensor, "tokens positions"],
+    values: Float[Tensor, "units kept"],
+    indices: Int[Tensor, "groups nonzeros"],
+    bias: Float[Tensor, " units"] | None,
+    permutation: Int[Tensor, " units"] | None,
+    core: int,
+    group: int,
+) -> Float[Tensor, "tokens units"]:
+    units, (groups, nonzeros) = values.shape[0], indices.shape
+    read = (core + indices).reshape(-1)
+    selected = values[:, core:].reshape(groups, group, nonzeros)
+    out = z.new_empty(z.shape[0], units)
+    for start in range(0, z.shape[0], _GATHERED_TOKENS):
+        # One row a position: a gathered row is then one contiguous copy.
+        zt = z[start : start + _GATHERED_TOKENS].t().contiguous()
+        tokens = zt.shape[1]
+        y = torch.bmm(selected, zt.index_select(0, read).view(groups, nonzeros, tokens)).view(units, tokens)
+        if core:
+            y = torch.addmm(y, values[:, :core], zt[:core])
+        if permutation is not None:
+            y = torch.empty_like(y).index_copy_(0, permutation.long(), y)
+        out[start : start + tokens] = y.t()
+    return out if bias is None else out.add_(bias)
+
+
+def _grouped_output(
+    x: Float[Tensor, "tokens units"],
+    values: Float[Tensor, "units kept"],
+    indices: Int[Tensor, "groups nonzeros"],
+    permutation: Int[Tensor, " units"] | None,
+    core: int,
+    group: int,
+    positions: int,
+) -> Float[Tensor, "tokens positions"]:
+    groups, nonzeros = indices.shape
+    written = (core + indices).reshape(-1)
+    selected = values[:, core:].reshape(groups, group, nonzeros).transpose(1, 2)
+    out = x.new_empty(x.shape[0], positions)
+    for start in range(0, x.shape[0], _GATHERED_TOKENS):
+        xt = x[start : start + _GATHERED_TOKENS].t()
+        xt = xt.contiguous() if permutation is None else xt.index_select(0, permutation.long())
+        tokens = xt.shape[1]
+        products = torch.bmm(selected, xt.view(groups, group, tokens)).view(-1, tokens)
+        u = x.new_zeros(positions, tokens).index_add_(0, written, products)
+        if core:
+            u[:core] = values[:, :core].t() @ xt
+        out[start : start + tokens] = u.t()
+    return out

@@ -1,0 +1,204 @@
+"""What a compressed directory holds, counted from its file headers, without loading a model."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass
+from math import prod
+from pathlib import Path
+from typing import Any
+
+from dsformer.calibration.blocks import SMALLEST_SIDE, TABLE_ASPECT
+from dsformer.errors import ArtefactError
+from dsformer.factorization.form import FormSpec
+from dsformer.huggingface.checkpoint import Header, read_headers, weight_files
+from dsformer.huggingface.skeleton import read_config
+from dsformer.layers.blocks import BlockConfig
+from dsformer.report.summary import describe, support_and_permutation_bytes
+
+KINDS = ("dictionary", "codes", "support", "permutation", "bias")
+# Tensor of a compressed module (the rest of its name) to what it holds.
+_TENSORS = {
+    "dictionary": "dictionary",
+    "codes": "weight",
+    "support": "support",
+    "permutation": "permutation",
+    "bias": "bias",
+}
+_SIZES = {"F64": 8, "I64": 8, "U64": 8, "F32": 4, "I32": 4, "U32": 4, "F16": 2, "BF16": 2, "I16": 2, "U16": 2}
+_TABLE_NAMES = ("embed", "wte", "shared")
+
+
+@dataclass(frozen=True)
+class StoredBlock:
+    """One block: its form, its bytes by kind as the files have them and as its form says they should be."""
+
+    names: tuple[str, ...]
+    kind: str
+    shape: tuple[int, int]
+    form: str
+    orientation: str
+    pattern: str
+    atoms: int
+    core: int
+    nonzeros: int
+    canonical: bool
+    error: float | None
+    bytes_before: int
+    stored: dict[str, int]
+    expected: dict[str, int]
+
+    @property
+    def bytes_after(self) -> int:
+        return sum(self.stored.values())
+
+    @property
+    def ratio(self) -> float:
+        return self.bytes_before / max(1, self.bytes_after)
+
+
+@dataclass(frozen=True)
+class Inspection:
+    """A directory's account.
+
+    Attributes:
+        rest_bytes: tensors that are not of compressed blocks.
+        embedding_bytes: embedding tables, compressed or not.
+        file_bytes: the weight files as they are on disk; more than the tensors by their headers.
+        type_factor: bytes of a value before / after, where the directory says.
+    """
+
+    directory: str
+    blocks: tuple[StoredBlock, ...]
+    rest_bytes: int
+    embedding_bytes: int
+    file_bytes: int
+    type_factor: float
+
+    @property
+    def bytes_before(self) -> int:
+        return self.rest_bytes + sum(block.bytes_before for block in self.blocks)
+
+    @property
+    def bytes_after(self) -> int:
+        return self.rest_bytes + sum(block.bytes_after for block in self.blocks)
+
+    @property
+    def encoder_ratio(self) -> float:
+        linear = [block for block in self.blocks if block.kind != "embedding"]
+        return sum(b.bytes_before for b in linear) / max(1, sum(b.bytes_after for b in linear))
+
+    @property
+    def total_ratio(self) -> float:
+        return self.bytes_before / max(1, self.bytes_after)
+
+    @property
+    def embedding_share(self) -> float:
+        return self.embedding_bytes / max(1, self.bytes_after)
+
+    @property
+    def differences(self) -> list[str]:
+        """Where the files hold another number of bytes than the configuration says."""
+        return [
+            f"{block.names[0]}: {kind} takes {block.stored[kind]:,} bytes, its form says {block.expected[kind]:,}"
+            for block in self.blocks
+            for kind in KINDS
+            if block.stored[kind] != block.expected[kind]
+        ]
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain data, totals included."""
+        derived = ("bytes_before", "bytes_after", "encoder_ratio", "total_ratio", "embedding_share", "differences")
+        blocks = [{**asdict(b), "bytes_after": b.bytes_after, "ratio": b.ratio} for b in self.blocks]
+        return {**asdict(self), "blocks": blocks, **{name: getattr(self, name) for name in derived}}
+
+
+def inspect_directory(directory: str | Path) -> Inspection:
+    """Count what is stored.
+
+    Raises:
+        ArtefactError: not a compressed model, or a tensor is missing.
+    """
+    path = Path(directory).expanduser()
+    config = read_config(path)[1]
+    files = weight_files(path)
+    headers = read_headers(files)
+    errors = _errors(config.summary)
+    blocks = tuple(_stored_block(block, headers, errors) for block in config.blocks)
+    own = {f"{name}.{part}" for block in config.blocks for name in block.names for part in _TENSORS.values()}
+    rest = {name: header for name, header in headers.items() if name not in own}
+    tables = sum(tensor_bytes(header) for name, header in rest.items() if _is_table(name, header))
+    factor = config.summary.get("type_factor")
+    return Inspection(
+        directory=str(path),
+        blocks=blocks,
+        rest_bytes=sum(map(tensor_bytes, rest.values())),
+        embedding_bytes=tables + sum(block.bytes_after for block in blocks if block.kind == "embedding"),
+        file_bytes=sum(file.stat().st_size for file in files),
+        type_factor=float(factor) if isinstance(factor, int | float) else 1.0,
+    )
+
+
+def tensor_bytes(header: Header) -> int:
+    return prod(header.shape) * _SIZES.get(header.dtype, 1)
+
+
+def _stored_block(
+    block: BlockConfig, headers: Mapping[str, Header], errors: Mapping[tuple[str, ...], float]
+) -> StoredBlock:
+    spec, names = block.spec(), tuple(block.names)
+    missing = next((name for name in names if f"{name}.weight" not in headers), None)
+    if missing:
+        raise ArtefactError(f"{missing}.weight is not in the weights")
+    value = _SIZES.get(headers[f"{names[0]}.weight"].dtype, 1)
+    stored = {kind: _total(headers, names, tensor) for kind, tensor in _TENSORS.items()}
+    biases = sum(
+        spec.out_features for spec, name in zip(block.member_specs(), names, strict=True) if f"{name}.bias" in headers
+    )
+    return StoredBlock(
+        names=names,
+        kind=block.kind,
+        shape=(spec.out_features, spec.in_features),
+        form=describe(spec),
+        orientation=spec.orientation,
+        pattern=str(spec.pattern),
+        atoms=spec.atoms,
+        core=spec.core,
+        nonzeros=spec.nonzeros,
+        canonical=spec.canonical,
+        error=errors.get(names),
+        bytes_before=(spec.out_features * spec.in_features + biases) * value,
+        stored=stored,
+        expected=_expected(spec, [member.out_features for member in block.members], value, biases),
+    )
+
+
+def _expected(spec: FormSpec, members: list[int], value: int, biases: int) -> dict[str, int]:
+    support, permutation = support_and_permutation_bytes(spec, members)
+    return {
+        "dictionary": spec.atoms * spec.width * value,
+        "codes": spec.units * (spec.core + spec.nonzeros) * value,
+        "support": support,
+        "permutation": permutation,
+        "bias": biases * value,
+    }
+
+
+def _total(headers: Mapping[str, Header], names: Iterable[str], tensor: str) -> int:
+    return sum(tensor_bytes(headers[f"{name}.{tensor}"]) for name in names if f"{name}.{tensor}" in headers)
+
+
+def _errors(summary: Mapping[str, Any]) -> dict[tuple[str, ...], float]:
+    """The blocks' errors, as far as the directory says; it may say anything."""
+    found = {}
+    blocks = summary.get("blocks")
+    for block in blocks if isinstance(blocks, list) else []:
+        if isinstance(block, dict) and isinstance(block.get("error"), float) and isinstance(block.get("names"), list):
+            found[tuple(map(str, block["names"]))] = block["error"]
+    return found
+
+
+def _is_table(name: str, header: Header) -> bool:
+    """An embedding table that compression could take (tracing has the same bounds)."""
+    if len(header.shape) != 2 or not any(part in name.lower() for part in _TABLE_NAMES):
+        return False
+    rows, width = header.shape
+    return width >= SMALLEST_SIDE and rows >= TABLE_ASPECT * width

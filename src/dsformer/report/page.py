@@ -1,0 +1,174 @@
+"""The account of a compression as one self-contained HTML page."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from itertools import accumulate
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from dsformer.errors import MissingExtraError
+from dsformer.report.parts import PARTS, Part, part_of
+from dsformer.report.rows import LatencyRow, ScoreRow
+from dsformer.report.summary import BlockSummary, Summary
+
+KINDS = ("dictionary", "codes", "support", "permutation", "bias")
+TEMPLATE = "page.html.j2"
+
+
+@dataclass(frozen=True)
+class Segment:
+    """A piece of a stacked bar, placed in percent of the longest bar."""
+
+    label: str
+    bytes: int
+    start: float
+    width: float
+
+
+@dataclass(frozen=True)
+class Bar:
+    """A stacked bar and the bytes it adds up to."""
+
+    label: str
+    segments: list[Segment]
+    bytes: int
+    end: float
+
+
+@dataclass(frozen=True)
+class PartBytes:
+    """One part of the model before and after: its compressed blocks by kind, and what was left as it was."""
+
+    part: Part
+    before: int
+    kinds: dict[str, int]
+    untouched: int
+
+    @property
+    def after(self) -> int:
+        return sum(self.kinds.values()) + self.untouched
+
+
+def write_page(
+    path: Path,
+    summary: Summary,
+    *,
+    scores: Sequence[ScoreRow] = (),
+    latency: Sequence[LatencyRow] = (),
+    command: str | None = None,
+) -> None:
+    """Write the page; see :func:`render`."""
+    page = render(summary, scores=scores, latency=latency, command=command)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(page, encoding="utf-8")
+
+
+def render(
+    summary: Summary,
+    *,
+    scores: Sequence[ScoreRow] = (),
+    latency: Sequence[LatencyRow] = (),
+    command: str | None = None,
+) -> str:
+    """The page as HTML: no scripts, nothing loaded from elsewhere, light and dark.
+
+    Args:
+        summary: what ``compress`` returned.
+        scores, latency: measured lines, if any.
+        command: how to do it again.
+
+    Raises:
+        MissingExtraError: jinja2 is not installed.
+    """
+    jinja2 = require_jinja()
+    loader = jinja2.FileSystemLoader(Path(__file__).parent)
+    environment = jinja2.Environment(
+        loader=loader, autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    environment.filters |= {"size": size, "css": lambda name: name.replace(" ", "-")}
+    parts = part_bytes(summary)
+    return environment.get_template(TEMPLATE).render(
+        summary=summary,
+        name=summary.model.rstrip("/").rsplit("/", 1)[-1],
+        totals=total_bars(parts),
+        details=detail_bars(parts),
+        parts=[part.part for part in parts],
+        kinds=[kind for kind in KINDS if any(part.kinds[kind] for part in parts)],
+        blocks=block_rows(summary.blocks),
+        scores=scores,
+        latency=latency,
+        recipe=yaml.safe_dump(summary.recipe, sort_keys=False),
+        command=command,
+    )
+
+
+def require_jinja() -> Any:
+    """The jinja2 module. Raises MissingExtraError."""
+    try:
+        import jinja2
+    except ImportError as error:
+        raise MissingExtraError("The report page", "report") from error
+    return jinja2
+
+
+def part_bytes(summary: Summary) -> list[PartBytes]:
+    """The model's parts, without the empty ones; they add up to the whole."""
+    compressed_tables = sum(block.bytes_after for block in summary.blocks if block.kind == "embedding")
+    dense_tables = round(summary.embedding_share * summary.bytes_after) - compressed_tables
+    untouched: dict[Part, int] = {"embeddings": dense_tables, "other": summary.rest_bytes - dense_tables}
+    found = []
+    for part in PARTS:
+        blocks = [block for block in summary.blocks if part_of(block.names, block.kind) == part]
+        left = untouched.get(part, 0)
+        kinds = {kind: sum(getattr(block, kind) for block in blocks) for kind in KINDS}
+        found.append(PartBytes(part, left + sum(block.bytes_before for block in blocks), kinds, left))
+    return [part for part in found if part.before]
+
+
+def total_bars(parts: Sequence[PartBytes]) -> list[Bar]:
+    """The whole model before and after, by part."""
+    whole = sum(part.before for part in parts)
+    return [
+        _bar("before", ((part.part, part.before) for part in parts), whole),
+        _bar("after", ((part.part, part.after) for part in parts), whole),
+    ]
+
+
+def detail_bars(parts: Sequence[PartBytes]) -> list[tuple[str, Bar, Bar]]:
+    """Every compressed part before and after, by kind of number."""
+    shown = [part for part in parts if any(part.kinds.values())]
+    longest = max((part.before for part in shown), default=1)
+    return [
+        (
+            part.part,
+            _bar("before", [("dense", part.before)], longest),
+            _bar("after", [*part.kinds.items(), ("untouched", part.untouched)], longest),
+        )
+        for part in shown
+    ]
+
+
+def block_rows(blocks: Sequence[BlockSummary]) -> list[tuple[BlockSummary, str, float]]:
+    """Every block with its part and the length of its error bar in percent of the longest."""
+    largest = max((block.error for block in blocks), default=0) or 1
+    return [(block, part_of(block.names, block.kind), 100 * block.error / largest) for block in blocks]
+
+
+def size(count: float) -> str:
+    """Bytes for people."""
+    for unit, scale in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
+        if count >= scale:
+            return f"{count / scale:.1f} {unit}"
+    return f"{count:.0f} B"
+
+
+def _bar(label: str, pieces: Iterable[tuple[str, int]], whole: int) -> Bar:
+    kept = [(name, count) for name, count in pieces if count]
+    ends = list(accumulate(count for _, count in kept))
+    segments = [
+        Segment(name, count, 100 * (end - count) / whole, 100 * count / whole)
+        for (name, count), end in zip(kept, ends, strict=True)
+    ]
+    return Bar(label, segments, ends[-1] if ends else 0, 100 * ends[-1] / whole if ends else 0.0)

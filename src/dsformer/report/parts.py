@@ -1,0 +1,25 @@
+"""Which part of a transformer a block belongs to, by the names architectures give their modules."""
+
+import re
+from collections.abc import Sequence
+from typing import Literal
+
+Part = Literal["embeddings", "attention", "feed-forward", "other"]
+PARTS: tuple[Part, ...] = ("embeddings", "attention", "feed-forward", "other")
+
+_FEED_FORWARD = re.compile(
+    r"mlp|ffn|feed_?forward|intermediate|densereludense|\bfc[12]\b|\blin[12]\b|(gate|up|down)_proj|h_to_4h|4h_to_h"
+)
+_ATTENTION = re.compile(r"att(entio)?n|\b(query|key|value)\b|\b(q|k|v|o|qkv|out)_(proj|lin)\b")
+# BERT and its like: the feed-forward down-projection sits in the layer itself.
+_LAYER_OUTPUT = re.compile(r"\.\d+\.output\.dense$")
+
+
+def part_of(names: Sequence[str], kind: str = "linear") -> Part:
+    """The part of a block; only a label in reports, nothing depends on it."""
+    if kind == "embedding":
+        return "embeddings"
+    name = names[0].lower()
+    if _FEED_FORWARD.search(name) or _LAYER_OUTPUT.search(name):
+        return "feed-forward"
+    return "attention" if _ATTENTION.search(name) else "other"

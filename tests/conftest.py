@@ -1,0 +1,8 @@
+"""Makes the helpers in ``fixtures`` importable from every test."""
+
+import os
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent))
+os.environ.setdefault("HF_HUB_OFFLINE", "1")

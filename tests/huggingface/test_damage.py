@@ -1,0 +1,288 @@
+"""Damaged directories: one clear line from ``check``, some error (and never random weights) from ``from_pretrained``."""
+
+import json
+import shutil
+import struct
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+import transformers
+from safetensors.torch import load_file, save_file
+
+from dsformer.errors import ArtefactError
+from dsformer.huggingface import check, save
+from fixtures.models import compress, tiny_model
+
+CLASS = "DistilBertForSequenceClassification"
+LAYER = "distilbert.transformer.layer.0."
+Q, DOWN = LAYER + "attention.q_lin", LAYER + "ffn.lin2"
+TABLE = "distilbert.embeddings.word_embeddings"
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    model = tiny_model(CLASS)
+    compress(model)
+    return save(model, tmp_path_factory.mktemp("whole") / "m")
+
+
+@pytest.fixture(scope="module")
+def sharded(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    model = tiny_model(CLASS)
+    compress(model)
+    return save(model, tmp_path_factory.mktemp("sharded") / "m", max_shard_size="15KB")
+
+
+@pytest.fixture
+def directory(whole: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(whole, tmp_path / "m"))
+
+
+@pytest.fixture
+def shards(sharded: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(sharded, tmp_path / "m"))
+
+
+def load(directory: Path) -> torch.nn.Module:
+    return getattr(transformers, CLASS).from_pretrained(directory)
+
+
+def refused(directory: Path, message: str, loading: type[Exception] | tuple = Exception) -> None:
+    """By the check, with this message, and by loading."""
+    with pytest.raises(ArtefactError, match=message) as caught:
+        check(directory)
+    assert "\n" not in str(caught.value)
+    with pytest.raises(loading):
+        load(directory)
+
+
+def rewrite(directory: Path, change: Callable[[dict[str, torch.Tensor]], object]) -> None:
+    file = directory / "model.safetensors"
+    tensors = load_file(file)
+    change(tensors)
+    save_file(tensors, file, {"format": "pt"})
+
+
+def rewrite_config(directory: Path, change: Callable[[dict], object], file: str = "config.json") -> None:
+    config = json.loads((directory / file).read_text())
+    change(config)
+    (directory / file).write_text(json.dumps(config))
+
+
+def test_a_whole_one_is_fine(directory: Path, shards: Path):
+    assert check(directory).blocks == check(shards).blocks
+    load(directory)
+    load(shards)
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        f"{Q}.weight",
+        f"{Q}.dictionary",
+        f"{DOWN}.support",
+        f"{TABLE}.permutation",
+        f"{TABLE}.weight",
+        f"{TABLE}.support",
+    ],
+)
+def test_a_missing_tensor(directory: Path, key: str):
+    rewrite(directory, lambda tensors: tensors.pop(key))
+    refused(directory, f"{key} is not in the weights", ArtefactError)
+
+
+def test_a_missing_tensor_that_is_not_ours(directory: Path):
+    key = f"{LAYER}sa_layer_norm.weight"
+    rewrite(directory, lambda tensors: tensors.pop(key))
+    with pytest.raises(ArtefactError, match=f"{key} is not in the weights"):
+        check(directory)
+
+
+@pytest.mark.parametrize("key", [f"{Q}.weight", f"{Q}.dictionary", f"{DOWN}.support", f"{TABLE}.permutation"])
+def test_a_tensor_of_another_shape(directory: Path, key: str):
+    rewrite(directory, lambda tensors: tensors.update({key: tensors[key][:-1].clone()}))
+    refused(directory, f"{key}: stored shape", ArtefactError)
+
+
+def test_ignoring_shapes_does_not_make_weights_random(directory: Path):
+    rewrite(directory, lambda tensors: tensors.update({f"{Q}.weight": tensors[f"{Q}.weight"][:-1].clone()}))
+    with pytest.raises(ArtefactError, match="stored shape"):
+        getattr(transformers, CLASS).from_pretrained(directory, ignore_mismatched_sizes=True)
+
+
+@pytest.mark.parametrize(
+    ("key", "dtype"),
+    [(f"{DOWN}.support", torch.int16), (f"{TABLE}.permutation", torch.float32), (f"{Q}.weight", torch.int32)],
+)
+def test_a_tensor_of_another_type(directory: Path, key: str, dtype: torch.dtype):
+    rewrite(directory, lambda tensors: tensors.update({key: tensors[key].to(dtype)}))
+    refused(directory, f"{key}: stored as", ArtefactError)
+
+
+def test_a_support_with_a_wrong_count(directory: Path):
+    key = f"{DOWN}.support"
+    rewrite(directory, lambda tensors: tensors[key][:1].bitwise_xor_(1))
+    check(directory)  # only the numbers tell
+    with pytest.raises(ArtefactError, match=f"^{DOWN}: support: a group does not have"):
+        load(directory)
+
+
+def test_a_support_with_an_index_out_of_range(directory: Path):
+    rewrite(directory, lambda tensors: tensors[f"{Q}.support"].fill_(255))
+    with pytest.raises(ArtefactError, match=f"^{Q}: support"):
+        load(directory)
+
+
+def test_a_permutation_that_is_none(directory: Path):
+    rewrite(directory, lambda tensors: tensors[f"{TABLE}.permutation"].fill_(0))
+    with pytest.raises(ArtefactError, match=f"^{TABLE}: permutation"):
+        load(directory)
+
+
+@pytest.mark.parametrize("kept", [0, 4, 100, 0.5, 0.999])
+def test_a_file_cut_short(directory: Path, kept: float):
+    file = directory / "model.safetensors"
+    data = file.read_bytes()
+    file.write_bytes(data[: kept if isinstance(kept, int) else int(kept * len(data))])
+    refused(directory, "damaged or cut short")
+
+
+def test_a_file_of_noise(directory: Path):
+    (directory / "model.safetensors").write_bytes(bytes(range(256)) * 100)
+    refused(directory, "damaged or cut short")
+
+
+def test_a_header_that_lies_about_its_length(directory: Path):
+    file = directory / "model.safetensors"
+    file.write_bytes(struct.pack("<Q", 2**62) + file.read_bytes()[8:])
+    refused(directory, "damaged or cut short")
+
+
+def test_a_shard_cut_short(shards: Path):
+    file = sorted(shards.glob("*.safetensors"))[1]
+    file.write_bytes(file.read_bytes()[:-10])
+    refused(shards, f"{file.name}: damaged or cut short")
+
+
+def test_a_missing_shard(shards: Path):
+    file = sorted(shards.glob("*.safetensors"))[1]
+    file.unlink()
+    refused(shards, f"{file.name}: a part of the weights is missing")
+
+
+def test_an_index_that_lies(shards: Path):
+    index = "model.safetensors.index.json"
+    rewrite_config(shards, lambda config: config["weight_map"].pop(f"{Q}.weight"), index)
+    with pytest.raises(ArtefactError, match=f"does not agree with the files about {Q}.weight"):
+        check(shards)
+
+
+@pytest.mark.parametrize("name", ["../other.safetensors", "/etc/passwd", "weights.bin"])
+def test_an_index_that_leads_elsewhere(shards: Path, name: str):
+    index = "model.safetensors.index.json"
+    rewrite_config(shards, lambda config: config["weight_map"].update({f"{Q}.weight": name}), index)
+    refused(shards, "is not the name of a safetensors file")
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{}", '{"weight_map": {}}', '{"weight_map": {"a": 1}}', "{" * 100_000])
+def test_an_index_that_is_none(shards: Path, text: str):
+    (shards / "model.safetensors.index.json").write_text(text)
+    refused(shards, "weight_map|not JSON")
+
+
+def test_pickled_weights(directory: Path):
+    (directory / "model.safetensors").unlink()
+    torch.save({}, directory / "pytorch_model.bin")
+    refused(directory, "pytorch_model.bin is a pickled checkpoint; only safetensors are read", ArtefactError)
+
+
+def test_no_weights(directory: Path):
+    (directory / "model.safetensors").unlink()
+    refused(directory, "no model.safetensors")
+
+
+def test_no_directory(tmp_path: Path):
+    with pytest.raises(ArtefactError, match="no such directory"):
+        check(tmp_path / "gone")
+
+
+@pytest.mark.parametrize(
+    "text", ["", "[]", "{}", "\x00", '{"quantization_config": {"quant_method": "bnb"}}', "[" * 100_000]
+)
+def test_a_config_that_is_none(directory: Path, text: str):
+    (directory / "config.json").write_text(text)
+    with pytest.raises(ArtefactError, match="not JSON|not of a model"):
+        check(directory)
+
+
+def test_a_newer_format(directory: Path):
+    rewrite_config(directory, lambda c: c["quantization_config"].update(format_version=3, shiny="new"))
+    message = r"written by a newer DSFormer \(format 3\); upgrade: pip install -U dsformer"
+    refused(directory, message, ArtefactError)
+    with pytest.raises(ArtefactError, match=message):
+        load(directory)
+
+
+HUGE = 2**31 - 1
+TAMPERED = {
+    "sizes that do not match": ({"in_features": 31}, "the model's layer is"),
+    "huge sizes": ({"in_features": HUGE}, "atoms|model's layer"),
+    "huge members": ({"members": [{"name": Q, "out_features": HUGE // 8 * 8}]}, "model's layer is"),
+    "many atoms": ({"atoms": HUGE}, "atoms"),
+    "more atoms": ({"atoms": 13}, "stored shape"),
+    "fewer non-zeros": ({"nonzeros": 2}, "stored shape"),
+    "wrong types": ({"atoms": "12"}, "atoms"),
+    "not numbers": ({"atoms": float("nan")}, "atoms"),
+    "unknown fields": ({"run": "rm"}, "run"),
+    "unknown modules": ({"members": [{"name": "a.b", "out_features": 96}]}, "no such module|stored|not in the weights"),
+    "a parent": ({"members": [{"name": LAYER[:-1], "out_features": 32}]}, "the model has a TransformerBlock"),
+    "another kind": ({"kind": "embedding", "pattern": "free"}, "embedding"),
+}
+
+
+@pytest.mark.parametrize(("change", "message"), TAMPERED.values(), ids=TAMPERED)
+def test_tampered_blocks(directory: Path, change: dict, message: str):
+    rewrite_config(directory, lambda config: config["quantization_config"]["blocks"][1].update(change))
+    refused(directory, message)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"blocks": None},
+        {"blocks": 5},
+        {"format_version": "1"},
+        {"format_version": True},
+        {"format_version": 0},
+        {"package_version": 3},
+    ]
+    + [{"summary": "x"}, {"blocks": [{}] * 3}, {"more": 1}],
+    ids=str,
+)
+def test_tampered_configuration(directory: Path, change: dict):
+    rewrite_config(directory, lambda config: config["quantization_config"].update(change))
+    with pytest.raises(ArtefactError):
+        check(directory)
+    with pytest.raises(Exception):  # noqa: B017, PT011 (no blocks at all: the shapes do not fit)
+        load(directory)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"dim": 33}, {"n_layers": 10**9}, {"dim": "wide"}, {"n_layers": 3}, {"vocab_size": 10**9}, {"n_heads": 0}],
+    ids=str,
+)
+def test_a_tampered_architecture(directory: Path, change: dict):
+    rewrite_config(directory, lambda config: config.update(change))
+    with pytest.raises(ArtefactError):
+        check(directory)
+
+
+def test_a_model_of_unknown_class_is_checked_by_its_blocks(directory: Path):
+    rewrite_config(directory, lambda config: config.update(architectures=["SomebodysModel"]))
+    check(directory)
+    rewrite(directory, lambda tensors: tensors.pop(f"{DOWN}.weight"))
+    with pytest.raises(ArtefactError, match=f"{DOWN}.weight is not in the weights"):
+        check(directory)
