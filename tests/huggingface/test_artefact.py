@@ -66,7 +66,8 @@ def test_companions_are_copied(model, source: Path, tmp_path: Path):
 
 
 def test_sentence_transformers_loads_it(model, tmp_path: Path):
-    sentence_transformers = pytest.importorskip("sentence_transformers")
+    pytest.importorskip("sentence_transformers")
+    from sentence_transformers import SentenceTransformer
     from tokenizers import Tokenizer, models, pre_tokenizers
     from transformers import PreTrainedTokenizerFast
 
@@ -74,17 +75,16 @@ def test_sentence_transformers_loads_it(model, tmp_path: Path):
     tokenizer = Tokenizer(models.WordLevel(words, "[UNK]"))
     tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
     source = tmp_path / "source"
-    PreTrainedTokenizerFast(tokenizer_object=tokenizer, pad_token="[PAD]", unk_token="[UNK]").save_pretrained(source)
+    names = {"pad_token": "[PAD]", "unk_token": "[UNK]", "model_input_names": ["input_ids", "attention_mask"]}
+    PreTrainedTokenizerFast(tokenizer_object=tokenizer, **names).save_pretrained(source)
     dense = tiny_model(NAME).distilbert
     dense.save_pretrained(source)
-    transformer = sentence_transformers.models.Transformer(str(source))
-    pooling = sentence_transformers.models.Pooling(32)
-    sentence_transformers.SentenceTransformer(modules=[transformer, pooling]).save(str(source / "st"))
+    SentenceTransformer(str(source), device="cpu").save(str(source / "st"))
 
     base = tiny_model(NAME).distilbert
     compress(base)
     out = save(base, tmp_path / "out", source / "st")
-    loaded = sentence_transformers.SentenceTransformer(str(out), device="cpu")
+    loaded = SentenceTransformer(str(out), device="cpu")
     ids = torch.tensor([[2, 3, 4, 5]])
     with torch.no_grad():
         expected = base(input_ids=ids)[0].mean(1)
@@ -154,9 +154,9 @@ def test_a_real_full_disk(model, tmp_path: Path):
 
 
 def test_what_cannot_be_loaded_is_not_published(model, tmp_path: Path):
-    with patch("dsformer.huggingface.artefact.check", side_effect=ArtefactError("broken")):
-        with pytest.raises(ArtefactError):
-            save(model, tmp_path / "out")
+    broken = patch("dsformer.huggingface.artefact.check", side_effect=ArtefactError("broken"))
+    with broken, pytest.raises(ArtefactError):
+        save(model, tmp_path / "out")
     assert os.listdir(tmp_path) == []
 
 

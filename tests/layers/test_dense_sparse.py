@@ -18,7 +18,7 @@ SPECS = all_specs()
 
 def layer_of(spec: FormSpec, dtype=torch.float64, seed: int = 0) -> tuple[DenseSparseLinear, Form]:
     form = random_form(spec, seed, dtype=torch.float64)
-    layer = DenseSparseLinear(spec, dtype=dtype)
+    layer = DenseSparseLinear(spec, dtype=dtype).eval()
     layer.fill(form)
     nn.init.normal_(layer.bias, generator=torch.Generator().manual_seed(seed))
     return layer, form
@@ -136,20 +136,59 @@ def test_changes_are_seen(spec: FormSpec):
         assert layer(x.float()).dtype == torch.float32
 
 
-def test_an_optimiser_trains_it():
+@pytest.mark.parametrize("switching", [False, True], ids=["always in evaluation mode", "switching modes"])
+@pytest.mark.parametrize("options", [{"fused": True}, {"foreach": True}, {"foreach": False}], ids=str)
+def test_an_optimiser_trains_it(options: dict, switching: bool):
+    """Fused optimisers do not count versions: what was kept must go all the same."""
     spec = FormSpec("input", 16, 12, atoms=8, core=2, nonzeros=3, pattern=Pattern(4), permuted=True)
     layer, _ = layer_of(spec, torch.float32)
     x, target = example(64, 12, dtype=torch.float32), example(64, 16, dtype=torch.float32)
-    optimiser = torch.optim.Adam(layer.parameters(), 0.05)
-    losses = []
-    for _ in range(30):
+    optimiser = torch.optim.Adam(layer.parameters(), 0.05, **options)
+
+    def evaluate() -> float:
+        with torch.no_grad():
+            torch.testing.assert_close(layer(x), nn.functional.linear(x, layer.form().dense(), layer.bias))
+            return (layer(x) - target).square().mean().item()
+
+    first = evaluate()
+    for _ in range(20):
+        if switching:
+            layer.train()
         optimiser.zero_grad()
-        loss = (layer(x) - target).square().mean()
-        loss.backward()
+        (layer(x) - target).square().mean().backward()
         optimiser.step()
-        losses.append(loss.item())
+        if switching:
+            layer.eval()
+        last = evaluate()
+    assert last < 0.9 * first
+
+
+def test_frozen_weights_run_fast_under_gradients():
+    layer, form = layer_of(SPECS[0])
+    layer.requires_grad_(False)
+    x = example(4, 12).requires_grad_()
+    y = layer(x)
+    assert layer._plan._entry is not None
+    (gradient,) = torch.autograd.grad(y.sin().sum(), x)
+    expected = nn.functional.linear(x, form.dense(), layer.bias)
+    torch.testing.assert_close(gradient, torch.autograd.grad(expected.sin().sum(), x)[0])
+
+
+def test_a_forward_pass_alone_unsettles_nothing():
+    layer, _ = layer_of(SPECS[0])
+    x = example(4, 12)
+    layer(x)
     with torch.no_grad():
-        assert (layer(x) - target).square().mean() < 0.9 * losses[0]
+        layer(x)
+    assert layer._plan._entry is not None
+    layer(x).sum().backward()
+    assert layer._plan._entry is None
+    with torch.no_grad():
+        layer(x)
+    assert layer._plan._entry is None
+    with torch.no_grad():
+        layer.eval()(x)
+    assert layer._plan._entry is not None
 
 
 def test_what_inference_mode_leaves_behind_serves_training():

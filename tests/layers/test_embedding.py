@@ -75,6 +75,7 @@ class Tied(nn.Module):
         self.embed = embedding(spec, padding_idx=1)
         self.decoder_embed = TiedEmbedding(self.embed)
         self.head = TiedHead(self.embed, nn.Parameter(torch.randn(20, dtype=torch.float64)))
+        self.eval()
 
     def forward(self, ids: torch.Tensor) -> torch.Tensor:
         return self.head(self.embed(ids) + self.decoder_embed(ids.flip(-1)))

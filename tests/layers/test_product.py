@@ -31,6 +31,7 @@ class Block(nn.Module):
             layer.fill(part)
             setattr(self, name, layer)
             lead = lead or layer
+        self.eval()
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return torch.cat([self.q(x), self.k(x), self.v(x)], -1)

@@ -61,11 +61,6 @@ class Block:
     def bias_count(self) -> int:
         return sum(bias.numel() for bias in self.biases)
 
-    @property
-    def all_biased(self) -> bool:
-        """Whether every layer has a bias, so that the error of a mean input can be made up for."""
-        return len(self.biases) == len(self.modules)
-
 
 @dataclass(frozen=True)
 class Tracing:

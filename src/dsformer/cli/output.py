@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 # Tables that are not printed to a terminal are not squeezed to 80 columns.
-PLAIN_WIDTH = 160
+PLAIN_WIDTH = 220
 
 
 def console() -> Console:

@@ -1,7 +1,5 @@
 """The account of a compression as tables."""
 
-from pathlib import Path
-
 from rich.table import Table
 
 from dsformer.cli.output import duration, megabytes, percent, table, times
@@ -16,7 +14,7 @@ def calibration_line(recipe: Recipe, tokens: int) -> str:
     return f"Calibration: at most {settings.count} {text}, up to {settings.length} tokens each; {tokens:,} tokens seen"
 
 
-def summary_table(summary: Summary, output: Path) -> Table:
+def summary_table(summary: Summary) -> Table:
     """Before and after."""
     before, after = stored_values(summary)
     rows = [
@@ -31,7 +29,7 @@ def summary_table(summary: Summary, output: Path) -> Table:
     ]
     if summary.type_factor != 1:
         rows.insert(4, ["value type, a factor on top", "", times(summary.type_factor)])
-    return table(f"{summary.model} -> {output}", ["", "before", "after"], rows)
+    return table(summary.model.rstrip("/").rsplit("/", 1)[-1], ["", "before", "after"], rows)
 
 
 def stored_values(summary: Summary) -> tuple[int, int]:

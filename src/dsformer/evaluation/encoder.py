@@ -8,6 +8,7 @@ import numpy as np
 from jaxtyping import Float32
 
 from dsformer.errors import DSFormerError, InputError, MissingExtraError
+from dsformer.huggingface.source import quiet
 
 
 @runtime_checkable
@@ -41,7 +42,8 @@ def load_encoder(model: str | os.PathLike[str] | Encoder, device: str | None = N
         raise MissingExtraError("Evaluation of sentence encoders", "evaluate") from error
     name = os.fspath(model)
     try:
-        return SentenceTransformer(name, device=device)
+        with quiet():
+            return SentenceTransformer(name, device=device)
     except DSFormerError:
         raise
     except (OSError, ValueError) as error:

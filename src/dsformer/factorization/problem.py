@@ -25,11 +25,23 @@ RANDOMIZED_ABOVE = 1024
 
 @dataclass(frozen=True)
 class Coupling:
-    """Unit metric M with unit diagonal, and its eigendecomposition ``M = vectors diag(values) vectorsᵀ``."""
+    """Unit metric M with unit diagonal."""
 
     gram: Float[Tensor, "units units"]
-    values: Float[Tensor, " units"]
-    vectors: Float[Tensor, "units units"]
+
+    @cached_property
+    def eigen(self) -> tuple[Float[Tensor, " units"], Float[Tensor, "units units"]]:
+        """Eigenvalues and eigenvectors (columns) of M; only the pursuit needs them."""
+        values, vectors = torch.linalg.eigh(self.gram)
+        return values.clamp_min(0), vectors
+
+    @property
+    def values(self) -> Float[Tensor, " units"]:
+        return self.eigen[0]
+
+    @property
+    def vectors(self) -> Float[Tensor, "units units"]:
+        return self.eigen[1]
 
 
 @dataclass(frozen=True)
@@ -158,13 +170,12 @@ def output_problem(weight: Float[Tensor, "out in"], metric: Metric) -> Problem:
     """Fit input columns with atoms of the output space; the metric couples them."""
     scale = metric.gram.diagonal().sqrt()
     gram = metric.gram / scale[:, None] / scale[None]
-    values, vectors = torch.linalg.eigh(gram)
     return Problem(
         target=weight.float().T * scale[:, None],
         canonical=torch.eye(len(weight)),
         canonical_norm=torch.ones(len(weight)),
         unwhiten=None,
         unit_scale=scale,
-        coupling=Coupling(gram, values.clamp_min(0), vectors),
+        coupling=Coupling(gram),
         members=(weight.shape[1],),
     )

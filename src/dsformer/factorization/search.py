@@ -160,7 +160,7 @@ def search(
     descents = [descent for descent in descents if descent.specs]
     fitted = []
     if rank and method != "pruning":
-        fitted.append(Fitted(*weight.low_rank(FormSpec("input", *shape, atoms=rank, core=rank))))
+        fitted.append(Fitted(*weight.low_rank(rank)))
     best = min((descent.first for descent in descents), default=0.0)
     fitted += [descent.fit() for descent in descents if descent.first <= CONTENDER * best]
     if not fitted:

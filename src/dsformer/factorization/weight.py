@@ -42,9 +42,21 @@ class Weight:
     def problem(self, orientation: Orientation) -> Problem:
         return self.input if orientation == "input" else self.output
 
-    def low_rank(self, spec: FormSpec) -> tuple[Form, float]:
-        """The optimum of the spec's rank."""
-        return fit_low_rank(self.input, spec)
+    @property
+    def narrow(self) -> Orientation:
+        """The orientation whose atoms are shorter: there low rank takes the smaller eigenproblem."""
+        return "output" if self.matrix.shape[1] > self.matrix.shape[0] and len(self.members) == 1 else "input"
+
+    @property
+    def spectrum(self) -> Float[Tensor, " rank"]:
+        """Squared singular values of the whitened weight, descending."""
+        return self.problem(self.narrow).principal[0]
+
+    def low_rank(self, rank: int) -> tuple[Form, float]:
+        """The optimum of a rank."""
+        rows, columns = self.matrix.shape
+        spec = FormSpec(self.narrow, rows, columns, atoms=rank, core=rank)
+        return fit_low_rank(self.problem(self.narrow), spec)
 
     def screen(self, spec: FormSpec, effort: Effort) -> float:
         """Error after a short run."""

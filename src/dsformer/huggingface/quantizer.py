@@ -8,6 +8,7 @@ import torch
 import transformers
 from torch import nn
 from transformers import PreTrainedModel
+from transformers.pytorch_utils import Conv1D
 from transformers.quantizers.base import HfQuantizer
 
 from dsformer.errors import ArtefactError
@@ -19,6 +20,7 @@ from dsformer.layers.builder import densify, install
 from dsformer.layers.packing import permutation_dtype
 from dsformer.layers.stored import StoredForm
 
+_TENSORS = ("weight", "dictionary", "support", "permutation")
 _V5 = int(transformers.__version__.split(".")[0]) >= 5
 
 
@@ -153,12 +155,22 @@ def _files(model: PreTrainedModel, checkpoint_files: list[str] | None) -> list[P
 
 
 def _check_headers(model: PreTrainedModel, headers: dict[str, Header]) -> None:
-    """Types and shapes of the stored tensors; one that is not found by its name is dealt with after loading."""
-    for name, module in _stored(model):
-        for key, tensor in module.state_dict().items():
-            header = find(headers, f"{name}.{key}", model.base_model_prefix)
-            if header is not None:
-                check_tensor(f"{name}.{key}", header, tensor)
+    """Types and shapes of the stored tensors; one that is not found by its name is dealt with after loading.
+
+    Layers that are stored compressed, but of which the configuration says nothing, are refused here: not every version
+    of transformers does.
+    """
+    for name, module in model.named_modules():
+        if isinstance(module, StoredForm):
+            for key, tensor in module.state_dict().items():
+                header = find(headers, f"{name}.{key}", model.base_model_prefix)
+                if header is not None:
+                    check_tensor(f"{name}.{key}", header, tensor)
+        elif isinstance(module, (nn.Linear, nn.Embedding, Conv1D)):
+            stored = {key: find(headers, f"{name}.{key}", model.base_model_prefix) for key in _TENSORS}
+            weight = stored.pop("weight")
+            if any(stored.values()) or (weight is not None and len(weight.shape) != 2):
+                raise ArtefactError(f"{name}: stored compressed, but quantization_config does not mention it")
 
 
 def _restore_integers(module: StoredForm) -> None:

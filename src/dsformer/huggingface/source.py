@@ -1,9 +1,13 @@
 """Open the model that is to be compressed."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
+import torch
 import transformers
 from huggingface_hub import snapshot_download
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
@@ -14,6 +18,7 @@ from dsformer.huggingface.checkpoint import first_line
 from dsformer.huggingface.companions import read_modules
 
 _WANTED = ["*.json", "*.safetensors", "*.txt", "*.model", "*.jinja", "LICENSE*", "NOTICE*"]
+_UNSAFE = "{}: its checkpoint is a pickle that needs unsafe loading; convert it to safetensors with a tool you trust"
 
 
 @dataclass(frozen=True)
@@ -41,8 +46,33 @@ def open_source(model: str | Path | PreTrainedModel, tokenizer: Any = None) -> S
         tokenizer: instead of the model's own; needed with a model in memory.
 
     Raises:
-        InputError: it cannot be found or loaded, is compressed already, or comes without a tokenizer.
+        InputError: it cannot be found or loaded, is compressed already, has NaN or Inf weights, or comes without a
+            tokenizer.
     """
+    with quiet():
+        source = _opened(model, tokenizer)
+    broken = next((name for name, p in source.model.named_parameters() if not torch.isfinite(p).all()), None)
+    if broken:
+        raise InputError(f"{source.name}: {broken} has NaN or Inf values; repair the checkpoint first")
+    return source
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """No progress bars and warnings of transformers inside a library call."""
+    log = transformers.utils.logging
+    level, bars = log.get_verbosity(), log.is_progress_bar_enabled()
+    log.set_verbosity_error()
+    log.disable_progress_bar()
+    try:
+        yield
+    finally:
+        log.set_verbosity(level)
+        if bars:
+            log.enable_progress_bar()
+
+
+def _opened(model: str | Path | PreTrainedModel, tokenizer: Any) -> Source:
     if isinstance(model, PreTrainedModel):
         if tokenizer is None:
             raise InputError("a model given as an object needs a tokenizer: tokenizer=...")
@@ -61,16 +91,23 @@ def open_source(model: str | Path | PreTrainedModel, tokenizer: Any = None) -> S
         loader: Any = AutoModel if sentences else _model_class(config)
         network = loader.from_pretrained(place, dtype="auto")
         tokenizer = tokenizer or AutoTokenizer.from_pretrained(place)
+    except InputError:
+        raise
+    except UnpicklingError as error:
+        raise InputError(_UNSAFE.format(model)) from error
     except (OSError, ValueError, KeyError, RuntimeError) as error:
-        if isinstance(error, InputError):
-            raise
-        raise InputError(f"{model}: {first_line(error)}") from error
+        unsafe = "weights_only" in str(error) or isinstance(error.__cause__, UnpicklingError)
+        raise InputError(_UNSAFE.format(model) if unsafe else f"{model}: {first_line(error)}") from error
     return Source(str(model), network.eval(), tokenizer, directory)
 
 
 def _downloaded(name: str) -> Path:
     try:
-        return Path(snapshot_download(name, allow_patterns=_WANTED))
+        directory = Path(snapshot_download(name, allow_patterns=_WANTED))
+        if not any(directory.rglob("*.safetensors")):
+            # Old models have pickles only; torch loads those as plain tensors.
+            directory = Path(snapshot_download(name, allow_patterns=[*_WANTED, "*.bin"]))
+        return directory
     except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
         raise InputError(f"{name}: neither a directory nor a model of the hub ({first_line(error)})") from error
 

@@ -1,5 +1,7 @@
 """A linear layer stored as a dictionary and sparse codes."""
 
+from typing import TypeVar
+
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -14,18 +16,30 @@ from dsformer.layers.product import SharedProduct
 from dsformer.layers.stored import StoredForm
 from dsformer.ops.backends.reference import dense_codes
 
+L = TypeVar("L", bound="LinearProduct")
 
-class LinearProduct:
-    """``x W^T + bias`` with the weight of a stored form: through the operators when a gradient is needed or a graph is
-    compiled, else in the cheapest way (see ``execution``).
+
+class LinearProduct(nn.Module):
+    """``x W^T + bias`` with the weight of a stored form.
+
+    It runs in the cheapest way (see ``execution``) where its weights need no gradient and are *settled*: in evaluation
+    mode, until they have been given a gradient. Otherwise, and in compiled graphs, it goes through the operators, which
+    keep nothing: PyTorch does not tell when a fused optimiser has changed a weight. ``eval()`` and ``train()`` forget
+    what was kept.
     """
 
     bias: nn.Parameter | None
 
     def __init__(self) -> None:
         self._plan: Derived[Plan] = Derived()
+        self._settled = False
         self._member = 0
         self._own_product = SharedProduct(1)
+
+    def train(self: L, mode: bool = True) -> L:
+        self._settled = not mode
+        self._plan.clear()
+        return nn.Module.train(self, mode)
 
     @property
     def stored(self) -> StoredForm:
@@ -37,11 +51,18 @@ class LinearProduct:
 
     def forward(self, x: Float[Tensor, "*batch in"]) -> Float[Tensor, "*batch out"]:
         stored = self.stored
-        weights = (x, stored.weight, stored.shared_dictionary, self.bias)
-        needs_gradient = any(tensor is not None and tensor.requires_grad for tensor in weights)
-        if torch.compiler.is_compiling() or (torch.is_grad_enabled() and needs_gradient):
+        if torch.compiler.is_compiling() or not self._settled:
             return self._operate(x)
+        weights = (stored.weight, stored.shared_dictionary)
+        if torch.is_grad_enabled() and any(weight is not None and weight.requires_grad for weight in weights):
+            y = self._operate(x)
+            y.register_hook(self._unsettle)
+            return y
         return self._run(self._plan.get(stored.sources, self._make_plan), x)
+
+    def _unsettle(self, _: Tensor) -> None:
+        self._settled = False
+        self._plan.clear()
 
     def _operate(self, x: Tensor) -> Tensor:
         stored, spec = self.stored, self.stored.spec

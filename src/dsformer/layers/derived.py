@@ -13,8 +13,8 @@ T = TypeVar("T")
 class Fingerprint:
     """What a tensor looked like at one moment; ``matches`` says whether it still does.
 
-    In-place changes are seen by the tensor's version counter, moves between devices and types by its storage. Writing
-    through ``tensor.data`` counts no version and goes unnoticed.
+    In-place changes are seen by the tensor's version counter, moves between devices and types by its storage. What
+    PyTorch does not count goes unnoticed: writing through ``tensor.data``, and the steps of fused optimisers.
     """
 
     __slots__ = ("_address", "_dtype", "_reference", "_version")

@@ -118,6 +118,8 @@ def inspect_directory(directory: str | Path) -> Inspection:
         ArtefactError: not a compressed model, or a tensor is missing.
     """
     path = Path(directory).expanduser()
+    if not (path / "config.json").is_file():
+        raise ArtefactError(f"{path}: not a compressed model (it has no config.json)")
     config = read_config(path)[1]
     files = weight_files(path)
     headers = read_headers(files)

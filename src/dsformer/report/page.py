@@ -9,7 +9,7 @@ from typing import Any
 import yaml
 
 from dsformer.errors import MissingExtraError
-from dsformer.report.parts import PARTS, Part, part_of
+from dsformer.report.parts import PARTS, Part, label_of, part_of
 from dsformer.report.rows import LatencyRow, ScoreRow
 from dsformer.report.summary import BlockSummary, Summary
 
@@ -58,9 +58,10 @@ def write_page(
     scores: Sequence[ScoreRow] = (),
     latency: Sequence[LatencyRow] = (),
     command: str | None = None,
+    title: str | None = None,
 ) -> None:
     """Write the page; see :func:`render`."""
-    page = render(summary, scores=scores, latency=latency, command=command)
+    page = render(summary, scores=scores, latency=latency, command=command, title=title)
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(page, encoding="utf-8")
 
@@ -71,6 +72,7 @@ def render(
     scores: Sequence[ScoreRow] = (),
     latency: Sequence[LatencyRow] = (),
     command: str | None = None,
+    title: str | None = None,
 ) -> str:
     """The page as HTML: no scripts, nothing loaded from elsewhere, light and dark.
 
@@ -78,6 +80,7 @@ def render(
         summary: what ``compress`` returned.
         scores, latency: measured lines, if any.
         command: how to do it again.
+        title: the model's name; by default the last part of its path.
 
     Raises:
         MissingExtraError: jinja2 is not installed.
@@ -91,11 +94,11 @@ def render(
     parts = part_bytes(summary)
     return environment.get_template(TEMPLATE).render(
         summary=summary,
-        name=summary.model.rstrip("/").rsplit("/", 1)[-1],
+        name=title or summary.model.rstrip("/").rsplit("/", 1)[-1],
         totals=total_bars(parts),
         details=detail_bars(parts),
         parts=[part.part for part in parts],
-        kinds=[kind for kind in KINDS if any(part.kinds[kind] for part in parts)],
+        kinds=used_kinds(parts),
         blocks=block_rows(summary.blocks),
         scores=scores,
         latency=latency,
@@ -150,10 +153,17 @@ def detail_bars(parts: Sequence[PartBytes]) -> list[tuple[str, Bar, Bar]]:
     ]
 
 
+def used_kinds(parts: Sequence[PartBytes]) -> list[str]:
+    """What the bars of :func:`detail_bars` have pieces of."""
+    compressed = [part for part in parts if any(part.kinds.values())]
+    kinds = [kind for kind in KINDS if any(part.kinds[kind] for part in compressed)]
+    return ["dense", *kinds, *(["untouched"] if any(part.untouched for part in compressed) else [])]
+
+
 def block_rows(blocks: Sequence[BlockSummary]) -> list[tuple[BlockSummary, str, float]]:
-    """Every block with its part and the length of its error bar in percent of the longest."""
+    """Every block with its label and the length of its error bar in percent of the longest."""
     largest = max((block.error for block in blocks), default=0) or 1
-    return [(block, part_of(block.names, block.kind), 100 * block.error / largest) for block in blocks]
+    return [(block, label_of(block.names), 100 * block.error / largest) for block in blocks]
 
 
 def size(count: float) -> str:

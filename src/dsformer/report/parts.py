@@ -15,6 +15,18 @@ _ATTENTION = re.compile(r"att(entio)?n|\b(query|key|value)\b|\b(q|k|v|o|qkv|out)
 _LAYER_OUTPUT = re.compile(r"\.\d+\.output\.dense$")
 
 
+def label_of(names: Sequence[str]) -> str:
+    """A block's names in one, such as ``attention.self.{query,key,value}``."""
+    if len(names) == 1:
+        return names[0]
+    paths = [name.split(".") for name in names]
+    shared = 0
+    while all(len(path) > shared + 1 and path[shared] == paths[0][shared] for path in paths):
+        shared += 1
+    rests = ",".join(".".join(path[shared:]) for path in paths)
+    return ".".join([*paths[0][:shared], "{" + rests + "}"])
+
+
 def part_of(names: Sequence[str], kind: str = "linear") -> Part:
     """The part of a block; only a label in reports, nothing depends on it."""
     if kind == "embedding":

@@ -1,0 +1,154 @@
+"""``compress`` on every architecture: real fits, exact bytes, and a directory that gives the same outputs."""
+
+import json
+import struct
+
+import pytest
+import torch
+from fixtures.models import ARCHITECTURES, VOCABULARY, inputs, tiny_model
+from tokenizers import Tokenizer, models, pre_tokenizers
+from transformers import PreTrainedTokenizerFast
+
+import dsformer
+from dsformer.errors import InputError
+
+QUICK = {"effort": {"iterations": 4, "screening": 2}}
+
+
+@pytest.fixture(scope="module")
+def tokenizer():
+    words = ["[PAD]", "[UNK]", "[EOS]", *(f"w{i}" for i in range(VOCABULARY - 3))]
+    model = models.WordLevel({word: i for i, word in enumerate(words)}, unk_token="[UNK]")
+    fast = Tokenizer(model)
+    fast.pre_tokenizer = pre_tokenizers.Whitespace()
+    return PreTrainedTokenizerFast(tokenizer_object=fast, pad_token="[PAD]", unk_token="[UNK]", eos_token="[EOS]")
+
+
+@pytest.fixture(scope="module")
+def texts():
+    draws = torch.randint(0, VOCABULARY - 3, (48, 12), generator=torch.Generator().manual_seed(0))
+    return [" ".join(f"w{i}" for i in row.tolist()) for row in draws]
+
+
+def tensor_bytes(directory):
+    total = 0
+    for file in directory.glob("*.safetensors"):
+        content = file.read_bytes()
+        (size,) = struct.unpack("<Q", content[:8])
+        header = json.loads(content[8 : 8 + size])
+        header.pop("__metadata__", None)
+        total += sum(end - start for start, end in (one["data_offsets"] for one in header.values()))
+        assert total == len(content) - 8 - size
+    return total
+
+
+@pytest.mark.parametrize("name", list(ARCHITECTURES))
+def test_bytes_are_as_predicted_and_outputs_survive(name, tokenizer, texts, tmp_path):
+    model = tiny_model(name)
+    done = dsformer.compress(
+        model, tmp_path / "out", tokenizer=tokenizer, texts=texts, ratio=1.5, embeddings=True, **QUICK
+    )
+    assert tensor_bytes(tmp_path / "out") == done.summary.bytes_after
+    assert done.summary.encoder_ratio >= 1.5
+    loaded = dsformer.load(tmp_path / "out")
+    with torch.no_grad():
+        first, second = (one(**inputs(model))[0] for one in (done.model, loaded))
+    assert torch.equal(first, second)
+    loaded.save_pretrained(tmp_path / "again")
+    for file in (tmp_path / "out").glob("*.safetensors"):
+        assert file.read_bytes() == (tmp_path / "again" / file.name).read_bytes()
+
+
+@pytest.mark.parametrize("fields", [
+    {"pattern": "grouped(8)"},
+    {"pattern": "2:4", "scope": "all"},
+    {"method": "low_rank"},
+    {"method": "pruning", "allocation": "uniform"},
+    {"dtype": "bfloat16"},
+    {"scope": "all", "ratio": 2.0},
+], ids=str)  # fmt: skip
+def test_recipes(fields, tokenizer, texts, tmp_path):
+    done = dsformer.compress(
+        tiny_model("BertForMaskedLM"),
+        tmp_path / "out",
+        tokenizer=tokenizer,
+        texts=texts,
+        **{"ratio": 1.5, **fields, **QUICK},
+    )
+    summary = done.summary
+    assert tensor_bytes(tmp_path / "out") == summary.bytes_after
+    reached = summary.total_ratio if fields.get("scope") == "all" else summary.encoder_ratio
+    assert reached >= fields.get("ratio", 1.5)
+    assert summary.type_factor == (2.0 if "dtype" in fields else 1.0)
+    with torch.no_grad():
+        assert torch.equal(
+            done.model(**inputs(done.model))[0], dsformer.load(tmp_path / "out")(**inputs(done.model))[0]
+        )
+
+
+def test_feed_forward_permutations_are_absorbed(tokenizer, texts):
+    summary = dsformer.compress(
+        tiny_model("BertForMaskedLM"), tokenizer=tokenizer, texts=texts, ratio=1.4, pattern="grouped(8)", **QUICK
+    ).summary
+    up = [block for block in summary.blocks if "intermediate" in block.names[0]]
+    others = [block for block in summary.blocks if block.pattern == "grouped(8)" and block not in up]
+    assert any(block.pattern == "grouped(8)" for block in up)
+    assert all(block.permutation == 0 for block in up)
+    assert any(block.permutation > 0 for block in others)
+
+
+def test_same_model_same_result_whatever_the_threads(tokenizer, texts):
+    def values(threads):
+        before = torch.get_num_threads()
+        torch.set_num_threads(threads)
+        try:
+            made = dsformer.compress(
+                tiny_model("BertForMaskedLM"),
+                tokenizer=tokenizer,
+                texts=texts,
+                ratio=1.5,
+                allocation="uniform",
+                **QUICK,
+            )
+        finally:
+            torch.set_num_threads(before)
+        return {name: tensor.clone() for name, tensor in made.model.state_dict().items()}
+
+    first, second = values(1), values(1)
+    assert all(torch.equal(first[name], second[name]) for name in first)
+
+
+def test_unreachable_ratio_names_the_largest(tokenizer, texts):
+    with pytest.raises(InputError, match=r"at most \d+\.\d+"):
+        dsformer.compress(tiny_model("BertForMaskedLM"), tokenizer=tokenizer, texts=texts, ratio=500.0)
+    with pytest.raises(InputError, match="--embeddings"):
+        dsformer.compress(
+            tiny_model("BertForMaskedLM"), tokenizer=tokenizer, texts=texts, ratio=50.0, scope="all", embeddings=False
+        )
+
+
+def test_a_compressed_model_is_refused(tokenizer, texts, tmp_path):
+    dsformer.compress(
+        tiny_model("BertForMaskedLM"), tmp_path / "out", tokenizer=tokenizer, texts=texts, ratio=1.5, **QUICK
+    )
+    with pytest.raises(InputError, match="compressed already"):
+        dsformer.compress(tmp_path / "out", tmp_path / "twice")
+    assert not (tmp_path / "twice").exists()
+
+
+def test_interruption_leaves_nothing(tokenizer, texts, tmp_path):
+    def interrupt(stage, done, total):
+        if stage == "factorize" and done:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        dsformer.compress(
+            tiny_model("BertForMaskedLM"),
+            tmp_path / "out",
+            tokenizer=tokenizer,
+            texts=texts,
+            ratio=1.5,
+            progress=interrupt,
+            **QUICK,
+        )
+    assert list(tmp_path.iterdir()) == []
