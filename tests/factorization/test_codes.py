@@ -9,7 +9,7 @@ from dsformer.factorization.pattern import largest
 
 def objective(atoms, codes):
     problem = atoms.problem
-    residual = problem.target - codes @ atoms.matrix()
+    residual = problem.target - atoms.combine(codes)
     weighted = residual if problem.coupling is None else problem.coupling.gram @ residual
     return (residual * weighted).sum()
 
@@ -19,7 +19,7 @@ def objective(atoms, codes):
 def test_penalised_codes_are_stationary(wide, orientation, canonical):
     problem = wide.problem(orientation)
     atoms = Atoms(problem, problem.start(6), canonical)
-    positions = len(atoms.matrix())
+    positions = atoms.product().shape[1]
     anchor = torch.randn(len(problem.target), positions, generator=torch.Generator().manual_seed(0))
     codes = penalised_codes(atoms, anchor, 0.3).requires_grad_()
     (objective(atoms, codes) + 0.3 * (codes - anchor).square().sum()).backward()
@@ -31,7 +31,7 @@ def test_penalised_codes_are_stationary(wide, orientation, canonical):
 def test_dictionary_update_is_stationary(wide, orientation, canonical):
     problem = wide.problem(orientation)
     atoms = Atoms(problem, problem.start(5), canonical)
-    codes = torch.randn(len(problem.target), len(atoms.matrix()), generator=torch.Generator().manual_seed(0))
+    codes = torch.randn(len(problem.target), atoms.product().shape[1], generator=torch.Generator().manual_seed(0))
     dictionary, norm = update_dictionary(atoms, codes)
     codes[:, :5] *= norm.T
     dictionary.requires_grad_()
@@ -45,7 +45,7 @@ def test_least_squares_is_the_optimum_on_its_support(wide, orientation, group):
     problem = wide.problem(orientation)
     atoms = Atoms(problem, problem.start(8), True)
     order = torch.randperm(len(problem.target), generator=torch.Generator().manual_seed(1))
-    mask = torch.zeros(len(problem.target), len(atoms.matrix()), dtype=torch.bool)
+    mask = torch.zeros(len(problem.target), atoms.product().shape[1], dtype=torch.bool)
     rows = atoms.product()[order[::group]].abs()
     mask[order] = largest(rows, 5).repeat_interleave(group, 0)
     codes = torch.zeros_like(atoms.product())

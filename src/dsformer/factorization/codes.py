@@ -23,14 +23,22 @@ class Atoms:
     def __init__(self, problem: Problem, dictionary: Float[Tensor, "atoms width"], canonical: bool):
         self.problem, self.dictionary, self.canonical = problem, dictionary, canonical
 
-    def matrix(self) -> Float[Tensor, "positions width"]:
-        return torch.cat([self.dictionary, self.problem.canonical]) if self.canonical else self.dictionary
+    def combine(self, codes: Float[Tensor, "units positions"]) -> Float[Tensor, "units width"]:
+        """C A."""
+        count = len(self.dictionary)
+        learned = codes[:, :count] @ self.dictionary
+        return learned + self.problem.mix_canonical(codes[:, count:]) if self.canonical else learned
+
+    def transposed(self, rows: Float[Tensor, "units width"]) -> Float[Tensor, "units positions"]:
+        """Rows times Aᵀ."""
+        learned = rows @ self.dictionary.T
+        return torch.cat([learned, self.problem.along_canonical(rows)], 1) if self.canonical else learned
 
     def gram(self) -> Float[Tensor, "positions positions"]:
         learned = self.dictionary @ self.dictionary.T
         if not self.canonical:
             return learned
-        cross = self.dictionary @ self.problem.canonical.T
+        cross = self.problem.along_canonical(self.dictionary)
         return torch.cat([torch.cat([learned, cross], 1), torch.cat([cross.T, self.problem.canonical_gram], 1)])
 
     def product(self) -> Float[Tensor, "units positions"]:
@@ -49,33 +57,26 @@ def penalised_codes(
         system.diagonal().add_(penalty)
         inverse = torch.cholesky_inverse(torch.linalg.cholesky(system))
         return (atoms.product() + penalty * anchor) @ inverse
-    vectors = problem.coupling.vectors
-    rotated = vectors.T @ anchor
+    # With the residual of the anchor E = X - V A the solution is V + G Aᵀ, where G (ρ + A Aᵀ μ) = μ E in M's eigenbasis:
+    # only E and G, as wide as an atom, are rotated, not the codes.
+    residual = problem.target - atoms.combine(anchor)
+    values, vectors = problem.coupling.eigen
+    rotated = _resolvent(atoms, vectors.T @ residual, penalty / values.clamp_min(1e-9)[:, None])
+    return anchor + atoms.transposed(vectors @ rotated)
+
+
+def _resolvent(
+    atoms: Atoms, residual: Float[Tensor, "units width"], shift: Float[Tensor, "units 1"]
+) -> Float[Tensor, "units width"]:
+    """Rows g with ``g (shift + AᵀA) = residual``; AᵀA, identity aside, is diagonalised through the small DDᵀ."""
+    dictionary = atoms.dictionary
     if atoms.canonical:
-        return vectors @ _coupled_canonical(atoms, rotated, penalty)
-    values, basis = torch.linalg.eigh(atoms.gram())
-    spectrum = problem.coupling.values[:, None]
-    right = spectrum * (problem.rotated_target @ (atoms.dictionary.T @ basis)) + penalty * (rotated @ basis)
-    return vectors @ ((right / (spectrum * values.clamp_min(0)[None] + penalty)) @ basis.T)
-
-
-def _coupled_canonical(
-    atoms: Atoms, rotated: Float[Tensor, "units positions"], penalty: float
-) -> Float[Tensor, "units positions"]:
-    """Row i solves ``c (μ_i A Aᵀ + ρ) = μ_i x_i Aᵀ + ρ v_i`` with ``A = [D; I]``.
-
-    By Woodbury ``c = v + g Aᵀ`` with ``g (ρ/μ_i + I + DᵀD) = x_i - v A``; DᵀD is diagonalised through the small DDᵀ.
-    """
-    dictionary, count = atoms.dictionary, len(atoms.dictionary)
-    residual = atoms.problem.rotated_target - rotated[:, :count] @ dictionary - rotated[:, count:]
-    assert atoms.problem.coupling is not None
-    shift = 1 + penalty / atoms.problem.coupling.values.clamp_min(1e-9)[:, None]
+        shift = shift + 1
     values, basis = torch.linalg.eigh(dictionary @ dictionary.T)
     values = values.clamp_min(1e-6)
     directions = (basis / values.sqrt()).T @ dictionary
     along = residual @ directions.T
-    solution = residual / shift + (along * (1 / (shift + values) - 1 / shift)) @ directions
-    return rotated + torch.cat([solution @ dictionary.T, solution], 1)
+    return residual / shift + (along * (1 / (shift + values) - 1 / shift)) @ directions
 
 
 def update_dictionary(
@@ -87,7 +88,7 @@ def update_dictionary(
     weighted = learned if problem.coupling is None else problem.coupling.gram @ learned
     target = problem.target
     if atoms.canonical:
-        target = target - codes[:, count:] @ problem.canonical
+        target = target - problem.mix_canonical(codes[:, count:])
     system = learned.T @ weighted
     system.diagonal().add_(1e-6 * float(system.diagonal().mean()) + 1e-12)
     dictionary = torch.cholesky_solve(weighted.T @ target, torch.linalg.cholesky(system))
@@ -130,12 +131,12 @@ def _conjugate_gradients(
 ) -> Float[Tensor, "units positions"]:
     problem = atoms.problem
     assert problem.coupling is not None
-    matrix, metric = atoms.matrix(), problem.coupling.gram
+    metric = problem.coupling.gram
 
     def apply(c: Tensor) -> Tensor:
-        return ((metric @ (c @ matrix)) @ matrix.T) * mask
+        return atoms.transposed(metric @ atoms.combine(c)) * mask
 
-    residual = (problem.weighted_target @ matrix.T) * mask - apply(codes)
+    residual = atoms.transposed(problem.weighted_target) * mask - apply(codes)
     direction, energy = residual.clone(), residual.square().sum()
     for _ in range(CONJUGATE_STEPS):
         image = apply(direction)

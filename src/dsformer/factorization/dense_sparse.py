@@ -34,8 +34,8 @@ class Effort:
         tolerance: stop when an alternation moves the codes less than this, relatively.
     """
 
-    iterations: int = 40
-    screening: int = 16
+    iterations: int = 30
+    screening: int = 10
     tolerance: float = 1e-4
 
 
@@ -92,7 +92,7 @@ def fit(
         if learn:
             dictionary, norm = update_dictionary(atoms, codes)
             codes[:, : spec.atoms] *= norm.T
-    error = problem.error(codes, Atoms(problem, dictionary, spec.canonical).matrix())
+    error = problem.error(Atoms(problem, dictionary, spec.canonical).combine(codes))
     indices = mask[order[:: spec.pattern.group], spec.core :].nonzero()[:, 1].view(spec.groups, spec.nonzeros)
     return problem.form(spec, codes, dictionary, indices, order if spec.permuted else None), error
 
@@ -100,7 +100,7 @@ def fit(
 def screen(problem: Problem, spec: FormSpec, iterations: int) -> float:
     """Error after a few alternations: ranks shapes without paying for a full fit."""
     codes, dictionary, _ = _alternate(problem, spec, iterations, 0.0, None)
-    return problem.error(codes, Atoms(problem, dictionary, spec.canonical).matrix())
+    return problem.error(Atoms(problem, dictionary, spec.canonical).combine(codes))
 
 
 def _alternate(

@@ -11,4 +11,4 @@ def fit_low_rank(problem: Problem, spec: FormSpec) -> tuple[Form, float]:
     atoms = problem.start(spec.atoms)
     codes = problem.target @ atoms.T
     indices = torch.empty(spec.units, 0, dtype=torch.int64)
-    return problem.form(spec, codes, atoms, indices, None), problem.error(codes, atoms)
+    return problem.form(spec, codes, atoms, indices, None), problem.error(codes @ atoms)

@@ -35,14 +35,6 @@ class Coupling:
         values, vectors = torch.linalg.eigh(self.gram)
         return values.clamp_min(0), vectors
 
-    @property
-    def values(self) -> Float[Tensor, " units"]:
-        return self.eigen[0]
-
-    @property
-    def vectors(self) -> Float[Tensor, "units units"]:
-        return self.eigen[1]
-
 
 @dataclass(frozen=True)
 class Problem:
@@ -50,7 +42,7 @@ class Problem:
 
     Attributes:
         target: X, unit-scaled and whitened.
-        canonical: the canonical atoms in whitened coordinates, norm 1, one a row.
+        canonical: the canonical atoms in whitened coordinates, norm 1, one a row; None: the unit vectors.
         canonical_norm: the norms they had.
         unwhiten: maps whitened atoms back (``atom = row @ unwhiten``); None for the identity.
         unit_scale: what every row of X was multiplied by.
@@ -59,7 +51,7 @@ class Problem:
     """
 
     target: Float[Tensor, "units width"]
-    canonical: Float[Tensor, "width width"]
+    canonical: Float[Tensor, "width width"] | None
     canonical_norm: Float[Tensor, " width"]
     unwhiten: Float[Tensor, "width width"] | None
     unit_scale: Float[Tensor, " units"]
@@ -72,27 +64,29 @@ class Problem:
         return self.target if self.coupling is None else self.coupling.gram @ self.target
 
     @cached_property
-    def rotated_target(self) -> Float[Tensor, "units width"]:
-        """QᵀX, Q the eigenvectors of M."""
-        assert self.coupling is not None
-        return self.coupling.vectors.T @ self.target
-
-    @cached_property
     def energy(self) -> float:
         """tr Xᵀ M X, the error of approximating by nothing."""
         return float((self.target * self.weighted_target).sum())
 
     @cached_property
     def canonical_gram(self) -> Float[Tensor, "width width"]:
-        return self.canonical @ self.canonical.T
+        return torch.eye(self.target.shape[1]) if self.canonical is None else self.canonical @ self.canonical.T
 
     @cached_property
     def canonical_product(self) -> Float[Tensor, "units width"]:
-        return self.target @ self.canonical.T
+        return self.along_canonical(self.target)
 
-    def error(self, codes: Float[Tensor, "units positions"], atoms: Float[Tensor, "positions width"]) -> float:
-        """Relative error ``sqrt(tr EᵀME / tr XᵀMX)``."""
-        residual = self.target - codes @ atoms
+    def along_canonical(self, rows: Float[Tensor, "units width"]) -> Float[Tensor, "units width"]:
+        """Inner products with the canonical atoms."""
+        return rows if self.canonical is None else rows @ self.canonical.T
+
+    def mix_canonical(self, codes: Float[Tensor, "units width"]) -> Float[Tensor, "units width"]:
+        """Sums of canonical atoms."""
+        return codes if self.canonical is None else codes @ self.canonical
+
+    def error(self, approximation: Float[Tensor, "units width"]) -> float:
+        """Relative error ``sqrt(tr EᵀME / tr XᵀMX)``, E what the approximation of X lacks."""
+        residual = self.target - approximation
         weighted = residual if self.coupling is None else self.coupling.gram @ residual
         return max(0.0, float((residual * weighted).sum()) / max(self.energy, 1e-30)) ** 0.5
 
@@ -172,7 +166,7 @@ def output_problem(weight: Float[Tensor, "out in"], metric: Metric) -> Problem:
     gram = metric.gram / scale[:, None] / scale[None]
     return Problem(
         target=weight.float().T * scale[:, None],
-        canonical=torch.eye(len(weight)),
+        canonical=None,
         canonical_norm=torch.ones(len(weight)),
         unwhiten=None,
         unit_scale=scale,
