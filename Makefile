@@ -21,7 +21,7 @@ test-slow: $(VENV)/.dev
 test-oldest:
 	$(PYTHON) -m venv .venv-oldest
 	.venv-oldest/bin/pip install --quiet torch==2.13.0 transformers==4.57.6 -e ".[dev]"
-	.venv-oldest/bin/python -m pytest -q tests/layers tests/huggingface
+	.venv-oldest/bin/python -m pytest -q tests/layers tests/ops tests/huggingface
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .

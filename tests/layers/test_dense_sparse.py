@@ -11,6 +11,7 @@ from dsformer.factorization.form import Form, FormSpec
 from dsformer.factorization.pattern import Pattern
 from dsformer.layers import DenseSparseLinear
 from dsformer.layers.execution import cheapest, costs
+from dsformer.ops.backends import reference
 from fixtures.forms import all_specs, label, random_form
 
 SPECS = all_specs()
@@ -26,6 +27,20 @@ def layer_of(spec: FormSpec, dtype=torch.float64, seed: int = 0) -> tuple[DenseS
 
 def example(*shape: int, dtype=torch.float64) -> torch.Tensor:
     return torch.randn(*shape, generator=torch.Generator().manual_seed(7), dtype=torch.float64).to(dtype)
+
+
+@pytest.fixture
+def _gathering(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Makes gathering pay even for the tiny layers of tests."""
+    for name in ("BATCHED", "GATHER", "SCATTER", "MOVE"):
+        monkeypatch.setattr(reference, name, 0)
+
+
+@pytest.mark.usefixtures("_gathering")
+@pytest.mark.parametrize("spec", [spec for spec in SPECS if spec.pattern.group > 1], ids=label)
+def test_gathered(spec: FormSpec):
+    assert cheapest(spec) == "gathered"
+    test_is_the_layer_its_form_stands_for(spec, (200,))
 
 
 @pytest.mark.parametrize("spec", SPECS, ids=label)
@@ -70,7 +85,7 @@ def test_copies_and_pickles(spec: FormSpec):
         assert torch.equal(layer(x), expected)
 
 
-@pytest.mark.parametrize("spec", SPECS[::3], ids=label)
+@pytest.mark.parametrize("spec", SPECS[::5], ids=label)
 def test_compiles_whole(spec: FormSpec):
     layer, _ = layer_of(spec)
     x = example(4, spec.in_features).requires_grad_()

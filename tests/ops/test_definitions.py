@@ -5,6 +5,7 @@ from torch.nn.functional import embedding, linear
 from dsformer import ops
 from dsformer.factorization.form import Form, FormSpec
 from dsformer.layers.packing import pack_support
+from dsformer.ops.backends import reference
 from fixtures.forms import all_specs, label, random_form
 
 SPECS = all_specs()
@@ -58,15 +59,30 @@ def cases(spec: FormSpec):
             yield torch.ops.dsformer.dense_sparse_codes, codes_arguments(form, x, bias)
 
 
+@pytest.fixture
+def _gathering(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Makes gathering pay even for the tiny layers of tests."""
+    for name in ("BATCHED", "GATHER", "SCATTER", "MOVE"):
+        monkeypatch.setattr(reference, name, 0)
+
+
+@pytest.mark.usefixtures("_gathering")
+@pytest.mark.parametrize("spec", [spec for spec in SPECS if spec.pattern.group > 1], ids=label)
+def test_gathered(spec: FormSpec):
+    for shape in ((), (0,), (1,), (300,), (2, 3, 4)):
+        test_linear(spec, shape)
+    test_gradients(spec)
+
+
 @pytest.mark.parametrize("spec", SPECS, ids=label)
 def test_gradients(spec: FormSpec):
     for operator, arguments in cases(spec):
         if "embedding" in str(operator):
             arguments = (*arguments[:-1], -1)  # that of padding is not the derivative, but zero
-        assert torch.autograd.gradcheck(operator, with_gradients(arguments))
+        assert torch.autograd.gradcheck(operator, with_gradients(arguments), fast_mode=True)
 
 
-@pytest.mark.parametrize("spec", [SPECS[i] for i in (5, 11, 19, 27, 43)], ids=label)
+@pytest.mark.parametrize("spec", [SPECS[i] for i in (11, 19, 27)], ids=label)
 def test_operators_keep_their_promises(spec: FormSpec):
     for operator, arguments in cases(spec):
         torch.library.opcheck(operator.default, with_gradients(arguments))

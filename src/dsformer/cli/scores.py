@@ -1,19 +1,25 @@
 """Measuring models from the command line: checked before the work, printed side by side after it."""
 
 from collections.abc import Mapping, Sequence
+from importlib.util import find_spec
 from pathlib import Path
 
 from rich.table import Table
 
 from dsformer.cli.output import table
-from dsformer.errors import InputError
+from dsformer.errors import InputError, MissingExtraError
 from dsformer.evaluation import TASKS, Encoder, Score, evaluate
 from dsformer.report.rows import ScoreRow
 from dsformer.tasks import find_data
 
 
 def parse_tasks(names: str, data_dir: Path | None) -> list[str]:
-    """The tasks of a comma-separated list. Raises InputError for an unknown one or one without its data."""
+    """The tasks of a comma-separated list.
+
+    Raises:
+        InputError: one is unknown, or its data is missing.
+        MissingExtraError: the packages that measuring needs are not installed.
+    """
     tasks = list(dict.fromkeys(name.strip() for name in names.split(",") if name.strip()))
     if not tasks:
         raise InputError(f"no task given; the tasks are: {', '.join(TASKS)}")
@@ -22,7 +28,14 @@ def parse_tasks(names: str, data_dir: Path | None) -> list[str]:
             raise InputError(f"unknown task {name!r}; the tasks are: {', '.join(TASKS)}")
         if (folder := TASKS[name].folder) is not None:
             find_data(folder, data_dir)
+    require_evaluation()
     return tasks
+
+
+def require_evaluation() -> None:
+    """Raises MissingExtraError before the work rather than after it."""
+    if find_spec("sentence_transformers") is None or find_spec("sklearn") is None:
+        raise MissingExtraError("Evaluation", "evaluate")
 
 
 def measure(

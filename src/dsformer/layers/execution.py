@@ -7,9 +7,9 @@
 ``gathered``
     grouped supports only: the dictionary, then the operator's gather and batched products.
 
-Cost rule, in multiply-adds a token: a matrix product costs its multiply-adds; a batched product of a gathered support
-``BATCHED`` times as many and ``GATHER`` more for every gathered number; the cost of a dictionary that several layers
-share is divided among them. ``benchmarks/reference_cost.py`` measures the two constants (here: one core with AVX-512).
+The cost of a way is its multiply-adds for one token (with the surcharges of ``ops.backends.reference`` for what is
+gathered); that of a dictionary is divided among the layers that share it. The matrix is kept beside the stored tensors:
+this buys time with memory.
 """
 
 from dataclasses import dataclass
@@ -19,9 +19,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from dsformer.factorization.form import FormSpec
-
-BATCHED = 2
-GATHER = 12
+from dsformer.ops.backends.reference import gathered_cost
 
 Way = Literal["dense", "factored", "gathered"]
 
@@ -42,9 +40,10 @@ def costs(spec: FormSpec, sharing: int = 1) -> dict[Way, int]:
         "dense": spec.units * spec.width,
         "factored": dictionary + spec.units * positions,
     }
-    if spec.pattern.group > 1:
-        gathered = spec.groups * spec.nonzeros * GATHER
-        result["gathered"] = dictionary + spec.units * (spec.core + spec.nonzeros * BATCHED) + gathered
+    if spec.pattern.group > 1 and spec.nonzeros:
+        output = spec.orientation == "output"
+        codes = gathered_cost(spec.units, spec.groups, spec.nonzeros, spec.core, positions, output)
+        result["gathered"] = dictionary + codes
     return result
 
 

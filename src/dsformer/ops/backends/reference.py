@@ -3,8 +3,15 @@
 All tensors here are two-dimensional, one row a token. ``codes`` are the sparse factor as a dense matrix, one row a
 unit, one column a position: ``atoms`` learned ones, then (if canonical) the unit vectors.
 
-Free supports run as a product with the codes written out densely, the fastest PyTorch has to offer (its own sparse
-products are 3 to 10 times slower); grouped ones gather the positions each group reads and multiply in a batch.
+There are two ways to multiply with codes. *Written out*: into a dense matrix, then one product, the fastest PyTorch has
+to offer for free supports (its own sparse products are 3 to 10 times slower). *Gathered*: the positions that each group
+of units reads, then one batched product; grouped supports only. It saves multiply-adds, but every gathered number costs
+as much as many of them, so it pays for large groups with few non-zeros only; ``gathered_cost`` has the rule.
+
+Cost, measured with ``benchmarks/reference_cost.py`` (fp32, 2.8x, one AVX-512 core; time of a dense layer / time of the
+operator, medians; free and grouped(8) alike): 0.65 at 16 tokens, 1.2 to 1.4 at 128, 1.6 at 1024, for 1152x384, 1536x384
+and 384x1536. Writing out the codes is what costs at few tokens: layers keep them in evaluation mode, and are 1.5 to 1.8
+times as fast as dense ones at any number of tokens.
 """
 
 import torch
@@ -14,6 +21,16 @@ from torch.nn.functional import linear
 
 # Tokens gathered at a time, so that what a batched product reads is still in cache.
 _GATHERED_TOKENS = 128
+
+# Costs in multiply-adds of a large matrix product, measured with benchmarks/reference_cost.py on one AVX-512 core: a
+# multiply-add of a batched product, reading one gathered number, adding one to where it belongs, transposing one.
+BATCHED, GATHER, SCATTER, MOVE = 2, 15, 40, 40
+
+
+def gathered_cost(units: int, groups: int, nonzeros: int, core: int, positions: int, output: bool) -> int:
+    """Cost of multiplying with gathered codes, for one token; written out they cost ``units * positions``."""
+    products = units * (core + BATCHED * nonzeros)
+    return products + (SCATTER if output else GATHER) * groups * nonzeros + MOVE * (units + positions)
 
 
 def dense_codes(
@@ -55,9 +72,9 @@ def linear_input(
     group: int,
 ) -> Float[Tensor, "tokens units"]:
     """``y = S z``, where ``z`` is the product ``D x``, then (canonical atoms) ``x``, of those that are given."""
-    if group > 1 and indices.shape[1]:
-        return _grouped_input(positions_of(product, x), values, indices, bias, permutation, core, group)
     atoms, width = (0 if part is None else part.shape[1] for part in (product, x))
+    if _gathers(values, indices, core, group, atoms + width, False):
+        return _grouped_input(positions_of(product, x), values, indices, bias, permutation, core, group)
     codes = dense_codes(values, indices, permutation, core, group, atoms + width)
     y = linear(product, codes[:, :atoms], bias) if product is not None else None
     if x is None:
@@ -81,7 +98,7 @@ def linear_output(
     """``y = D u[:atoms] + u[atoms:]`` with ``u = S x``; without the second part when not canonical."""
     atoms = 0 if dictionary is None else dictionary.shape[1]
     positions = atoms + (out_features if canonical else 0)
-    if group > 1 and indices.shape[1]:
+    if _gathers(values, indices, core, group, positions, True):
         u = _grouped_output(x, values, indices, permutation, core, group, positions)
     else:
         u = x @ dense_codes(values, indices, permutation, core, group, positions)
@@ -109,6 +126,20 @@ def embedding(
         return codes
     mixed = codes[:, :atoms] @ dictionary
     return mixed + codes[:, atoms:] if canonical else mixed
+
+
+def _gathers(
+    values: Float[Tensor, "units kept"],
+    indices: Int[Tensor, "groups nonzeros"],
+    core: int,
+    group: int,
+    positions: int,
+    output: bool,
+) -> bool:
+    units, (groups, nonzeros) = values.shape[0], indices.shape
+    if group == 1 or nonzeros == 0:
+        return False
+    return gathered_cost(units, groups, nonzeros, core, positions, output) < units * positions
 
 
 def _grouped_input(

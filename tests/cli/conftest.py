@@ -1,0 +1,79 @@
+"""A tiny BERT with random weights and a WordPiece vocabulary of its own, and a way to run commands on it."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import torch
+from transformers import BertConfig, BertModel, BertTokenizerFast
+
+from dsformer.cli.main import app
+
+WORDS = "the a river bridge stone walks slowly over under and old new bright cold water light on of to".split()
+SIZES = {"hidden_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 128}
+# Flags that make a compression take a second.
+QUICK = ["--iterations", "2", "--screening", "1", "--calibration-length", "16", "--quiet"]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    code: int
+    out: str
+    err: str
+
+    @property
+    def error(self) -> str:
+        """The one line a wrong command prints."""
+        assert self.code == 2, self
+        assert self.out == ""
+        assert self.err.count("\n") == 1, self.err
+        assert self.err.startswith("error: ")
+        return self.err.removeprefix("error: ").strip()
+
+
+@pytest.fixture
+def run(capsys: pytest.CaptureFixture[str]) -> Callable[..., Outcome]:
+    def invoke(*words: object) -> Outcome:
+        with pytest.raises(SystemExit) as exit_:
+            app([str(word) for word in words], prog_name="dsformer")
+        captured = capsys.readouterr()
+        return Outcome(exit_.value.code or 0, captured.out, captured.err)
+
+    return invoke
+
+
+def write_model(directory: Path, **changes: int) -> Path:
+    """A BERT and its tokenizer."""
+    vocabulary = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *WORDS, *"abcdefghijklmnopqrstuvwxyz"]
+    directory.mkdir(parents=True)
+    (directory / "vocab.txt").write_text("\n".join(dict.fromkeys(vocabulary)))
+    BertTokenizerFast(str(directory / "vocab.txt")).save_pretrained(directory)
+    torch.manual_seed(0)
+    config = BertConfig(vocab_size=len(vocabulary), max_position_embeddings=64, **{**SIZES, **changes})
+    BertModel(config).save_pretrained(directory)
+    return directory
+
+
+@pytest.fixture(scope="session")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_model(tmp_path_factory.mktemp("models") / "tiny")
+
+
+@pytest.fixture(scope="session")
+def texts(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Calibration text of the model's words."""
+    path = tmp_path_factory.mktemp("texts") / "calibration.txt"
+    generator = torch.Generator().manual_seed(0)
+    rows = torch.randint(len(WORDS), (24, 10), generator=generator).tolist()
+    path.write_text("\n".join(" ".join(WORDS[index] for index in row) for row in rows))
+    return path
+
+
+@pytest.fixture(scope="session")
+def compressed(model: Path, texts: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    output = tmp_path_factory.mktemp("compressed") / "tiny"
+    with pytest.raises(SystemExit) as exit_:
+        app(["compress", str(model), "-o", str(output), "--calibration-text", str(texts), *QUICK, "--ratio", "2"])
+    assert not exit_.value.code
+    return output
