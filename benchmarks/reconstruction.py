@@ -2,7 +2,8 @@
 
 Errors are ``‖(W - Ŵ) L‖ / ‖W L‖`` with ``L Lᵀ`` = Gram of the inputs + 1e-3 ridge. Bits count values and supports
 (and permutations); sizes of values only enter the count, nothing is quantized. ``--gram FILE`` takes Gram matrices
-instead of calibrating: a torch file of {module name: (weight, Gram)}. ``--floor FILE`` compares with lines
+instead of calibrating: a torch file of {module name: (weight, Gram)}. ``--iterations`` above the default gives the
+fits more time than ``dsformer compress`` does. ``--floor FILE`` compares with lines
 such as ``layer 0 qkv 1152x384 2.0x svd 0.2 free 0.1`` and exits with 1 where an error lies above one of them.
 """
 
@@ -73,7 +74,6 @@ def row(weight: Weight, ratio: float, bits: int, effort: Effort, columns: list[s
         errors["svd each"] = each(weight, ratio, bits)
     for column in columns:
         method, pattern = COLUMNS[column]
-        # A free column of a wide weight also has the pattern's grouped and strided forms to lose to, so none is shared.
         errors[column] = search(weight, budget, Pattern.parse(pattern), method, effort).error
     return errors
 
@@ -102,7 +102,7 @@ def read_floor(path: Path) -> dict[tuple[int, str, float], dict[str, float]]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("layers", nargs="*", type=int, default=list(range(6)))
+    parser.add_argument("--layers", type=int, nargs="+", default=list(range(6)))
     parser.add_argument("--ratios", type=float, nargs="+", default=[2.0, 2.8, 3.57])
     parser.add_argument("--bits", type=int, nargs="+", default=[16, 8, 4])
     parser.add_argument("--columns", nargs="+", choices=list(COLUMNS), default=list(COLUMNS))
@@ -127,7 +127,7 @@ def main() -> None:
             shape = "x".join(str(side) for side in stacked(linears, layer, role).matrix.shape)
             for ratio, errors in rows:
                 limits = floor.get((layer, role, ratio), {})
-                # The floor of grouped(8) is 5% below the table's figure; pruning has the same column under two names.
+                # grouped(8) has to lie 5% below its figure.
                 limits = {name: value * (0.95 if name == "grouped8" else 1) for name, value in limits.items()}
                 worse = [name for name in errors if errors[name] > limits.get(name, 9.0) + 5e-5]
                 above += len(worse)

@@ -12,6 +12,7 @@ from time import perf_counter
 
 import torch
 
+from dsformer.factorization.codes import CONJUGATE_STEPS
 from dsformer.factorization.dense_sparse import Effort
 from dsformer.factorization.form import FormSpec
 from dsformer.factorization.pattern import Pattern
@@ -73,7 +74,7 @@ def job_operations(job: Job, pattern: Pattern, method: str, effort: Effort) -> f
     total = _setup(rows, columns)
     for position, spec in enumerate(_starts(job, pattern, method)):
         if job.row_weights is not None:
-            total += _table_operations(spec, effort, position == 0)
+            total += _table_operations(spec, effort)
             continue
         screens = SCREENED if position == 0 else 1
         total += screens * effort.screening * _alternation(spec)
@@ -85,13 +86,16 @@ def job_operations(job: Job, pattern: Pattern, method: str, effort: Effort) -> f
 def working_set(job: Job, pattern: Pattern, method: str) -> int:
     """Bytes alive at the worst moment of a block's search."""
     rows, columns = job.block.shape
-    numbers = 3 * rows * columns + 6 * columns**2
+    table = job.row_weights is not None
+    own = 0
     for spec in _starts(job, pattern, method):
-        units = min(spec.units, CHUNK_ROWS) if job.row_weights is not None else spec.units
+        units = min(spec.units, CHUNK_ROWS) if table else spec.units
         positions = spec.core + spec.candidates
         coupled = 4 * units**2 if spec.orientation == "output" else 0
-        numbers = max(numbers, 3 * rows * columns + 6 * columns**2 + coupled + 8 * units * positions + 3 * positions**2)
-    return 4 * numbers
+        # A table's codes are written out densely once, to measure their error.
+        whole = 2 * rows * (columns + positions) if table else 0
+        own = max(own, coupled + whole + 8 * units * positions + 3 * positions**2)
+    return 4 * (3 * rows * columns + 6 * columns**2 + own)
 
 
 def resident_bytes(prepared: Prepared) -> int:
@@ -131,30 +135,29 @@ def _alternation(spec: FormSpec) -> float:
     """One step of codes and dictionary."""
     units, width, atoms, positions = spec.units, spec.width, spec.atoms, spec.core + spec.candidates
     dictionary = 2 * units * atoms * (atoms + width) + 2 * atoms**2 * width
-    if spec.canonical:
-        dictionary += 2 * units * width**2
     if spec.orientation == "input":
-        gram = 2 * atoms**2 * width + (2 * atoms * width**2 if spec.canonical else 0)
+        gram = 2 * atoms**2 * width
+        if spec.canonical:
+            dictionary += 2 * units * width**2
+            gram += 2 * atoms * width**2
         codes = gram + positions**3 + 2 * units * positions**2 + 2 * units * width * atoms
     else:
         dictionary += 2 * units**2 * atoms
-        codes = 4 * units**2 * positions + EIGEN * atoms**3 + 8 * units * width * atoms
+        codes = 4 * units**2 * width + EIGEN * atoms**3 + 8 * units * width * atoms
     return float(dictionary + codes + CODE * units * positions)
 
 
 def _polish(spec: FormSpec) -> float:
     """Exact codes on the final support, twice."""
-    kept, positions = spec.core + spec.nonzeros, spec.core + spec.candidates
+    kept = spec.core + spec.nonzeros
     if spec.orientation == "input":
         return 2 * spec.groups * kept**3 / 3 / SMALL_SYSTEMS
-    return 2 * 10 * (4.0 * spec.units * positions * spec.width + 2 * spec.units**2 * spec.width)
+    return 2 * CONJUGATE_STEPS * (4.0 * spec.units * spec.atoms * spec.width + 2 * spec.units**2 * spec.width)
 
 
-def _table_operations(spec: FormSpec, effort: Effort, searched: bool) -> float:
-    """A long table: search and fit on a sample of rows, then codes for all of them."""
+def _table_operations(spec: FormSpec, effort: Effort) -> float:
+    """A long table: search and fit on a sample of rows, then codes for all of them. Its families are close rivals."""
     group = spec.pattern.group
     sample = replace(spec, out_features=min(SAMPLE_ROWS, spec.units) // group * group)
-    if not searched:
-        return effort.screening * _alternation(sample)
     learning = (SCREENED * effort.screening + effort.iterations) * _alternation(sample) + _polish(sample)
     return learning + effort.screening * _alternation(spec) + _polish(spec)

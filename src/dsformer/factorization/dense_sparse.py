@@ -21,7 +21,7 @@ PENALTY_START, PENALTY_END = 0.1, 1.0
 # Rounds of exact codes and dictionary on the final support.
 POLISH_ROUNDS = 2
 # Part of the alternations in which units may still change groups.
-REGROUP_UNTIL = 0.7
+REGROUP_UNTIL = 0.9
 
 
 @dataclass(frozen=True)
@@ -122,7 +122,9 @@ def _alternate(
         penalty = PENALTY_START * (PENALTY_END / PENALTY_START) ** (step / max(1, iterations - 1))
         before = codes
         relaxed = penalised_codes(atoms, codes - dual, penalty) + dual
-        codes = relaxed * supports.select(relaxed, regroup=step < REGROUP_UNTIL * iterations)
+        # Every other time: an assignment costs as much as the rest of the step.
+        regroup = step % 2 == 0 and step < REGROUP_UNTIL * iterations
+        codes = relaxed * supports.select(relaxed, regroup)
         dual = relaxed - codes
         moved = float((codes - before).norm() / codes.norm().clamp_min(1e-30))
         if spec.atoms and given is None:

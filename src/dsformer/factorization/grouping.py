@@ -75,7 +75,7 @@ def deferred_acceptance(gain: np.ndarray, capacity: int) -> np.ndarray:
     Returns the group of every unit.
     """
     units, groups = gain.shape
-    preference = np.argsort(-gain, axis=1, kind="stable")
+    preference = np.argsort(-gain, axis=1)
     proposals = np.zeros(units, dtype=np.int64)
     labels = preference[:, 0].copy()
     rows = np.arange(units)

@@ -150,9 +150,9 @@ def search(
         InputError: nothing fits the budget.
     """
     shape = (weight.matrix.shape[0], weight.matrix.shape[1])
+    rank = rank_within(shape, budget)
     # Each stacked layer's support is padded to a byte of its own.
     budget = replace(budget, bits=budget.bits - 8 * len(weight.members))
-    rank = rank_within(shape, budget)
     descents = [
         _Descent(weight, family.specs(shape, budget, rank, method == "pruning"), family.start, effort)
         for family in METHODS[method](shape, pattern, len(weight.members) > 1)
