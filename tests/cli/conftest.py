@@ -10,10 +10,10 @@ from transformers import BertConfig, BertModel, BertTokenizerFast
 
 from dsformer.cli.main import app
 
-WORDS = "the a river bridge stone walks slowly over under and old new bright cold water light on of to".split()
+WORDS = ["the", "a", "river", "bridge", "stone", "walks", "over", "under", "and", "old", "new", "cold", "light", "on"]
 SIZES = {"hidden_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 128}
 # Flags that make a compression take a second.
-QUICK = ["--iterations", "2", "--screening", "1", "--calibration-length", "16", "--quiet"]
+QUICK = ["--iterations", "2", "--screening", "1", "--calibration-length", "16", "--allocation", "uniform", "--quiet"]
 
 
 @dataclass(frozen=True)
@@ -35,6 +35,7 @@ class Outcome:
 @pytest.fixture
 def run(capsys: pytest.CaptureFixture[str]) -> Callable[..., Outcome]:
     def invoke(*words: object) -> Outcome:
+        capsys.readouterr()  # what tests themselves printed
         with pytest.raises(SystemExit) as exit_:
             app([str(word) for word in words], prog_name="dsformer")
         captured = capsys.readouterr()
@@ -43,16 +44,21 @@ def run(capsys: pytest.CaptureFixture[str]) -> Callable[..., Outcome]:
     return invoke
 
 
-def write_model(directory: Path, **changes: int) -> Path:
+def write_model(directory: Path) -> Path:
     """A BERT and its tokenizer."""
     vocabulary = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *WORDS, *"abcdefghijklmnopqrstuvwxyz"]
     directory.mkdir(parents=True)
     (directory / "vocab.txt").write_text("\n".join(dict.fromkeys(vocabulary)))
     BertTokenizerFast(str(directory / "vocab.txt")).save_pretrained(directory)
     torch.manual_seed(0)
-    config = BertConfig(vocab_size=len(vocabulary), max_position_embeddings=64, **{**SIZES, **changes})
+    config = BertConfig(vocab_size=len(vocabulary), max_position_embeddings=64, **SIZES)
     BertModel(config).save_pretrained(directory)
     return directory
+
+
+@pytest.fixture
+def quick(texts: Path) -> list[str]:
+    return ["--calibration-text", str(texts), *QUICK]
 
 
 @pytest.fixture(scope="session")

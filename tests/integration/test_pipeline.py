@@ -5,12 +5,12 @@ import struct
 
 import pytest
 import torch
-from fixtures.models import ARCHITECTURES, VOCABULARY, inputs, tiny_model
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
 import dsformer
 from dsformer.errors import InputError
+from fixtures.models import ARCHITECTURES, VOCABULARY, inputs, tiny_model
 
 QUICK = {"effort": {"iterations": 4, "screening": 2}}
 

@@ -57,7 +57,7 @@ def penalised_codes(
         system.diagonal().add_(penalty)
         inverse = torch.cholesky_inverse(torch.linalg.cholesky(system))
         return (atoms.product() + penalty * anchor) @ inverse
-    # With the residual of the anchor E = X - V A the solution is V + G Aᵀ, where G (ρ + A Aᵀ μ) = μ E in M's eigenbasis:
+    # With E = X - V A, what the anchor lacks, the solution is V + G Aᵀ, where G (ρ/μ + AᵀA) = E in M's eigenbasis:
     # only E and G, as wide as an atom, are rotated, not the codes.
     residual = problem.target - atoms.combine(anchor)
     values, vectors = problem.coupling.eigen

@@ -1,0 +1,66 @@
+from collections.abc import Callable
+from importlib.metadata import PackageNotFoundError
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from dsformer.cli import demo as command
+from dsformer.cli.latency import LEAST_PAIRS, compare_latency
+from dsformer.recipe import Recipe
+from dsformer.report.rows import LatencyRow, ScoreRow
+
+
+class Constant:
+    """An encoder that knows one vector."""
+
+    def encode(self, texts: list[str], **_: object) -> np.ndarray:
+        return np.ones((len(texts), 4), dtype=np.float32)
+
+
+def test_one_table_and_a_page(run: Callable, model: Path, texts: Path, tmp_path: Path, monkeypatch):
+    calibration = {"text": str(texts), "length": 16}
+    recipe = Recipe(ratio=2, allocation="uniform", effort={"iterations": 2, "screening": 1}, calibration=calibration)
+    measured = command.Measured(
+        [ScoreRow("banking77", "accuracy", 80.0, 79.5, None, 1000)],
+        [LatencyRow("short batch", 0.010, 0.008, 1.25, 1.2, 1.3, 9)],
+    )
+    monkeypatch.setattr(command, "find_minilm", lambda: model)
+    monkeypatch.setattr(command, "Recipe", lambda: recipe)
+    monkeypatch.setattr(command, "measure_both", lambda *_: measured)
+    output = tmp_path / "demo"
+    for _ in range(2):  # a second demo replaces the first
+        done = run("demo", "-o", output, "--quiet")
+        assert done.code == 0
+    for piece in ("bytes on disk", "banking77, accuracy", "79.50", "8.0 ms (1.25x, 1.20 to 1.30)"):
+        assert piece in done.out
+    assert "80.00" in (output / command.PAGE).read_text()
+    assert (output / command.MODEL / "model.safetensors").is_file()
+
+
+def test_somebody_elses_directory(run: Callable, model: Path, tmp_path: Path, monkeypatch):
+    monkeypatch.setattr(command, "find_minilm", lambda: model)
+    (tmp_path / "mine.txt").write_text("keep")
+    assert "is not empty" in run("demo", "-o", tmp_path, "--quiet").error
+
+
+def test_without_the_extra(run: Callable, monkeypatch):
+    def missing(name: str):
+        raise PackageNotFoundError(name)
+
+    monkeypatch.setattr(command, "files", missing)
+    assert run("demo").error == 'The demo needs packages that are not installed: pip install "dsformer[demo]"'
+
+
+def test_latency_is_paired():
+    row = compare_latency("two", ["a", "b"], Constant(), Constant(), seconds=0)
+    assert row.pairs == LEAST_PAIRS
+    assert row.low <= row.speedup <= row.high
+    assert min(row.before, row.after) > 0
+
+
+@pytest.mark.minilm
+def test_finds_the_model():
+    directory = command.find_minilm()
+    assert (directory / "model.safetensors").is_file()
+    assert (directory / "modules.json").is_file()
