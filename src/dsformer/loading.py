@@ -6,7 +6,7 @@ from typing import Any
 import transformers
 from transformers import AutoModel, PreTrainedModel
 
-from dsformer.huggingface.artefact import _appearing, check, reserve
+from dsformer.huggingface.artefact import appearing, check, reserve
 from dsformer.huggingface.companions import copy_companions
 from dsformer.huggingface.skeleton import read_config
 from dsformer.layers import densify as densify_layers
@@ -58,7 +58,7 @@ def densify(directory: str | Path, output: str | Path, *, overwrite: bool = Fals
     model = load(source)
     densify_layers(model)
     forget_compression(model)
-    with _appearing(target) as written:
+    with appearing(target) as written:
         model.save_pretrained(written)
         copy_companions(source, written)
         (written / "README.md").write_text(CARD, encoding="utf-8")

@@ -27,7 +27,7 @@ from dsformer.report.summary import BlockSummary, Summary, summarise
 from dsformer.tasks import bundled_passages, read_texts
 
 # Batches of middling length on which sensitivities are measured.
-PROBES = 2
+PROBES = 1
 
 
 @dataclass(frozen=True)

@@ -105,7 +105,8 @@ def read_recipe(fields: dict[str, Any]) -> Recipe:
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
-        raise InputError(f"recipe: {where}: {first['msg'].removeprefix('Value error, ')}") from None
+        reason = first["msg"].removeprefix("Value error, ").removeprefix(f"{where}: ")
+        raise InputError(f"recipe: {where}: {reason}") from None
 
 
 def load_recipe(path: Path) -> Recipe:

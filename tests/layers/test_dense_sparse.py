@@ -278,3 +278,18 @@ def test_the_cheapest_way():
 
 def test_repr_says_what_it_is():
     assert "in_features=12, out_features=16, bias=True, input dictionary, atoms=8" in repr(layer_of(SPECS[0])[0])
+
+
+def test_repeated_eval_keeps_the_plan(monkeypatch):
+    layer = layer_of(FormSpec("input", 12, 8, atoms=4, nonzeros=2, canonical=True), torch.float32)[0].eval()
+    made = []
+    original = type(layer)._make_plan
+    monkeypatch.setattr(type(layer), "_make_plan", lambda self: made.append(1) or original(self))
+    for _ in range(3):
+        with torch.no_grad():
+            layer.eval()(torch.randn(3, 8))
+    assert len(made) == 1
+    layer.train()
+    with torch.no_grad():
+        layer.eval()(torch.randn(3, 8))
+    assert len(made) == 2

@@ -55,7 +55,7 @@ def save(
         raise InputError("the model is not compressed: there is nothing to save")
     target = reserve(out_dir, overwrite)
     mark(model, config)
-    with _appearing(target) as directory:
+    with appearing(target) as directory:
         with _plain_errors(target):
             model.save_pretrained(directory, max_shard_size=max_shard_size)
         base = _copy_source(source, directory)
@@ -150,11 +150,23 @@ def _beside(target: Path) -> Iterator[Path]:
         shutil.rmtree(directory, ignore_errors=True)
 
 
+def _readable(directory: Path) -> None:
+    """Give every file the permissions of a new one; safetensors leaves its own readable by the owner alone."""
+    probe = directory / ".permissions"
+    probe.touch()
+    mode = probe.stat().st_mode
+    probe.unlink()
+    for file in directory.rglob("*"):
+        if file.is_file():
+            file.chmod(mode)
+
+
 @contextmanager
-def _appearing(target: Path) -> Iterator[Path]:
+def appearing(target: Path) -> Iterator[Path]:
     """A new directory that takes the target's name on leaving, and vanishes when something is raised."""
     with _beside(target) as partial:
         yield partial
+        _readable(partial)
         replaced = target.with_name(f"{partial.name}.old")
         if target.exists():
             target.rename(replaced)

@@ -37,8 +37,10 @@ class LinearProduct(nn.Module):
         self._own_product = SharedProduct(1)
 
     def train(self: L, mode: bool = True) -> L:
-        self._settled = not mode
-        self._plan.clear()
+        # Encoders call eval() before every batch: a plan that is good already stays.
+        if mode or self.training != mode or not self._settled:
+            self._settled = not mode
+            self._plan.clear()
         return nn.Module.train(self, mode)
 
     @property
