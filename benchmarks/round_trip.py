@@ -6,6 +6,7 @@ Models of text are calibrated on the bundled passages, models of molecules (``--
 """
 
 import argparse
+import re
 import tempfile
 from pathlib import Path
 from time import perf_counter
@@ -15,6 +16,8 @@ import torch
 import dsformer
 from dsformer.tasks import bundled_passages
 
+# Tokens of a molecule, as in the models' own tokenizer (Schwaller et al., arXiv 1711.04810).
+TOKEN = re.compile(r"\[[^\]]+\]|Br|Cl|[A-Za-z]|\d|[()=#+\-./\\@:~*$%>]")
 SMILES = [
     "CC(=O)Oc1ccccc1C(=O)O", "CN1C=NC2=C1C(=O)N(C(=O)N2C)C", "CC(C)Cc1ccc(cc1)C(C)C(=O)O", "C1CCCCC1", "CCO",
     "OC(=O)c1ccccc1O", "c1ccc2ccccc2c1", "CC(N)C(=O)O", "O=C(O)CC(O)(CC(=O)O)C(=O)O", "CCN(CC)CC", "ClCCl", "CC#N",
@@ -55,7 +58,7 @@ def main() -> None:
     for directory in args.models:
         print(round_trip(directory, bundled_passages(128), args.ratio), flush=True)
     for directory in args.smiles:
-        print(round_trip(directory, SMILES * 4, args.ratio), flush=True)
+        print(round_trip(directory, [" ".join(TOKEN.findall(one)) for one in SMILES * 4], args.ratio), flush=True)
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ from transformers import AutoModel, PreTrainedModel
 from dsformer.huggingface.artefact import appearing, check, reserve
 from dsformer.huggingface.companions import copy_companions
 from dsformer.huggingface.skeleton import read_config
+from dsformer.huggingface.source import quiet
 from dsformer.layers import densify as densify_layers
 
 CARD = """# A dense copy of a model compressed with DSFormer
@@ -32,7 +33,8 @@ def load(directory: str | Path, **options: Any) -> PreTrainedModel:
     check(path)
     names = read_config(path)[0].get("architectures") or [""]
     architecture = getattr(transformers, names[0], AutoModel)
-    return architecture.from_pretrained(path, **options).eval()
+    with quiet():
+        return architecture.from_pretrained(path, **options).eval()
 
 
 def densify(directory: str | Path, output: str | Path, *, overwrite: bool = False) -> Path:
