@@ -10,6 +10,7 @@ from transformers import PreTrainedTokenizerFast
 
 import dsformer
 from dsformer.errors import InputError
+from dsformer.pipeline import factorize, prepare
 from fixtures.models import ARCHITECTURES, VOCABULARY, inputs, tiny_model
 
 QUICK = {"effort": {"iterations": 4, "screening": 2}}
@@ -97,25 +98,30 @@ def test_feed_forward_permutations_are_absorbed(tokenizer, texts):
     assert any(block.permutation > 0 for block in others)
 
 
-def test_same_model_same_result_whatever_the_threads(tokenizer, texts):
-    def values(threads):
+def test_same_model_and_threads_same_result(tokenizer, texts):
+    def values():
+        made = dsformer.compress(tiny_model("BertForMaskedLM"), tokenizer=tokenizer, texts=texts, ratio=1.5, **QUICK)
+        return {name: tensor.clone() for name, tensor in made.model.state_dict().items()}
+
+    first, second = values(), values()
+    assert all(torch.equal(first[name], second[name]) for name in first)
+
+
+def test_fits_do_not_depend_on_the_number_of_workers(tokenizer, texts):
+    prepared = prepare(tiny_model("BertForMaskedLM"), tokenizer=tokenizer, texts=texts, ratio=1.5, **QUICK)
+
+    def forms(threads):
         before = torch.get_num_threads()
         torch.set_num_threads(threads)
         try:
-            made = dsformer.compress(
-                tiny_model("BertForMaskedLM"),
-                tokenizer=tokenizer,
-                texts=texts,
-                ratio=1.5,
-                allocation="uniform",
-                **QUICK,
-            )
+            return [fitted.form for fitted in factorize(prepared.plan, prepared.recipe)[1]]
         finally:
             torch.set_num_threads(before)
-        return {name: tensor.clone() for name, tensor in made.model.state_dict().items()}
 
-    first, second = values(1), values(1)
-    assert all(torch.equal(first[name], second[name]) for name in first)
+    for one, other in zip(forms(1), forms(2), strict=True):
+        assert one.spec == other.spec
+        assert torch.equal(one.values, other.values)
+        assert torch.equal(one.dictionary, other.dictionary)
 
 
 def test_unreachable_ratio_names_the_largest(tokenizer, texts):
