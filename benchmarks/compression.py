@@ -12,16 +12,11 @@ import tempfile
 from pathlib import Path
 
 import dsformer
-from dsformer.cli.demo import find_minilm
+from dsformer.cli.demo import find_minilm, weight_bytes
 
 TARGETS = (("encoder", 2.0), ("encoder", 2.8), ("encoder", 3.57), ("all", 2.0))
 METHODS = (("dense_sparse", "free"), ("dense_sparse", "2:4"), ("dense_sparse", "grouped(8)"), ("low_rank", "free"))
 TASKS = ("banking77", "stsb", "fidelity")
-
-
-def directory_bytes(directory: Path) -> int:
-    """Size of all weight files."""
-    return sum(file.stat().st_size for file in directory.glob("*.safetensors"))
 
 
 def measure(scope: str, ratio: float, method: str, pattern: str, data_dir: Path | None) -> dict[str, object]:
@@ -36,7 +31,7 @@ def measure(scope: str, ratio: float, method: str, pattern: str, data_dir: Path 
             "ratio": ratio,
             "method": method,
             "pattern": pattern,
-            "bytes": directory_bytes(out),
+            "bytes": weight_bytes(out),
             "encoder_ratio": round(done.summary.encoder_ratio, 3),
             "total_ratio": round(done.summary.total_ratio, 3),
             "mean_error": round(done.summary.mean_error, 4),
@@ -61,7 +56,7 @@ def main() -> None:
     original = dsformer.evaluate(find_minilm(), TASKS[:2], args.data_dir)
     print("| target | form | bytes on disk | encoder | total | error | Banking77 | STS-B | fidelity |")
     print("|---|---|---|---|---|---|---|---|---|")
-    size = directory_bytes(find_minilm())
+    size = weight_bytes(find_minilm())
     print(
         f"| original | dense | {size:,} | 1 | 1 | 0 "
         f"| {original['banking77'].value:.2f} | {original['stsb'].value:.2f} | 100 |"

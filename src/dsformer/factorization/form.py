@@ -72,13 +72,9 @@ class FormSpec:
         return self.units // self.pattern.group
 
     @property
-    def multiply_adds(self) -> int:
-        """Multiply-adds for one token."""
-        return self.atoms * self.width + self.units * (self.core + self.nonzeros)
-
-    @property
     def value_count(self) -> int:
-        return self.multiply_adds
+        """Values stored, and multiply-adds for one token: every value is used once."""
+        return self.atoms * self.width + self.units * (self.core + self.nonzeros)
 
     @property
     def encoding(self) -> Encoding:

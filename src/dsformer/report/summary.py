@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 from dsformer.factorization.form import FormSpec
 from dsformer.factorization.search import Fitted
+from dsformer.plan import Job, Plan, dense_bytes
 
 if TYPE_CHECKING:
     from dsformer.calibration import Tracing
-    from dsformer.plan import Job, Plan
     from dsformer.recipe import Recipe
 
 
@@ -36,10 +36,9 @@ class BlockSummary:
     bias: int
 
     @classmethod
-    def of(cls, job: "Job", fitted: Fitted, value_bits: int) -> "BlockSummary":
+    def of(cls, job: Job, fitted: Fitted, value_bits: int) -> "BlockSummary":
         spec, value = fitted.form.spec, value_bits // 8
         supports, permutations = support_and_permutation_bytes(spec, job.block.members)
-        rows, columns = job.block.shape
         return cls(
             names=job.block.names,
             kind=job.block.kind,
@@ -52,7 +51,7 @@ class BlockSummary:
             nonzeros=spec.nonzeros,
             canonical=spec.canonical,
             error=fitted.error,
-            bytes_before=(rows * columns + job.block.bias_count) * value,
+            bytes_before=dense_bytes(job.block, value_bits),
             dictionary=spec.atoms * spec.width * value,
             codes=spec.units * (spec.core + spec.nonzeros) * value,
             support=supports,
@@ -134,7 +133,7 @@ class Summary:
 def summarise(
     model: str,
     recipe: "Recipe",
-    plan: "Plan",
+    plan: Plan,
     tracing: "Tracing",
     blocks: Sequence[BlockSummary],
     tokens: int,
