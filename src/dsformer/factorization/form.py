@@ -6,6 +6,7 @@ One family holds them all (DESIGN: canonical atoms): dense x sparse, low rank (e
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import accumulate
 from typing import Literal
 
 import torch
@@ -163,3 +164,19 @@ class Form:
             forms.append(Form(specs[len(forms)], self.dictionary, self.values[rows], self.indices[groups], permutation))
             start += count
         return forms
+
+    @classmethod
+    def joined(cls, forms: Sequence["Form"]) -> "Form":
+        """The form of stacked layers from the forms of each: the inverse of :meth:`split`."""
+        first = forms[0]
+        if len(forms) == 1:
+            return first
+        starts = [0, *accumulate(form.spec.out_features for form in forms)]
+        orders = [form.permutation + start for form, start in zip(forms, starts, strict=False) if form.spec.permuted]
+        return cls(
+            replace(first.spec, out_features=starts[-1]),
+            first.dictionary,
+            torch.cat([form.values for form in forms]),
+            torch.cat([form.indices for form in forms]),
+            torch.cat(orders) if orders else None,
+        )

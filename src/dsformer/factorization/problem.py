@@ -9,7 +9,7 @@ rows of A are the atoms of D followed, if allowed, by the canonical atoms.
 Units are scaled to ``M_ii = 1`` and atoms to norm 1, so that one penalty suits all of them.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import torch
@@ -44,7 +44,8 @@ class Problem:
         target: X, unit-scaled and whitened.
         canonical: the canonical atoms in whitened coordinates, norm 1, one a row; None: the unit vectors.
         canonical_norm: the norms they had.
-        unwhiten: maps whitened atoms back (``atom = row @ unwhiten``); None for the identity.
+        whiten: maps atoms to whitened coordinates (``row @ whiten``); None for the identity.
+        unwhiten: maps whitened atoms back; None for the identity.
         unit_scale: what every row of X was multiplied by.
         coupling: M; None for the identity.
         members: numbers of units of the stacked layers, in order; groups stay inside a member.
@@ -53,10 +54,16 @@ class Problem:
     target: Float[Tensor, "units width"]
     canonical: Float[Tensor, "width width"] | None
     canonical_norm: Float[Tensor, " width"]
+    whiten: Float[Tensor, "width width"] | None
     unwhiten: Float[Tensor, "width width"] | None
     unit_scale: Float[Tensor, " units"]
     coupling: Coupling | None
     members: tuple[int, ...]
+
+    def of(self, weight: Float[Tensor, "units width"]) -> "Problem":
+        """The same problem for another weight, one row a unit."""
+        target = weight if self.whiten is None else weight @ self.whiten
+        return replace(self, target=target * self.unit_scale[:, None])
 
     @cached_property
     def weighted_target(self) -> Float[Tensor, "units width"]:
@@ -116,16 +123,31 @@ class Problem:
         permutation: Tensor | None,
     ) -> Form:
         """Undo the scalings and pack codes (rows still in the weight's own order) into a Form."""
-        codes = codes / self.unit_scale[:, None]
-        if spec.canonical:
-            codes = torch.cat([codes[:, : spec.atoms], codes[:, spec.atoms :] / self.canonical_norm], 1)
-        plain = dictionary if self.unwhiten is None else dictionary @ self.unwhiten
+        codes, plain = self.plain(codes, dictionary)
         if permutation is not None:
             codes = codes[permutation]
         columns = spec.core + indices.repeat_interleave(spec.pattern.group, 0)
         values = torch.cat([codes[:, : spec.core], codes.gather(1, columns)], 1)
         oriented = plain if spec.orientation == "input" else plain.T
         return Form(spec, oriented.contiguous(), values.contiguous(), indices, permutation)
+
+
+    def whitened(
+        self, codes: Float[Tensor, "units positions"], dictionary: Float[Tensor, "atoms width"]
+    ) -> tuple[Float[Tensor, "units positions"], Float[Tensor, "atoms width"]]:
+        """Codes and atoms (one a row) of the weight itself in this problem's coordinates, atoms of norm 1."""
+        atoms = dictionary if self.whiten is None else dictionary @ self.whiten
+        norm = atoms.norm(dim=1).clamp_min(1e-9)
+        scale = torch.cat([norm, self.canonical_norm])[: codes.shape[1]]
+        return codes * self.unit_scale[:, None] * scale, atoms / norm[:, None]
+
+    def plain(
+        self, codes: Float[Tensor, "units positions"], dictionary: Float[Tensor, "atoms width"]
+    ) -> tuple[Float[Tensor, "units positions"], Float[Tensor, "atoms width"]]:
+        """The inverse of :meth:`whitened`, up to the scale of the atoms."""
+        scale = torch.cat([self.canonical_norm.new_ones(len(dictionary)), self.canonical_norm])[: codes.shape[1]]
+        atoms = dictionary if self.unwhiten is None else dictionary @ self.unwhiten
+        return codes / self.unit_scale[:, None] / scale, atoms
 
 
 def randomized_eigh(moment: Float[Tensor, "width width"], count: int) -> tuple[Tensor, Tensor]:
@@ -153,6 +175,7 @@ def input_problem(
         target=weight.float() @ metric.factor * scale[:, None],
         canonical=metric.factor / norm[:, None],
         canonical_norm=norm,
+        whiten=metric.factor,
         unwhiten=torch.linalg.solve_triangular(metric.factor, identity, upper=False),
         unit_scale=scale,
         coupling=None,
@@ -168,6 +191,7 @@ def output_problem(weight: Float[Tensor, "out in"], metric: Metric) -> Problem:
         target=weight.float().T * scale[:, None],
         canonical=None,
         canonical_norm=torch.ones(len(weight)),
+        whiten=None,
         unwhiten=None,
         unit_scale=scale,
         coupling=Coupling(gram),

@@ -64,7 +64,7 @@ class Weight:
 
     def fit(self, spec: FormSpec, effort: Effort) -> tuple[Form, float]:
         """The fitted form and its error."""
-        return dense_sparse.fit(self.problem(spec.orientation), spec, effort.iterations, effort.tolerance)
+        return dense_sparse.fit(self.problem(spec.orientation), spec, effort.final(spec.pattern), effort.tolerance)
 
 
 @dataclass(frozen=True)
@@ -97,7 +97,8 @@ class Table(Weight):
         return dense_sparse.screen(self.sample, self._sampled(spec), effort.screening)
 
     def fit(self, spec: FormSpec, effort: Effort) -> tuple[Form, float]:
-        learned, _ = dense_sparse.fit(self.sample, self._sampled(spec), effort.iterations, effort.tolerance)
+        sampled = self._sampled(spec)
+        learned, _ = dense_sparse.fit(self.sample, sampled, effort.final(spec.pattern), effort.tolerance)
         norm = learned.dictionary.norm(dim=1, keepdim=True).clamp_min(1e-9)
         forms = []
         for start in range(0, spec.units, CHUNK_ROWS):
