@@ -65,3 +65,16 @@ def test_jsonl_skips_blank_lines_and_names_a_bad_one(tmp_path: Path):
     assert read_jsonl(write(tmp_path / "a.jsonl", '{"a": 1}\n\n"b"\n')) == [{"a": 1}, "b"]
     with pytest.raises(InputError, match=r"b\.jsonl, line 2: not JSON"):
         read_jsonl(write(tmp_path / "b.jsonl", '{"a": 1}\n{"a"\n'))
+
+
+def test_rows_know_their_lines_and_broken_ones_can_be_left_out(tmp_path: Path):
+    path = write(tmp_path / "a.csv", 'a,b\n"1\n1",2\n\n3\n4,5\n')
+    table = read_table(path, skip_broken=True)
+    assert (table.rows, table.lines) == ([["1\n1", "2"], ["4", "5"]], [3, 6])
+    with pytest.raises(InputError, match="line 5: expected 2 cells, not 1"):
+        read_table(path)
+
+
+@pytest.mark.parametrize("first", ["", "a,b\n"])
+def test_the_line_of_names_may_be_missing_where_names_are_given(tmp_path: Path, first: str):
+    assert read_table(write(tmp_path / "a.csv", first + "1,2\n"), header=("a", "b")).column("b") == ["2"]

@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from dsformer.errors import InputError, MissingExtraError
-from dsformer.tasks.reading import check_column, open_text, read_jsonl, read_table
+from dsformer.errors import InputError
+from dsformer.tasks.reading import check_column, file_kind, open_parquet, open_text, read_jsonl, read_table
 from dsformer.tasks.sources import BUNDLED
 from dsformer.tasks.subset import even_indices
 
@@ -35,8 +35,7 @@ def read_texts(path: Path, column: str | None = None) -> list[str]:
             ambiguous or not text.
         MissingExtraError: a Parquet file needs pyarrow.
     """
-    suffixes = [suffix for suffix in path.suffixes if suffix != ".gz"]
-    kind = suffixes[-1] if suffixes else ""
+    kind = file_kind(path)
     if kind == ".txt":
         if column is not None:
             raise InputError(f"{path} is plain text and has no columns, but the column {column!r} was asked for")
@@ -46,7 +45,7 @@ def read_texts(path: Path, column: str | None = None) -> list[str]:
         texts = table.column(_choose_column(path, table.header, column))
     elif kind == ".jsonl":
         texts = _read_jsonl_texts(path, column)
-    elif path.suffix == ".parquet":
+    elif kind == ".parquet":
         texts = _read_parquet_texts(path, column)
     else:
         raise InputError(f"{path}: text is read from {_FORMATS}")
@@ -84,18 +83,9 @@ def _read_jsonl_texts(path: Path, column: str | None) -> list[str]:
 
 
 def _read_parquet_texts(path: Path, column: str | None) -> list[str]:
-    if not path.is_file():
-        raise InputError(f"No such file: {path}")
-    try:
-        import pyarrow
-        import pyarrow.parquet
-    except ImportError as error:
-        raise MissingExtraError("Reading Parquet", "train") from error
-    try:
-        name = _choose_column(path, pyarrow.parquet.read_schema(path).names, column)
-        values = pyarrow.parquet.read_table(path, columns=[name]).column(name).to_pylist()
-    except pyarrow.ArrowInvalid as error:
-        raise InputError(f"{path} is not a readable Parquet file: {error}") from error
+    with open_parquet(path) as file:
+        name = _choose_column(path, file.schema_arrow.names, column)
+        values = file.read(columns=[name]).column(name).to_pylist()
     texts = [value for value in values if value is not None]
     if not all(isinstance(text, str) for text in texts):
         raise InputError(f"{path}: the column {name!r} does not hold text")

@@ -1,19 +1,25 @@
-"""Reading text files, plain or gzipped, with errors that say which file, line or column is wrong."""
+"""Reading text files, plain or gzipped, and Parquet, with errors that say which file, line or column is wrong."""
 
 import csv
 import gzip
 import json
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TextIO
 
-from dsformer.errors import InputError
+from dsformer.errors import InputError, MissingExtraError
 
 # The csv module refuses cells above 128 KiB, which a whole document exceeds; its limit is a C long, at least 32 bits.
 _CELL_LIMIT = 2**31 - 1
+
+
+def file_kind(path: Path) -> str:
+    """The last suffix of a file's name, `.gz` not counted: ".csv" for "a.csv.gz"; empty if it has none."""
+    suffixes = [suffix for suffix in path.suffixes if suffix != ".gz"]
+    return suffixes[-1] if suffixes else ""
 
 
 @contextmanager
@@ -56,11 +62,13 @@ class Table:
         path: where it was read from, for messages.
         header: the column names.
         rows: the cells; every row is as long as the header.
+        lines: the number of the line each row ends on, from 1.
     """
 
     path: Path
     header: list[str]
     rows: list[list[str]]
+    lines: list[int]
 
     def column(self, name: str) -> list[str]:
         """The cells of one column, top to bottom.
@@ -73,13 +81,17 @@ class Table:
         return [row[index] for row in self.rows]
 
 
-def read_table(path: Path, *, tabs: bool = False) -> Table:
+def read_table(
+    path: Path, *, tabs: bool = False, header: Sequence[str] | None = None, skip_broken: bool = False
+) -> Table:
     """Read a table whose first line names the columns; empty lines are skipped.
 
     Args:
         path: the file, which may be gzipped.
         tabs: cells are separated by tabs and quotation marks are ordinary characters, as GLUE and BEIR write them;
             otherwise cells are separated by commas and may be quoted.
+        header: the names of the columns of a file that may lack the line that names them.
+        skip_broken: leave out rows with more or fewer cells than the header instead of raising.
 
     Raises:
         InputError: the file cannot be read, is empty, or a row has more or fewer cells than the header.
@@ -87,18 +99,18 @@ def read_table(path: Path, *, tabs: bool = False) -> Table:
     with open_text(path) as file, _large_cells():
         lines = csv.reader(file, delimiter="\t", quoting=csv.QUOTE_NONE) if tabs else csv.reader(file)
         try:
-            header = next(lines, None)
-            if header is None:
-                raise InputError(f"{path} is empty")
-            rows = []
-            for row in lines:
-                if row and len(row) != len(header):
-                    raise InputError(f"{path}, line {lines.line_num}: expected {len(header)} cells, not {len(row)}")
-                if row:
-                    rows.append(row)
+            numbered = [(lines.line_num, row) for row in lines if row]
         except csv.Error as error:
             raise InputError(f"{path}, line {lines.line_num}: {error}") from error
-    return Table(path, header, rows)
+    if not numbered:
+        raise InputError(f"{path} is empty")
+    if header is None or numbered[0][1] == list(header):
+        header = numbered.pop(0)[1]
+    whole = [(number, row) for number, row in numbered if len(row) == len(header)]
+    if len(whole) < len(numbered) and not skip_broken:
+        number, row = next((number, row) for number, row in numbered if len(row) != len(header))
+        raise InputError(f"{path}, line {number}: expected {len(header)} cells, not {len(row)}")
+    return Table(path, list(header), [row for _, row in whole], [number for number, _ in whole])
 
 
 @contextmanager
@@ -126,3 +138,25 @@ def read_jsonl(path: Path) -> list[Any]:
             except json.JSONDecodeError as error:
                 raise InputError(f"{path}, line {number}: not JSON: {error.msg}") from error
     return values
+
+
+@contextmanager
+def open_parquet(path: Path) -> Iterator[Any]:
+    """Open a Parquet file as `pyarrow.parquet.ParquetFile`.
+
+    Raises:
+        InputError: the file is missing or not Parquet. Also raised while it is read.
+        MissingExtraError: pyarrow is not installed.
+    """
+    if not path.is_file():
+        raise InputError(f"No such file: {path}")
+    try:
+        import pyarrow
+        import pyarrow.parquet
+    except ImportError as error:
+        raise MissingExtraError("Reading Parquet", "train") from error
+    try:
+        with pyarrow.parquet.ParquetFile(path) as file:
+            yield file
+    except pyarrow.ArrowInvalid as error:
+        raise InputError(f"{path} is not a readable Parquet file: {error}") from error

@@ -17,16 +17,25 @@ def find_data(name: str, data_dir: Path | None = None) -> Path:
     Raises:
         InputError: `data_dir` is not a folder, or the data set is in neither place.
     """
+    if (folder := find_local(name, data_dir)) is not None:
+        return folder
+    if data_dir is not None:
+        raise InputError(f"Data set {name!r} is not bundled: expected a folder {name!r} in {data_dir} (--data-dir)")
+    raise InputError(f"Data set {name!r} is not bundled: --data-dir must name a folder that holds a folder {name!r}")
+
+
+def find_local(name: str, data_dir: Path | None = None) -> Path | None:
+    """What `find_data` returns, or None where that would say that the data set is in neither place.
+
+    Raises:
+        InputError: `data_dir` is not a folder.
+    """
     if data_dir is not None:
         if not data_dir.is_dir():
             raise InputError(f"{data_dir} is not a folder; --data-dir names the folder that holds the data sets")
         if (data_dir / name).is_dir():
             return data_dir / name
-    if (BUNDLED / name).is_dir():
-        return BUNDLED / name
-    if data_dir is not None:
-        raise InputError(f"Data set {name!r} is not bundled: expected a folder {name!r} in {data_dir} (--data-dir)")
-    raise InputError(f"Data set {name!r} is not bundled: --data-dir must name a folder that holds a folder {name!r}")
+    return BUNDLED / name if (BUNDLED / name).is_dir() else None
 
 
 def find_file(folder: Path, *names: str) -> Path:
@@ -35,8 +44,15 @@ def find_file(folder: Path, *names: str) -> Path:
     Raises:
         InputError: none does; the message says which were expected.
     """
+    if (path := find_optional(folder, *names)) is not None:
+        return path
+    raise InputError(f"{folder} has no {' or '.join(names)} (plain or with .gz appended)")
+
+
+def find_optional(folder: Path, *names: str) -> Path | None:
+    """What `find_file` returns, or None where none of the names exists."""
     for name in names:
         for path in (folder / name, folder / f"{name}.gz"):
             if path.is_file():
                 return path
-    raise InputError(f"{folder} has no {' or '.join(names)} (plain or with .gz appended)")
+    return None

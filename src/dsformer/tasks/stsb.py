@@ -30,7 +30,15 @@ def load(data_dir: Path | None = None) -> SentencePairs:
     Raises:
         InputError: the folder or file is missing, or a line lacks the score or a sentence.
     """
-    path = find_file(find_data(FOLDER, data_dir), "original/sts-test.csv", "sts-test.csv")
+    return read_pairs(find_file(find_data(FOLDER, data_dir), "original/sts-test.csv", "sts-test.csv"))
+
+
+def read_pairs(path: Path) -> SentencePairs:
+    """Read one file in the layout of the STS benchmark.
+
+    Raises:
+        InputError: the file is missing or empty, or a line lacks the score or a sentence.
+    """
     first, second, scores = [], [], []
     with open_text(path) as file:
         for number, line in enumerate(file, 1):

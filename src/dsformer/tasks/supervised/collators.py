@@ -1,0 +1,70 @@
+"""Batches out of features, by transformers' data collators."""
+
+import copy
+import zlib
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from transformers import (
+    DataCollatorForLanguageModeling,
+    DataCollatorForTokenClassification,
+    DataCollatorWithPadding,
+    PreTrainedTokenizerBase,
+    default_data_collator,
+)
+
+from dsformer.errors import InputError
+from dsformer.tasks.supervised.task import SupervisedTask
+
+_MASKED = 0.15
+
+Collator = Callable[[list[dict[str, Any]]], Mapping[str, Tensor]]
+
+
+def collator(task: SupervisedTask, tokenizer: PreTrainedTokenizerBase, *, evaluation: bool = False) -> Collator:
+    """What makes a batch of features.
+
+    Features are padded on the right whatever the tokenizer's side, which is where `score` expects the padding. For
+    masked language modelling 15 % of the tokens are masked, drawn anew for every batch (of PyTorch's random numbers).
+
+    Args:
+        task: the task the features are of.
+        tokenizer: the model's.
+        evaluation: mask the same tokens of a feature every time, so that scores can be compared.
+
+    Raises:
+        InputError: the tokenizer lacks the token for padding or for masking.
+    """
+    if task.kind == "causal_lm":
+        return default_data_collator
+    if task.kind == "masked_lm":
+        if tokenizer.mask_token is None:
+            raise InputError("Masked language modelling needs a tokenizer with a mask token; this one has none")
+        if evaluation:
+            return _FixedMasks(tokenizer)
+        return DataCollatorForLanguageModeling(tokenizer, mlm_probability=_MASKED)
+    if tokenizer.pad_token is None:
+        raise InputError(f"{task.name} needs a tokenizer with a padding token; this one has none (set its pad_token)")
+    if tokenizer.padding_side != "right":
+        tokenizer = copy.deepcopy(tokenizer)
+        tokenizer.padding_side = "right"
+    padded = DataCollatorForTokenClassification if task.kind == "token_classification" else DataCollatorWithPadding
+    return padded(tokenizer)
+
+
+class _FixedMasks:
+    """Masks that depend on the tokens of a feature alone: neither on its batch nor on what was masked before."""
+
+    def __init__(self, tokenizer: PreTrainedTokenizerBase):
+        self._mask = DataCollatorForLanguageModeling(tokenizer, mlm_probability=_MASKED)
+
+    def __call__(self, features: Sequence[dict[str, Any]]) -> dict[str, Tensor]:
+        batches = []
+        for feature in features:
+            seed = zlib.crc32(np.asarray(feature["input_ids"], np.int32).tobytes())
+            self._mask.generator = torch.Generator().manual_seed(seed)
+            batches.append(self._mask([feature]))
+        return {name: torch.cat([batch[name] for batch in batches]) for name in batches[0]}

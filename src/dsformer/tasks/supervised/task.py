@@ -1,0 +1,98 @@
+"""What a supervised task is: examples with targets, and the metric its scores are reported by."""
+
+import random
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+Kind = Literal["classification", "regression", "token_classification", "question_answering", "masked_lm", "causal_lm"]
+
+# Of data without an official split, every fifth example of each class is held out.
+_HELD_OUT = 5
+
+
+@dataclass(frozen=True)
+class Examples:
+    """One split of a task, in the order of its source.
+
+    Attributes:
+        texts: one string each; for token classification one tuple of words each; for question answering the questions.
+        pairs: the second text of each example (for question answering the context); None if there is only one text.
+        targets: for classification the index of the class; for regression a float; for token classification a tuple
+            with the index of each word's tag; for question answering a tuple of answers (text, first character in the
+            context), empty if the context has none. Empty for language modelling.
+        ids: the official id of each example where the source gives one (SQuAD); otherwise empty.
+    """
+
+    texts: tuple[Any, ...]
+    pairs: tuple[str, ...] | None = None
+    targets: tuple[Any, ...] = ()
+    ids: tuple[str, ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.texts)
+
+    def take(self, count: int | None, seed: int) -> "Examples":
+        """`count` examples drawn at random without replacement, in the order drawn; the same for the same seed.
+
+        This object itself if `count` is None or no smaller than the number there are.
+        """
+        if count is None or count >= len(self):
+            return self
+        return self.select(random.Random(seed).sample(range(len(self)), count))
+
+    def select(self, indices: Sequence[int]) -> "Examples":
+        """The examples at these indices, in this order."""
+        return Examples(
+            texts=tuple(self.texts[index] for index in indices),
+            pairs=None if self.pairs is None else tuple(self.pairs[index] for index in indices),
+            targets=tuple(self.targets[index] for index in indices) if self.targets else (),
+            ids=tuple(self.ids[index] for index in indices) if self.ids else (),
+        )
+
+
+@dataclass(frozen=True)
+class SupervisedTask:
+    """A task to train and to score a model on.
+
+    Attributes:
+        name: a name out of `TASK_NAMES`, or the name of the user's file.
+        kind: what the model has to predict.
+        labels: names of the classes or tags in the order of their indices; empty for the other kinds.
+        train: what to train on; None where the source has no training data.
+        evaluation: what scores are reported on.
+        metric: which entry of what `score` returns is the main one. "perplexity" is better the lower, every other
+            metric the higher.
+        held_out: a further labelled split, where the source has one, that is neither `train` nor `evaluation`.
+    """
+
+    name: str
+    kind: Kind
+    labels: tuple[str, ...]
+    train: Examples | None
+    evaluation: Examples
+    metric: str
+    held_out: Examples | None = None
+
+
+def split_every_fifth(examples: Examples) -> tuple[Examples, Examples]:
+    """Training and evaluation data out of one list: the 5th, 10th, 15th … example of every class is held out."""
+    seen: defaultdict[int, int] = defaultdict(int)
+    train: list[int] = []
+    held: list[int] = []
+    for index, target in enumerate(examples.targets):
+        seen[target] += 1
+        (train if seen[target] % _HELD_OUT else held).append(index)
+    return examples.select(train), examples.select(held)
+
+
+def calibration_pairs(examples: Examples) -> list[tuple[str, str | None]]:
+    """Text and second text (None if there is none) of every example; words are joined by spaces."""
+    texts = [text if isinstance(text, str) else " ".join(text) for text in examples.texts]
+    return [(text, None if examples.pairs is None else examples.pairs[index]) for index, text in enumerate(texts)]
+
+
+def texts_of(examples: Examples) -> list[str]:
+    """Every example as one plain string: the text, and the second text, if any, after a space."""
+    return [text if pair is None else f"{text} {pair}" for text, pair in calibration_pairs(examples)]
