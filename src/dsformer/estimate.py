@@ -79,7 +79,7 @@ def job_operations(job: Job, pattern: Pattern, method: str, effort: Effort) -> f
         screens = SCREENED if position == 0 else 1
         total += screens * effort.screening * _alternation(spec)
         if position == 0:
-            total += effort.final(spec.pattern) * _alternation(spec) + _polish(spec)
+            total += effort.final(spec) * _alternation(spec) + _polish(spec)
     return total
 
 
@@ -159,5 +159,5 @@ def _table_operations(spec: FormSpec, effort: Effort) -> float:
     """A long table: search and fit on a sample of rows, then codes for all of them. Its families are close rivals."""
     group = spec.pattern.group
     sample = replace(spec, out_features=min(SAMPLE_ROWS, spec.units) // group * group)
-    learning = (SCREENED * effort.screening + effort.final(spec.pattern)) * _alternation(sample) + _polish(sample)
+    learning = (SCREENED * effort.screening + effort.final(spec)) * _alternation(sample) + _polish(sample)
     return learning + effort.screening * _alternation(spec) + _polish(spec)

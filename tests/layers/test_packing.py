@@ -10,11 +10,11 @@ from dsformer.errors import ArtefactError
 from dsformer.factorization.form import FormSpec
 from dsformer.factorization.pattern import Pattern
 from dsformer.layers.packing import (
+    check_permutation,
     pack_permutation,
     pack_support,
-    permutation_dtype,
+    unpack_permutation,
     unpack_support,
-    validated_permutation,
 )
 from fixtures.forms import all_specs, label, random_form
 
@@ -121,18 +121,37 @@ def test_bytes_of_the_wrong_length_or_type_are_refused(packed):
 
 @pytest.mark.parametrize("units", [1, 12, 32767, 32768, 40000])
 def test_permutation(units: int):
-    spec = FormSpec("input", units, 2, atoms=2, core=2, permuted=True)
-    permutation = torch.randperm(units, generator=torch.Generator().manual_seed(0))
-    packed = pack_permutation(spec, permutation)
-    assert packed.dtype == permutation_dtype(units)
-    assert packed.numel() * packed.element_size() == spec.permutation_bytes
-    assert torch.equal(packed.long(), permutation)
+    for group in (1, 4):
+        spec = FormSpec("input", 4 * units, 2, atoms=2, core=2, pattern=Pattern(group), permuted=True)
+        shuffled = torch.randperm(4 * units, generator=torch.Generator().manual_seed(0))
+        permutation = shuffled.view(-1, group).sort(1).values.view(-1)
+        packed = pack_permutation(spec, permutation)
+        assert packed.dtype == torch.uint8
+        assert packed.numel() == spec.permutation_bytes
+        check_permutation(spec, packed)
+        assert torch.equal(unpack_permutation(spec, packed), permutation)
 
 
 @pytest.mark.parametrize("permutation", [[0, 1], [0, 1, 1], [0, 1, 3], [-1, 0, 1], [[0, 1, 2]]])
 def test_what_is_no_permutation_is_refused(permutation: list):
+    spec = FormSpec("input", 3, 2, atoms=2, core=2, permuted=True)
     with pytest.raises(ArtefactError, match="not a permutation of 3 units"):
-        validated_permutation(3, torch.tensor(permutation))
+        pack_permutation(spec, torch.tensor(permutation))
+
+
+def test_groups_out_of_order_are_refused():
+    spec = FormSpec("input", 4, 2, atoms=2, core=2, pattern=Pattern(2), permuted=True)
+    with pytest.raises(ArtefactError, match="not ascending"):
+        pack_permutation(spec, torch.tensor([1, 0, 2, 3]))
+
+
+@pytest.mark.parametrize("packed", [[0b0000], [0b10110], [0b0110, 0], [0b1111]])
+def test_damaged_groups_are_refused(packed: list):
+    spec = FormSpec("input", 4, 2, atoms=2, core=2, pattern=Pattern(2), permuted=True)
+    assert spec.permutation_bytes == 1
+    check_permutation(spec, torch.tensor([0b0110], dtype=torch.uint8))
+    with pytest.raises(ArtefactError, match="permutation"):
+        check_permutation(spec, torch.tensor(packed, dtype=torch.uint8))
 
 
 def test_many_groups_are_packed_in_parts(monkeypatch: pytest.MonkeyPatch):

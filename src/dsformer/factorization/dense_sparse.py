@@ -12,7 +12,7 @@ from torch import Tensor
 from dsformer.factorization.codes import Atoms, least_squares, penalised_codes, update_dictionary
 from dsformer.factorization.form import Form, FormSpec
 from dsformer.factorization.grouping import Grouping
-from dsformer.factorization.pattern import Pattern, largest, n_of_m
+from dsformer.factorization.pattern import largest, n_of_m
 from dsformer.factorization.problem import Problem
 
 # The penalty holding codes to their supports grows geometrically between these, relative to atoms of norm 1. Starting
@@ -25,7 +25,8 @@ WARM_PENALTY = 0.3
 POLISH_ROUNDS = 2
 # Part of the alternations in which units may still change groups.
 REGROUP_UNTIL = 0.9
-# Groups settle slowly: 30 alternations leave grouped(8) 2 to 4 % above what 100 reach, `free` 1 %.
+# Groups settle slowly: 30 alternations leave grouped(8) 2 to 4 % above what 100 reach, `free` 1 %. With an output
+# dictionary an alternation costs ten times as much and supports matter less.
 GROUPED_PATIENCE = 3
 
 
@@ -34,7 +35,7 @@ class Effort:
     """How long to search.
 
     Attributes:
-        iterations: alternations of the final fit, three times as many where units share supports.
+        iterations: alternations of the final fit, three times as many where output rows share supports.
         screening: alternations spent on each candidate shape before the best is fitted.
         tolerance: stop when an alternation moves the codes less than this, relatively.
     """
@@ -43,9 +44,10 @@ class Effort:
     screening: int = 12
     tolerance: float = 1e-4
 
-    def final(self, pattern: Pattern) -> int:
-        """Alternations of the final fit of a pattern."""
-        return self.iterations * (GROUPED_PATIENCE if pattern.group > 1 else 1)
+    def final(self, spec: FormSpec) -> int:
+        """Alternations of the final fit of a spec."""
+        patient = spec.pattern.group > 1 and spec.orientation == "input"
+        return self.iterations * (GROUPED_PATIENCE if patient else 1)
 
 
 DEFAULT_EFFORT = Effort()

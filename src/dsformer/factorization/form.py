@@ -92,8 +92,13 @@ class FormSpec:
         return (self.groups * min(self.candidates, by_index) + 7) // 8
 
     @property
+    def label_bits(self) -> int:
+        """Bits that say which group a unit is in."""
+        return (self.groups - 1).bit_length()
+
+    @property
     def permutation_bytes(self) -> int:
-        return self.units * (2 if self.units <= 32767 else 4) if self.permuted else 0
+        return (self.units * self.label_bits + 7) // 8 if self.permuted else 0
 
     def split(self, members: Sequence[int]) -> list["FormSpec"]:
         """The spec of each stacked layer: its own units, the dictionary shared."""
@@ -115,7 +120,8 @@ class Form:
         values: one row a unit: its core values, then its selected ones in ascending candidate order.
         indices: one row a group of units: the selected candidates, ascending; candidate p is learned atom
             ``core + p`` below ``atoms - core`` and canonical atom ``p - (atoms - core)`` from there on.
-        permutation: where code i belongs: unit ``permutation[i]`` of the weight. None: unit i.
+        permutation: where code i belongs: unit ``permutation[i]`` of the weight, ascending within a group (so that it
+            follows from which group every unit is in). None: unit i.
     """
 
     spec: FormSpec
@@ -172,7 +178,9 @@ class Form:
         if len(forms) == 1:
             return first
         starts = [0, *accumulate(form.spec.out_features for form in forms)]
-        orders = [form.permutation + start for form, start in zip(forms, starts, strict=False) if form.spec.permuted]
+        orders = [
+            form.permutation + start for form, start in zip(forms, starts, strict=False) if form.permutation is not None
+        ]
         return cls(
             replace(first.spec, out_features=starts[-1]),
             first.dictionary,

@@ -131,7 +131,6 @@ class Problem:
         oriented = plain if spec.orientation == "input" else plain.T
         return Form(spec, oriented.contiguous(), values.contiguous(), indices, permutation)
 
-
     def whitened(
         self, codes: Float[Tensor, "units positions"], dictionary: Float[Tensor, "atoms width"]
     ) -> tuple[Float[Tensor, "units positions"], Float[Tensor, "atoms width"]]:

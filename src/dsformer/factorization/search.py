@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 
 from dsformer.errors import InputError
 from dsformer.factorization.dense_sparse import DEFAULT_EFFORT, Effort
@@ -13,7 +14,7 @@ from dsformer.factorization.weight import Weight
 MULTIPLES = (0.0, 0.1, 0.25, 0.45, 0.7, 1.0, 1.25, 1.5, 1.75, 2.0, 2.25, 2.5, 2.8)
 # n:m fixes the density of the codes; there the unit is the largest number of atoms that fits.
 STRIDED_MULTIPLES = (0.7, 0.8, 0.86, 0.92, 0.96, 1.0)
-# A family is searched when its first screened error is within this factor of the best family's.
+# A family's best shape is fitted when its screened error is within this factor of the best family's.
 CONTENDER = 1.05
 
 
@@ -151,8 +152,7 @@ def search(
     """
     shape = (weight.matrix.shape[0], weight.matrix.shape[1])
     rank = rank_within(shape, budget)
-    # Each stacked layer's support is padded to a byte of its own.
-    budget = replace(budget, bits=budget.bits - 8 * len(weight.members))
+    budget = replace(budget, bits=budget.bits + _apart(weight.members, pattern, budget.free_order))
     descents = [
         _Descent(weight, family.specs(shape, budget, rank, method == "pruning"), family.start, effort)
         for family in METHODS[method](shape, pattern, len(weight.members) > 1)
@@ -161,13 +161,26 @@ def search(
     fitted = []
     if rank and method != "pruning":
         fitted.append(Fitted(*weight.low_rank(rank)))
-    best = min((descent.first for descent in descents), default=0.0)
-    fitted += [descent.fit() for descent in descents if descent.first <= CONTENDER * best]
+    best = min((descent.least for descent in descents), default=0.0)
+    fitted += [descent.fit() for descent in descents if descent.least <= CONTENDER * best]
     if not fitted:
         raise InputError(f"no {method} form of a {shape[0]}x{shape[1]} weight fits in {budget.bits // 8} bytes")
     chosen = min(fitted, key=lambda one: one.error)
     chosen.tried = [pair for descent in descents for pair in descent.tried]
     return chosen
+
+
+def _apart(members: tuple[int, ...], pattern: Pattern, free_order: bool) -> int:
+    """Bits by which stacked layers, each stored by itself, stay below what their stacked form is taken to need.
+
+    Supports and permutations are padded to a byte for every layer, but groups are numbered within a layer.
+    """
+    padding = -8 * len(members)
+    if pattern.group == 1 or free_order or sum(members) % pattern.group:
+        return padding
+    together = sum(members) * (sum(members) // pattern.group - 1).bit_length()
+    apart = sum(units * (units // pattern.group - 1).bit_length() for units in members)
+    return 2 * padding + together - apart
 
 
 def rank_within(shape: tuple[int, int], budget: Budget) -> int:
@@ -194,20 +207,21 @@ class _Descent:
         """Every spec looked at, with its screened error."""
         return [(self.specs[i], error) for i, error in sorted(self.errors.items())]
 
-    @property
-    def first(self) -> float:
-        """Screened error at the start."""
-        return self._screened(self.start)
+    @cached_property
+    def least(self) -> float:
+        """Least screened error of the walk."""
+        self._walk(-1)
+        self._walk(1)
+        return min(self.errors.values())
 
     def fit(self) -> Fitted:
         """Full fit of the best screened spec."""
-        self._walk(-1)
-        self._walk(1)
         spec = self.specs[min(self.errors, key=lambda i: self.errors[i])]
         return Fitted(*self.weight.fit(spec, self.effort))
 
     def _walk(self, step: int) -> None:
         position = self.start
+        self._screened(position)
         while 0 <= position + step < len(self.specs) and self._screened(position + step) < self._screened(position):
             position += step
 

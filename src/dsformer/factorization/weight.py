@@ -64,7 +64,7 @@ class Weight:
 
     def fit(self, spec: FormSpec, effort: Effort) -> tuple[Form, float]:
         """The fitted form and its error."""
-        return dense_sparse.fit(self.problem(spec.orientation), spec, effort.final(spec.pattern), effort.tolerance)
+        return dense_sparse.fit(self.problem(spec.orientation), spec, effort.final(spec), effort.tolerance)
 
 
 @dataclass(frozen=True)
@@ -98,7 +98,7 @@ class Table(Weight):
 
     def fit(self, spec: FormSpec, effort: Effort) -> tuple[Form, float]:
         sampled = self._sampled(spec)
-        learned, _ = dense_sparse.fit(self.sample, sampled, effort.final(spec.pattern), effort.tolerance)
+        learned, _ = dense_sparse.fit(self.sample, sampled, effort.final(spec), effort.tolerance)
         norm = learned.dictionary.norm(dim=1, keepdim=True).clamp_min(1e-9)
         forms = []
         for start in range(0, spec.units, CHUNK_ROWS):

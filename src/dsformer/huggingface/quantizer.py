@@ -17,7 +17,6 @@ from dsformer.huggingface.config import DSFormerConfig
 from dsformer.huggingface.tying import forget_tied
 from dsformer.layers.blocks import BlockConfig
 from dsformer.layers.builder import densify, install
-from dsformer.layers.packing import permutation_dtype
 from dsformer.layers.stored import StoredForm
 
 _TENSORS = ("weight", "dictionary", "support", "permutation")
@@ -175,11 +174,10 @@ def _check_headers(model: PreTrainedModel, headers: dict[str, Header]) -> None:
 
 def _restore_integers(module: StoredForm) -> None:
     """transformers 5.0 casts even integers where a model keeps a layer in float32, as T5 does."""
-    integers = {"support": torch.uint8, "permutation": permutation_dtype(module.spec.units)}
-    for key, dtype in integers.items():
+    for key in ("support", "permutation"):
         tensor = getattr(module, key)
         if tensor is not None and tensor.dtype == torch.float32:
-            setattr(module, key, tensor.to(dtype))
+            setattr(module, key, tensor.to(torch.uint8))
 
 
 def _check_loaded(name: str, module: StoredForm) -> None:

@@ -80,12 +80,10 @@ def _opened(model: str | Path | PreTrainedModel, tokenizer: Any) -> Source:
         origin = Path(getattr(model.config, "name_or_path", None) or "")
         directory = origin if (origin / "config.json").is_file() else None
         return Source(str(directory or type(model).__name__), model.eval(), tokenizer, directory)
-    directory = Path(model).expanduser()
-    if not directory.is_dir():
-        directory = _downloaded(str(model))
+    directory = _directory(model)
     try:
+        place = _place(directory)
         sentences = (directory / "modules.json").is_file()
-        place = directory / _transformer_path(directory) if sentences else directory
         config = AutoConfig.from_pretrained(place)
         _refuse_compressed(config)
         loader: Any = AutoModel if sentences else _model_class(config)
@@ -99,6 +97,24 @@ def _opened(model: str | Path | PreTrainedModel, tokenizer: Any) -> Source:
         unsafe = "weights_only" in str(error) or isinstance(error.__cause__, UnpicklingError)
         raise InputError(_UNSAFE.format(model) if unsafe else f"{model}: {first_line(error)}") from error
     return Source(str(model), network.eval(), tokenizer, directory)
+
+
+def model_place(model: str | Path) -> Path:
+    """The directory with a model's configuration and weights: inside a sentence-transformers one, its transformer's.
+
+    Raises:
+        InputError: there is no such directory, nor a model of that name on the hub.
+    """
+    return _place(_directory(model))
+
+
+def _directory(model: str | Path) -> Path:
+    directory = Path(model).expanduser()
+    return directory if directory.is_dir() else _downloaded(str(model))
+
+
+def _place(directory: Path) -> Path:
+    return directory / _transformer_path(directory) if (directory / "modules.json").is_file() else directory
 
 
 def _downloaded(name: str) -> Path:

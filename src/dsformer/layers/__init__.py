@@ -11,5 +11,6 @@ from dsformer.layers.embedding import TiedEmbedding as TiedEmbedding
 from dsformer.layers.embedding import TiedHead as TiedHead
 from dsformer.layers.packing import pack_permutation as pack_permutation
 from dsformer.layers.packing import pack_support as pack_support
+from dsformer.layers.packing import unpack_permutation as unpack_permutation
 from dsformer.layers.packing import unpack_support as unpack_support
 from dsformer.layers.stored import StoredForm as StoredForm

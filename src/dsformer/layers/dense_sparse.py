@@ -70,7 +70,7 @@ class LinearProduct(nn.Module):
         stored, spec = self.stored, self.stored.spec
         indices = stored.indices
         x, dictionary, values, bias = _autocast(x, stored.shared_dictionary, stored.values, self.bias)
-        permutation, core, group = stored.permutation, spec.core, spec.pattern.group
+        permutation, core, group = stored.order, spec.core, spec.pattern.group
         if spec.orientation == "input" and dictionary is not None:
             product = self._dictionary_product(x, dictionary)
             z = x if spec.canonical else None
@@ -91,7 +91,7 @@ class LinearProduct(nn.Module):
             return Plan(way)
         if way == "dense":
             return Plan(way, stored.form().dense())
-        layout = (stored.permutation, spec.core, spec.pattern.group, spec.core + spec.candidates)
+        layout = (stored.order, spec.core, spec.pattern.group, spec.core + spec.candidates)
         codes = dense_codes(stored.values, stored.unpacked(), *layout)
         return Plan(way, codes if spec.orientation == "input" else codes.t().contiguous())
 

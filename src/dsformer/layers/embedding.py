@@ -49,10 +49,10 @@ class DenseSparseEmbedding(StoredForm):
         return self._code_of.get((self.permutation,), self._inverse)
 
     def _inverse(self) -> Int[Tensor, " units"] | None:
-        if self.permutation is None:
+        order = self.order
+        if order is None:
             return None
-        units = torch.arange(self.spec.units, device=self.permutation.device)
-        return torch.empty_like(units).scatter_(0, self.permutation.long(), units)
+        return torch.empty_like(order).scatter_(0, order, torch.arange(self.spec.units, device=order.device))
 
     def densified(self) -> nn.Embedding:
         """An embedding with the weight multiplied out."""

@@ -8,6 +8,9 @@ to a whole byte at its very end and nowhere else:
   ascending. With an ``n:m`` pattern the fields of a group are those of its strided sets of atoms in turn (set ``j``
   holds atoms ``j, j + q, j + 2q, ...`` with ``q = candidates / m``), and a field says which of the ``m`` is on;
 - encoding ``none``: nothing is stored, the support is empty or full.
+
+A permutation is stored as the group of every unit, in the same kind of bit stream, one field a unit; within a group
+units ascend.
 """
 
 import math
@@ -79,22 +82,48 @@ def unpack_support(spec: FormSpec, packed: UInt8[Tensor, " bytes"] | None) -> In
     return torch.from_numpy(indices)
 
 
-def permutation_dtype(units: int) -> torch.dtype:
-    """The type a permutation of so many units is stored in."""
-    return torch.int16 if units <= 32767 else torch.int32
+def pack_permutation(spec: FormSpec, permutation: Int[Tensor, " units"]) -> UInt8[Tensor, " bytes"]:
+    """The permutation as exactly ``spec.permutation_bytes`` bytes: the group of every unit.
+
+    Raises:
+        ArtefactError: it is not a permutation of this spec's units, ascending within every group.
+    """
+    order, expected = permutation.detach().cpu().long(), torch.arange(spec.units)
+    if order.shape != expected.shape or not torch.equal(order.sort().values, expected):
+        raise ArtefactError(f"permutation: not a permutation of {spec.units} units")
+    groups = order.view(spec.groups, spec.pattern.group)
+    if (groups[:, 1:] < groups[:, :-1]).any():
+        raise ArtefactError("permutation: the units of a group are not ascending")
+    labels = torch.empty_like(order)
+    labels[order] = expected // spec.pattern.group
+    bits = (labels.numpy()[:, None] >> np.arange(spec.label_bits)) & 1
+    return torch.from_numpy(np.packbits(bits.astype(np.uint8).reshape(-1), bitorder="little"))
 
 
-def pack_permutation(spec: FormSpec, permutation: Int[Tensor, " units"]) -> Int[Tensor, " units"]:
-    """The permutation in its stored type. Raises ArtefactError when it is not one of this spec's units."""
-    return validated_permutation(spec.units, permutation).to(permutation_dtype(spec.units))
+def unpack_permutation(spec: FormSpec, packed: UInt8[Tensor, " bytes"]) -> Int[Tensor, " units"]:
+    """Where every code belongs (int64), by operations that can be part of a compiled graph.
+
+    Damaged bytes give some permutation all the same; :func:`check_permutation` tells.
+    """
+    return _labels(spec, packed).argsort(stable=True)
 
 
-def validated_permutation(units: int, permutation: Int[Tensor, " units"]) -> Int[Tensor, " units"]:
-    """The permutation, unchanged. Raises ArtefactError unless it holds each of ``0 .. units - 1`` once."""
-    expected = torch.arange(units, dtype=torch.int64)
-    if permutation.shape != (units,) or not torch.equal(permutation.detach().cpu().long().sort().values, expected):
-        raise ArtefactError(f"permutation: not a permutation of {units} units")
-    return permutation
+def check_permutation(spec: FormSpec, packed: UInt8[Tensor, " bytes"]) -> None:
+    """Raises ArtefactError for wrong length or type, groups of another size, or bits set in the padding."""
+    if packed.dtype != torch.uint8 or packed.shape != (spec.permutation_bytes,):
+        raise ArtefactError(f"permutation: not {spec.permutation_bytes} bytes of uint8")
+    used = spec.units * spec.label_bits
+    if used % 8 and int(packed[-1]) >> used % 8:
+        raise ArtefactError("permutation: bits are set beyond its end")
+    sizes = torch.bincount(_labels(spec, packed.cpu()), minlength=spec.groups)
+    if len(sizes) > spec.groups or (sizes != spec.pattern.group).any():
+        raise ArtefactError(f"permutation: not groups of {spec.pattern.group} of {spec.units} units")
+
+
+def _labels(spec: FormSpec, packed: UInt8[Tensor, " bytes"]) -> Int[Tensor, " units"]:
+    bits = (packed[:, None] >> torch.arange(8, dtype=torch.uint8, device=packed.device)) & 1
+    fields = bits.reshape(-1)[: spec.units * spec.label_bits].view(spec.units, spec.label_bits).long()
+    return (fields << torch.arange(spec.label_bits, device=packed.device)).sum(1)
 
 
 def _bits_per_group(spec: FormSpec) -> int:

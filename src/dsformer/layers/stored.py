@@ -8,11 +8,11 @@ from dsformer.errors import InputError
 from dsformer.factorization.form import Form, FormSpec
 from dsformer.layers.derived import Derived
 from dsformer.layers.packing import (
+    check_permutation,
     pack_permutation,
     pack_support,
-    permutation_dtype,
+    unpack_permutation,
     unpack_support,
-    validated_permutation,
 )
 from dsformer.layers.unpacking import traceable_indices
 
@@ -26,7 +26,7 @@ class StoredForm(nn.Module):
     ``support``
         uint8 bytes, absent when the support is empty or full.
     ``permutation``
-        int16 or int32, absent unless the spec is permuted.
+        uint8 bytes, absent unless the spec is permuted.
     ``dictionary``
         absent without learned atoms, and in all but the first layer of a block (the *lead*).
 
@@ -69,10 +69,11 @@ class StoredForm(nn.Module):
         if spec.encoding != "none":
             support = torch.empty(spec.support_bytes, dtype=torch.uint8, device=device)
         if spec.permuted:
-            permutation = torch.empty(spec.units, dtype=permutation_dtype(spec.units), device=device)
+            permutation = torch.empty(spec.permutation_bytes, dtype=torch.uint8, device=device)
         self.register_buffer("support", support)
         self.register_buffer("permutation", permutation)
         self._indices: Derived[Tensor] = Derived()
+        self._order: Derived[Tensor] = Derived()
 
     @property
     def shared_dictionary(self) -> nn.Parameter | None:
@@ -96,6 +97,14 @@ class StoredForm(nn.Module):
         return unpack_support(self.spec, self.support).to(self.weight.device)
 
     @property
+    def order(self) -> Int[Tensor, " units"] | None:
+        """Which unit each code belongs to, unpacked when first needed; None: its own."""
+        permutation = self.permutation
+        if permutation is None or torch.compiler.is_compiling():
+            return None if permutation is None else unpack_permutation(self.spec, permutation)
+        return self._order.get((permutation,), lambda: unpack_permutation(self.spec, permutation))
+
+    @property
     def sources(self) -> tuple[Tensor, ...]:
         """All tensors the weight is made of."""
         tensors = (self.weight, self.shared_dictionary, self.support, self.permutation)
@@ -105,7 +114,7 @@ class StoredForm(nn.Module):
         """Raises ArtefactError when the support or the permutation stored is not one of this spec."""
         unpack_support(self.spec, self.support)
         if self.permutation is not None:
-            validated_permutation(self.spec.units, self.permutation)
+            check_permutation(self.spec, self.permutation)
 
     @torch.no_grad()
     def fill(self, form: Form) -> None:
@@ -127,7 +136,7 @@ class StoredForm(nn.Module):
         spec, dictionary = self.spec, self.shared_dictionary
         shape = (0, spec.width) if spec.orientation == "input" else (spec.width, 0)
         stored = self.weight.new_empty(shape) if dictionary is None else dictionary.detach()
-        permutation = None if self.permutation is None else self.permutation.long()
+        permutation = None if self.permutation is None else unpack_permutation(spec, self.permutation)
         return Form(spec, stored, self.values.detach(), self.unpacked().long(), permutation)
 
     def form_repr(self) -> str:
