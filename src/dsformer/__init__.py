@@ -5,6 +5,8 @@ Importing this package lets ``transformers`` and ``sentence_transformers`` load 
 
 __version__ = "0.1.0"
 
+from typing import TYPE_CHECKING, Any
+
 from dsformer.errors import ArtefactError as ArtefactError
 from dsformer.errors import DSFormerError as DSFormerError
 from dsformer.errors import InputError as InputError
@@ -17,12 +19,27 @@ from dsformer.pipeline import Compressed as Compressed
 from dsformer.pipeline import compress as compress
 from dsformer.recipe import Recipe as Recipe
 
+if TYPE_CHECKING:
+    from dsformer.training.finetune import Finetuned as Finetuned
+    from dsformer.training.finetune import finetune as finetune
+
 register()
+
+
+def __getattr__(name: str) -> Any:
+    """What needs transformers' Trainer, which takes a while to import."""
+    if name in ("Finetuned", "finetune"):
+        from dsformer.training import finetune as module
+
+        return getattr(module, name)
+    raise AttributeError(f"module 'dsformer' has no attribute {name!r}")
+
 
 __all__ = [
     "ArtefactError",
     "Compressed",
     "DSFormerError",
+    "Finetuned",
     "InputError",
     "MissingExtraError",
     "Recipe",
@@ -30,5 +47,6 @@ __all__ = [
     "compress",
     "densify",
     "evaluate",
+    "finetune",
     "load",
 ]

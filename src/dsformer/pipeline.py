@@ -1,6 +1,5 @@
 """``compress``: calibrate, allocate, factorize, save."""
 
-import inspect
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import contextmanager
@@ -12,7 +11,7 @@ from typing import Any
 import torch
 from transformers import PreTrainedModel
 
-from dsformer.calibration import Statistics, Tracing, batches, collect, reorder, trace
+from dsformer.calibration import Statistics, Tracing, collect, model_batches, reorder, trace
 from dsformer.errors import InputError
 from dsformer.factorization.pattern import Pattern
 from dsformer.factorization.search import Fitted, search
@@ -58,18 +57,23 @@ def compress(
     recipe: Recipe | None = None,
     tokenizer: Any = None,
     texts: Sequence[str] | None = None,
+    data_dir: str | Path | None = None,
     overwrite: bool = False,
     progress: Progress = silent,
     **fields: Any,
 ) -> Compressed:
     """Write every linear weight of a transformer as a dense matrix times a sparse one.
 
+    With ``training`` in the recipe the factorizations are then learned on a task or on plain text; such a run keeps its
+    work in ``OUTPUT.work`` and, when it was killed, goes on where it stopped.
+
     Args:
         model: a Hugging Face or sentence-transformers directory, a hub name, or a model (changed in place).
         output: directory of the compressed model; appears whole or not at all.
         recipe: how; fields not given keep their defaults.
         tokenizer: needed with a model given as an object.
-        texts: calibration text, instead of the recipe's file or the bundled sample.
+        texts: calibration text, instead of the recipe's file, the task's text or the bundled sample.
+        data_dir: folder of data sets to train on.
         overwrite: replace ``output`` if it exists.
         progress: told about every step.
         fields: recipe fields by name, such as ``ratio=2.8, pattern="grouped(8)"``.
@@ -77,10 +81,30 @@ def compress(
     Raises:
         InputError: anything that cannot be compressed as asked; nothing has been written then.
     """
+    recipe = (recipe or Recipe()).merged(fields)
+    if recipe.training.train != "none":
+        from dsformer.training.staged import compress_and_train
+
+        folder = None if data_dir is None else Path(data_dir)
+        return compress_and_train(model, output, recipe, texts, folder, overwrite, progress, once)
+    return once(model, output, recipe, tokenizer=tokenizer, texts=texts, overwrite=overwrite, progress=progress)
+
+
+def once(
+    model: str | Path | PreTrainedModel,
+    output: str | Path | None,
+    recipe: Recipe,
+    *,
+    tokenizer: Any = None,
+    texts: Sequence[str] | None = None,
+    overwrite: bool = False,
+    progress: Progress = silent,
+) -> Compressed:
+    """Compress without training. Arguments and errors as of :func:`compress`."""
     started = perf_counter()
     if output is not None:
         reserve(Path(output), overwrite)
-    prepared = prepare(model, recipe=recipe, tokenizer=tokenizer, texts=texts, progress=progress, **fields)
+    prepared = prepare(model, recipe=recipe, tokenizer=tokenizer, texts=texts, progress=progress)
     jobs, fitted = factorize(prepared.plan, prepared.recipe, progress)
     blocks = install(prepared, jobs, fitted)
     summary = summarise(
@@ -114,10 +138,7 @@ def prepare(
     texts = list(texts) if texts is not None else calibration_texts(recipe)
     source = open_source(model, tokenizer)
     settings = recipe.calibration
-    accepted = _accepted_arguments(source.model)
-    length = min(settings.length, _longest(source.model))
-    prepared = batches(source.tokenizer, texts, length, settings.batch_size, accepted.__contains__)
-    prepared = [_with_decoder_inputs(source.model, batch) for batch in prepared]
+    prepared = model_batches(source.model, source.tokenizer, texts, settings.length, settings.batch_size)
     tracing = trace(source.model, prepared[-1], recipe.include, recipe.exclude)
     total = len(prepared)
 
@@ -216,19 +237,3 @@ def one_thread_each():
         yield threads
     finally:
         torch.set_num_threads(threads)
-
-
-def _accepted_arguments(model: PreTrainedModel) -> set[str]:
-    return set(inspect.signature(model.forward).parameters)
-
-
-def _longest(model: PreTrainedModel) -> int:
-    """The longest input the model takes; RoBERTa's first two positions are reserved."""
-    return max(2, (getattr(model.config, "max_position_embeddings", None) or 2**20) - 2)
-
-
-def _with_decoder_inputs(model: PreTrainedModel, batch: dict[str, Any]) -> dict[str, Any]:
-    """Encoder-decoder models also run their decoder, on the same text."""
-    if getattr(model.config, "is_encoder_decoder", False):
-        batch = {**batch, "decoder_input_ids": batch["input_ids"]}
-    return batch

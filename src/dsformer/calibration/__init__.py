@@ -2,6 +2,7 @@
 
 from dsformer.calibration.blocks import Block, Tracing, trace
 from dsformer.calibration.grams import Statistics, batches, collect
+from dsformer.calibration.inputs import model_batches
 from dsformer.calibration.neurons import interchangeable, reorder
 from dsformer.calibration.sensitivity import sensitivities
 
@@ -12,6 +13,7 @@ __all__ = [
     "batches",
     "collect",
     "interchangeable",
+    "model_batches",
     "reorder",
     "sensitivities",
     "trace",

@@ -1,17 +1,18 @@
 """``dsformer compress``."""
 
 import shlex
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from dsformer.cli.dry_run import dry_run
-from dsformer.cli.guard import after_writing
+from dsformer.cli.guard import after_writing, unfinished
 from dsformer.cli.output import console, print_json
 from dsformer.cli.recipe_flags import recipe_arguments, with_recipe_flags
 from dsformer.cli.scores import measure, parse_tasks, score_table
-from dsformer.cli.tables import calibration_line, summary_table
+from dsformer.cli.tables import calibration_line, summary_table, training_line
 from dsformer.errors import InputError
 from dsformer.pipeline import compress as run_compress
 from dsformer.progress import rich_progress
@@ -37,7 +38,9 @@ def compress(
         str | None,
         typer.Option(help="tasks to measure before and after, such as banking77,fidelity", show_default=False),
     ] = None,
-    data_dir: Annotated[Path | None, typer.Option(help="folder of data sets to measure on", show_default=False)] = None,
+    data_dir: Annotated[
+        Path | None, typer.Option(help="folder of data sets to train and measure on", show_default=False)
+    ] = None,
     report: Annotated[Path | None, typer.Option(help="write an HTML report here", show_default=False)] = None,
     as_json: Annotated[bool, typer.Option("--json", help="print one JSON object and nothing else")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="no progress bars")] = False,
@@ -53,7 +56,11 @@ def compress(
     if report is not None:
         require_jinja()
     with rich_progress(quiet) as progress:
-        done = run_compress(model, output, recipe=settled, overwrite=overwrite, progress=progress)
+        trains = settled.training.train != "none"
+        with unfinished(output) if trains else nullcontext():
+            done = run_compress(
+                model, output, recipe=settled, data_dir=data_dir, overwrite=overwrite, progress=progress
+            )
     summary = done.summary
     with after_writing(str(output)):
         rows = measure(str(output), model, tasks, data_dir) if tasks else []
@@ -66,6 +73,8 @@ def compress(
     out = console()
     out.print(calibration_line(settled, summary.calibration_tokens))
     out.print(summary_table(summary))
+    if summary.training is not None:
+        out.print(training_line(summary.training))
     if rows:
         out.print(score_table(rows))
     typer.echo(f"Model: {output}" if report is None else f"Model: {output}\nReport: {report}")

@@ -5,6 +5,7 @@ import logging
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import typer
@@ -68,6 +69,17 @@ def after_writing(what: str) -> Iterator[None]:
         yield
     except KeyboardInterrupt as error:
         raise InterruptedAfterWriting(f"{what} is complete") from error
+
+
+@contextmanager
+def unfinished(output: Path) -> Iterator[None]:
+    """Ctrl-C says where the work is that the same command will go on with."""
+    try:
+        yield
+    except KeyboardInterrupt as error:
+        raise InterruptedAfterWriting(
+            f"{output}.work keeps what is done; the same command goes on from there"
+        ) from error
 
 
 @contextmanager

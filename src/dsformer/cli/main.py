@@ -9,6 +9,7 @@ from dsformer.cli.compress import compress
 from dsformer.cli.demo import demo
 from dsformer.cli.densify import densify
 from dsformer.cli.evaluate import evaluate
+from dsformer.cli.finetune import finetune
 from dsformer.cli.guard import GuardedGroup
 from dsformer.cli.inspect import inspect
 
@@ -20,7 +21,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_show_locals=False,
 )
-for command in (compress, inspect, evaluate, densify, demo):
+for command in (compress, finetune, inspect, evaluate, densify, demo):
     app.command()(command)
 
 

@@ -1,7 +1,7 @@
 """One command-line flag for every field of the recipe, made from the recipe's own schema."""
 
 import inspect
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from functools import wraps
 from types import UnionType
@@ -11,10 +11,10 @@ import typer
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from dsformer.recipe import Recipe
+from dsformer.recipe import Recipe, TrainingRecipe
 
 # What the flags of a nested field start with.
-PREFIXES = {"calibration": "calibration_", "effort": ""}
+PREFIXES = {"calibration": "calibration_", "effort": "", "training": ""}
 PANEL = "Recipe"
 
 
@@ -83,8 +83,16 @@ def flags(model: type[BaseModel] = Recipe, path: tuple[str, ...] = ()) -> Iterat
 
 def with_recipe_flags(command: Callable[..., None]) -> Callable[..., None]:
     """Replace a command's parameter ``changes`` by the flags; it gets those given, nested as the recipe is."""
-    known = list(flags())
+    return _with_flags(command, list(flags()))
 
+
+def with_training_flags(fields: Collection[str]) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """The same for some fields of the recipe's training part."""
+    known = [flag for flag in flags(TrainingRecipe, ("training",)) if flag.path[-1] in fields]
+    return lambda command: _with_flags(command, known)
+
+
+def _with_flags(command: Callable[..., None], known: Sequence[Flag]) -> Callable[..., None]:
     @wraps(command)
     def wrapped(**given: Any) -> None:
         changes: dict[str, Any] = {}

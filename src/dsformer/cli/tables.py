@@ -3,15 +3,19 @@
 from rich.table import Table
 
 from dsformer.cli.output import duration, megabytes, percent, table, times
-from dsformer.recipe import Recipe
-from dsformer.report.summary import Summary
+from dsformer.recipe import TEXTS_FACTOR, Recipe
+from dsformer.report.summary import Summary, TrainingSummary
 
 
 def calibration_line(recipe: Recipe, tokens: int) -> str:
     """Which text was used, defaults included."""
     settings = recipe.calibration
-    text = "bundled book passages" if settings.text is None else f"passages of {settings.text}"
-    return f"Calibration: at most {settings.count} {text}, up to {settings.length} tokens each; {tokens:,} tokens seen"
+    count, text = settings.count, "bundled book passages"
+    if settings.text is not None:
+        text = f"passages of {settings.text}"
+    elif recipe.training.train != "none":
+        count, text = TEXTS_FACTOR * settings.count, "texts trained on"
+    return f"Calibration: at most {count} {text}, up to {settings.length} tokens each; {tokens:,} tokens seen"
 
 
 def summary_table(summary: Summary) -> Table:
@@ -30,6 +34,19 @@ def summary_table(summary: Summary) -> Table:
     if summary.type_factor != 1:
         rows.insert(4, ["value type, a factor on top", "", times(summary.type_factor)])
     return table(summary.model.rstrip("/").rsplit("/", 1)[-1], ["", "before", "after"], rows)
+
+
+def training_line(training: TrainingSummary) -> str:
+    """How the factorizations were learned, and what came of it."""
+    learned = f"Learned with {training.learner} in {training.steps:,} steps, {duration(training.seconds)}"
+    if training.task is None:
+        return f"{learned}, following the dense model ({training.distill})"
+    scores = [training.dense, training.factorized, training.trained]
+    dense, factorized, trained = ("" if score is None else f"{score:.2f}" for score in scores)
+    return (
+        f"{learned} on {training.task} (distillation: {training.distill})\n"
+        f"{training.metric}: dense {dense}, factorized {factorized}, trained {trained}"
+    )
 
 
 def stored_values(summary: Summary) -> tuple[int, int]:

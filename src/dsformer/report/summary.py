@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from dataclasses import fields as dataclass_fields
 from typing import TYPE_CHECKING, Any
 
 from dsformer.factorization.form import FormSpec
@@ -69,6 +70,29 @@ class BlockSummary:
 
 
 @dataclass(frozen=True)
+class TrainingSummary:
+    """How factorizations were learned, and what the task's main metric was.
+
+    Attributes:
+        task: its name; None for plain text.
+        metric: the task's main metric.
+        dense, factorized, trained: score of the dense model, after factorization, after training.
+        steps: of the optimizer.
+        seconds: of learning, fine-tuning of the dense model and factorization aside.
+    """
+
+    learner: str
+    distill: str
+    task: str | None
+    metric: str | None
+    dense: float | None
+    factorized: float | None
+    trained: float | None
+    steps: int
+    seconds: float
+
+
+@dataclass(frozen=True)
 class Summary:
     """The whole model. Bytes are of tensors, at the stored value type; a file adds its header.
 
@@ -91,6 +115,20 @@ class Summary:
     excluded: tuple[str, ...]
     calibration_tokens: int
     seconds: float
+    training: "TrainingSummary | None" = None
+
+    @classmethod
+    def from_dict(cls, fields: dict[str, Any]) -> "Summary":
+        """What :meth:`as_dict` gave."""
+        own = {field.name for field in dataclass_fields(cls)}
+        block_own = {field.name for field in dataclass_fields(BlockSummary)}
+        blocks = tuple(
+            BlockSummary(**{key: _tuple(value) for key, value in block.items() if key in block_own})
+            for block in fields["blocks"]
+        )
+        kept = {key: _tuple(value) for key, value in fields.items() if key in own}
+        training = fields.get("training")
+        return cls(**kept | {"blocks": blocks, "training": TrainingSummary(**training) if training else None})
 
     @property
     def encoder_blocks(self) -> list[BlockSummary]:
@@ -126,6 +164,9 @@ class Summary:
         fields["blocks"] = [
             {**asdict(block), "bytes_after": block.bytes_after, "ratio": block.ratio} for block in self.blocks
         ]
+        if self.training is not None and self.training.task is not None:
+            scored = {"task": self.training.task, "metric": self.training.metric}
+            fields["scores"] = [scored | {"dense": self.training.dense, "compressed": self.training.trained}]
         derived = ("encoder_ratio", "total_ratio", "bytes_before", "bytes_after", "mean_error")
         return fields | {name: getattr(self, name) for name in derived}
 
@@ -166,6 +207,10 @@ def support_and_permutation_bytes(spec: FormSpec, members: Sequence[int]) -> tup
     """Bytes of supports and permutations of a stacked block; each layer's support is padded to a byte of its own."""
     parts = spec.split(members)
     return sum(part.support_bytes for part in parts), sum(part.permutation_bytes for part in parts)
+
+
+def _tuple(value: Any) -> Any:
+    return tuple(value) if isinstance(value, list) else value
 
 
 def describe(spec: FormSpec) -> str:

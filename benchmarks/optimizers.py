@@ -1,0 +1,206 @@
+"""Every way of learning the factorizations, on the same tasks, teachers, factorizations and steps.
+
+    python benchmarks/optimizers.py --data-dir DIR --work WORK
+
+For every task and seed a dense teacher is trained at each of ``--dense-rates`` and the best of them kept; for every
+ratio it is factorized once; every learner starts from that factorization and takes the same number of steps. ``dense``
+goes on training the teacher for as many steps, so that nothing beats it by training longer. Scores are of the labelled
+development and test examples together. Teachers, factorizations and finished rows are kept in WORK; an interrupted run
+goes on where it stopped. Prints a table of means over seeds with their spread, and draws ``optimizers.png``.
+"""
+
+import argparse
+import json
+import shutil
+from collections import defaultdict
+from dataclasses import dataclass
+from itertools import product
+from pathlib import Path
+from statistics import mean, pstdev
+from time import perf_counter
+from typing import Any
+
+from transformers import AutoTokenizer
+
+import dsformer
+from dsformer.cli.demo import find_minilm
+from dsformer.huggingface.source import open_source
+from dsformer.pipeline import once
+from dsformer.progress import silent
+from dsformer.recipe import TEXTS_FACTOR, Recipe
+from dsformer.tasks.supervised import Examples, SupervisedTask, load_task
+from dsformer.training.data import of_task, score_model
+from dsformer.training.finetune import train_dense
+from dsformer.training.learners import LEARNERS
+from dsformer.training.run import Teacher, learn
+
+TASKS = ("mrpc", "rte", "stsb", "cola", "sst2", "banking77", "movie_reviews")
+# Examples of SST-2 trained on; the other tasks are trained on all they have.
+SUBSETS = {"sst2": 16_000}
+
+
+@dataclass(frozen=True)
+class Bench:
+    """What all runs share."""
+
+    data_dir: Path
+    work: Path
+    epochs: float
+    dense_rates: tuple[float, ...]
+    overrides: dict[str, Any]
+
+    def recipe(self, task: str, seed: int, ratio: float = 2.8, **training: Any) -> Recipe:
+        fields = {"task": task, "epochs": self.epochs, "seed": seed, "examples": SUBSETS.get(task), **training}
+        return Recipe().merged({"ratio": ratio, "training": fields})
+
+    def place(self, *parts: Any) -> Path:
+        return self.work / "-".join(str(part) for part in parts)
+
+
+def judged(task: SupervisedTask) -> Examples:
+    """All labelled examples that are not trained on."""
+    parts = [task.evaluation] if task.held_out is None else [task.evaluation, task.held_out]
+    pairs = None if parts[0].pairs is None else tuple(pair for part in parts for pair in part.pairs or ())
+    texts = tuple(text for part in parts for text in part.texts)
+    return Examples(texts, pairs, tuple(target for part in parts for target in part.targets))
+
+
+def scored(model: Any, tokenizer: Any, task: SupervisedTask) -> float:
+    """The task's main metric on what is judged."""
+    return score_model(model, tokenizer, task, judged(task))[task.metric]
+
+
+def teacher(bench: Bench, task: SupervisedTask, seed: int) -> tuple[Path, float]:
+    """The dense model of the best learning rate, and its score."""
+    found: list[tuple[float, Path]] = []
+    for rate in bench.dense_rates:
+        directory = bench.place("teacher", task.name, seed, rate)
+        if not (directory / "score.json").is_file():
+            recipe = bench.recipe(task.name, seed, learning_rate=rate)
+            work = bench.place("training")
+            shutil.rmtree(work, ignore_errors=True)
+            model, tokenizer = train_dense(find_minilm(), task, recipe.training, work, silent, "")
+            model.save_pretrained(directory)
+            tokenizer.save_pretrained(directory)
+            (directory / "score.json").write_text(json.dumps(scored(model, tokenizer, task)))
+        found.append((json.loads((directory / "score.json").read_text()), directory))
+    score, directory = max(found)
+    return directory, score
+
+
+def factorized(bench: Bench, task: SupervisedTask, seed: int, ratio: float, dense: Path) -> Path:
+    """The teacher, factorized on the task's text."""
+    directory = bench.place("factorized", task.name, seed, ratio)
+    if not (directory / "config.json").is_file():
+        recipe = bench.recipe(task.name, seed, ratio)
+        texts = of_task(task, recipe.training, AutoTokenizer.from_pretrained(dense)).texts
+        count = TEXTS_FACTOR * recipe.calibration.count
+        once(dense, directory, recipe, texts=texts[:: max(1, len(texts) // count)][:count])
+    return directory
+
+
+def run(bench: Bench, name: str, seed: int, ratio: float, learner: str, distill: str) -> dict[str, Any]:
+    """One row: the score after learning."""
+    task = load_task(name, bench.data_dir)
+    dense, dense_score = teacher(bench, task, seed)
+    work = bench.place("training")
+    shutil.rmtree(work, ignore_errors=True)
+    started = perf_counter()
+    if learner == "dense":
+        recipe = bench.recipe(name, seed, learning_rate=min(bench.dense_rates))
+        model, tokenizer = train_dense(dense, task, recipe.training, work, silent, "")
+        score = scored(model, tokenizer, task)
+    else:
+        directory = factorized(bench, task, seed, ratio, dense)
+        source, model = open_source(dense), dsformer.load(directory)
+        started = perf_counter()
+        if learner != "none":
+            recipe = bench.recipe(name, seed, ratio, train=learner, distill=distill, **bench.overrides)
+            data = of_task(task, recipe.training, source.tokenizer)
+            learn(model, Teacher(source.model, source.tokenizer), data, recipe, work, True)
+        score = scored(model, source.tokenizer, task)
+    seconds = round(perf_counter() - started, 1)
+    return {"metric": task.metric, "teacher": dense_score, "score": score, "seconds": seconds}
+
+
+def table(rows: list[dict[str, Any]]) -> None:
+    """Means over seeds, a line a ratio, learner and distillation; the last column is the mean over tasks."""
+    tasks = [task for task in TASKS if any(row["task"] == task for row in rows)]
+    print("| ratio | learner | distillation | " + " | ".join(tasks) + " | mean |")
+    print("|" + "---|" * (len(tasks) + 4))
+    lines: dict[tuple[Any, ...], dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
+    teachers: dict[str, dict[int, float]] = defaultdict(dict)
+    for row in rows:
+        lines[row["ratio"], row["learner"], row["distill"]][row["task"]].append(row["score"])
+        teachers[row["task"]][row["seed"]] = row["teacher"]
+    print(line(("1", "dense (teacher)", ""), {task: list(found.values()) for task, found in teachers.items()}, tasks))
+    for key, scores in sorted(lines.items(), key=lambda one: tuple(map(str, one[0]))):
+        print(line(key, scores, tasks), flush=True)
+
+
+def line(key: tuple[Any, ...], scores: dict[str, list[float]], tasks: list[str]) -> str:
+    """One line of the table."""
+    cells = [f"{mean(scores[task]):.2f} ± {pstdev(scores[task]):.2f}" if scores.get(task) else "" for task in tasks]
+    whole = f"{mean(mean(scores[task]) for task in tasks):.2f}" if all(scores.get(task) for task in tasks) else ""
+    return "| " + " | ".join([*map(str, key), *cells, whole]) + " |"
+
+
+def draw(rows: list[dict[str, Any]], path: Path) -> None:
+    """Mean score over tasks against the ratio, a line a learner."""
+    from matplotlib import pyplot
+
+    points: dict[tuple[str, str], dict[float, list[float]]] = defaultdict(lambda: defaultdict(list))
+    for row in rows:
+        if row["learner"] != "dense":
+            points[row["learner"], row["distill"]][row["ratio"]].append(row["score"] - row["teacher"])
+    figure, axes = pyplot.subplots(figsize=(7, 4.5))
+    for (learner, distill), found in sorted(points.items()):
+        ratios = sorted(found)
+        label = learner if distill == "none" else f"{learner}, {distill}"
+        axes.plot(ratios, [mean(found[ratio]) for ratio in ratios], marker="o", label=label)
+    axes.set(xlabel="stored bytes before / after, encoder", ylabel="mean score minus the dense teacher's")
+    axes.legend(fontsize=8)
+    figure.tight_layout()
+    figure.savefig(path, dpi=150)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--data-dir", type=Path, required=True)
+    parser.add_argument("--work", type=Path, default=Path("optimizers"))
+    parser.add_argument("--tasks", nargs="+", choices=TASKS, default=list(TASKS))
+    parser.add_argument("--ratios", type=float, nargs="+", default=[2.8, 3.57])
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--learners", nargs="+", choices=("dense", "none", *LEARNERS), default=["none", *LEARNERS])
+    parser.add_argument("--distill", nargs="+", default=["none", "logits+hidden"])
+    parser.add_argument("--epochs", type=float, default=3.0)
+    parser.add_argument("--dense-rates", type=float, nargs="+", default=[5e-5, 1e-4])
+    parser.add_argument("--set", nargs="*", default=[], metavar="FIELD=VALUE", help="fields of the training recipe")
+    args = parser.parse_args()
+    overrides = {name: json.loads(value) for name, _, value in (one.partition("=") for one in args.set)}
+    bench = Bench(args.data_dir, args.work, args.epochs, tuple(args.dense_rates), overrides)
+    args.work.mkdir(parents=True, exist_ok=True)
+    results = args.work / "results.jsonl"
+    rows = [json.loads(text) for text in results.read_text().splitlines()] if results.exists() else []
+    keys = ("task", "seed", "ratio", "learner", "distill", "set")
+    finished = {tuple(json.dumps(row[key]) for key in keys) for row in rows}
+    for task, seed, ratio, learner, distill in product(
+        args.tasks, args.seeds, args.ratios, args.learners, args.distill
+    ):
+        distill = "none" if learner in ("dense", "none") else distill
+        chosen = {"task": task, "seed": seed, "ratio": 1.0 if learner == "dense" else ratio, "learner": learner}
+        chosen |= {"distill": distill, "set": overrides if learner in LEARNERS else {}}
+        if tuple(json.dumps(chosen[key]) for key in keys) in finished:
+            continue
+        rows.append(chosen | run(bench, task, seed, ratio, learner, distill))
+        finished.add(tuple(json.dumps(chosen[key]) for key in keys))
+        with results.open("a") as file:
+            file.write(json.dumps(rows[-1]) + "\n")
+        print(rows[-1], flush=True)
+    shown = [row for row in rows if not row["set"] or row["set"] == overrides]
+    table(shown)
+    draw(shown, args.work / "optimizers.png")
+
+
+if __name__ == "__main__":
+    main()

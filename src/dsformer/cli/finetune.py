@@ -1,0 +1,51 @@
+"""``dsformer finetune``."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from dsformer.cli.guard import unfinished
+from dsformer.cli.output import console, duration, print_json, table
+from dsformer.cli.recipe_flags import with_training_flags
+from dsformer.errors import InputError
+from dsformer.progress import rich_progress
+from dsformer.recipe import Recipe, load_recipe
+
+FIELDS = (
+    *("task", "text_column", "pair_column", "label_column", "evaluation_file", "examples", "epochs", "batch_size"),
+    *("accumulate", "learning_rate", "warmup", "length", "seed", "bf16", "train_embeddings", "save_steps", "report_to"),
+)
+
+
+@with_training_flags(FIELDS)
+def finetune(
+    model: Annotated[str, typer.Argument(help="model directory or hub name", show_default=False)],
+    changes: dict[str, Any],
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="directory of the trained model", show_default=False)
+    ] = None,
+    recipe: Annotated[
+        Path | None, typer.Option(help="YAML file of recipe fields; flags override it", show_default=False)
+    ] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="replace the output directory")] = False,
+    data_dir: Annotated[Path | None, typer.Option(help="folder of data sets", show_default=False)] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="print one JSON object and nothing else")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="no progress bars")] = False,
+) -> None:
+    """Train a dense model on a task: the teacher, and the yardstick, of a compressed one."""
+    settled = (load_recipe(recipe) if recipe else Recipe()).merged(changes)
+    from dsformer.training.finetune import finetune as run_finetune
+
+    if output is None:
+        raise InputError("give the directory to write with -o / --output")
+    with rich_progress(quiet) as progress, unfinished(output):
+        done = run_finetune(model, output, recipe=settled, data_dir=data_dir, overwrite=overwrite, progress=progress)
+    if as_json:
+        print_json(
+            {"output": str(output), "task": done.task.name, "scores": done.scores, "seconds": round(done.seconds, 1)}
+        )
+        return
+    rows = [[name, f"{value:.2f}"] for name, value in done.scores.items()]
+    console().print(table(f"{done.task.name} ({duration(done.seconds)})", ["", "score"], rows))
+    typer.echo(f"Model: {output}")

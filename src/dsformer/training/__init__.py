@@ -1,0 +1,1 @@
+"""Learning the factorizations on a task: learners, distillation, and the Trainer that runs them."""

@@ -1,0 +1,113 @@
+"""A task's examples as the trainer takes them, and what a model scores on them."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers import DataCollatorWithPadding, PreTrainedModel
+
+from dsformer.errors import InputError
+from dsformer.recipe import TrainingRecipe
+from dsformer.tasks.calibration_text import read_texts
+from dsformer.tasks.supervised import Columns, Examples, SupervisedTask, collator, encode, load_task, score, texts_of
+
+Collator = Callable[[list[dict[str, Any]]], Mapping[str, Tensor]]
+LABELS = ("labels", "start_positions", "end_positions")
+_FILES = (".csv", ".tsv", ".jsonl", ".parquet", ".gz")
+
+
+@dataclass(frozen=True)
+class TrainingData:
+    """Features to train on.
+
+    Attributes:
+        features: what the model sees of every example.
+        collate: makes batches.
+        texts: plain texts to calibrate on.
+    """
+
+    features: Sequence[dict[str, Any]]
+    collate: Collator
+    texts: list[str]
+
+
+def the_task(settings: TrainingRecipe, data_dir: Path | None) -> SupervisedTask:
+    """The recipe's task. Raises InputError when it is not there, or has nothing to train on."""
+    assert settings.task is not None
+    columns = None
+    if settings.task.endswith(_FILES):
+        columns = Columns(settings.text_column, settings.pair_column, settings.label_column, settings.evaluation_file)
+    task = load_task(settings.task, data_dir, columns=columns)
+    if task.train is None:
+        raise InputError(f"task {task.name}: has no training data here, only data to score on")
+    return task
+
+
+def of_task(task: SupervisedTask, settings: TrainingRecipe, tokenizer: Any) -> TrainingData:
+    """The training part of a task, tokenized."""
+    assert task.train is not None
+    examples = task.train.take(settings.examples, seed=0)
+    return TrainingData(
+        encode(task, examples, tokenizer, settings.length), collator(task, tokenizer), texts_of(examples)
+    )
+
+
+def of_text(settings: TrainingRecipe, tokenizer: Any) -> TrainingData:
+    """Plain text, tokenized."""
+    assert settings.text is not None
+    column = None if settings.text.suffix == ".txt" else settings.text_column
+    texts = read_texts(settings.text, column)[: settings.examples]
+    columns = tokenizer(texts, truncation=True, max_length=settings.length)
+    features = [dict(zip(columns.keys(), row, strict=True)) for row in zip(*columns.values(), strict=True)]
+    return TrainingData(features, DataCollatorWithPadding(tokenizer), texts)
+
+
+def score_model(
+    model: PreTrainedModel,
+    tokenizer: Any,
+    task: SupervisedTask,
+    examples: Examples | None = None,
+    length: int = 128,
+    batch_size: int = 64,
+) -> dict[str, float]:
+    """Scores of a model on examples of a task (its evaluation part if none are given), in full precision.
+
+    Returns:
+        The task's metrics by name, the main one first.
+    """
+    examples = task.evaluation if examples is None else examples
+    features = encode(task, examples, tokenizer, length)
+    collate = collator(task, tokenizer, evaluation=True)
+    order = sorted(range(len(features)), key=lambda i: -len(features[i]["input_ids"]))
+    outputs: dict[int, tuple[Tensor, ...]] = {}
+    losses, weights = 0.0, 0
+    was_training = model.training
+    model.eval()
+    with torch.inference_mode():
+        for start in range(0, len(order), batch_size):
+            chosen = order[start : start + batch_size]
+            batch = {name: tensor.to(model.device) for name, tensor in collate([features[i] for i in chosen]).items()}
+            if task.kind in ("masked_lm", "causal_lm"):
+                counted = int((batch["labels"] != -100).sum())
+                losses, weights = losses + float(model(**batch).loss) * counted, weights + counted
+                continue
+            found = model(**{name: tensor for name, tensor in batch.items() if name not in LABELS})
+            names = ("start_logits", "end_logits") if task.kind == "question_answering" else ("logits",)
+            for row, i in enumerate(chosen):
+                outputs[i] = tuple(found[name][row].float().cpu() for name in names)
+    model.train(was_training)
+    if task.kind in ("masked_lm", "causal_lm"):
+        return score(task, examples, features, losses / max(1, weights))
+    return score(task, examples, features, _stacked([outputs[i] for i in range(len(features))]))
+
+
+def _stacked(outputs: list[tuple[Tensor, ...]]) -> Any:
+    """One array an output, rows padded to the longest with what no softmax picks."""
+    arrays = []
+    for parts in zip(*outputs, strict=True):
+        padded = torch.nn.utils.rnn.pad_sequence(list(parts), batch_first=True, padding_value=-1e4)
+        arrays.append(padded.numpy())
+    return arrays[0] if len(arrays) == 1 else tuple(arrays)

@@ -1,0 +1,164 @@
+"""Losses that make a compressed model follow the model it was made from.
+
+logits      temperature-softened cross entropy of the outputs (Hinton et al., arXiv 1503.02531); for a single output,
+            the squared difference
+hidden      squared difference of every layer's hidden states relative to their size (after TinyBERT, arXiv 1909.10351)
+relations   cross entropy of the last layer's query-query, key-key and value-value relations (MiniLMv2,
+            arXiv 2012.15828)
+embeddings  cosine distance of pooled sentence embeddings, and squared difference of their similarities within a batch;
+            needs no labels
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+from torch.nn import functional
+
+from dsformer.errors import InputError
+
+TERMS = ("logits", "hidden", "relations", "embeddings")
+Pooling = Callable[[Float[Tensor, "batch time width"], Float[Tensor, "batch time"]], Float[Tensor, "batch width"]]
+_OUTPUTS = ("logits", "start_logits", "end_logits")
+
+
+class Distiller:
+    """The distillation loss of a student against a frozen teacher.
+
+    Args:
+        teacher: of the student's architecture; never trained.
+        terms: which of ``TERMS``, added up.
+        temperature: of ``logits``.
+        pooling: how ``embeddings`` are made of hidden states.
+        attention: names of the last layer's queries, keys and values; for ``relations``.
+
+    Raises:
+        InputError: an unknown term, or one this model cannot have.
+    """
+
+    def __init__(
+        self,
+        teacher: nn.Module,
+        student: nn.Module,
+        terms: Sequence[str],
+        temperature: float = 2.0,
+        pooling: Pooling | None = None,
+        attention: Sequence[str] = (),
+    ):
+        unknown = sorted(set(terms) - set(TERMS))
+        if unknown:
+            raise InputError(f"distillation: {unknown[0]!r} is not one of {', '.join(TERMS)}")
+        if "relations" in terms and len(attention) != 3:
+            raise InputError("distillation: relations need separate queries, keys and values, which this model lacks")
+        self.teacher = teacher.eval().requires_grad_(False)
+        self.terms, self.temperature, self.pooling = tuple(terms), temperature, pooling or mean_pooling
+        self.heads = getattr(getattr(teacher, "config", None), "num_attention_heads", 1)
+        self.watched = [_Watch(model, attention) for model in (student, teacher)] if "relations" in terms else []
+
+    @property
+    def wants(self) -> dict[str, bool]:
+        """Arguments of the forward pass that the terms need."""
+        return {"output_hidden_states": True} if "hidden" in self.terms else {}
+
+    def __call__(self, student: Mapping[str, Any], inputs: Mapping[str, Tensor]) -> Float[Tensor, ""]:
+        """The loss for a student's outputs on inputs (without labels)."""
+        with torch.no_grad():
+            teacher = self.teacher(**inputs, **self.wants)
+        mask = inputs["attention_mask"].bool()
+        loss = torch.zeros((), device=mask.device)
+        for term in self.terms:
+            loss = loss + getattr(self, f"_{term}")(student, teacher, mask)
+        return loss
+
+    def _logits(self, student: Any, teacher: Any, mask: Bool[Tensor, "batch time"]) -> Float[Tensor, ""]:
+        losses = [self._softened(student[name], teacher[name], mask) for name in _OUTPUTS if name in teacher]
+        if not losses:
+            raise InputError("distillation: the model gives no logits; distil hidden or embeddings")
+        return torch.stack(losses).mean()
+
+    def _softened(self, student: Tensor, teacher: Tensor, mask: Bool[Tensor, "batch time"]) -> Float[Tensor, ""]:
+        if student.ndim == 3:
+            student, teacher = student[mask], teacher[mask]
+        if student.shape[-1] == 1:
+            return functional.mse_loss(student.float(), teacher.float())
+        t = self.temperature
+        ours, theirs = (student.float() / t).log_softmax(-1), (teacher.float() / t).log_softmax(-1)
+        # A softmax over positions (extractive answers) has -inf at padding on both sides.
+        return t * t * functional.kl_div(ours, theirs, log_target=True, reduction="none").nan_to_num(0.0).sum(-1).mean()
+
+    def _hidden(self, student: Any, teacher: Any, mask: Bool[Tensor, "batch time"]) -> Float[Tensor, ""]:
+        pairs = list(zip(student["hidden_states"][1:], teacher["hidden_states"][1:], strict=True))
+        losses = [_relative(ours[mask].float(), theirs[mask].float()) for ours, theirs in pairs]
+        return torch.stack(losses).sum()
+
+    def _embeddings(self, student: Any, teacher: Any, mask: Bool[Tensor, "batch time"]) -> Float[Tensor, ""]:
+        if "last_hidden_state" not in teacher:
+            raise InputError("distillation: embeddings need a model without a head, such as a sentence encoder")
+        weight = mask.float()
+        ours, theirs = (
+            functional.normalize(self.pooling(out["last_hidden_state"].float(), weight), dim=1)
+            for out in (student, teacher)
+        )
+        apart = 1 - (ours * theirs).sum(1).mean()
+        return apart + (ours @ ours.T - theirs @ theirs.T).square().mean()
+
+    def _relations(self, student: Any, teacher: Any, mask: Bool[Tensor, "batch time"]) -> Float[Tensor, ""]:
+        ours, theirs = (watch.taken() for watch in self.watched)
+        losses = [_relation_loss(a, b, mask, self.heads) for a, b in zip(ours, theirs, strict=True)]
+        return torch.stack(losses).mean()
+
+
+def mean_pooling(
+    hidden: Float[Tensor, "batch time width"], weight: Float[Tensor, "batch time"]
+) -> Float[Tensor, "batch width"]:
+    """Mean over real tokens."""
+    return (hidden * weight[:, :, None]).sum(1) / weight.sum(1, keepdim=True).clamp_min(1)
+
+
+def first_pooling(
+    hidden: Float[Tensor, "batch time width"], weight: Float[Tensor, "batch time"]
+) -> Float[Tensor, "batch width"]:
+    """The first token."""
+    return hidden[:, 0]
+
+
+class _Watch:
+    """Keeps what some modules put out in the last forward pass."""
+
+    def __init__(self, model: nn.Module, names: Sequence[str]):
+        self._kept: dict[str, Tensor] = {}
+        for name in names:
+            model.get_submodule(name).register_forward_hook(self._keeper(name))
+
+    def _keeper(self, name: str) -> Callable[..., None]:
+        def keep(module: nn.Module, args: Any, output: Tensor) -> None:
+            self._kept[name] = output
+
+        return keep
+
+    def taken(self) -> list[Tensor]:
+        kept, self._kept = list(self._kept.values()), {}
+        return kept
+
+
+def _relative(ours: Float[Tensor, "tokens width"], theirs: Float[Tensor, "tokens width"]) -> Float[Tensor, ""]:
+    return (ours - theirs).square().mean() / theirs.square().mean().clamp_min(1e-12)
+
+
+def _relation_loss(
+    ours: Float[Tensor, "batch time width"],
+    theirs: Float[Tensor, "batch time width"],
+    mask: Bool[Tensor, "batch time"],
+    heads: int,
+) -> Float[Tensor, ""]:
+    def relation(x: Float[Tensor, "batch time width"]) -> Float[Tensor, "batch heads time time"]:
+        batch, time, width = x.shape
+        split = x.float().view(batch, time, heads, width // heads).transpose(1, 2)
+        scores = split @ split.transpose(2, 3) / (width // heads) ** 0.5
+        return scores.masked_fill(~mask[:, None, None, :], -1e4).log_softmax(-1)
+
+    each = functional.kl_div(relation(ours), relation(theirs), log_target=True, reduction="none").sum(-1)
+    rows = mask[:, None, :].expand(each.shape)
+    return each[rows].mean()

@@ -1,0 +1,70 @@
+"""A model for a task: opened as it is, or a base model given a new head."""
+
+from pathlib import Path
+from typing import Any
+
+import transformers
+from torch import nn
+from transformers import AutoConfig, AutoTokenizer, PreTrainedModel
+
+from dsformer.errors import InputError
+from dsformer.huggingface.checkpoint import first_line
+from dsformer.huggingface.source import model_place, quiet
+from dsformer.tasks.supervised import Kind, SupervisedTask
+
+_CLASSES: dict[Kind, str] = {
+    "classification": "AutoModelForSequenceClassification",
+    "regression": "AutoModelForSequenceClassification",
+    "token_classification": "AutoModelForTokenClassification",
+    "question_answering": "AutoModelForQuestionAnswering",
+    "masked_lm": "AutoModelForMaskedLM",
+    "causal_lm": "AutoModelForCausalLM",
+}
+_SUFFIXES: dict[Kind, tuple[str, ...]] = {
+    "classification": ("ForSequenceClassification",),
+    "regression": ("ForSequenceClassification",),
+    "token_classification": ("ForTokenClassification",),
+    "question_answering": ("ForQuestionAnswering",),
+    "masked_lm": ("ForMaskedLM",),
+    "causal_lm": ("ForCausalLM", "LMHeadModel"),
+}
+
+
+def has_head(config: Any, task: SupervisedTask) -> bool:
+    """Whether a model's configuration is that of a model with this task's head."""
+    name = (getattr(config, "architectures", None) or [""])[0]
+    fits = name.endswith(_SUFFIXES[task.kind])
+    return fits and (not task.labels or config.num_labels == len(task.labels))
+
+
+def open_for_task(model: str | Path, task: SupervisedTask) -> tuple[PreTrainedModel, Any]:
+    """A dense model with the task's head, new if it has none yet, and its tokenizer.
+
+    Raises:
+        InputError: it cannot be found or loaded, or its architecture has no head of this kind.
+    """
+    with quiet():
+        place = model_place(model)
+        words: dict[str, Any] = {}
+        if task.kind in ("classification", "token_classification"):
+            words = {"id2label": dict(enumerate(task.labels)), "label2id": {n: i for i, n in enumerate(task.labels)}}
+        elif task.kind == "regression":
+            words = {"num_labels": 1, "problem_type": "regression"}
+        try:
+            config = AutoConfig.from_pretrained(place, **words)
+            network = getattr(transformers, _CLASSES[task.kind]).from_pretrained(
+                place, config=config, ignore_mismatched_sizes=True
+            )
+            tokenizer = AutoTokenizer.from_pretrained(place)
+        except (OSError, ValueError, KeyError, RuntimeError) as error:
+            raise InputError(f"{model}: cannot be opened for {task.kind} ({first_line(error)})") from error
+    if tokenizer.pad_token is None:
+        tokenizer.pad_token = tokenizer.eos_token or tokenizer.unk_token
+        network.config.pad_token_id = tokenizer.pad_token_id
+    return network.float(), tokenizer
+
+
+def head_of(model: PreTrainedModel) -> list[nn.Parameter]:
+    """Parameters outside the base model, which start from nothing; those tied into it are not among them."""
+    prefix = model.base_model_prefix
+    return [p for name, p in model.named_parameters() if not name.startswith(f"{prefix}.")]

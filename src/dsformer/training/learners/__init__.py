@@ -1,0 +1,19 @@
+"""Ways to learn the factorizations on a task, by name."""
+
+from dsformer.training.learners.alternate import Alternate
+from dsformer.training.learners.base import Learner as Learner
+from dsformer.training.learners.base import Stage as Stage
+from dsformer.training.learners.codes import StraightThroughCodes
+from dsformer.training.learners.refactor import Refactor
+from dsformer.training.learners.stf import StraightThrough
+
+LEARNERS: dict[str, type[Learner]] = {
+    "fixed": Learner,
+    "alternate": Alternate,
+    "refactor": Refactor,
+    "codes": StraightThroughCodes,
+    "stf": StraightThrough,
+}
+"""Every learner a recipe can name. A new one is added by assigning to its name."""
+
+DEFAULT_LEARNER = "stf"

@@ -1,0 +1,85 @@
+"""What every way of learning the factorizations has in common."""
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import torch
+from torch import nn
+
+from dsformer.training.blocks import LearnedBlock, LearnedBlocks
+from dsformer.training.moments import carry
+from dsformer.training.projection import Projection
+
+
+@dataclass
+class Stage:
+    """Where a training run stands, and what a learner works on.
+
+    Attributes:
+        blocks: the blocks learned.
+        projections: one for every block, in the same order.
+        total: optimizer steps of the whole run.
+        epoch: optimizer steps of an epoch.
+        optimizer: the torch optimizer, once there is one.
+    """
+
+    blocks: LearnedBlocks
+    projections: list[Projection]
+    total: int
+    epoch: int
+    optimizer: torch.optim.Optimizer | None = None
+
+
+class Learner:
+    """A way to learn factorizations on a task. The plain one: supports stay, values and dictionaries are trained.
+
+    Subclasses override what happens at the start, after an optimizer step and at the end.
+    """
+
+    block_type: type[LearnedBlock] = LearnedBlock
+
+    def __init__(self, stage: Stage, settings: Any):
+        self.stage, self.settings = stage, settings
+
+    def trained(self, block: nn.Module) -> list[nn.Parameter]:
+        """The parameters of a block that are trained, at some time or other."""
+        return [parameter for parameter in block.parameters() if parameter.requires_grad]
+
+    def start(self) -> None:
+        """Before the first step; not called when a run is resumed."""
+
+    def resume(self, step: int) -> None:
+        """Before the first step of every run, resumed after ``step`` or not: attach what checkpoints do not hold."""
+
+    def stepped(self, step: int) -> None:
+        """After optimizer step ``step``, counted from 1."""
+
+    def finish(self) -> None:
+        """After the last step: every block must hold the factorization to be stored."""
+
+    def over_blocks(self) -> Iterator[tuple[LearnedBlock, Projection]]:
+        yield from zip(self.stage.blocks, self.stage.projections, strict=True)
+
+    def project_all(self, jobs: list[partial[None]]) -> None:
+        """Run projections side by side, then carry the optimizer's memory over to the new supports."""
+        before = [block.columns.clone() for block, _ in self.over_blocks()]
+        threads = torch.get_num_threads()
+        torch.set_num_threads(1)
+        try:
+            with ThreadPoolExecutor(threads) as pool:
+                for done in [pool.submit(_alone, job) for job in jobs]:
+                    done.result()
+        finally:
+            torch.set_num_threads(threads)
+        self.stage.blocks.settle()
+        if self.stage.optimizer is not None:
+            for (block, _), columns in zip(self.over_blocks(), before, strict=True):
+                carry(self.stage.optimizer, block, columns)
+
+
+def _alone(job: partial[None]) -> None:
+    torch.set_num_threads(1)
+    job()

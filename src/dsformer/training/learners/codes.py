@@ -1,0 +1,95 @@
+"""Straight-through on the codes: dense latent codes, thresholded on the way forward, a free dictionary."""
+
+from typing import Any
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+
+from dsformer.factorization.form import Form
+from dsformer.factorization.pattern import largest, n_of_m
+from dsformer.layers import BlockConfig
+from dsformer.training.blocks import LearnedBlock
+from dsformer.training.learners.base import Learner
+
+# Optimizer steps between two choices of the support.
+EVERY = 4
+# Part of the run after which supports stay.
+UNTIL = 0.8
+# Pull of the latent codes off the support to zero in a step (SR-STE, arXiv 2102.04010).
+DECAY = 2e-4
+
+
+class Masked(torch.autograd.Function):
+    """Codes times their mask; the gradient reaches all of them, with a pull to zero off the support."""
+
+    @staticmethod
+    def forward(ctx: Any, codes: Tensor, mask: Tensor) -> Tensor:
+        ctx.save_for_backward(codes, mask)
+        return codes * mask
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Any) -> Any:
+        codes, mask = ctx.saved_tensors
+        return gradients[0] + DECAY * codes * ~mask, None
+
+
+class DenseCodesBlock(LearnedBlock):
+    """A block with a latent code for every position."""
+
+    latent_mask: Tensor
+
+    def __init__(self, config: BlockConfig, form: Form):
+        super().__init__(config, form)
+        self.latent = nn.Parameter(self.codes())
+        self.register_buffer("latent_mask", self.mask())
+        self.values.requires_grad_(False)
+
+    def unit_weight(self) -> Float[Tensor, "units width"]:
+        codes, atoms = Masked.apply(self.latent, self.latent_mask), self.spec.atoms
+        assert isinstance(codes, Tensor)
+        weight = codes[:, :atoms] @ self.dictionary
+        return weight + codes[:, atoms:] if self.spec.canonical else weight
+
+    @torch.no_grad()
+    def choose(self) -> None:
+        """Take the largest latent codes as the support."""
+        self.latent_mask.copy_(self._chosen())
+
+    def _chosen(self) -> Bool[Tensor, "units positions"]:
+        spec = self.spec
+        # Codes count by what they add to the weight; atoms may have left norm 1.
+        norm = self.dictionary.norm(dim=1)
+        scale = torch.cat([norm, norm.new_ones(spec.width if spec.canonical else 0)])
+        energy = (self.latent * scale).square()[:, spec.core :]
+        if spec.pattern.m:
+            chosen = n_of_m(energy, spec.pattern.n, spec.pattern.m)
+        else:
+            groups = energy[self.order].view(spec.groups, spec.pattern.group, -1).sum(1)
+            shared = largest(groups, spec.nonzeros).repeat_interleave(spec.pattern.group, 0)
+            chosen = torch.empty_like(shared)
+            chosen[self.order] = shared
+        core = torch.ones(spec.units, spec.core, dtype=torch.bool)
+        return torch.cat([core, chosen], 1)
+
+    @torch.no_grad()
+    def settle(self) -> None:
+        """Store the codes on the present support."""
+        self.take(self.latent.detach(), self.latent_mask, self.dictionary.detach())
+
+
+class StraightThroughCodes(Learner):
+    """Trains latent codes; every few steps the largest become the support."""
+
+    block_type = DenseCodesBlock
+
+    def stepped(self, step: int) -> None:
+        if step % EVERY == 0 and step <= UNTIL * self.stage.total:
+            for block, _ in self.over_blocks():
+                assert isinstance(block, DenseCodesBlock)
+                block.choose()
+
+    def finish(self) -> None:
+        for block, _ in self.over_blocks():
+            assert isinstance(block, DenseCodesBlock)
+            block.settle()

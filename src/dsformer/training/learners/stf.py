@@ -1,0 +1,83 @@
+"""The straight-through factorizer.
+
+Every block has latent dense weights, kept as the present factorization plus a residual: what gradients have asked of
+the weight that the factorization could not follow. The forward pass uses the factorization. At each step its values and
+dictionary take an Adam step, and the residual the straight-through gradient of the weight, scaled by its size over the
+whole block: no second moment of single weights is kept for noise to mislead (STEP, arXiv 2302.01172). Every few steps
+the latent weights are projected in the whitened metric, warm from the present factorization; the residual then starts
+from nothing, which pulls the latent weights all the way to their factorization. The number of non-zeros falls from a
+gentle start to its final value on a cubic schedule (Zhu and Gupta, arXiv 1710.01878); from then on supports stay and
+the factors alone are trained.
+"""
+
+from functools import partial
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from dsformer.training.blocks import LearnedBlock
+from dsformer.training.learners.base import Learner, Stage
+from dsformer.training.projection import Projection
+
+# Pursuit steps of the projection that makes the gentle start.
+START_STEPS = 6
+
+
+class StraightThrough(Learner):
+    """See the module's docstring."""
+
+    def __init__(self, stage: Stage, settings: Any):
+        super().__init__(stage, settings)
+        self.last = max(1, int(settings.ramp_until * stage.total))
+        self.every = max(1, self.last // settings.projections)
+        if settings.latent_rate:
+            for block, projection in self.over_blocks():
+                block.register_buffer("residual", torch.zeros_like(projection.weight))
+
+    def start(self) -> None:
+        self.project_all(
+            [
+                partial(projection, projection.weight, self.nonzeros(block, 0), START_STEPS)
+                for block, projection in self.over_blocks()
+            ]
+        )
+
+    def resume(self, step: int) -> None:
+        if self.settings.latent_rate and step < self.last:
+            for block, _ in self.over_blocks():
+                block.watcher = partial(self.watch, block)
+
+    @torch.no_grad()
+    def watch(self, block: LearnedBlock, gradient: Float[Tensor, "units width"]) -> None:
+        """Add a straight-through gradient to the residual."""
+        gradient = gradient.float()
+        size = float(gradient.square().mean().sqrt()) + 1e-20
+        block.get_buffer("residual").sub_(gradient, alpha=self.settings.latent_rate / size)
+
+    def nonzeros(self, block: LearnedBlock, step: int) -> int:
+        """Non-zeros of every unit after a step."""
+        spec = block.spec
+        if spec.pattern.m or self.settings.ramp <= 1:
+            return spec.nonzeros
+        most = min(spec.candidates, round(self.settings.ramp * spec.nonzeros))
+        return spec.nonzeros + round((most - spec.nonzeros) * max(0.0, 1 - step / self.last) ** 3)
+
+    def stepped(self, step: int) -> None:
+        if step < self.last and step % self.every == 0:
+            self.project_all([partial(self.project, block, one, step) for block, one in self.over_blocks()])
+        elif step == self.last:
+            self.project_all([partial(self.project, block, one, step) for block, one in self.over_blocks()])
+            for block, _ in self.over_blocks():
+                block.watcher = None
+
+    def project(self, block: LearnedBlock, projection: Projection, step: int) -> None:
+        """Project the latent weights of one block."""
+        with torch.no_grad():
+            target = block.unit_weight().float()
+            if self.settings.latent_rate:
+                residual = block.get_buffer("residual")
+                target += residual
+                residual.zero_()
+        projection(target, self.nonzeros(block, step), self.settings.pursuit_steps)

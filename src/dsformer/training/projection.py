@@ -1,0 +1,56 @@
+"""Warm projections: the factorization nearest to a block's weight, starting from the present one."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from dsformer.factorization.dense_sparse import refit
+from dsformer.factorization.problem import input_problem, output_problem
+from dsformer.factorization.whitening import Metric
+from dsformer.training.blocks import LearnedBlock
+
+
+class Projection:
+    """Projects one block in the metric of its inputs.
+
+    Args:
+        metric: of the inputs the layer sees on the task's text.
+        weight: the dense weight the factorization was made from, one row a unit.
+    """
+
+    def __init__(self, block: LearnedBlock, metric: Metric, weight: Float[Tensor, "units width"]):
+        self.block, self.weight = block, weight
+        members = tuple(member.out_features for member in block.config.members)
+        if block.spec.orientation == "input":
+            self.problem = input_problem(weight, metric, members)
+        else:
+            self.problem = output_problem(weight.T, metric)
+
+    @torch.no_grad()
+    def __call__(self, target: Float[Tensor, "units width"], nonzeros: int, iterations: int) -> None:
+        """Give the block the factorization near to the present one that fits ``target`` with so many non-zeros."""
+        block = self.block
+        problem = self.problem.of(target)
+        spec = replace(block.spec, nonzeros=nonzeros)
+        codes, dictionary = problem.whitened(block.codes(), block.dictionary.detach())
+        codes, mask, dictionary = refit(problem, spec, codes, dictionary, block.order, iterations)
+        codes, dictionary = problem.plain(codes, dictionary)
+        norm = dictionary.norm(dim=1, keepdim=True).clamp_min(1e-9)
+        codes[:, : spec.atoms] *= norm.T
+        block.take(codes, mask, dictionary / norm)
+
+
+def projections(
+    blocks: Mapping[str, LearnedBlock], metrics: Mapping[str, Metric], weights: Mapping[str, Float[Tensor, "out in"]]
+) -> dict[str, Projection]:
+    """One for every block, by name of its first linear."""
+    made = {}
+    for name, block in blocks.items():
+        weight = weights[name]
+        made[name] = Projection(
+            block, metrics[name], weight if block.spec.orientation == "input" else weight.T.contiguous()
+        )
+    return made

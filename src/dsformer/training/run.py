@@ -1,0 +1,138 @@
+"""Learn the factorizations of a compressed model."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+from transformers import PreTrainedModel, set_seed
+
+from dsformer.calibration import collect, model_batches
+from dsformer.calibration.blocks import Block
+from dsformer.factorization.whitening import Metric
+from dsformer.huggingface.config import DSFormerConfig
+from dsformer.huggingface.quantizer import attach
+from dsformer.huggingface.source import quiet
+from dsformer.layers import BlockConfig
+from dsformer.progress import Progress, silent
+from dsformer.recipe import Recipe, TrainingRecipe
+from dsformer.training.blocks import LearnedBlocks
+from dsformer.training.conversion import begin, finish
+from dsformer.training.data import TrainingData
+from dsformer.training.distillation import Distiller, Pooling
+from dsformer.training.freezing import freeze_embeddings
+from dsformer.training.learners import LEARNERS, Stage
+from dsformer.training.projection import projections
+from dsformer.training.trainer import (
+    FactorizationTrainer,
+    last_checkpoint,
+    steps_per_epoch,
+    training_arguments,
+)
+
+# Texts the metric of projections is measured on.
+METRIC_TEXTS = 256
+
+
+@dataclass(frozen=True)
+class Teacher:
+    """The dense model a compressed one was made from.
+
+    Attributes:
+        pooling: how it makes sentence embeddings, for a sentence encoder.
+    """
+
+    model: PreTrainedModel
+    tokenizer: Any
+    pooling: Pooling | None = None
+
+
+def learn(
+    model: PreTrainedModel,
+    teacher: Teacher,
+    data: TrainingData,
+    recipe: Recipe,
+    work: Path,
+    supervised: bool,
+    progress: Progress = silent,
+) -> None:
+    """Train a compressed model in place, from the last checkpoint in ``work`` if there is one.
+
+    Args:
+        model: compressed, as loaded or as ``compress`` returns it.
+        teacher: the dense model with the same modules; also gives the inputs projections are measured on.
+        data: to train on.
+        recipe: its ``training`` part says how.
+        work: directory of checkpoints.
+        supervised: whether the batches have labels.
+    """
+    settings = recipe.training
+    config = model.config.quantization_config
+    assert isinstance(config, DSFormerConfig)
+    set_seed(settings.seed)
+    dtype = next(model.parameters()).dtype
+    # Of nn.Module: transformers refuses to convert models it knows as quantized.
+    nn.Module.float(model)
+    kind = LEARNERS[settings.learner]
+    learned = begin(model, config.blocks, kind.block_type)
+    stage = _stage(learned, teacher, data, recipe)
+    if not settings.train_embeddings:
+        freeze_embeddings(model)
+    with quiet():
+        trainer = FactorizationTrainer(
+            model=model,
+            args=training_arguments(settings, work, len(data.features)),
+            train_dataset=data.features,
+            data_collator=data.collate,
+            settings=settings,
+            learner=kind(stage, settings),
+            distiller=_distiller(model, teacher, learned, settings),
+            supervised=supervised,
+            progress=progress,
+        )
+        trainer.train(resume_from_checkpoint=str(found) if (found := last_checkpoint(work)) else None)
+    assert trainer.learner is not None
+    trainer.learner.finish()
+    finish(model, learned)
+    nn.Module.to(model, dtype)
+    model.requires_grad_(True).eval()
+    attach(model, config.blocks, config.summary)
+
+
+def _stage(learned: LearnedBlocks, teacher: Teacher, data: TrainingData, recipe: Recipe) -> Stage:
+    dense = {block.config.names[0]: _dense(teacher.model, block.config) for block in learned}
+    metrics = _metrics(teacher, list(dense.values()), data.texts, recipe)
+    weights = {name: block.weight() for name, block in dense.items()}
+    made = projections({block.config.names[0]: block for block in learned}, metrics, weights)
+    epoch = steps_per_epoch(recipe.training, len(data.features))
+    return Stage(learned, list(made.values()), max(1, round(epoch * recipe.training.epochs)), epoch)
+
+
+def _dense(teacher: nn.Module, config: BlockConfig) -> Block:
+    return Block(config.kind, tuple(config.names), tuple(teacher.get_submodule(name) for name in config.names))
+
+
+def _metrics(teacher: Teacher, blocks: list[Block], texts: Sequence[str], recipe: Recipe) -> dict[str, Metric]:
+    """Metric of every block's inputs on a sample of the texts, evenly spread."""
+    step = max(1, len(texts) // METRIC_TEXTS)
+    sample = texts[::step][:METRIC_TEXTS]
+    prepared = model_batches(teacher.model, teacher.tokenizer, sample, recipe.training.length, 16)
+    grams = collect(teacher.model.eval(), prepared, blocks, []).grams
+    return {name: Metric.from_gram(gram, recipe.ridge) for name, gram in grams.items()}
+
+
+def _distiller(
+    model: PreTrainedModel, teacher: Teacher, learned: LearnedBlocks, settings: TrainingRecipe
+) -> Distiller | None:
+    if not settings.terms:
+        return None
+    shared = [block.config.names for block in learned if len(block.config.names) == 3]
+    return Distiller(
+        teacher.model,
+        model,
+        settings.terms,
+        settings.temperature,
+        teacher.pooling,
+        shared[-1] if shared else (),
+    )

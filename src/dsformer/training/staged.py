@@ -1,0 +1,156 @@
+"""Compression with training, in stages that a later run of the same command takes up: teacher, factorized, trained."""
+
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from time import perf_counter
+from typing import TYPE_CHECKING
+
+from transformers import AutoConfig, AutoTokenizer, PreTrainedModel
+
+from dsformer.errors import InputError
+from dsformer.huggingface.artefact import appearing, reserve, save
+from dsformer.huggingface.quantizer import attach
+from dsformer.huggingface.source import Source, model_place, open_source, quiet
+from dsformer.loading import load
+from dsformer.progress import Progress
+from dsformer.recipe import TEXTS_FACTOR, Recipe, TrainingRecipe
+from dsformer.report.summary import Summary, TrainingSummary
+from dsformer.tasks.supervised import SupervisedTask
+from dsformer.training.data import TrainingData, of_task, of_text, score_model, the_task
+from dsformer.training.finetune import train_dense
+from dsformer.training.heads import has_head
+from dsformer.training.pooling import pooling_of
+from dsformer.training.run import Teacher, learn
+from dsformer.training.trainer import require_training, steps_per_epoch
+from dsformer.training.work import working
+
+if TYPE_CHECKING:
+    from dsformer.pipeline import Compressed
+
+
+@dataclass(frozen=True)
+class _Run:
+    """What the stages share."""
+
+    recipe: Recipe
+    data_dir: Path | None
+    work: Path
+    progress: Progress
+
+    @property
+    def settings(self) -> TrainingRecipe:
+        return self.recipe.training
+
+
+def compress_and_train(
+    model: str | Path | PreTrainedModel,
+    output: str | Path | None,
+    recipe: Recipe,
+    texts: Sequence[str] | None,
+    data_dir: Path | None,
+    overwrite: bool,
+    progress: Progress,
+    factorize: Callable[..., "Compressed"],
+) -> "Compressed":
+    """See ``dsformer.compress``; ``factorize`` is its part without training."""
+    if isinstance(model, PreTrainedModel):
+        raise InputError("training starts from a directory or a hub name, not from a model in memory")
+    require_training()
+    if output is None:
+        with tempfile.TemporaryDirectory() as scratch:
+            done = compress_and_train(
+                model, Path(scratch) / "model", recipe, texts, data_dir, False, progress, factorize
+            )
+            return replace(done, output=None)
+    target = reserve(output, overwrite)
+    described = {"model": str(model), "recipe": recipe.model_dump(mode="json")}
+    with working(target, described) as work:
+        run = _Run(recipe, data_dir, work, progress)
+        return _staged(run, model, target, texts, overwrite, factorize)
+
+
+def _staged(
+    run: _Run,
+    model: str | Path,
+    target: Path,
+    texts: Sequence[str] | None,
+    overwrite: bool,
+    factorize: Callable[..., "Compressed"],
+) -> "Compressed":
+    settings = run.settings
+    task = None if settings.train == "distill" else the_task(settings, run.data_dir)
+    dense = model if task is None else _teacher(run, model, task)
+    tokenizer = AutoTokenizer.from_pretrained(model_place(dense))
+    data = of_text(settings, tokenizer) if task is None else of_task(task, settings, tokenizer)
+    factored = _factored(run, dense, texts, data, factorize)
+    network, source = load(factored), open_source(dense)
+    summary = Summary.from_dict(network.config.quantization_config.summary)
+    before = _score(network, source, task)
+    started = perf_counter()
+    learn(network, _as_teacher(source, task), data, run.recipe, run.work / "training", task is not None, run.progress)
+    trained = TrainingSummary(
+        learner=settings.learner,
+        distill="+".join(settings.terms) or "none",
+        task=None if task is None else task.name,
+        metric=None if task is None else task.metric,
+        dense=_score(source.model, source, task),
+        factorized=before,
+        trained=_score(network, source, task),
+        steps=max(1, round(settings.epochs * steps_per_epoch(settings, len(data.features)))),
+        seconds=perf_counter() - started,
+    )
+    summary = replace(
+        summary,
+        model=str(model),
+        recipe=run.recipe.model_dump(mode="json"),
+        training=trained,
+    )
+    attach(network, network.config.quantization_config.blocks, summary.as_dict())
+    with quiet():
+        save(network, target, source=source, overwrite=overwrite)
+    from dsformer.pipeline import Compressed
+
+    return Compressed(network, source.tokenizer, summary, target)
+
+
+def _teacher(run: _Run, model: str | Path, task: SupervisedTask) -> str | Path:
+    """The model itself if it has the task's head, else one fine-tuned on the task."""
+    config = AutoConfig.from_pretrained(model_place(model))
+    if has_head(config, task):
+        return model
+    directory = run.work / "teacher"
+    if not directory.is_dir():
+        network, tokenizer = train_dense(model, task, run.settings, run.work / "finetuning", run.progress, "finetune")
+        with appearing(directory) as written, quiet():
+            network.save_pretrained(written)
+            tokenizer.save_pretrained(written)
+    return directory
+
+
+def _factored(
+    run: _Run,
+    dense: str | Path,
+    texts: Sequence[str] | None,
+    data: TrainingData,
+    factorize: Callable[..., "Compressed"],
+) -> Path:
+    directory = run.work / "factorized"
+    if not directory.is_dir():
+        calibration = run.recipe.calibration
+        if texts is None and calibration.text is None:
+            count = TEXTS_FACTOR * calibration.count
+            texts = data.texts[:: max(1, len(data.texts) // count)][:count]
+        factorize(dense, directory, run.recipe, texts=texts, progress=run.progress)
+    return directory
+
+
+def _score(model: PreTrainedModel, source: Source, task: SupervisedTask | None) -> float | None:
+    return None if task is None else score_model(model, source.tokenizer, task)[task.metric]
+
+
+def _as_teacher(source: Source, task: SupervisedTask | None) -> Teacher:
+    """The dense model; open_source has it in the class it was saved from, or the plain one of a sentence encoder."""
+    pooling = pooling_of(source.directory) if task is None and source.directory is not None else None
+    return Teacher(source.model, source.tokenizer, pooling)

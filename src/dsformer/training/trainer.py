@@ -1,0 +1,209 @@
+"""The Hugging Face ``Trainer`` with learned factorizations, distillation and two learning rates."""
+
+import inspect
+import json
+from collections.abc import Callable, Sequence
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_model, save_model
+from torch import nn
+from transformers import PreTrainedModel, PrinterCallback, Trainer, TrainerCallback, TrainingArguments
+
+from dsformer.errors import MissingExtraError
+from dsformer.progress import Progress, silent
+from dsformer.recipe import TrainingRecipe
+from dsformer.training.data import LABELS
+from dsformer.training.distillation import Distiller
+from dsformer.training.learners import Learner
+
+STATE = "training_state.safetensors"
+# A new head learns from nothing: its rate, in units of that of the rest.
+HEAD_RATE = 5.0
+
+
+class FactorizationTrainer(Trainer):
+    """Trains a model, factorized or dense.
+
+    Checkpoints hold the state of training, not a model that loads: the compressed model is written at the end.
+
+    Args:
+        learner: learns the factorizations; None trains a dense model.
+        distiller: adds its loss to the task's.
+        settings: rates and weights.
+        supervised: whether batches have labels.
+        head: parameters of a new head.
+        progress: told about every step.
+    """
+
+    def __init__(
+        self,
+        *args: Any,
+        settings: TrainingRecipe,
+        learner: Learner | None = None,
+        distiller: Distiller | None = None,
+        supervised: bool = True,
+        head: Sequence[nn.Parameter] = (),
+        progress: Progress = silent,
+        stage: str = "train",
+        **kwargs: Any,
+    ):
+        super().__init__(*args, **kwargs)
+        self.settings, self.learner, self.distiller = settings, learner, distiller
+        self.supervised, self.head = supervised, head
+        # Our loss is always a mean over the batch, however many batches are accumulated.
+        self.model_accepts_loss_kwargs = False
+        self.remove_callback(PrinterCallback)
+        self.add_callback(_Following(self, progress, stage))
+
+    model: PreTrainedModel
+
+    def create_optimizer(self, model: nn.Module | None = None) -> torch.optim.Optimizer:
+        if self.optimizer is None:
+            self.optimizer = torch.optim.AdamW(
+                parameter_groups(self.model, self.settings, self.learner, self.head),
+                lr=self.settings.learning_rate,
+                weight_decay=0.0,
+                fused=True,
+            )
+        if self.learner is not None:
+            self.learner.stage.optimizer = self.optimizer
+        return self.optimizer
+
+    def compute_loss(
+        self,
+        model: nn.Module,
+        inputs: dict[str, Any],
+        return_outputs: bool = False,
+        num_items_in_batch: Any = None,
+    ) -> Any:
+        distil = self.distiller if model.training else None
+        outputs = model(**inputs, **(distil.wants if distil else {}))
+        loss = outputs["loss"] if self.supervised else None
+        if distil is not None:
+            bare = {name: value for name, value in inputs.items() if name not in LABELS}
+            distilled = distil(outputs, bare)
+            weight = self.settings.distill_weight
+            loss = distilled if loss is None else (1 - weight) * loss + weight * distilled
+        return (loss, outputs) if return_outputs else loss
+
+    def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:
+        directory = Path(output_dir or str(self.args.output_dir))
+        directory.mkdir(parents=True, exist_ok=True)
+        save_model(self.model, str(directory / STATE))
+
+    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: nn.Module | None = None) -> None:
+        load_model(model or self.model, Path(resume_from_checkpoint) / STATE)
+
+
+class _Following(TrainerCallback):
+    """Passes steps on to the learner and to whoever shows progress."""
+
+    def __init__(self, trainer: FactorizationTrainer, progress: Progress, stage: str):
+        self.trainer, self.progress, self.stage = trainer, progress, stage
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        learner = self.trainer.learner
+        if learner is not None:
+            if state.global_step == 0:
+                learner.start()
+            learner.resume(state.global_step)
+        self.progress(self.stage, state.global_step, state.max_steps)
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        if self.trainer.learner is not None:
+            self.trainer.learner.stepped(state.global_step)
+        self.progress(self.stage, state.global_step, state.max_steps)
+
+
+def parameter_groups(
+    model: nn.Module, settings: TrainingRecipe, learner: Learner | None, head: Sequence[nn.Parameter]
+) -> list[dict[str, Any]]:
+    """Values and dictionaries at their own rate, a new head at a higher one, everything else at the plain one.
+
+    Learners that stop training a part for a while still have it in its group.
+    """
+    factors = [] if learner is None else [p for block in learner.stage.blocks for p in learner.trained(block)]
+    special = {id(p) for p in [*factors, *head]}
+    fixed = set() if learner is None else {id(p) for p in learner.stage.blocks.parameters()}
+    rest = [p for p in model.parameters() if p.requires_grad and id(p) not in special | fixed]
+    groups = [(rest, 1.0), (factors, settings.factor_rate), (list(head), HEAD_RATE)]
+    return [{"params": params, "lr": settings.learning_rate * scale} for params, scale in groups if params]
+
+
+def require_training() -> None:
+    """Raises MissingExtraError before the work rather than after it."""
+    if find_spec("accelerate") is None:
+        raise MissingExtraError("Training", "train")
+
+
+def training_arguments(settings: TrainingRecipe, directory: Path, examples: int) -> TrainingArguments:
+    """The recipe in the words of transformers, of whatever version."""
+    known = inspect.signature(TrainingArguments).parameters
+    steps = steps_per_epoch(settings, examples)
+    total = max(1, round(settings.epochs * steps))
+    words: dict[str, Any] = {
+        "output_dir": str(directory),
+        "num_train_epochs": settings.epochs,
+        "per_device_train_batch_size": settings.batch_size,
+        "per_device_eval_batch_size": 2 * settings.batch_size,
+        "gradient_accumulation_steps": settings.accumulate,
+        "learning_rate": settings.learning_rate,
+        "lr_scheduler_type": "linear",
+        "warmup_steps": round(settings.warmup * total),
+        "save_strategy": "steps",
+        "save_steps": settings.save_steps or max(1, total // 4),
+        "save_total_limit": 2,
+        "logging_steps": max(1, total // 20),
+        "report_to": settings.report_to,
+        "seed": settings.seed,
+        "bf16": bf16(settings),
+        "use_cpu": not torch.cuda.is_available(),
+        "disable_tqdm": True,
+        "dataloader_pin_memory": False,
+        "remove_unused_columns": False,
+        "label_names": list(LABELS),
+    }
+    if "group_by_length" in known:
+        words["group_by_length"] = True
+    else:
+        words["train_sampling_strategy"] = "group_by_length"
+    return TrainingArguments(**words)
+
+
+def steps_per_epoch(settings: TrainingRecipe, examples: int) -> int:
+    """Optimizer steps of an epoch."""
+    batches = -(-examples // settings.batch_size)
+    return max(1, -(-batches // settings.accumulate))
+
+
+def bf16(settings: TrainingRecipe) -> bool:
+    """Whether to train under bf16 autocast: as asked, or where the hardware multiplies it faster."""
+    if settings.bf16 is not None:
+        return settings.bf16
+    if torch.cuda.is_available():
+        return torch.cuda.is_bf16_supported()
+    capability: Callable[[], bool] | None = getattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", None)
+    return bool(capability and capability()) and _fast_bf16()
+
+
+def _fast_bf16() -> bool:
+    """Conversions alone (AVX-512 without its bf16 products) are no gain."""
+    supported = getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)()
+    return supported or getattr(torch.cpu, "_is_amx_tile_supported", lambda: False)()
+
+
+def last_checkpoint(directory: Path) -> Path | None:
+    """The newest complete checkpoint: a run that was killed while writing leaves one without its last file."""
+    found = sorted(directory.glob("checkpoint-*"), key=lambda path: -int(path.name.rsplit("-", 1)[1]))
+    return next((path for path in found if _complete(path)), None)
+
+
+def _complete(checkpoint: Path) -> bool:
+    try:
+        json.loads((checkpoint / "trainer_state.json").read_text(encoding="utf-8"))
+    except (OSError, json.JSONDecodeError):
+        return False
+    return all((checkpoint / name).is_file() for name in (STATE, "optimizer.pt", "scheduler.pt"))

@@ -1,0 +1,40 @@
+"""The directory beside an output in which an unfinished run keeps what it has, so that it can go on."""
+
+import json
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from dsformer.errors import InputError
+
+RECORD = "run.json"
+
+
+@contextmanager
+def working(output: Path, described: dict[str, Any]) -> Iterator[Path]:
+    """``OUTPUT.work``, kept if the run does not end well and removed if it does.
+
+    Args:
+        output: what the run will write.
+        described: what the run is, as JSON values; a run can only go on from one described the same.
+
+    Raises:
+        InputError: the directory holds another run's work.
+    """
+    directory = output.with_name(f"{output.name}.work")
+    record = directory / RECORD
+    text = json.dumps(described, indent=1, sort_keys=True)
+    if record.is_file():
+        if record.read_text(encoding="utf-8") != text:
+            raise InputError(
+                f"{directory}: holds an unfinished run with other settings; remove it, or start that run again"
+            )
+    elif directory.exists() and any(directory.iterdir()):
+        raise InputError(f"{directory}: is not empty and not the work of an unfinished run; remove it")
+    else:
+        directory.mkdir(parents=True, exist_ok=True)
+        record.write_text(text, encoding="utf-8")
+    yield directory
+    shutil.rmtree(directory, ignore_errors=True)
