@@ -21,10 +21,10 @@ def evaluate(
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="print one JSON object and nothing else")] = False,
 ) -> None:
-    """Measure a sentence encoder, alone or against the model it was made from."""
+    """Measure a sentence encoder or a model with a task's head, alone or against the model it was made from."""
     chosen = parse_tasks(tasks, data_dir)
     for name in chosen:
-        if TASKS[name].needs_original and against is None:
+        if name in TASKS and TASKS[name].needs_original and against is None:
             raise InputError(f"task {name} compares with the original model: give it with --against")
     rows = measure(directory, against, chosen, data_dir, limit)
     if as_json:

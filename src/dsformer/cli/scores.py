@@ -11,6 +11,7 @@ from dsformer.errors import InputError, MissingExtraError
 from dsformer.evaluation import TASKS, Encoder, Score, evaluate
 from dsformer.report.rows import ScoreRow
 from dsformer.tasks import find_data
+from dsformer.tasks.supervised import TASK_NAMES
 
 
 def parse_tasks(names: str, data_dir: Path | None) -> list[str]:
@@ -24,9 +25,10 @@ def parse_tasks(names: str, data_dir: Path | None) -> list[str]:
     if not tasks:
         raise InputError(f"no task given; the tasks are: {', '.join(TASKS)}")
     for name in tasks:
-        if name not in TASKS:
-            raise InputError(f"unknown task {name!r}; the tasks are: {', '.join(TASKS)}")
-        if (folder := TASKS[name].folder) is not None:
+        if name not in TASKS and name not in TASK_NAMES:
+            known = dict.fromkeys([*TASKS, *TASK_NAMES])
+            raise InputError(f"unknown task {name!r}; the tasks are: {', '.join(known)}")
+        if name in TASKS and (folder := TASKS[name].folder) is not None:
             find_data(folder, data_dir)
     require_evaluation()
     return tasks
@@ -47,7 +49,7 @@ def measure(
 ) -> list[ScoreRow]:
     """The scores of a model and, where there is one, of the model it was made from."""
     after = evaluate(model, tasks, data_dir, original=against, limit=limit)
-    own = [name for name in tasks if not TASKS[name].needs_original]
+    own = [name for name in tasks if name not in TASKS or not TASKS[name].needs_original]
     before: Mapping[str, Score] = evaluate(against, own, data_dir, limit=limit) if against is not None and own else {}
     return [
         ScoreRow(

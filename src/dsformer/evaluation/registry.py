@@ -7,10 +7,11 @@ from dataclasses import replace
 from pathlib import Path
 
 from dsformer.errors import InputError
-from dsformer.evaluation import banking77, fidelity, retrieval, similarity
+from dsformer.evaluation import banking77, fidelity, retrieval, similarity, supervised
 from dsformer.evaluation.encoder import Encoder, load_encoder
 from dsformer.evaluation.score import Inputs, Score, Task
 from dsformer.tasks.sources import find_data
+from dsformer.tasks.supervised import TASK_NAMES
 
 TASKS: dict[str, Task] = {
     "banking77": Task(banking77.measure, "banking77"),
@@ -29,11 +30,12 @@ def evaluate(
     progress: bool = False,
     limit: int | None = None,
 ) -> dict[str, Score]:
-    """Measure a sentence encoder.
+    """Measure a sentence encoder, or a model with a task's head.
 
     Args:
         model: a model directory, or a `SentenceTransformer`.
-        tasks: names out of `TASKS`.
+        tasks: names out of `TASKS`; for a directory of a classifier or another model with a head, names of supervised
+            tasks.
         data_dir: a folder of data sets. "banking77" and "fidelity" do without; "stsb" needs its folder `glue-stsb`,
             "scifact" its folder `scifact`.
         original: the model before compression; only "fidelity" uses it.
@@ -49,6 +51,8 @@ def evaluate(
         MissingExtraError: the packages of the extra "evaluate" are not installed.
     """
     folder = None if data_dir is None else Path(data_dir)
+    if isinstance(model, str | os.PathLike) and tasks and all(supervised.fits(Path(model), name) for name in tasks):
+        return {name: supervised.measure(str(model), name, folder, limit) for name in tasks}
     _check(tasks, folder, has_original=original is not None, limit=limit)
     wants_original = any(TASKS[name].needs_original for name in tasks)
     inputs = Inputs(
@@ -67,6 +71,8 @@ def _check(tasks: Sequence[str], data_dir: Path | None, *, has_original: bool, l
     if limit is not None and limit < 1:
         raise InputError(f"The limit must be at least 1, not {limit}")
     for name in tasks:
+        if name in TASK_NAMES and name not in TASKS:
+            raise InputError(f"The task {name!r} is for models with its head, and this model has none")
         if name not in TASKS:
             raise InputError(f"Unknown task {name!r}; the tasks are: {', '.join(TASKS)}")
         if TASKS[name].needs_original and not has_original:

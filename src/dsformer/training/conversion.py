@@ -1,6 +1,6 @@
 """From a compressed model to one whose factorizations can be learned, and back."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Sequence, Set
 
 from torch import nn
 from transformers import PreTrainedModel
@@ -30,10 +30,7 @@ def begin(
         raise InputError("the model has no compressed linear layers to train")
     forms = read_forms(model)
     blocks = [make(config, Form.joined([forms[name] for name in config.names])) for config in linear]
-    for name in (name for config in linear for name in config.names):
-        stored = model.get_submodule(name)
-        assert isinstance(stored, DenseSparseLinear), name
-        _put(model, name, stored.densified())
+    _densify(model, {name for config in linear for name in config.names})
     learned = LearnedBlocks(model, blocks)
     model.add_module(NAME, learned)
     return learned
@@ -46,6 +43,16 @@ def finish(model: PreTrainedModel, learned: LearnedBlocks) -> None:
     install_forms(model, [block.config for block in learned], [block.form() for block in learned])
 
 
-def _put(model: nn.Module, name: str, module: nn.Module) -> None:
-    parent, _, attribute = name.rpartition(".")
-    setattr(model.get_submodule(parent), attribute, module)
+def _densify(model: nn.Module, names: Set[str]) -> None:
+    """Plain linears in place of compressed ones, under all names these have."""
+    modules = dict(model.named_modules(remove_duplicate=False))
+    dense: dict[nn.Module, nn.Module] = {}
+    for name in names:
+        stored = modules[name]
+        assert isinstance(stored, DenseSparseLinear), name
+        dense[stored] = plain = stored.densified()
+        plain.register_parameter("bias", stored.bias)  # the same tensor: it may be tied to others
+    for name, module in modules.items():
+        if module in dense:
+            parent, _, attribute = name.rpartition(".")
+            setattr(model.get_submodule(parent), attribute, dense[module])

@@ -92,7 +92,8 @@ def score_model(
             batch = {name: tensor.to(model.device) for name, tensor in collate([features[i] for i in chosen]).items()}
             if task.kind in ("masked_lm", "causal_lm"):
                 counted = int((batch["labels"] != -100).sum())
-                losses, weights = losses + float(model(**batch).loss) * counted, weights + counted
+                if counted:  # a short batch may have no masked token
+                    losses, weights = losses + float(model(**batch).loss) * counted, weights + counted
                 continue
             found = model(**{name: tensor for name, tensor in batch.items() if name not in LABELS})
             names = ("start_logits", "end_logits") if task.kind == "question_answering" else ("logits",)

@@ -2,9 +2,11 @@
 
 from torch import nn
 
+from dsformer.layers import DenseSparseEmbedding
+
 
 def freeze_embeddings(model: nn.Module) -> None:
-    """No gradients for any embedding table, nor for what is tied to one."""
+    """No gradients for any embedding table, compressed or not, nor for what is tied to one."""
     for module in model.modules():
-        if isinstance(module, nn.Embedding):
+        if isinstance(module, (nn.Embedding, DenseSparseEmbedding)):
             module.requires_grad_(False)

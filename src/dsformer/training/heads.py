@@ -33,8 +33,8 @@ _SUFFIXES: dict[Kind, tuple[str, ...]] = {
 def has_head(config: Any, task: SupervisedTask) -> bool:
     """Whether a model's configuration is that of a model with this task's head."""
     name = (getattr(config, "architectures", None) or [""])[0]
-    fits = name.endswith(_SUFFIXES[task.kind])
-    return fits and (not task.labels or config.num_labels == len(task.labels))
+    outputs = 1 if task.kind == "regression" else len(task.labels)
+    return name.endswith(_SUFFIXES[task.kind]) and (not outputs or config.num_labels == outputs)
 
 
 def open_for_task(model: str | Path, task: SupervisedTask) -> tuple[PreTrainedModel, Any]:
@@ -62,6 +62,11 @@ def open_for_task(model: str | Path, task: SupervisedTask) -> tuple[PreTrainedMo
         tokenizer.pad_token = tokenizer.eos_token or tokenizer.unk_token
         network.config.pad_token_id = tokenizer.pad_token_id
     return network.float(), tokenizer
+
+
+def open_head(place: Path, kind: Kind) -> PreTrainedModel:
+    """A model, dense or compressed, in the class that has its head."""
+    return getattr(transformers, _CLASSES[kind]).from_pretrained(place).eval()
 
 
 def head_of(model: PreTrainedModel) -> list[nn.Parameter]:

@@ -28,6 +28,7 @@ from dsformer.training.trainer import (
     FactorizationTrainer,
     last_checkpoint,
     steps_per_epoch,
+    total_steps,
     training_arguments,
 )
 
@@ -105,8 +106,8 @@ def _stage(learned: LearnedBlocks, teacher: Teacher, data: TrainingData, recipe:
     metrics = _metrics(teacher, list(dense.values()), data.texts, recipe)
     weights = {name: block.weight() for name, block in dense.items()}
     made = projections({block.config.names[0]: block for block in learned}, metrics, weights)
-    epoch = steps_per_epoch(recipe.training, len(data.features))
-    return Stage(learned, list(made.values()), max(1, round(epoch * recipe.training.epochs)), epoch)
+    settings, examples = recipe.training, len(data.features)
+    return Stage(learned, list(made.values()), total_steps(settings, examples), steps_per_epoch(settings, examples))
 
 
 def _dense(teacher: nn.Module, config: BlockConfig) -> Block:

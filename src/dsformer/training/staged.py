@@ -23,7 +23,7 @@ from dsformer.training.finetune import train_dense
 from dsformer.training.heads import has_head
 from dsformer.training.pooling import pooling_of
 from dsformer.training.run import Teacher, learn
-from dsformer.training.trainer import require_training, steps_per_epoch
+from dsformer.training.trainer import require_training, total_steps
 from dsformer.training.work import working
 
 if TYPE_CHECKING:
@@ -98,7 +98,7 @@ def _staged(
         dense=_score(source.model, source, task),
         factorized=before,
         trained=_score(network, source, task),
-        steps=max(1, round(settings.epochs * steps_per_epoch(settings, len(data.features)))),
+        steps=total_steps(settings, len(data.features)),
         seconds=perf_counter() - started,
     )
     summary = replace(

@@ -1,8 +1,8 @@
 """The Hugging Face ``Trainer`` with learned factorizations, distillation and two learning rates."""
 
-import inspect
 import json
-from collections.abc import Callable, Sequence
+import math
+from collections.abc import Callable, Iterator, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,7 @@ import torch
 from safetensors.torch import load_model, save_model
 from torch import nn
 from transformers import PreTrainedModel, PrinterCallback, Trainer, TrainerCallback, TrainingArguments
+from transformers.trainer_pt_utils import LengthGroupedSampler
 
 from dsformer.errors import MissingExtraError
 from dsformer.progress import Progress, silent
@@ -89,6 +90,9 @@ class FactorizationTrainer(Trainer):
             loss = distilled if loss is None else (1 - weight) * loss + weight * distilled
         return (loss, outputs) if return_outputs else loss
 
+    def _get_train_sampler(self, train_dataset: Any = None) -> LengthGroupedSampler:
+        return _SameOrder(self, self.train_dataset if train_dataset is None else train_dataset)
+
     def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:
         directory = Path(output_dir or str(self.args.output_dir))
         directory.mkdir(parents=True, exist_ok=True)
@@ -96,6 +100,20 @@ class FactorizationTrainer(Trainer):
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: nn.Module | None = None) -> None:
         load_model(model or self.model, Path(resume_from_checkpoint) / STATE)
+
+
+class _SameOrder(LengthGroupedSampler):
+    """Examples of like length together, in an order of seed and epoch alone: transformers' own draws it from the
+    state of the generator at the start of the epoch, which a run resumed within the epoch does not know."""
+
+    def __init__(self, trainer: FactorizationTrainer, examples: Any):
+        self.trainer, args = trainer, trainer.args
+        super().__init__(args.train_batch_size * args.gradient_accumulation_steps, examples)
+
+    def __iter__(self) -> Iterator[int]:
+        epoch = int(self.trainer.state.epoch or 0)
+        self.generator = torch.Generator().manual_seed(self.trainer.args.seed + epoch)
+        return super().__iter__()
 
 
 class _Following(TrainerCallback):
@@ -140,43 +158,41 @@ def require_training() -> None:
 
 
 def training_arguments(settings: TrainingRecipe, directory: Path, examples: int) -> TrainingArguments:
-    """The recipe in the words of transformers, of whatever version."""
-    known = inspect.signature(TrainingArguments).parameters
-    steps = steps_per_epoch(settings, examples)
-    total = max(1, round(settings.epochs * steps))
-    words: dict[str, Any] = {
-        "output_dir": str(directory),
-        "num_train_epochs": settings.epochs,
-        "per_device_train_batch_size": settings.batch_size,
-        "per_device_eval_batch_size": 2 * settings.batch_size,
-        "gradient_accumulation_steps": settings.accumulate,
-        "learning_rate": settings.learning_rate,
-        "lr_scheduler_type": "linear",
-        "warmup_steps": round(settings.warmup * total),
-        "save_strategy": "steps",
-        "save_steps": settings.save_steps or max(1, total // 4),
-        "save_total_limit": 2,
-        "logging_steps": max(1, total // 20),
-        "report_to": settings.report_to,
-        "seed": settings.seed,
-        "bf16": bf16(settings),
-        "use_cpu": not torch.cuda.is_available(),
-        "disable_tqdm": True,
-        "dataloader_pin_memory": False,
-        "remove_unused_columns": False,
-        "label_names": list(LABELS),
-    }
-    if "group_by_length" in known:
-        words["group_by_length"] = True
-    else:
-        words["train_sampling_strategy"] = "group_by_length"
-    return TrainingArguments(**words)
+    """The recipe in the words of transformers."""
+    total = total_steps(settings, examples)
+    return TrainingArguments(
+        output_dir=str(directory),
+        num_train_epochs=settings.epochs,
+        per_device_train_batch_size=settings.batch_size,
+        per_device_eval_batch_size=2 * settings.batch_size,
+        gradient_accumulation_steps=settings.accumulate,
+        learning_rate=settings.learning_rate,
+        lr_scheduler_type="linear",
+        warmup_steps=round(settings.warmup * total),
+        save_strategy="steps",
+        save_steps=settings.save_steps or max(1, total // 4),
+        save_total_limit=2,
+        logging_steps=max(1, total // 20),
+        report_to=settings.report_to,
+        seed=settings.seed,
+        bf16=bf16(settings),
+        use_cpu=not torch.cuda.is_available(),
+        disable_tqdm=True,
+        dataloader_pin_memory=False,
+        remove_unused_columns=False,
+        label_names=list(LABELS),
+    )
 
 
 def steps_per_epoch(settings: TrainingRecipe, examples: int) -> int:
     """Optimizer steps of an epoch."""
     batches = -(-examples // settings.batch_size)
     return max(1, -(-batches // settings.accumulate))
+
+
+def total_steps(settings: TrainingRecipe, examples: int) -> int:
+    """Optimizer steps of the whole run."""
+    return max(1, math.ceil(settings.epochs * steps_per_epoch(settings, examples)))
 
 
 def bf16(settings: TrainingRecipe) -> bool:

@@ -14,7 +14,7 @@ RECORD = "run.json"
 
 @contextmanager
 def working(output: Path, described: dict[str, Any]) -> Iterator[Path]:
-    """``OUTPUT.work``, kept if the run does not end well and removed if it does.
+    """``OUTPUT.work``, kept if the run stops before its end with something to go on from, and removed otherwise.
 
     Args:
         output: what the run will write.
@@ -36,5 +36,10 @@ def working(output: Path, described: dict[str, Any]) -> Iterator[Path]:
     else:
         directory.mkdir(parents=True, exist_ok=True)
         record.write_text(text, encoding="utf-8")
-    yield directory
-    shutil.rmtree(directory, ignore_errors=True)
+    finished = False
+    try:
+        yield directory
+        finished = True
+    finally:
+        if finished or all(file == record or file.is_dir() for file in directory.rglob("*")):
+            shutil.rmtree(directory, ignore_errors=True)

@@ -1,0 +1,39 @@
+"""Scores of models with a task's head: classifiers, taggers, readers, language models."""
+
+from pathlib import Path
+from time import perf_counter
+
+from transformers import AutoConfig, AutoTokenizer
+
+from dsformer.errors import InputError
+from dsformer.evaluation.score import Score
+from dsformer.huggingface.source import model_place, quiet
+from dsformer.tasks.supervised import TASK_NAMES, load_task
+from dsformer.training.data import score_model
+from dsformer.training.heads import has_head, open_head
+
+
+def fits(model: Path, name: str) -> bool:
+    """Whether a task is one for models with a head, and the model in this directory has one."""
+    if name not in TASK_NAMES or not model.is_dir():
+        return False
+    architectures = AutoConfig.from_pretrained(model_place(model)).architectures or [""]
+    return "For" in architectures[0] or architectures[0].endswith("LMHeadModel")
+
+
+def measure(model: str | Path, name: str, data_dir: Path | None = None, limit: int | None = None) -> Score:
+    """The main metric of a task, on its evaluation part.
+
+    Raises:
+        InputError: the data is missing, or the model has no head for the task.
+    """
+    started = perf_counter()
+    task = load_task(name, data_dir)
+    place = model_place(model)
+    if not has_head(AutoConfig.from_pretrained(place), task):
+        raise InputError(f"{model}: has no head for the task {name} ({task.kind}, {len(task.labels)} labels)")
+    with quiet():
+        network, tokenizer = open_head(place, task.kind), AutoTokenizer.from_pretrained(place)
+    examples = task.evaluation.take(limit, seed=0)
+    value = score_model(network, tokenizer, task, examples)[task.metric]
+    return Score(name, task.metric, value, None, len(examples), perf_counter() - started)
