@@ -21,18 +21,22 @@ class Constant:
 def test_one_table_and_a_page(run: Callable, model: Path, texts: Path, tmp_path: Path, monkeypatch):
     calibration = {"text": str(texts), "length": 16}
     recipe = Recipe(ratio=2, allocation="uniform", effort={"iterations": 2, "screening": 1}, calibration=calibration)
+    untrained = [ScoreRow("banking77", "accuracy", 80.0, 78.25, None, 1000)]
     measured = command.Measured(
+        untrained,
         [ScoreRow("banking77", "accuracy", 80.0, 79.5, None, 1000)],
         [LatencyRow("short batch", 0.010, 0.008, 1.25, 1.2, 1.3, 9)],
     )
     monkeypatch.setattr(command, "find_minilm", lambda: model)
     monkeypatch.setattr(command, "Recipe", lambda: recipe)
+    monkeypatch.setattr(command, "measure", lambda *_, **__: untrained)
     monkeypatch.setattr(command, "measure_both", lambda *_: measured)
+    monkeypatch.setattr(command, "unlabelled", lambda: texts.read_text().splitlines())
     output = tmp_path / "demo"
     for _ in range(2):  # a second demo replaces the first
         done = run("demo", "-o", output, "--quiet")
         assert done.code == 0
-    for piece in ("bytes on disk", "banking77, accuracy", "79.50", "8.0 ms (1.25x, 1.20 to 1.30)"):
+    for piece in ("bytes on disk", "banking77, accuracy", "78.25", "79.50", "8.0 ms (1.25x, 1.20 to 1.30)"):
         assert piece in done.out
     assert "80.00" in (output / command.PAGE).read_text()
     assert (output / command.MODEL / "model.safetensors").is_file()

@@ -16,7 +16,7 @@ from dsformer.tasks.supervised import SupervisedTask
 from dsformer.training.data import of_task, score_model, the_task
 from dsformer.training.freezing import freeze_embeddings
 from dsformer.training.heads import head_of, open_for_task
-from dsformer.training.trainer import FactorizationTrainer, last_checkpoint, require_training, training_arguments
+from dsformer.training.trainer import FactorizationTrainer, require_training, training_arguments
 from dsformer.training.work import working
 
 
@@ -98,5 +98,5 @@ def train_dense(
             progress=progress,
             stage=stage,
         )
-        trainer.train(resume_from_checkpoint=str(found) if (found := last_checkpoint(work)) else None)
+        trainer.go_on(work)
     return network.eval(), tokenizer

@@ -26,7 +26,6 @@ from dsformer.training.learners import LEARNERS, Stage
 from dsformer.training.projection import projections
 from dsformer.training.trainer import (
     FactorizationTrainer,
-    last_checkpoint,
     steps_per_epoch,
     total_steps,
     training_arguments,
@@ -68,11 +67,31 @@ def learn(
         work: directory of checkpoints.
         supervised: whether the batches have labels.
     """
-    settings = recipe.training
-    config = model.config.quantization_config
+    dtype, config = next(model.parameters()).dtype, model.config.quantization_config
+    trainer = make_trainer(model, teacher, data, recipe, work, supervised, progress)
+    with quiet():
+        trainer.go_on(work)
+    assert trainer.learner is not None
+    trainer.learner.finish()
+    finish(model, trainer.learner.stage.blocks)
+    nn.Module.to(model, dtype)
+    model.requires_grad_(True).eval()
+    attach(model, config.blocks, config.summary)
+
+
+def make_trainer(
+    model: PreTrainedModel,
+    teacher: Teacher,
+    data: TrainingData,
+    recipe: Recipe,
+    work: Path,
+    supervised: bool,
+    progress: Progress = silent,
+) -> FactorizationTrainer:
+    """Make a compressed model one whose factorizations are learned, and its trainer. Arguments as of :func:`learn`."""
+    settings, config = recipe.training, model.config.quantization_config
     assert isinstance(config, DSFormerConfig)
     set_seed(settings.seed)
-    dtype = next(model.parameters()).dtype
     # Of nn.Module: transformers refuses to convert models it knows as quantized.
     nn.Module.float(model)
     kind = LEARNERS[settings.learner]
@@ -81,7 +100,7 @@ def learn(
     if not settings.train_embeddings:
         freeze_embeddings(model)
     with quiet():
-        trainer = FactorizationTrainer(
+        return FactorizationTrainer(
             model=model,
             args=training_arguments(settings, work, len(data.features)),
             train_dataset=data.features,
@@ -92,13 +111,6 @@ def learn(
             supervised=supervised,
             progress=progress,
         )
-        trainer.train(resume_from_checkpoint=str(found) if (found := last_checkpoint(work)) else None)
-    assert trainer.learner is not None
-    trainer.learner.finish()
-    finish(model, learned)
-    nn.Module.to(model, dtype)
-    model.requires_grad_(True).eval()
-    attach(model, config.blocks, config.summary)
 
 
 def _stage(learned: LearnedBlocks, teacher: Teacher, data: TrainingData, recipe: Recipe) -> Stage:

@@ -90,29 +90,59 @@ def _staged(
     before = _score(network, source, task)
     started = perf_counter()
     learn(network, _as_teacher(source, task), data, run.recipe, run.work / "training", task is not None, run.progress)
-    trained = TrainingSummary(
+    seconds = perf_counter() - started
+    scores = (_score(source.model, source, task), before, _score(network, source, task))
+    trained = _account(settings, task, scores, data, seconds)
+    return _written(
+        network, source, replace(summary, training=trained, model=str(model)), run.recipe, target, overwrite
+    )
+
+
+def _account(
+    settings: TrainingRecipe,
+    task: SupervisedTask | None,
+    scores: tuple[float | None, float | None, float | None],
+    data: TrainingData,
+    seconds: float,
+) -> TrainingSummary:
+    return TrainingSummary(
         learner=settings.learner,
         distill="+".join(settings.terms) or "none",
         task=None if task is None else task.name,
         metric=None if task is None else task.metric,
-        dense=_score(source.model, source, task),
-        factorized=before,
-        trained=_score(network, source, task),
+        dense=scores[0],
+        factorized=scores[1],
+        trained=scores[2],
         steps=total_steps(settings, len(data.features)),
-        seconds=perf_counter() - started,
+        seconds=seconds,
     )
-    summary = replace(
-        summary,
-        model=str(model),
-        recipe=run.recipe.model_dump(mode="json"),
-        training=trained,
-    )
-    attach(network, network.config.quantization_config.blocks, summary.as_dict())
-    with quiet():
-        save(network, target, source=source, overwrite=overwrite)
+
+
+def _written(
+    network: PreTrainedModel, source: Source, summary: Summary, recipe: Recipe, output: Path, overwrite: bool
+) -> "Compressed":
     from dsformer.pipeline import Compressed
 
-    return Compressed(network, source.tokenizer, summary, target)
+    summary = replace(summary, recipe=recipe.model_dump(mode="json"))
+    attach(network, network.config.quantization_config.blocks, summary.as_dict())
+    with quiet():
+        save(network, output, source=source, overwrite=overwrite)
+    return Compressed(network, source.tokenizer, summary, output)
+
+
+def distilled(done: "Compressed", source: str | Path, output: Path, recipe: Recipe, progress: Progress) -> "Compressed":
+    """Distil a model that was just compressed on the recipe's text and write it in place of the untrained one.
+
+    Raises:
+        InputError: the text is missing, or ``source`` is not a sentence encoder.
+    """
+    origin = open_source(source)
+    data = of_text(recipe.training, origin.tokenizer)
+    started = perf_counter()
+    with tempfile.TemporaryDirectory() as scratch:
+        learn(done.model, _as_teacher(origin, None), data, recipe, Path(scratch), False, progress)
+    trained = _account(recipe.training, None, (None, None, None), data, perf_counter() - started)
+    return _written(done.model, origin, replace(done.summary, training=trained), recipe, output, True)
 
 
 def _teacher(run: _Run, model: str | Path, task: SupervisedTask) -> str | Path:

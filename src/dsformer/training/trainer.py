@@ -61,6 +61,13 @@ class FactorizationTrainer(Trainer):
 
     model: PreTrainedModel
 
+    def go_on(self, work: Path) -> None:
+        """Train from the last checkpoint in ``work``, or from the start. The model is left as it came, its own forward
+        pass included, which accelerate wraps in autocast."""
+        found = last_checkpoint(work)
+        self.train(resume_from_checkpoint=None if found is None else str(found))
+        self.accelerator.unwrap_model(self.model, keep_fp32_wrapper=False)
+
     def create_optimizer(self, model: nn.Module | None = None) -> torch.optim.Optimizer:
         if self.optimizer is None:
             self.optimizer = torch.optim.AdamW(
