@@ -52,7 +52,7 @@ class TrainingRecipe(_Strict):
     train: Annotated[
         str,
         Field(
-            description=f"learn the factorizations: one of {', '.join(LEARNERS)}; distill is the default one without "
+            description=f"learn the factorizations: one of {', '.join(LEARNERS)}; distill is {DEFAULT_LEARNER} without "
             "labels, on --text; none stops after the factorization"
         ),
     ] = "none"

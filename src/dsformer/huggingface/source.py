@@ -76,7 +76,7 @@ def _opened(model: str | Path | PreTrainedModel, tokenizer: Any) -> Source:
     if isinstance(model, PreTrainedModel):
         if tokenizer is None:
             raise InputError("a model given as an object needs a tokenizer: tokenizer=...")
-        _refuse_compressed(model.config)
+        refuse_compressed(model.config)
         origin = Path(getattr(model.config, "name_or_path", None) or "")
         directory = origin if (origin / "config.json").is_file() else None
         return Source(str(directory or type(model).__name__), model.eval(), tokenizer, directory)
@@ -85,7 +85,7 @@ def _opened(model: str | Path | PreTrainedModel, tokenizer: Any) -> Source:
         place = _place(directory)
         sentences = (directory / "modules.json").is_file()
         config = AutoConfig.from_pretrained(place)
-        _refuse_compressed(config)
+        refuse_compressed(config)
         loader: Any = AutoModel if sentences else _model_class(config)
         network = loader.from_pretrained(place, dtype="auto")
         tokenizer = tokenizer or AutoTokenizer.from_pretrained(place)
@@ -141,6 +141,7 @@ def _model_class(config: PretrainedConfig) -> Any:
     return getattr(transformers, name, None) or AutoModel
 
 
-def _refuse_compressed(config: PretrainedConfig) -> None:
+def refuse_compressed(config: PretrainedConfig) -> None:
+    """Raises InputError for a model that is no dense one."""
     if getattr(config, "quantization_config", None):
         raise InputError("the model is quantized or compressed already; give the original one")

@@ -9,7 +9,7 @@ from transformers import AutoConfig, AutoTokenizer, PreTrainedModel
 
 from dsformer.errors import InputError
 from dsformer.huggingface.checkpoint import first_line
-from dsformer.huggingface.source import model_place, quiet
+from dsformer.huggingface.source import model_place, quiet, refuse_compressed
 from dsformer.tasks.supervised import Kind, SupervisedTask
 
 _CLASSES: dict[Kind, str] = {
@@ -41,7 +41,7 @@ def open_for_task(model: str | Path, task: SupervisedTask) -> tuple[PreTrainedMo
     """A dense model with the task's head, new if it has none yet, and its tokenizer.
 
     Raises:
-        InputError: it cannot be found or loaded, or its architecture has no head of this kind.
+        InputError: it cannot be found or loaded, is compressed, or its architecture has no head of this kind.
     """
     with quiet():
         place = model_place(model)
@@ -52,6 +52,7 @@ def open_for_task(model: str | Path, task: SupervisedTask) -> tuple[PreTrainedMo
             words = {"num_labels": 1, "problem_type": "regression"}
         try:
             config = AutoConfig.from_pretrained(place, **words)
+            refuse_compressed(config)
             network = getattr(transformers, _CLASSES[task.kind]).from_pretrained(
                 place, config=config, ignore_mismatched_sizes=True
             )

@@ -85,7 +85,7 @@ def _staged(
     tokenizer = AutoTokenizer.from_pretrained(model_place(dense))
     data = of_text(settings, tokenizer) if task is None else of_task(task, settings, tokenizer)
     factored = _factored(run, dense, texts, data, factorize)
-    network, source = load(factored), open_source(dense)
+    network, source = load(factored, dtype="auto"), open_source(dense)
     summary = Summary.from_dict(network.config.quantization_config.summary)
     before = _score(network, source, task)
     started = perf_counter()

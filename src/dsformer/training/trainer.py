@@ -2,6 +2,7 @@
 
 import json
 import math
+import os
 from collections.abc import Callable, Iterator, Sequence
 from importlib.util import find_spec
 from pathlib import Path
@@ -13,7 +14,7 @@ from torch import nn
 from transformers import PreTrainedModel, PrinterCallback, Trainer, TrainerCallback, TrainingArguments
 from transformers.trainer_pt_utils import LengthGroupedSampler
 
-from dsformer.errors import MissingExtraError
+from dsformer.errors import InputError, MissingExtraError
 from dsformer.progress import Progress, silent
 from dsformer.recipe import TrainingRecipe
 from dsformer.training.data import LABELS
@@ -119,7 +120,7 @@ class _SameOrder(LengthGroupedSampler):
 
     def __iter__(self) -> Iterator[int]:
         epoch = int(self.trainer.state.epoch or 0)
-        self.generator = torch.Generator().manual_seed(self.trainer.args.seed + epoch)
+        self.generator = torch.Generator().manual_seed(10_000 * self.trainer.args.seed + epoch)
         return super().__iter__()
 
 
@@ -159,9 +160,11 @@ def parameter_groups(
 
 
 def require_training() -> None:
-    """Raises MissingExtraError before the work rather than after it."""
+    """Raises MissingExtraError, or InputError under torchrun, before the work rather than after it."""
     if find_spec("accelerate") is None:
         raise MissingExtraError("Training", "train")
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise InputError("a whole run cannot be shared by several processes; start it without torchrun")
 
 
 def training_arguments(settings: TrainingRecipe, directory: Path, examples: int) -> TrainingArguments:
@@ -193,8 +196,9 @@ def training_arguments(settings: TrainingRecipe, directory: Path, examples: int)
 
 def steps_per_epoch(settings: TrainingRecipe, examples: int) -> int:
     """Optimizer steps of an epoch."""
-    batches = -(-examples // settings.batch_size)
-    return max(1, -(-batches // settings.accumulate))
+    # Processes started by torchrun share the batches.
+    batches = math.ceil(math.ceil(examples / settings.batch_size) / int(os.environ.get("WORLD_SIZE", "1")))
+    return math.ceil(batches / settings.accumulate)
 
 
 def total_steps(settings: TrainingRecipe, examples: int) -> int:

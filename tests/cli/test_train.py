@@ -1,0 +1,106 @@
+"""``compress --train``."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+import dsformer
+from fixtures.training import write_base, write_sentence_encoder, write_task, write_texts
+
+LEARNING = ["--epochs", "1", "--batch-size", "32", "--learning-rate", "1e-3", "--no-bf16"]
+FAST = [*LEARNING, "--ratio", "2", "--iterations", "2", "--screening", "1", "--allocation", "uniform", "--quiet"]
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_base(tmp_path_factory.mktemp("models") / "base")
+
+
+@pytest.fixture(scope="module")
+def task_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_task(tmp_path_factory.mktemp("tasks") / "reviews.csv", 100)
+
+
+@pytest.fixture
+def fails(run: Callable, base: Path, tmp_path: Path) -> Callable[..., str]:
+    def check(*words: object, source: Path = base) -> str:
+        before = sorted(tmp_path.rglob("*"))
+        error = run("compress", source, "-o", tmp_path / "out", *FAST, *words).error
+        assert sorted(tmp_path.rglob("*")) == before
+        return error
+
+    return check
+
+
+def test_a_base_model_learns_a_task(run: Callable, base: Path, task_file: Path, tmp_path: Path):
+    done = run("compress", base, "-o", tmp_path / "out", "--train", "stf", "--task", task_file, *FAST)
+    assert done.code == 0
+    assert "Learned with stf in 3 steps" in done.out
+    assert "on reviews.csv (distillation: logits+hidden)" in done.out
+    assert "accuracy: dense " in done.out
+    assert "texts trained on" in done.out
+    assert done.err == ""
+    assert type(dsformer.load(tmp_path / "out")).__name__ == "BertForSequenceClassification"
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+def test_the_account_as_json(run: Callable, base: Path, task_file: Path, tmp_path: Path):
+    words = ["--train", "fixed", "--task", task_file, "--distill", "none", "--report", tmp_path / "page.html"]
+    summary = json.loads(run("compress", base, "-o", tmp_path / "out", "--json", *words, *FAST).out)
+    training = summary["training"]
+    assert (training["learner"], training["distill"], training["task"]) == ("fixed", "none", "reviews.csv")
+    assert training["steps"] == 3
+    score = {"task": "reviews.csv", "metric": "accuracy"}
+    stored = dsformer.load(tmp_path / "out").config.quantization_config.summary
+    assert stored["scores"] == [score | {"dense": training["dense"], "compressed": training["trained"]}]
+    command = "--train fixed --task"
+    assert command in (tmp_path / "page.html").read_text()
+
+
+def test_a_sentence_encoder_is_distilled(run: Callable, tmp_path: Path):
+    source, texts = write_sentence_encoder(tmp_path / "source"), write_texts(tmp_path / "texts.txt", 64)
+    done = run("compress", source, "-o", tmp_path / "out", "--train", "distill", "--text", texts, *FAST)
+    assert done.code == 0
+    assert "following the dense model (embeddings+hidden)" in done.out
+    assert json.loads((tmp_path / "out" / "modules.json").read_text())[1]["path"] == "1_Pooling"
+
+
+def test_what_is_missing(fails: Callable, task_file: Path, tmp_path: Path):
+    assert fails("--train", "distill") == "recipe: training: train distill needs plain text: text"
+    assert fails("--train", "stf") == "recipe: training: train stf needs a task: task"
+    assert fails("--train", "all").startswith("recipe: training.train: 'all' is not one of none, distill, fixed")
+    message = fails("--train", "stf", "--task", task_file, "--distill", "logits+attention")
+    assert message.startswith("recipe: training.distill: 'attention' is not one of logits")
+    assert "Unknown task 'nothing'" in fails("--train", "stf", "--task", "nothing")
+    assert "No such file" in fails("--train", "distill", "--text", tmp_path / "none.txt")
+
+
+def test_terms_a_model_cannot_have(run: Callable, base: Path, task_file: Path, tmp_path: Path):
+    words = ["--train", "fixed", "--task", task_file, "--distill", "embeddings"]
+    error = run("compress", base, "-o", tmp_path / "out", *words, *FAST).error
+    assert "embeddings need a model without a head" in error
+    assert not (tmp_path / "out").exists()
+
+
+def test_without_accelerate(fails: Callable, task_file: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("dsformer.training.trainer.find_spec", lambda name: None)
+    error = fails("--train", "stf", "--task", task_file)
+    assert error == 'Training needs packages that are not installed: pip install "dsformer[train]"'
+
+
+def test_interrupted(run: Callable, base: Path, task_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    def interrupt(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    words = ["compress", base, "-o", tmp_path / "out", "--train", "fixed", "--task", task_file, *FAST]
+    with monkeypatch.context() as patch:
+        patch.setattr("dsformer.training.staged.learn", interrupt)
+        stopped = run(*words)
+    kept = f"{tmp_path / 'out'}.work keeps what is done; the same command goes on from there"
+    assert (stopped.code, stopped.err) == (130, f"interrupted, {kept}\n")
+    other = run(*words, "--seed", "1").error
+    assert "holds an unfinished run with other settings" in other
+    assert run(*words).code == 0
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]

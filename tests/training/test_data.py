@@ -1,0 +1,116 @@
+import math
+from pathlib import Path
+
+import pytest
+import torch
+from transformers import AutoTokenizer
+
+from dsformer.errors import InputError
+from dsformer.recipe import TrainingRecipe
+from dsformer.tasks.supervised import Examples, SupervisedTask, load_task
+from dsformer.training.data import of_task, of_text, score_model, the_task
+from dsformer.training.heads import open_for_task
+from fixtures.training import reviews
+
+
+def settings(task: Path | str, **fields: object) -> TrainingRecipe:
+    return TrainingRecipe(task=str(task), **fields)
+
+
+def test_the_columns_of_a_file(tmp_path: Path):
+    rows = [f"{'ab'[i % 2]}\t{i % 2}\tfilm {i}\tplot {i}" for i in range(12)]
+    (tmp_path / "t.tsv").write_text("\n".join(["noise\tclass\tone\ttwo", *rows]))
+    task = the_task(
+        settings(tmp_path / "t.tsv", text_column="one", pair_column="two", label_column="class"), data_dir=None
+    )
+    assert task.labels == ("0", "1")
+    assert task.train is not None
+    assert task.train.texts[0].startswith("film")
+    assert task.train.pairs is not None
+    assert task.train.pairs[0].startswith("plot")
+
+
+def test_an_evaluation_file(task_file: Path, tmp_path: Path):
+    (tmp_path / "e.csv").write_text("text,label\na good film,1\na bad film,0\n")
+    task = the_task(settings(task_file, evaluation_file=tmp_path / "e.csv"), data_dir=None)
+    assert task.train is not None
+    assert (len(task.train), len(task.evaluation)) == (400, 2)
+
+
+def test_tasks_that_are_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    with pytest.raises(InputError, match="Unknown task 'nothing'"):
+        the_task(settings("nothing"), None)
+    with pytest.raises(InputError, match="No such file"):
+        the_task(settings(tmp_path / "none.csv"), None)
+    (tmp_path / "t.csv").write_text("text,class\na,1\n")
+    with pytest.raises(InputError, match="'label'"):
+        the_task(settings(tmp_path / "t.csv"), None)
+    bare = SupervisedTask("sst2", "classification", ("a", "b"), None, Examples(("x",), None, (0,)), "accuracy")
+    monkeypatch.setattr("dsformer.training.data.load_task", lambda *_, **__: bare)
+    with pytest.raises(InputError, match="task sst2: has no training data here"):
+        the_task(settings("sst2"), None)
+
+
+def test_examples_of_a_task(task_file: Path, base: Path):
+    tokenizer = AutoTokenizer.from_pretrained(base)
+    task = load_task(str(task_file))
+    chosen = settings(task_file, examples=20, length=8)
+    data = of_task(task, chosen, tokenizer)
+    assert len(data.features) == len(data.texts) == 20
+    assert set(data.texts) < {text for text, _ in reviews(400)}
+    batch = data.collate([data.features[i] for i in range(4)])
+    assert batch["input_ids"].shape[1] <= 8
+    assert batch["labels"].shape == (4,)
+    assert of_task(task, chosen, tokenizer).texts == data.texts
+
+
+def test_plain_text(text_file: Path, base: Path):
+    tokenizer = AutoTokenizer.from_pretrained(base)
+    data = of_text(TrainingRecipe(text=text_file, examples=10, length=8), tokenizer)
+    assert data.texts == [text for text, _ in reviews(10)]
+    assert max(len(feature["input_ids"]) for feature in data.features) == 8
+    batch = data.collate(list(data.features))
+    assert "labels" not in batch
+    assert batch["attention_mask"].shape == batch["input_ids"].shape == (10, 8)
+
+
+def test_text_of_a_column(base: Path, tmp_path: Path):
+    (tmp_path / "t.csv").write_text("id,body\n1,a good film\n2,a bad plot\n")
+    tokenizer = AutoTokenizer.from_pretrained(base)
+    data = of_text(TrainingRecipe(text=tmp_path / "t.csv", text_column="body"), tokenizer)
+    assert data.texts == ["a good film", "a bad plot"]
+    with pytest.raises(InputError, match="'text'"):
+        of_text(TrainingRecipe(text=tmp_path / "t.csv"), tokenizer)
+
+
+def test_a_score_is_the_same_whatever_the_batches(teacher: Path, task_file: Path):
+    task = load_task(str(task_file))
+    model, tokenizer = open_for_task(teacher, task)
+    model.train()
+    scores = [score_model(model, tokenizer, task, batch_size=size) for size in (1, 7, 64)]
+    assert model.training
+    assert scores[0] == scores[1] == scores[2]
+    assert scores[0]["accuracy"] > 90
+    assert task.train is not None
+    few = task.train.select(range(10))
+    assert score_model(model, tokenizer, task, few)["accuracy"] in [10.0 * i for i in range(11)]
+
+
+def test_perplexity_counts_every_token_once(base: Path, text_file: Path):
+    texts = tuple(text_file.read_text().split("\n"))
+    task = SupervisedTask("toy", "masked_lm", (), None, Examples(texts), "perplexity")
+    model, tokenizer = open_for_task(base, task)
+    scores = [score_model(model, tokenizer, task, length=16, batch_size=size)["perplexity"] for size in (1, 5)]
+    assert scores[0] == pytest.approx(scores[1], rel=1e-4)
+    assert 1 < scores[0] < 2 * len(tokenizer)
+
+
+def test_answers_of_contexts_of_different_length(base: Path):
+    contexts = ("the film was good", "the plot is a dull story the film was nice")
+    targets = ((("good", 13),), (("nice", 40),))
+    examples = Examples(("was the film good", "is the plot dull"), contexts, targets, ("a", "b"))
+    task = SupervisedTask("toy", "question_answering", (), examples, examples, "f1")
+    model, tokenizer = open_for_task(base, task)
+    with torch.no_grad():
+        scores = score_model(model, tokenizer, task, length=32, batch_size=1)
+    assert all(math.isfinite(value) and 0 <= value <= 100 for value in scores.values())

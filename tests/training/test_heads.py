@@ -1,0 +1,106 @@
+from pathlib import Path
+
+import pytest
+import torch
+from tokenizers import Tokenizer, models
+from transformers import AutoConfig, BertConfig, PreTrainedModel, PreTrainedTokenizerFast
+
+from dsformer.errors import InputError
+from dsformer.tasks.supervised import Examples, Kind, SupervisedTask
+from dsformer.training.heads import has_head, head_of, open_for_task
+from fixtures.models import tiny_model
+
+CLASSES: dict[Kind, str] = {
+    "classification": "BertForSequenceClassification",
+    "regression": "BertForSequenceClassification",
+    "token_classification": "BertForTokenClassification",
+    "question_answering": "BertForQuestionAnswering",
+    "masked_lm": "BertForMaskedLM",
+    "causal_lm": "BertLMHeadModel",
+}
+
+
+def task_of(kind: Kind, labels: int = 3) -> SupervisedTask:
+    names = tuple(f"L{i}" for i in range(labels)) if kind in ("classification", "token_classification") else ()
+    return SupervisedTask("toy", kind, names, None, Examples(("a",)), "score")
+
+
+def head_names(model: PreTrainedModel) -> set[str]:
+    wanted = {id(parameter) for parameter in head_of(model)}
+    return {name for name, parameter in model.named_parameters() if id(parameter) in wanted}
+
+
+@pytest.mark.parametrize("kind", list(CLASSES))
+def test_a_base_model_is_given_the_head_of_the_task(kind: Kind, base: Path):
+    task = task_of(kind)
+    assert not has_head(AutoConfig.from_pretrained(base), task)
+    model, tokenizer = open_for_task(base, task)
+    assert type(model).__name__ == CLASSES[kind]
+    assert model.get_input_embeddings().weight.shape[0] == len(tokenizer)
+
+
+def test_labels_are_the_tasks_own(base: Path):
+    model, _ = open_for_task(base, task_of("classification", 4))
+    assert model.config.id2label == {i: f"L{i}" for i in range(4)}
+    assert model.get_submodule("classifier").out_features == 4
+
+
+def test_a_regression_has_one_output(base: Path):
+    model, _ = open_for_task(base, task_of("regression"))
+    assert model.get_submodule("classifier").out_features == 1
+    assert model.config.problem_type == "regression"
+
+
+@pytest.mark.parametrize("kind", list(CLASSES))
+def test_a_saved_model_has_its_head(kind: Kind, base: Path, tmp_path: Path):
+    model, tokenizer = open_for_task(base, task_of(kind))
+    model.save_pretrained(tmp_path / "m")
+    tokenizer.save_pretrained(tmp_path / "m")
+    assert has_head(AutoConfig.from_pretrained(tmp_path / "m"), task_of(kind))
+    again, _ = open_for_task(tmp_path / "m", task_of(kind))
+    assert all(torch.equal(again.state_dict()[name], tensor) for name, tensor in model.state_dict().items())
+
+
+def test_another_number_of_classes_is_another_head(base: Path, tmp_path: Path):
+    model, tokenizer = open_for_task(base, task_of("classification", 3))
+    model.save_pretrained(tmp_path / "m")
+    tokenizer.save_pretrained(tmp_path / "m")
+    config = AutoConfig.from_pretrained(tmp_path / "m")
+    assert not has_head(config, task_of("classification", 4))
+    assert not has_head(config, task_of("regression"))
+    assert not has_head(config, task_of("question_answering"))
+    again, _ = open_for_task(tmp_path / "m", task_of("classification", 4))
+    assert again.get_submodule("classifier").out_features == 4
+    inner = "bert.encoder.layer.0.output.dense.weight"
+    assert torch.equal(again.state_dict()[inner], model.state_dict()[inner])
+
+
+def test_what_is_new_and_what_is_not(base: Path):
+    classifier, _ = open_for_task(base, task_of("classification"))
+    assert head_names(classifier) == {"classifier.weight", "classifier.bias"}
+    language, _ = open_for_task(base, task_of("masked_lm"))
+    assert all(name.startswith("cls.predictions") for name in head_names(language))
+    assert language.get_input_embeddings().weight not in set(head_of(language))
+
+
+def test_a_tokenizer_without_padding_is_given_one(tmp_path: Path):
+    tiny_model("GPT2LMHeadModel").save_pretrained(tmp_path)
+    words = models.WordLevel({"[UNK]": 0, "film": 1}, unk_token="[UNK]")
+    PreTrainedTokenizerFast(tokenizer_object=Tokenizer(words), unk_token="[UNK]").save_pretrained(tmp_path)
+    network, tokenizer = open_for_task(tmp_path, task_of("causal_lm"))
+    assert tokenizer.pad_token == "[UNK]"
+    assert network.config.pad_token_id == tokenizer.pad_token_id
+
+
+@pytest.mark.parametrize("place", ["nowhere", "bare"])
+def test_models_that_cannot_be_opened(place: str, tmp_path: Path):
+    (tmp_path / "bare").mkdir()
+    with pytest.raises(InputError, match=place):
+        open_for_task(tmp_path / place, task_of("classification"))
+
+
+def test_a_model_without_weights_is_named_in_one_line(tmp_path: Path):
+    BertConfig().save_pretrained(tmp_path)
+    with pytest.raises(InputError, match="cannot be opened for classification") as error:
+        open_for_task(tmp_path, task_of("classification"))
+    assert "\n" not in str(error.value)
