@@ -189,7 +189,15 @@ def stage_of(learner: str, **settings: Any) -> tuple[Any, LearnedBlock]:
     model = nn.Sequential(nn.Linear(12, 16))
     block = kind.block_type(BlockConfig.of("linear", [("0", 16)], SPEC), random_form(SPEC))
     blocks = LearnedBlocks(model, [block])
-    fields = {"ramp": 2.0, "ramp_until": 0.5, "projections": 4, "pursuit_steps": 2, "latent_rate": 0.0, **settings}
+    fields = {
+        "ramp": 2.0,
+        "ramp_until": 0.5,
+        "projections": 4,
+        "pursuit_steps": 2,
+        "latent_rate": 0.0,
+        "accumulate": 1,
+        **settings,
+    }
     stage = Stage(blocks, [projection_of(block)], total=16, epoch=8)
     made = kind(stage, SimpleNamespace(**fields))
     stage.optimizer = torch.optim.AdamW(made.trained(block), lr=0.05)

@@ -68,7 +68,7 @@ def finetune(
     target = reserve(output, overwrite)
     task = the_task(settings, None if data_dir is None else Path(data_dir))
     started = perf_counter()
-    described = {"model": str(model), "training": settings.model_dump(mode="json")}
+    described = {"model": str(model), "training": settings.model_dump(mode="json"), "data_dir": str(data_dir or "")}
     with working(target, described) as work:
         network, tokenizer = train_dense(model, task, settings, work, progress, "finetune")
         with appearing(target) as directory, quiet():

@@ -3,6 +3,7 @@
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from hashlib import sha256
 from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING
@@ -65,7 +66,9 @@ def compress_and_train(
             )
             return replace(done, output=None)
     target = reserve(output, overwrite)
-    described = {"model": str(model), "recipe": recipe.model_dump(mode="json")}
+    described = {"model": str(model), "recipe": recipe.model_dump(mode="json"), "data_dir": str(data_dir or "")}
+    if texts is not None:
+        described["texts"] = sha256("\n".join(texts).encode()).hexdigest()
     with working(target, described) as work:
         run = _Run(recipe, data_dir, work, progress)
         return _staged(run, model, target, texts, overwrite, factorize)

@@ -54,7 +54,8 @@ class StraightThrough(Learner):
         """Add a straight-through gradient to the residual."""
         gradient = gradient.float()
         size = float(gradient.square().mean().sqrt()) + 1e-20
-        block.get_buffer("residual").sub_(gradient, alpha=self.settings.latent_rate / size)
+        # Every batch of a step adds its part, so that a step is as long however many there are.
+        block.get_buffer("residual").sub_(gradient, alpha=self.settings.latent_rate / size / self.settings.accumulate)
 
     def nonzeros(self, block: LearnedBlock, step: int) -> int:
         """Non-zeros of every unit after a step."""
