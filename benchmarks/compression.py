@@ -13,18 +13,22 @@ from pathlib import Path
 
 import dsformer
 from dsformer.cli.demo import find_minilm, weight_bytes
+from dsformer.factorization.dense_sparse import Effort
 
 TARGETS = (("encoder", 2.0), ("encoder", 2.8), ("encoder", 3.57), ("all", 2.0))
 METHODS = (("dense_sparse", "free"), ("dense_sparse", "2:4"), ("dense_sparse", "grouped(8)"), ("low_rank", "free"))
 TASKS = ("banking77", "stsb", "fidelity")
 
 
-def measure(scope: str, ratio: float, method: str, pattern: str, data_dir: Path | None) -> dict[str, object]:
+def measure(
+    scope: str, ratio: float, method: str, pattern: str, data_dir: Path | None, effort: dict[str, int]
+) -> dict[str, object]:
     """Compress once and evaluate what was written."""
     original = find_minilm()
     with tempfile.TemporaryDirectory() as scratch:
         out = Path(scratch) / "model"
-        done = dsformer.compress(original, out, ratio=ratio, scope=scope, method=method, pattern=pattern)
+        recipe = {"ratio": ratio, "scope": scope, "method": method, "pattern": pattern, "effort": effort}
+        done = dsformer.compress(original, out, **recipe)
         scores = dsformer.evaluate(out, TASKS, data_dir, original=original)
         return {
             "scope": scope,
@@ -44,13 +48,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data-dir", type=Path)
     parser.add_argument("--results", type=Path, default=Path("compression.jsonl"))
+    parser.add_argument("--iterations", type=int, default=Effort.iterations)
+    parser.add_argument("--screening", type=int, default=Effort.screening)
     args = parser.parse_args()
+    effort = {"iterations": args.iterations, "screening": args.screening}
     rows = [json.loads(line) for line in args.results.read_text().splitlines()] if args.results.exists() else []
     finished = {(row["scope"], row["ratio"], row["method"], row["pattern"]) for row in rows}
     for scope, ratio in TARGETS:
         for method, pattern in METHODS:
             if (scope, ratio, method, pattern) not in finished:
-                rows.append(measure(scope, ratio, method, pattern, args.data_dir))
+                rows.append(measure(scope, ratio, method, pattern, args.data_dir, effort))
                 with args.results.open("a") as file:
                     file.write(json.dumps(rows[-1]) + "\n")
     original = dsformer.evaluate(find_minilm(), TASKS[:2], args.data_dir)

@@ -109,12 +109,13 @@ def main() -> None:
     parser.add_argument("--bits", type=int, nargs="+", default=[16, 8, 4])
     parser.add_argument("--columns", nargs="+", choices=list(COLUMNS), default=list(COLUMNS))
     parser.add_argument("--iterations", type=int, default=Effort.iterations)
+    parser.add_argument("--screening", type=int, default=Effort.screening)
     parser.add_argument("--gram", type=Path)
     parser.add_argument("--floor", type=Path)
     args = parser.parse_args()
     linears = torch.load(args.gram) if args.gram else calibrated()
     floor = read_floor(args.floor) if args.floor else {}
-    effort, started, above = Effort(iterations=args.iterations), perf_counter(), 0
+    effort, started, above = Effort(args.iterations, args.screening), perf_counter(), 0
     blocks = [(bits, layer, role) for bits in args.bits for layer in args.layers for role in ROLES]
 
     def work(block: tuple[int, int, str]) -> list[tuple[float, dict[str, float]]]:

@@ -40,8 +40,8 @@ class Effort:
         tolerance: stop when an alternation moves the codes less than this, relatively.
     """
 
-    iterations: int = 40
-    screening: int = 12
+    iterations: int = 30
+    screening: int = 10
     tolerance: float = 1e-4
 
     def final(self, spec: FormSpec) -> int:

@@ -18,6 +18,8 @@ MOST_ATOMS = 0.8
 STRIDED_MULTIPLES = (0.7, 0.8, 0.86, 0.92, 0.96, 1.0)
 # A family's best shape is fitted when its screened error is within this factor of the best family's.
 CONTENDER = 1.05
+# A family this far behind the best at its start is not walked at all.
+HOPELESS = 1.15
 # Many atoms take longer to settle, so screening is unfair to them: within this factor the larger dictionary ends better
 # (up to 3 % on all of a dozen blocks tried in full).
 LARGER = 1.012
@@ -166,6 +168,7 @@ def search(
     fitted = []
     if rank and method != "pruning":
         fitted.append(Fitted(*weight.low_rank(rank)))
+    descents = _promising(descents, budget)
     best = min((descent.least for descent in descents), default=0.0)
     fitted += [descent.fit() for descent in descents if descent.least <= CONTENDER * best]
     if not fitted:
@@ -173,6 +176,14 @@ def search(
     chosen = min(fitted, key=lambda one: one.error)
     chosen.tried = [pair for descent in descents for pair in descent.tried]
     return chosen
+
+
+def _promising(descents: list["_Descent"], budget: Budget) -> list["_Descent"]:
+    """Families that are not far behind at their start; with few bits a value the start says too little."""
+    if budget.value_bits < 16 or not descents:
+        return descents
+    best = min(descent.first for descent in descents)
+    return [descent for descent in descents if descent.first <= HOPELESS * best]
 
 
 def _apart(members: tuple[int, ...], pattern: Pattern, free_order: bool) -> int:
@@ -211,6 +222,11 @@ class _Descent:
     def tried(self) -> list[tuple[FormSpec, float]]:
         """Every spec looked at, with its screened error."""
         return [(self.specs[i], error) for i, error in sorted(self.errors.items())]
+
+    @property
+    def first(self) -> float:
+        """Screened error at the start."""
+        return self._screened(self.start)
 
     @cached_property
     def least(self) -> float:
