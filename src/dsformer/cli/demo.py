@@ -73,10 +73,10 @@ def demo(
             untrained = measure(directory, source, TASKS, limit=QUERIES)
             texts = output / TEXTS
             texts.write_text("\n".join(unlabelled()), encoding="utf-8")
-            recipe = recipe.merged({"training": {"train": "distill", "text": texts, "epochs": 1}})
-            done = distilled(done, source, directory, recipe, progress)
+            training = recipe.merged({"training": {"train": "distill", "text": texts, "epochs": 1}})
+            done = distilled(done, source, directory, training, progress)
             measured = measure_both(source, directory, untrained, progress)
-            command = command_line(str(source), directory, recipe)
+            command = command_line(str(source), directory, training)
             write_page(
                 page, done.summary, scores=measured.scores, latency=measured.latency, command=command, title=NAME
             )
