@@ -65,6 +65,7 @@ def stepper(trainer: FactorizationTrainer, batches: list[Any]) -> Callable[[int]
             with torch.autocast("cpu", dtype=torch.bfloat16, enabled=trainer.args.bf16):
                 loss = trainer.compute_loss(model, next(source))
             loss.backward()
+            del loss  # its graph would hold the values to their present size
             torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
             trainer.optimizer.step()
             trainer.optimizer.zero_grad()
