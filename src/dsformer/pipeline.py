@@ -166,11 +166,11 @@ def calibration_texts(recipe: Recipe) -> list[str]:
 def factorize(plan: Plan, recipe: Recipe, progress: Progress = silent) -> tuple[list[Job], list[Fitted]]:
     """Search and fit every block, side by side with one thread each: results do not depend on how many there are.
 
-    Blocks whose neurons may change places come first; the model is reordered by what their groups want, and the blocks
+    Blocks whose rows may change places come first; the model is reordered by what their groups want, and the blocks
     that read them follow. Returns the jobs, as they stand after that, and their forms.
     """
     jobs = {job.block.name: job for job in plan.jobs}
-    readers = {job.reader for job in plan.jobs if job.reader}
+    readers = {job.exchange.reader for job in plan.jobs if job.exchange}
     results: dict[str, Fitted] = {}
     progress("factorize", 0, len(jobs))
 
@@ -179,11 +179,11 @@ def factorize(plan: Plan, recipe: Recipe, progress: Progress = silent) -> tuple[
 
     _fit_all([job for job in plan.jobs if job.block.name not in readers], recipe, results, tick)
     for job in plan.jobs:
-        if job.reader and (order := results[job.block.name].form.permutation) is not None:
-            fitted = results[job.block.name]
+        if job.exchange and (order := results[job.block.name].form.permutation) is not None:
+            fitted, reader = results[job.block.name], jobs[job.exchange.reader]
             results[job.block.name] = Fitted(fitted.form.in_own_order(), fitted.error, fitted.tried)
-            reorder(job.block, jobs[job.reader].block, order)
-            jobs[job.reader] = jobs[job.reader].reordered(order)
+            reorder(job.block, reader.block, job.exchange, order)
+            jobs[job.exchange.reader] = reader.reordered(job.exchange.read(order, reader.block.shape[1]))
     _fit_all([job for name, job in jobs.items() if name in readers], recipe, results, tick)
     return list(jobs.values()), [results[name] for name in jobs]
 

@@ -9,7 +9,7 @@ from torch import nn
 
 from dsformer.allocation import Demand, balanced, uniform
 from dsformer.allocation.budgets import RANK_GAIN
-from dsformer.calibration import Block, Statistics, Tracing, interchangeable, sensitivities
+from dsformer.calibration import Block, Exchange, Statistics, Tracing, interchangeable, sensitivities
 from dsformer.errors import InputError
 from dsformer.factorization.pattern import Pattern
 from dsformer.factorization.search import Budget
@@ -28,18 +28,19 @@ class Job:
 
     Attributes:
         row_weights: for a table, how much each row's error counts.
-        reader: block that reads this one's neurons, which may then be reordered for free; None: the order is stored.
+        exchange: how its rows may change places for free; None: the order of grouped rows is stored.
     """
 
     block: Block
     metric: Metric
     budget: Budget
-    reader: str | None = None
+    exchange: Exchange | None = None
     row_weights: torch.Tensor | None = None
 
     def weight(self) -> Weight:
         """The stacked weight in its metric."""
-        return whitened(self.block, self.metric, self.row_weights)
+        weight = whitened(self.block, self.metric, self.row_weights)
+        return weight if self.exchange is None else replace(weight, free=self.exchange.spans)
 
     def reordered(self, order: torch.Tensor) -> "Job":
         """The same job after its inputs changed places."""
@@ -106,14 +107,14 @@ def make_plan(
         shares = uniform([Demand(block.shape, torch.ones(1)) for block in blocks], bits)
     else:
         shares = balanced(_demands(model, blocks, metrics, probes, recipe, progress), bits, value_bits)
-    grouped = Pattern.parse(recipe.pattern).group > 1
-    readers = interchangeable(model, probes[0], tracing.blocks) if grouped else {}
+    group = Pattern.parse(recipe.pattern).group
+    exchanges = interchangeable(model, probes[0], tracing.blocks, group) if group > 1 else {}
     jobs = [
         Job(
             block,
             metrics[block.name][0],
-            Budget(share, value_bits, block.name in readers),
-            readers.get(block.name),
+            Budget(share, value_bits, block.name in exchanges),
+            exchanges.get(block.name),
             metrics[block.name][1],
         )
         for block, share in zip(blocks, shares, strict=True)

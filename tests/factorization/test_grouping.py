@@ -3,7 +3,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dsformer.factorization.grouping import Grouping, deferred_acceptance
+from dsformer.factorization.grouping import Grouping, Span, deferred_acceptance, stacked
 
 
 @given(st.integers(1, 6), st.integers(1, 5), st.integers(0, 99))
@@ -24,7 +24,7 @@ def test_units_with_one_support_end_up_together():
     energy = torch.rand(32, 24, generator=generator) * 0.1
     for unit, group in enumerate(wanted):
         energy[unit, group * 3 : group * 3 + 3] += 1
-    grouping = Grouping((32,), 4)
+    grouping = Grouping(stacked([32]), 4)
     for _ in range(5):
         grouping.improve(energy, 3)
     kept = energy * grouping.supports(energy, 3)[grouping.labels]
@@ -32,8 +32,20 @@ def test_units_with_one_support_end_up_together():
 
 
 def test_groups_stay_inside_a_member():
-    grouping = Grouping((8, 16), 4)
+    grouping = Grouping(stacked([8, 16]), 4)
     grouping.improve(torch.rand(24, 10, generator=torch.Generator().manual_seed(3)), 5)
     order = grouping.order()
     assert sorted(order[:8].tolist()) == list(range(8))
     assert sorted(order.tolist()) == list(range(24))
+
+
+def test_ranges_ordered_alike_are_grouped_alike():
+    spans = (Span((0, 16), 8), Span((8, 24), 8), Span((32,), 8))
+    grouping = Grouping(spans, 4)
+    generator = torch.Generator().manual_seed(4)
+    for _ in range(3):
+        grouping.improve(torch.rand(40, 10, generator=generator), 5)
+    order = grouping.order()
+    for first in (0, 8, 16, 24, 32):
+        assert sorted(order[first : first + 8].tolist()) == list(range(first, first + 8))
+    assert torch.equal(order[:16], order[16:32] - 16)

@@ -87,15 +87,15 @@ def test_recipes(fields, tokenizer, texts, tmp_path):
         )
 
 
-def test_feed_forward_permutations_are_absorbed(tokenizer, texts):
+def test_orders_of_neurons_and_inside_heads_are_absorbed(tokenizer, texts):
     summary = dsformer.compress(
         tiny_model("BertForMaskedLM"), tokenizer=tokenizer, texts=texts, ratio=1.4, pattern="grouped(8)", **QUICK
     ).summary
-    up = [block for block in summary.blocks if "intermediate" in block.names[0]]
-    others = [block for block in summary.blocks if block.pattern == "grouped(8)" and block not in up]
-    assert any(block.pattern == "grouped(8)" for block in up)
-    assert all(block.permutation == 0 for block in up)
-    assert any(block.permutation > 0 for block in others)
+    grouped = [block for block in summary.blocks if block.pattern == "grouped(8)"]
+    for part, absorbed in (("intermediate", True), ("query", True), ("attention.output", False)):
+        found = [block.permutation for block in grouped if part in block.names[0]]
+        assert found, part
+        assert all((permutation == 0) == absorbed for permutation in found)
 
 
 def test_same_model_and_threads_same_result(tokenizer, texts):

@@ -3,11 +3,12 @@
 from dsformer.calibration.blocks import Block, Tracing, trace
 from dsformer.calibration.grams import Statistics, batches, collect
 from dsformer.calibration.inputs import model_batches
-from dsformer.calibration.neurons import interchangeable, reorder
+from dsformer.calibration.neurons import Exchange, interchangeable, reorder
 from dsformer.calibration.sensitivity import sensitivities
 
 __all__ = [
     "Block",
+    "Exchange",
     "Statistics",
     "Tracing",
     "batches",

@@ -1,6 +1,7 @@
 """Which layers' outputs may be reordered for free, because the next layer's inputs can be reordered with them."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -8,6 +9,7 @@ from jaxtyping import Int
 from torch import Tensor, nn
 
 from dsformer.calibration.blocks import Block, weight_of
+from dsformer.factorization.grouping import Span
 
 # A reordered model must reproduce its output to this, relative to the largest value.
 SAME = 1e-3
@@ -15,37 +17,93 @@ SAME = 1e-3
 REACH = 2
 
 
-def interchangeable(model: nn.Module, batch: Mapping[str, Any], blocks: Sequence[Block]) -> dict[str, str]:
-    """Blocks whose neurons can be reordered, with the block that reads them (FFN up- and down-projection).
+@dataclass(frozen=True)
+class Exchange:
+    """How the rows of a block may change places.
 
-    Found by trying: a random reordering of both must leave the model's output as it was. Only single layers are tried;
-    of stacked ones (query, key and value) the reader takes one alone.
+    Attributes:
+        spans: all rows; those of a span may change places.
+        reader: name of the block that reads rows of this one.
+        start: first of the rows it reads.
     """
+
+    spans: tuple[Span, ...]
+    reader: str
+    start: int = 0
+
+    def random(self, seed: int) -> Int[Tensor, " rows"]:
+        """An order drawn from all that are allowed."""
+        generator = torch.Generator().manual_seed(seed)
+        order = torch.empty(sum(len(span.starts) * span.size for span in self.spans), dtype=torch.long)
+        for span in self.spans:
+            drawn = torch.randperm(span.size, generator=generator)
+            for start in span.starts:
+                order[start : start + span.size] = start + drawn
+        return order
+
+    def read(self, order: Int[Tensor, " rows"], width: int) -> Int[Tensor, " width"]:
+        """The order of the ``width`` inputs of the reader when the rows are in ``order``."""
+        return order[self.start : self.start + width] - self.start
+
+
+def interchangeable(
+    model: nn.Module, batch: Mapping[str, Any], blocks: Sequence[Block], group: int = 1
+) -> dict[str, Exchange]:
+    """How the rows of blocks can be reordered with the columns of the block that reads them.
+
+    Neurons of a feed-forward layer, gated or not, and dimensions inside a head of attention, queries and keys alike.
+    Found by trying: a random reordering must leave the model's output as it was (rotary positions do not allow it).
+
+    Args:
+        group: only rows that can be divided into groups of this size are looked at.
+    """
+    heads = getattr(getattr(model, "config", None), "num_attention_heads", None)
     reference = _output(model, batch)
     scale = float(reference.abs().max())
-    found: dict[str, str] = {}
+    found: dict[str, Exchange] = {}
     for i, block in enumerate(blocks):
+        if any(exchange.reader == block.name for exchange in found.values()):
+            continue  # its columns will move: its rows stay
         for reader in blocks[i + 1 : i + 1 + REACH]:
-            if len(block.modules) > 1 or len(reader.modules) > 1 or reader.shape[1] != block.shape[0]:
-                continue
-            order = torch.randperm(block.shape[0], generator=torch.Generator().manual_seed(i))
-            reorder(block, reader, order)
-            same = float((_output(model, batch) - reference).abs().max()) < SAME * scale
-            reorder(block, reader, torch.argsort(order))
-            if same:
-                found[block.name] = reader.name
-                break
+            for exchange in _candidates(block, reader, heads if isinstance(heads, int) else 0):
+                if block.name in found or any(span.size % group for span in exchange.spans):
+                    continue
+                order = exchange.random(i)
+                reorder(block, reader, exchange, order)
+                same = float((_output(model, batch) - reference).abs().max()) < SAME * scale
+                reorder(block, reader, exchange, torch.argsort(order))
+                if same:
+                    found[block.name] = exchange
     return found
 
 
-def reorder(block: Block, reader: Block, order: Int[Tensor, " neurons"]) -> None:
-    """Put a block's neurons in a new order, in its rows and biases and in its reader's columns."""
-    rows = weight_of(block.modules[0]).data
-    rows.copy_(rows[order])
-    for bias in block.biases:
-        bias.data.copy_(bias.data[order])
+def _candidates(block: Block, reader: Block, heads: int) -> Iterator[Exchange]:
+    """Exchanges that the shapes allow."""
+    rows, width = block.shape[0], reader.shape[1]
+    if len(reader.modules) > 1 or any(member % width for member in block.members):
+        return
+    if rows <= 2 * width:
+        yield Exchange((Span(tuple(range(0, rows, width)), width),), reader.name)
+    elif rows == 3 * width and heads and width % heads == 0:
+        inside = range(0, width, width // heads)
+        for values in (2 * width, 0, width):  # in the order queries, keys, values; or another
+            alike = [start for start in range(0, rows, width) if start != values]
+            spans = [Span(tuple(start + head for start in alike), width // heads) for head in inside]
+            spans += [Span((values + head,), width // heads) for head in inside]
+            yield Exchange(tuple(spans), reader.name, values)
+
+
+def reorder(block: Block, reader: Block, exchange: Exchange, order: Int[Tensor, " rows"]) -> None:
+    """Put a block's rows in a new order, weights and biases, and its reader's columns with them."""
+    first = 0
+    for module, rows in zip(block.modules, block.members, strict=True):
+        own = order[first : first + rows] - first
+        for tensor in (weight_of(module), getattr(module, "bias", None)):
+            if tensor is not None:
+                tensor.data.copy_(tensor.data[own])
+        first += rows
     columns = weight_of(reader.modules[0]).data
-    columns.copy_(columns[:, order])
+    columns.copy_(columns[:, exchange.read(order, columns.shape[1])])
 
 
 def _output(model: nn.Module, batch: Mapping[str, Any]) -> Tensor:

@@ -59,7 +59,7 @@ class _Supports:
     def __init__(self, problem: Problem, spec: FormSpec):
         self.spec = spec
         grouped = spec.pattern.group > 1
-        self.grouping = Grouping(problem.members, spec.pattern.group) if grouped else None
+        self.grouping = Grouping(problem.spans, spec.pattern.group) if grouped else None
 
     def select(self, codes: Float[Tensor, "units positions"], regroup: bool) -> Bool[Tensor, "units positions"]:
         spec = self.spec

@@ -1,5 +1,8 @@
 """Clusters of units that want the same support, for the grouped pattern."""
 
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
 import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
@@ -8,17 +11,36 @@ from torch import Tensor
 from dsformer.factorization.pattern import largest
 
 
+@dataclass(frozen=True)
+class Span:
+    """Neighbouring units that may change places, and what has to move with them.
+
+    Attributes:
+        starts: first unit of every range that is ordered alike (the dimensions of a head in queries and in keys).
+        size: units in each.
+    """
+
+    starts: tuple[int, ...]
+    size: int
+
+
+def stacked(members: Sequence[int]) -> tuple[Span, ...]:
+    """The spans of layers that lie one after another, each with an order of its own."""
+    starts = [sum(members[:i]) for i in range(len(members))]
+    return tuple(Span((start,), units) for start, units in zip(starts, members, strict=True))
+
+
 class Grouping:
     """Assignment of units to groups of equal size, improved whenever the scores change.
 
     Args:
-        members: numbers of units of the stacked layers; a group never spans two of them.
+        spans: all units; a group never reaches into another span, and groups of ranges ordered alike are alike.
         size: units in a group.
     """
 
-    def __init__(self, members: tuple[int, ...], size: int):
+    def __init__(self, spans: tuple[Span, ...], size: int):
         self.size = size
-        self.members = members
+        self.spans = spans
         self.labels: Int[Tensor, " units"] | None = None
 
     def supports(self, energy: Float[Tensor, "units candidates"], count: int) -> Bool[Tensor, "groups candidates"]:
@@ -30,10 +52,10 @@ class Grouping:
     def improve(self, energy: Float[Tensor, "units candidates"], count: int) -> None:
         """Reassign units to the groups whose supports keep most of their energy; kept only where the total grows."""
         if self.labels is None:
-            self.labels = self._per_member(energy, self._similar)
+            self.labels = self._per_span(energy, self._similar)
         before = self.supports(energy, count)
         gain = energy @ before.float().T
-        labels = self._per_member(gain, self._balanced)
+        labels = self._per_span(gain, self._balanced)
         kept, self.labels = self.labels, labels
         after = self.supports(energy, count)
         if (energy * after[labels]).sum() <= (energy * before[kept]).sum():
@@ -44,28 +66,35 @@ class Grouping:
         assert self.labels is not None
         return torch.argsort(self.labels, stable=True)
 
-    def _per_member(self, scores: Float[Tensor, "units width"], assign) -> Int[Tensor, " units"]:
-        labels, start = [], 0
-        for units in self.members:
-            first, count = start // self.size, units // self.size
-            labels.append(first + assign(scores[start : start + units], first, count))
-            start += units
-        return torch.cat(labels)
+    def _per_span(
+        self,
+        scores: Float[Tensor, "units width"],
+        assign: Callable[[Sequence[Float[Tensor, "size width"]], Sequence[int]], Int[Tensor, " size"]],
+    ) -> Int[Tensor, " units"]:
+        labels = torch.empty(len(scores), dtype=torch.long)
+        for span in self.spans:
+            first = [start // self.size for start in span.starts]
+            own = assign([scores[start : start + span.size] for start in span.starts], first)
+            for start, group in zip(span.starts, first, strict=True):
+                labels[start : start + span.size] = group + own
+        return labels
 
-    def _similar(self, energy: Float[Tensor, "units candidates"], first: int, count: int) -> Int[Tensor, " units"]:
+    def _similar(self, energies: Sequence[Float[Tensor, "size candidates"]], _: Sequence[int]) -> Int[Tensor, " size"]:
         """Greedy start: a unit and the ones most like it."""
-        unit = torch.nn.functional.normalize(energy, dim=1)
-        likeness = unit @ unit.T
-        labels = torch.full((len(energy),), -1)
-        for group in range(count):
+        units = [torch.nn.functional.normalize(energy, dim=1) for energy in energies]
+        likeness = torch.stack([unit @ unit.T for unit in units]).mean(0)
+        labels = torch.full((len(likeness),), -1)
+        for group in range(len(likeness) // self.size):
             seed = int((labels < 0).nonzero()[0])
             score = likeness[seed].masked_fill(labels >= 0, -1.0)
             score[seed] = 2.0
             labels[score.topk(self.size).indices] = group
         return labels
 
-    def _balanced(self, gain: Float[Tensor, "units groups"], first: int, count: int) -> Int[Tensor, " units"]:
-        return torch.from_numpy(deferred_acceptance(gain[:, first : first + count].numpy(), self.size))
+    def _balanced(self, gains: Sequence[Float[Tensor, "size groups"]], first: Sequence[int]) -> Int[Tensor, " size"]:
+        count = len(gains[0]) // self.size
+        gain = torch.stack([one[:, group : group + count] for one, group in zip(gains, first, strict=True)]).sum(0)
+        return torch.from_numpy(deferred_acceptance(gain.numpy(), self.size))
 
 
 def deferred_acceptance(gain: np.ndarray, capacity: int) -> np.ndarray:

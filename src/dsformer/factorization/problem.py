@@ -17,6 +17,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from dsformer.factorization.form import Form, FormSpec
+from dsformer.factorization.grouping import Span, stacked
 from dsformer.factorization.whitening import Metric
 
 # Above this width the start is found by a randomized range finder (Halko et al., arXiv 0909.4061).
@@ -48,7 +49,7 @@ class Problem:
         unwhiten: maps whitened atoms back; None for the identity.
         unit_scale: what every row of X was multiplied by.
         coupling: M; None for the identity.
-        members: numbers of units of the stacked layers, in order; groups stay inside a member.
+        spans: which units may share a group.
     """
 
     target: Float[Tensor, "units width"]
@@ -58,7 +59,7 @@ class Problem:
     unwhiten: Float[Tensor, "width width"] | None
     unit_scale: Float[Tensor, " units"]
     coupling: Coupling | None
-    members: tuple[int, ...]
+    spans: tuple[Span, ...]
 
     def of(self, weight: Float[Tensor, "units width"]) -> "Problem":
         """The same problem for another weight, one row a unit."""
@@ -163,10 +164,15 @@ def randomized_eigh(moment: Float[Tensor, "width width"], count: int) -> tuple[T
 def input_problem(
     weight: Float[Tensor, "out in"],
     metric: Metric,
-    members: tuple[int, ...] | None = None,
+    spans: tuple[Span, ...] | None = None,
     unit_weights: Float[Tensor, " out"] | None = None,
 ) -> Problem:
-    """Fit output rows with atoms of the input space. ``unit_weights`` (> 0) say how much each row's error counts."""
+    """Fit output rows with atoms of the input space.
+
+    Args:
+        spans: rows that may share a group; all by default.
+        unit_weights: (> 0) how much each row's error counts.
+    """
     scale = torch.ones(len(weight)) if unit_weights is None else unit_weights.float().sqrt()
     norm = metric.factor.norm(dim=1)
     identity = torch.eye(len(metric.factor))
@@ -178,7 +184,7 @@ def input_problem(
         unwhiten=torch.linalg.solve_triangular(metric.factor, identity, upper=False),
         unit_scale=scale,
         coupling=None,
-        members=members or (len(weight),),
+        spans=spans or stacked([len(weight)]),
     )
 
 
@@ -194,5 +200,5 @@ def output_problem(weight: Float[Tensor, "out in"], metric: Metric) -> Problem:
         unwhiten=None,
         unit_scale=scale,
         coupling=Coupling(gram),
-        members=(weight.shape[1],),
+        spans=stacked([weight.shape[1]]),
     )

@@ -1,6 +1,6 @@
 """What a search works on: a block's stacked weight in its metric, or a long table of which a sample stands for all."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import torch
@@ -10,6 +10,7 @@ from torch import Tensor
 from dsformer.factorization import dense_sparse
 from dsformer.factorization.dense_sparse import Effort
 from dsformer.factorization.form import Form, FormSpec, Orientation
+from dsformer.factorization.grouping import Span, stacked
 from dsformer.factorization.low_rank import fit_low_rank
 from dsformer.factorization.problem import Problem, input_problem, output_problem
 from dsformer.factorization.whitening import Metric
@@ -25,15 +26,22 @@ class Weight:
 
     Attributes:
         members: output features of the stacked layers.
+        free: rows whose order costs nothing, all of them; None: rows change places within a layer, and it is stored.
     """
 
     matrix: Float[Tensor, "out in"]
     metric: Metric
     members: tuple[int, ...]
+    free: tuple[Span, ...] | None = field(default=None, kw_only=True)
+
+    @property
+    def spans(self) -> tuple[Span, ...]:
+        """Rows that may share a group."""
+        return self.free or stacked(self.members)
 
     @cached_property
     def input(self) -> Problem:
-        return input_problem(self.matrix, self.metric, self.members)
+        return input_problem(self.matrix, self.metric, self.spans)
 
     @cached_property
     def output(self) -> Problem:
@@ -79,7 +87,7 @@ class Table(Weight):
 
     @cached_property
     def input(self) -> Problem:
-        return input_problem(self.matrix, self.metric, self.members, self.row_weights)
+        return input_problem(self.matrix, self.metric, unit_weights=self.row_weights)
 
     @cached_property
     def sample(self) -> Problem:
@@ -87,7 +95,7 @@ class Table(Weight):
         root = self.row_weights.sqrt()
         count = min(SAMPLE_ROWS, len(self.matrix))
         rows = torch.multinomial(root, count, generator=torch.Generator().manual_seed(0)).sort().values
-        return input_problem(self.matrix[rows], self.metric, (count,), root[rows])
+        return input_problem(self.matrix[rows], self.metric, unit_weights=root[rows])
 
     def _sampled(self, spec: FormSpec) -> FormSpec:
         units = len(self.sample.target)
@@ -104,7 +112,7 @@ class Table(Weight):
         for start in range(0, spec.units, CHUNK_ROWS):
             rows = slice(start, min(start + CHUNK_ROWS, spec.units))
             part = replace(spec, out_features=rows.stop - rows.start)
-            problem = input_problem(self.matrix[rows], self.metric, (part.units,), self.row_weights[rows])
+            problem = input_problem(self.matrix[rows], self.metric, unit_weights=self.row_weights[rows])
             forms.append(dense_sparse.fit(problem, part, effort.screening, 0.0, learned.dictionary / norm)[0])
         form = _stacked(spec, forms)
         residual = (self.matrix - form.dense()) * self.row_weights.sqrt()[:, None]

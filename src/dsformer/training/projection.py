@@ -23,9 +23,8 @@ class Projection:
 
     def __init__(self, block: LearnedBlock, metric: Metric, weight: Float[Tensor, "units width"]):
         self.block, self.weight = block, weight
-        members = tuple(member.out_features for member in block.config.members)
         if block.spec.orientation == "input":
-            self.problem = input_problem(weight, metric, members)
+            self.problem = input_problem(weight, metric)
         else:
             self.problem = output_problem(weight.T, metric)
 
