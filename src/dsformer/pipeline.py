@@ -1,8 +1,7 @@
 """``compress``: calibrate, allocate, factorize, save."""
 
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor, as_completed
-from contextlib import contextmanager
+from concurrent.futures import as_completed
 from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
@@ -19,6 +18,7 @@ from dsformer.huggingface.artefact import reserve, save
 from dsformer.huggingface.quantizer import attach
 from dsformer.huggingface.source import Source, open_source, quiet
 from dsformer.layers import BlockConfig, install_forms
+from dsformer.parallel import one_thread_each
 from dsformer.plan import Job, Plan, make_plan
 from dsformer.progress import Progress, silent
 from dsformer.recipe import Recipe
@@ -192,7 +192,6 @@ def _fit_all(jobs: Sequence[Job], recipe: Recipe, results: dict[str, Fitted], ti
     pattern, effort = Pattern.parse(recipe.pattern), recipe.effort.as_effort()
 
     def work(job: Job) -> Fitted:
-        torch.set_num_threads(1)
         with torch.no_grad():
             try:
                 return search(job.weight(), job.budget, pattern, recipe.method, effort)
@@ -201,7 +200,7 @@ def _fit_all(jobs: Sequence[Job], recipe: Recipe, results: dict[str, Fitted], ti
 
     # Largest first, so that no long job is left for the end.
     order = sorted(jobs, key=lambda job: -job.block.shape[0] * job.block.shape[1] ** 2)
-    with one_thread_each() as workers, ThreadPoolExecutor(workers) as pool:
+    with one_thread_each() as pool:
         futures = {pool.submit(work, job): job for job in order}
         try:
             for done in as_completed(futures):
@@ -226,14 +225,3 @@ def install(prepared: Prepared, jobs: Sequence[Job], fitted: Sequence[Fitted]) -
         network.to(dtype)
     install_forms(network, blocks, [one.form for one in fitted], dtype)
     return blocks
-
-
-@contextmanager
-def one_thread_each():
-    """Give torch one thread for the time of the block; yields how many it had, the number of workers to use."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield threads
-    finally:
-        torch.set_num_threads(threads)

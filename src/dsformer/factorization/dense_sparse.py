@@ -80,6 +80,28 @@ class _Supports:
         return torch.arange(units) if self.grouping is None else self.grouping.order()
 
 
+class _Pursuit:
+    """ADMM on the codes with the dictionary following: the present iterate."""
+
+    def __init__(self, atoms: Atoms, codes: Float[Tensor, "units positions"], supports: _Supports):
+        self.atoms, self.codes, self.supports = atoms, codes, supports
+        self.dual = torch.zeros_like(codes)
+
+    def step(self, penalty: float, regroup: bool, learn: bool) -> float:
+        """Codes, duals and, if it is learned, the dictionary. Returns how far the codes moved, relatively."""
+        before, atoms = self.codes, self.atoms
+        relaxed = penalised_codes(atoms, before - self.dual, penalty) + self.dual
+        codes = relaxed * self.supports.select(relaxed, regroup)
+        self.codes, self.dual = codes, relaxed - codes
+        moved = float((codes - before).norm() / codes.norm().clamp_min(1e-30))
+        if learn:
+            dictionary, norm = update_dictionary(atoms, codes)
+            self.codes[:, : len(dictionary)] *= norm.T
+            self.dual[:, : len(dictionary)] *= norm.T
+            self.atoms = Atoms(atoms.problem, dictionary, atoms.canonical)
+        return moved
+
+
 def fit(
     problem: Problem,
     spec: FormSpec,
@@ -134,19 +156,12 @@ def refit(
         labels = torch.empty_like(order)
         labels[order] = torch.arange(len(order)) // spec.pattern.group
         supports.grouping.labels = labels
-    dual = torch.zeros_like(codes)
-    atoms = Atoms(problem, dictionary, spec.canonical)
+    pursuit = _Pursuit(Atoms(problem, dictionary, spec.canonical), codes, supports)
     for _ in range(iterations):
-        relaxed = penalised_codes(atoms, codes - dual, WARM_PENALTY) + dual
-        codes = relaxed * supports.select(relaxed, regroup=False)
-        dual = relaxed - codes
-        if spec.atoms:
-            dictionary, norm = update_dictionary(atoms, codes)
-            codes[:, : spec.atoms] *= norm.T
-            dual[:, : spec.atoms] *= norm.T
-            atoms = Atoms(problem, dictionary, spec.canonical)
-    mask = supports.select(codes, regroup=False)
-    return least_squares(atoms, codes, mask, order, spec.pattern.group), mask, dictionary
+        pursuit.step(WARM_PENALTY, regroup=False, learn=spec.atoms > 0)
+    mask = supports.select(pursuit.codes, regroup=False)
+    codes = least_squares(pursuit.atoms, pursuit.codes, mask, order, spec.pattern.group)
+    return codes, mask, pursuit.atoms.dictionary
 
 
 def _alternate(
@@ -162,24 +177,14 @@ def _alternate(
     codes = atoms.product()
     if spec.atoms:
         codes[:, spec.atoms :] = 0
-    codes = codes * supports.select(codes, regroup=True)
-    dual = torch.zeros_like(codes)
+    pursuit = _Pursuit(atoms, codes * supports.select(codes, regroup=True), supports)
     lowest = GROUPED_PENALTY_START if spec.pattern.group > 1 else PENALTY_START
     for step in range(iterations):
         penalty = lowest * (PENALTY_END / lowest) ** (step / max(1, iterations - 1))
-        before = codes
-        relaxed = penalised_codes(atoms, codes - dual, penalty) + dual
         # Every other time: an assignment costs as much as the rest of the step.
         regroup = step % 2 == 0 and step < REGROUP_UNTIL * iterations
-        codes = relaxed * supports.select(relaxed, regroup)
-        dual = relaxed - codes
-        moved = float((codes - before).norm() / codes.norm().clamp_min(1e-30))
-        if spec.atoms and given is None:
-            dictionary, norm = update_dictionary(atoms, codes)
-            codes[:, : spec.atoms] *= norm.T
-            dual[:, : spec.atoms] *= norm.T
-            atoms = Atoms(problem, dictionary, spec.canonical)
+        moved = pursuit.step(penalty, regroup, learn=spec.atoms > 0 and given is None)
         # An orthonormal start does not move at first: the duals have to build up before standing still means done.
         if moved < tolerance and step > iterations // 2:
             break
-    return codes, dictionary, supports
+    return pursuit.codes, pursuit.atoms.dictionary, supports

@@ -1,7 +1,6 @@
 """What every way of learning the factorizations has in common."""
 
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -9,6 +8,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from dsformer.parallel import one_thread_each
 from dsformer.training.blocks import LearnedBlock, LearnedBlocks
 from dsformer.training.moments import carry
 from dsformer.training.projection import Projection
@@ -66,20 +66,10 @@ class Learner:
     def project_all(self, jobs: list[partial[None]]) -> None:
         """Run projections side by side, then carry the optimizer's memory over to the new supports."""
         before = [block.columns.clone() for block, _ in self.over_blocks()]
-        threads = torch.get_num_threads()
-        torch.set_num_threads(1)
-        try:
-            with ThreadPoolExecutor(threads) as pool:
-                for done in [pool.submit(_alone, job) for job in jobs]:
-                    done.result()
-        finally:
-            torch.set_num_threads(threads)
+        with one_thread_each() as pool:
+            for done in [pool.submit(job) for job in jobs]:
+                done.result()
         self.stage.blocks.settle()
         if self.stage.optimizer is not None:
             for (block, _), columns in zip(self.over_blocks(), before, strict=True):
                 carry(self.stage.optimizer, block, columns)
-
-
-def _alone(job: partial[None]) -> None:
-    torch.set_num_threads(1)
-    job()

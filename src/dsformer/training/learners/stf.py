@@ -66,10 +66,10 @@ class StraightThrough(Learner):
         return spec.nonzeros + round((most - spec.nonzeros) * max(0.0, 1 - step / self.last) ** 3)
 
     def stepped(self, step: int) -> None:
-        if step < self.last and step % self.every == 0:
-            self.project_all([partial(self.project, block, one, step) for block, one in self.over_blocks()])
-        elif step == self.last:
-            self.project_all([partial(self.project, block, one, step) for block, one in self.over_blocks()])
+        if step > self.last or (step < self.last and step % self.every):
+            return
+        self.project_all([partial(self.project, block, one, step) for block, one in self.over_blocks()])
+        if step == self.last:
             for block, _ in self.over_blocks():
                 block.watcher = None
 
