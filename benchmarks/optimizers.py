@@ -27,7 +27,7 @@ from dsformer.cli.demo import find_minilm
 from dsformer.huggingface.source import open_source
 from dsformer.pipeline import once
 from dsformer.progress import silent
-from dsformer.recipe import TEXTS_FACTOR, Recipe
+from dsformer.recipe import Recipe
 from dsformer.tasks.supervised import Examples, SupervisedTask, load_task
 from dsformer.training.data import of_task, score_model
 from dsformer.training.finetune import train_dense
@@ -93,9 +93,8 @@ def factorized(bench: Bench, task: SupervisedTask, seed: int, ratio: float, dens
     directory = bench.place("factorized", task.name, seed, ratio)
     if not (directory / "config.json").is_file():
         recipe = bench.recipe(task.name, seed, ratio)
-        texts = of_task(task, recipe.training, AutoTokenizer.from_pretrained(dense)).texts
-        count = TEXTS_FACTOR * recipe.calibration.count
-        once(dense, directory, recipe, texts=texts[:: max(1, len(texts) // count)][:count])
+        data = of_task(task, recipe.training, AutoTokenizer.from_pretrained(dense))
+        once(dense, directory, recipe, texts=data.sample(recipe.calibration.task_tokens))
     return directory
 
 

@@ -5,7 +5,6 @@ matrix-product rate measured at the moment. Good to about a factor of two: how f
 """
 
 import os
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 from time import perf_counter
@@ -18,7 +17,8 @@ from dsformer.factorization.form import FormSpec
 from dsformer.factorization.pattern import Pattern
 from dsformer.factorization.search import METHODS, Family, rank_within
 from dsformer.factorization.weight import CHUNK_ROWS, SAMPLE_ROWS
-from dsformer.pipeline import Prepared, one_thread_each
+from dsformer.parallel import one_thread_each
+from dsformer.pipeline import Prepared
 from dsformer.plan import Job
 
 # Shapes screened in the family that is searched (the others are looked at once); measured on MiniLM.
@@ -45,15 +45,14 @@ def estimate(prepared: Prepared) -> Estimate:
     """Time and memory of ``factorize`` on this machine. Takes about 50 ms."""
     jobs, recipe = prepared.plan.jobs, prepared.recipe
     pattern, effort = Pattern.parse(recipe.pattern), recipe.effort.as_effort()
-    with one_thread_each() as workers:
-        rate = matmul_rate(workers)
+    workers, rate = torch.get_num_threads(), matmul_rate()
     costs = [job_operations(job, pattern, recipe.method, effort) / rate for job in jobs]
     sets = sorted((working_set(job, pattern, recipe.method) for job in jobs), reverse=True)
     peak = resident_bytes(prepared) + sum(sets[:workers])
     return Estimate(max(sum(costs) / workers, max(costs)), peak, workers)
 
 
-def matmul_rate(workers: int) -> float:
+def matmul_rate() -> float:
     """Operations a second of single-threaded products, for each of several running at once."""
 
     def probe(_: int) -> float:
@@ -64,7 +63,8 @@ def matmul_rate(workers: int) -> float:
             count += 1
         return 2 * PROBE_SIDE**3 * count / elapsed
 
-    with ThreadPoolExecutor(workers) as pool:
+    workers = torch.get_num_threads()
+    with one_thread_each() as pool:
         return sum(pool.map(probe, range(workers))) / workers
 
 

@@ -7,7 +7,7 @@ from torch import Tensor
 from dsformer.factorization.form import FormSpec
 from dsformer.factorization.pattern import Pattern
 from dsformer.training.blocks import LearnedBlock
-from dsformer.training.projection import Projection, projections
+from dsformer.training.projection import Projection, oriented
 from fixtures.forms import all_specs, label
 from fixtures.training import learned_block, projection_of, random_metric
 
@@ -116,13 +116,12 @@ def test_the_metric_says_what_counts():
     assert first < second
 
 
-def test_one_for_every_block_whatever_its_orientation():
-    blocks = {"a": learned_block(FREE), "b": learned_block(OUTPUT)}
-    weights = {"a": torch.randn(32, 16), "b": torch.randn(16, 32)}
-    made = projections(blocks, {"a": random_metric(16), "b": random_metric(32)}, weights)
-    assert torch.equal(made["a"].weight, weights["a"])
-    assert torch.equal(made["b"].weight, weights["b"].T)
-    for name, block in blocks.items():
-        before = error(made[name], made[name].weight, weight_of(block))
-        made[name](made[name].weight, 5, 10)
-        assert error(made[name], made[name].weight, weight_of(block)) < before
+@pytest.mark.parametrize("spec", [FREE, OUTPUT], ids=["input", "output"])
+def test_weights_come_with_one_row_a_unit(spec):
+    block, weight = learned_block(spec), torch.randn(spec.out_features, spec.in_features)
+    target = oriented(weight, spec)
+    assert target.shape == (spec.units, spec.width)
+    made = Projection(block, random_metric(spec.in_features), target)
+    before = error(made, target, weight_of(block))
+    made(target, 5, 10)
+    assert error(made, target, weight_of(block)) < before

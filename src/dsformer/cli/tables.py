@@ -3,19 +3,19 @@
 from rich.table import Table
 
 from dsformer.cli.output import duration, megabytes, percent, table, times
-from dsformer.recipe import TEXTS_FACTOR, Recipe
+from dsformer.recipe import Recipe
 from dsformer.report.summary import Summary, TrainingSummary
 
 
 def calibration_line(recipe: Recipe, tokens: int) -> str:
     """Which text was used, defaults included."""
     settings = recipe.calibration
-    count, text = settings.count, "bundled book passages"
+    text = f"at most {settings.count} bundled book passages"
     if settings.text is not None:
-        text = f"passages of {settings.text}"
+        text = f"at most {settings.count} passages of {settings.text}"
     elif recipe.training.train != "none":
-        count, text = TEXTS_FACTOR * settings.count, "texts trained on"
-    return f"Calibration: at most {count} {text}, up to {settings.length} tokens each; {tokens:,} tokens seen"
+        text = "texts trained on"
+    return f"Calibration: {text}, up to {settings.length} tokens each; {tokens:,} tokens seen"
 
 
 def summary_table(summary: Summary) -> Table:

@@ -33,6 +33,12 @@ class TrainingData:
     collate: Collator
     texts: list[str]
 
+    def sample(self, tokens: int) -> list[str]:
+        """Texts from all over the data with about so many tokens altogether, or all there are."""
+        each = sum(len(one["input_ids"]) for one in self.features) / max(1, len(self.features))
+        count = min(len(self.texts), max(1, round(tokens / max(1.0, each))))
+        return [self.texts[i * len(self.texts) // count] for i in range(count)]
+
 
 def the_task(settings: TrainingRecipe, data_dir: Path | None) -> SupervisedTask:
     """The recipe's task. Raises InputError when it is not there, or has nothing to train on."""

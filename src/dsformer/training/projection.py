@@ -1,6 +1,5 @@
 """Warm projections: the factorization nearest to a block's weight, starting from the present one."""
 
-from collections.abc import Mapping
 from dataclasses import replace
 
 import torch
@@ -8,6 +7,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from dsformer.factorization.dense_sparse import refit
+from dsformer.factorization.form import FormSpec
 from dsformer.factorization.problem import input_problem, output_problem
 from dsformer.factorization.whitening import Metric
 from dsformer.training.blocks import LearnedBlock
@@ -42,14 +42,6 @@ class Projection:
         block.take(codes, mask, dictionary / norm)
 
 
-def projections(
-    blocks: Mapping[str, LearnedBlock], metrics: Mapping[str, Metric], weights: Mapping[str, Float[Tensor, "out in"]]
-) -> dict[str, Projection]:
-    """One for every block, by name of its first linear."""
-    made = {}
-    for name, block in blocks.items():
-        weight = weights[name]
-        made[name] = Projection(
-            block, metrics[name], weight if block.spec.orientation == "input" else weight.T.contiguous()
-        )
-    return made
+def oriented(weight: Float[Tensor, "out in"], spec: FormSpec) -> Float[Tensor, "units width"]:
+    """A weight with one row a unit."""
+    return weight if spec.orientation == "input" else weight.T.contiguous()

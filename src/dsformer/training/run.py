@@ -1,6 +1,5 @@
 """Learn the factorizations of a compressed model."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,16 +22,13 @@ from dsformer.training.data import TrainingData
 from dsformer.training.distillation import Distiller, Pooling
 from dsformer.training.freezing import freeze_embeddings
 from dsformer.training.learners import LEARNERS, Stage
-from dsformer.training.projection import projections
+from dsformer.training.projection import Projection, oriented
 from dsformer.training.trainer import (
     FactorizationTrainer,
     steps_per_epoch,
     total_steps,
     training_arguments,
 )
-
-# Texts the metric of projections is measured on.
-METRIC_TEXTS = 256
 
 
 @dataclass(frozen=True)
@@ -114,22 +110,25 @@ def make_trainer(
 
 
 def _stage(learned: LearnedBlocks, teacher: Teacher, data: TrainingData, recipe: Recipe) -> Stage:
-    dense = {block.config.names[0]: _dense(teacher.model, block.config) for block in learned}
-    metrics = _metrics(teacher, list(dense.values()), data.texts, recipe)
-    weights = {name: block.weight() for name, block in dense.items()}
-    made = projections({block.config.names[0]: block for block in learned}, metrics, weights)
     settings, examples = recipe.training, len(data.features)
-    return Stage(learned, list(made.values()), total_steps(settings, examples), steps_per_epoch(settings, examples))
+    made: list[Projection] = []
+    if LEARNERS[settings.learner].projects:
+        dense = [_dense(teacher.model, block.config) for block in learned]
+        metrics = _metrics(teacher, dense, data, recipe)
+        made = [
+            Projection(block, metrics[one.name], oriented(one.weight(), block.spec))
+            for block, one in zip(learned, dense, strict=True)
+        ]
+    return Stage(learned, made, total_steps(settings, examples), steps_per_epoch(settings, examples))
 
 
 def _dense(teacher: nn.Module, config: BlockConfig) -> Block:
     return Block(config.kind, tuple(config.names), tuple(teacher.get_submodule(name) for name in config.names))
 
 
-def _metrics(teacher: Teacher, blocks: list[Block], texts: Sequence[str], recipe: Recipe) -> dict[str, Metric]:
-    """Metric of every block's inputs on a sample of the texts, evenly spread."""
-    step = max(1, len(texts) // METRIC_TEXTS)
-    sample = texts[::step][:METRIC_TEXTS]
+def _metrics(teacher: Teacher, blocks: list[Block], data: TrainingData, recipe: Recipe) -> dict[str, Metric]:
+    """Metric of every block's inputs, as of the factorization."""
+    sample = data.sample(recipe.calibration.task_tokens)
     prepared = model_batches(teacher.model, teacher.tokenizer, sample, recipe.training.length, 16)
     grams = collect(teacher.model.eval(), prepared, blocks, []).grams
     return {name: Metric.from_gram(gram, recipe.ridge) for name, gram in grams.items()}

@@ -16,7 +16,7 @@ from dsformer.huggingface.quantizer import attach
 from dsformer.huggingface.source import Source, model_place, open_source, quiet
 from dsformer.loading import load
 from dsformer.progress import Progress
-from dsformer.recipe import TEXTS_FACTOR, Recipe, TrainingRecipe
+from dsformer.recipe import Recipe, TrainingRecipe
 from dsformer.report.summary import Summary, TrainingSummary
 from dsformer.tasks.supervised import SupervisedTask
 from dsformer.training.data import TrainingData, of_task, of_text, score_model, the_task
@@ -90,11 +90,11 @@ def _staged(
     factored = _factored(run, dense, texts, data, factorize)
     network, source = load(factored, dtype="auto"), open_source(dense)
     summary = Summary.from_dict(network.config.quantization_config.summary)
-    before = _score(network, source, task)
+    before = _score(network, source, task, settings)
     started = perf_counter()
     learn(network, _as_teacher(source, task), data, run.recipe, run.work / "training", task is not None, run.progress)
     seconds = perf_counter() - started
-    scores = (_score(source.model, source, task), before, _score(network, source, task))
+    scores = (_score(source.model, source, task, settings), before, _score(network, source, task, settings))
     trained = _account(settings, task, scores, data, seconds)
     return _written(
         network, source, replace(summary, training=trained, model=str(model)), run.recipe, target, overwrite
@@ -173,14 +173,17 @@ def _factored(
     if not directory.is_dir():
         calibration = run.recipe.calibration
         if texts is None and calibration.text is None:
-            count = TEXTS_FACTOR * calibration.count
-            texts = data.texts[:: max(1, len(data.texts) // count)][:count]
+            texts = data.sample(calibration.task_tokens)
         factorize(dense, directory, run.recipe, texts=texts, progress=run.progress)
     return directory
 
 
-def _score(model: PreTrainedModel, source: Source, task: SupervisedTask | None) -> float | None:
-    return None if task is None else score_model(model, source.tokenizer, task)[task.metric]
+def _score(
+    model: PreTrainedModel, source: Source, task: SupervisedTask | None, settings: TrainingRecipe
+) -> float | None:
+    if task is None:
+        return None
+    return score_model(model, source.tokenizer, task, length=settings.length)[task.metric]
 
 
 def _as_teacher(source: Source, task: SupervisedTask | None) -> Teacher:

@@ -19,6 +19,6 @@ class Alternate(Learner):
         """Who is trained after ``step``."""
         length = max(1, self.stage.epoch // (2 * TURNS))
         values = (step // length) % 2 == 0
-        for block, _ in self.over_blocks():
+        for block in self.stage.blocks:
             block.values.requires_grad_(values)
             block.dictionary.requires_grad_(not values)

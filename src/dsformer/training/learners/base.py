@@ -20,7 +20,7 @@ class Stage:
 
     Attributes:
         blocks: the blocks learned.
-        projections: one for every block, in the same order.
+        projections: one for every block, in the same order; none for a learner that does not project.
         total: optimizer steps of the whole run.
         epoch: optimizer steps of an epoch.
         optimizer: the torch optimizer, once there is one.
@@ -40,6 +40,8 @@ class Learner:
     """
 
     block_type: type[LearnedBlock] = LearnedBlock
+    projects = False
+    """Whether it projects weights; the metric to do so in is measured only then."""
 
     def __init__(self, stage: Stage, settings: Any):
         self.stage, self.settings = stage, settings
@@ -65,11 +67,11 @@ class Learner:
 
     def project_all(self, jobs: list[partial[None]]) -> None:
         """Run projections side by side, then carry the optimizer's memory over to the new supports."""
-        before = [block.columns.clone() for block, _ in self.over_blocks()]
+        before = [block.columns.clone() for block in self.stage.blocks]
         with one_thread_each() as pool:
             for done in [pool.submit(job) for job in jobs]:
                 done.result()
         self.stage.blocks.settle()
         if self.stage.optimizer is not None:
-            for (block, _), columns in zip(self.over_blocks(), before, strict=True):
+            for block, columns in zip(self.stage.blocks, before, strict=True):
                 carry(self.stage.optimizer, block, columns)

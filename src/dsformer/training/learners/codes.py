@@ -85,11 +85,11 @@ class StraightThroughCodes(Learner):
 
     def stepped(self, step: int) -> None:
         if step % EVERY == 0 and step <= UNTIL * self.stage.total:
-            for block, _ in self.over_blocks():
+            for block in self.stage.blocks:
                 assert isinstance(block, DenseCodesBlock)
                 block.choose()
 
     def finish(self) -> None:
-        for block, _ in self.over_blocks():
+        for block in self.stage.blocks:
             assert isinstance(block, DenseCodesBlock)
             block.settle()

@@ -39,6 +39,7 @@ class Refactor(Learner):
     """Trains dense weights for an epoch, factorizes them from the present factorization on, and goes on from there."""
 
     block_type = DenseBlock
+    projects = True
 
     def stepped(self, step: int) -> None:
         if step % self.stage.epoch == 0:

@@ -28,6 +28,8 @@ START_STEPS = 6
 class StraightThrough(Learner):
     """See the module's docstring."""
 
+    projects = True
+
     def __init__(self, stage: Stage, settings: Any):
         super().__init__(stage, settings)
         self.last = max(1, int(settings.ramp_until * stage.total))
@@ -46,7 +48,7 @@ class StraightThrough(Learner):
 
     def resume(self, step: int) -> None:
         if self.settings.latent_rate and step < self.last:
-            for block, _ in self.over_blocks():
+            for block in self.stage.blocks:
                 block.watcher = partial(self.watch, block)
 
     @torch.no_grad()
@@ -70,7 +72,7 @@ class StraightThrough(Learner):
             return
         self.project_all([partial(self.project, block, one, step) for block, one in self.over_blocks()])
         if step == self.last:
-            for block, _ in self.over_blocks():
+            for block in self.stage.blocks:
                 block.watcher = None
 
     def project(self, block: LearnedBlock, projection: Projection, step: int) -> None:
