@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from transformers import PreTrainedModel
 
-from dsformer.calibration import Statistics, Tracing, collect, model_batches, reorder, trace
+from dsformer.calibration import Statistics, Text, Tracing, collect, model_batches, reorder, trace
 from dsformer.errors import InputError
 from dsformer.factorization.pattern import Pattern
 from dsformer.factorization.search import Fitted, search
@@ -56,7 +56,7 @@ def compress(
     *,
     recipe: Recipe | None = None,
     tokenizer: Any = None,
-    texts: Sequence[str] | None = None,
+    texts: Sequence[Text] | None = None,
     data_dir: str | Path | None = None,
     overwrite: bool = False,
     progress: Progress = silent,
@@ -72,7 +72,7 @@ def compress(
         output: directory of the compressed model; appears whole or not at all.
         recipe: how; fields not given keep their defaults.
         tokenizer: needed with a model given as an object.
-        texts: calibration text, instead of the recipe's file, the task's text or the bundled sample.
+        texts: calibration texts, or pairs of them, instead of the recipe's file, the task's text or the bundled sample.
         data_dir: folder of data sets to train on.
         overwrite: replace ``output`` if it exists.
         progress: told about every step.
@@ -96,7 +96,7 @@ def once(
     recipe: Recipe,
     *,
     tokenizer: Any = None,
-    texts: Sequence[str] | None = None,
+    texts: Sequence[Text] | None = None,
     overwrite: bool = False,
     progress: Progress = silent,
 ) -> Compressed:
@@ -129,7 +129,7 @@ def prepare(
     *,
     recipe: Recipe | None = None,
     tokenizer: Any = None,
-    texts: Sequence[str] | None = None,
+    texts: Sequence[Text] | None = None,
     progress: Progress = silent,
     **fields: Any,
 ) -> Prepared:

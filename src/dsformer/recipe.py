@@ -83,7 +83,9 @@ class TrainingRecipe(_Strict):
     )
     factor_rate: Annotated[float, Field(gt=0, description="rate of dictionaries and codes, in units of the rate")] = 4.0
     warmup: Annotated[float, Field(ge=0, lt=1, description="part of the steps in which the rate rises")] = 0.06
-    length: Annotated[int, Field(ge=8, description="longest text, in tokens")] = 128
+    length: Annotated[
+        int | None, Field(ge=8, description="longest text, in tokens (default: 128, 384 for question answering)")
+    ] = None
     seed: Annotated[int, Field(ge=0, description="of the order of examples, dropout and a new head")] = 0
     bf16: Annotated[bool | None, Field(description="train under bf16 autocast (default: where it is fast)")] = None
     train_embeddings: Annotated[bool, Field(description="train embedding tables too")] = False

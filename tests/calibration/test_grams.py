@@ -1,9 +1,10 @@
 import pytest
 import torch
-from transformers import BertConfig, BertModel
+from transformers import AutoTokenizer, BertConfig, BertModel
 
 from dsformer.calibration import collect, trace
 from dsformer.calibration.grams import batches
+from dsformer.cli.demo import find_minilm
 from dsformer.errors import InputError
 
 
@@ -82,3 +83,13 @@ def test_batches_are_longest_first_and_cut():
 def test_text_without_two_tokens_is_refused(texts):
     with pytest.raises(InputError, match="calibration text"):
         batches(Words(), texts, 8, 2, lambda name: True)
+
+
+@pytest.mark.minilm
+def test_pairs_of_texts_are_read_as_the_tokenizer_reads_pairs():
+    tokenizer = AutoTokenizer.from_pretrained(find_minilm())
+    made = batches(tokenizer, [("one text", "another text"), "alone"], 16, 2, lambda name: True)[0]
+    expected = tokenizer("one text", "another text")
+    assert made["input_ids"][0].tolist() == expected["input_ids"]
+    assert made["token_type_ids"][0].tolist() == expected["token_type_ids"]
+    assert 1 in expected["token_type_ids"]

@@ -3,12 +3,12 @@ from pathlib import Path
 
 import pytest
 import torch
-from transformers import AutoTokenizer
+from transformers import AutoTokenizer, DataCollatorWithPadding
 
 from dsformer.errors import InputError
 from dsformer.recipe import TrainingRecipe
 from dsformer.tasks.supervised import Examples, SupervisedTask, load_task
-from dsformer.training.data import of_task, of_text, score_model, the_task
+from dsformer.training.data import TrainingData, of_task, of_text, score_model, the_task
 from dsformer.training.heads import open_for_task
 from fixtures.training import reviews
 
@@ -114,3 +114,13 @@ def test_answers_of_contexts_of_different_length(base: Path):
     with torch.no_grad():
         scores = score_model(model, tokenizer, task, length=32, batch_size=1)
     assert all(math.isfinite(value) and 0 <= value <= 100 for value in scores.values())
+
+
+def test_a_sample_is_spread_over_all_the_data():
+    features = [{"input_ids": [0] * 10} for _ in range(100)]
+    data = TrainingData(features, DataCollatorWithPadding, [str(i) for i in range(100)])
+    assert data.sample(10**6) == data.texts
+    drawn = [int(text) for text in data.sample(700)]
+    assert len(drawn) == 70
+    assert min(drawn) == 0
+    assert max(drawn) >= 98

@@ -1,7 +1,7 @@
 """Real text through the model: which layers share an input, and what those inputs look like."""
 
 from dsformer.calibration.blocks import Block, Tracing, trace
-from dsformer.calibration.grams import Statistics, batches, collect
+from dsformer.calibration.grams import Statistics, Text, batches, collect
 from dsformer.calibration.inputs import model_batches
 from dsformer.calibration.neurons import Exchange, interchangeable, reorder
 from dsformer.calibration.sensitivity import sensitivities
@@ -10,6 +10,7 @@ __all__ = [
     "Block",
     "Exchange",
     "Statistics",
+    "Text",
     "Tracing",
     "batches",
     "collect",

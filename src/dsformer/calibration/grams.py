@@ -11,6 +11,9 @@ from torch import Tensor, nn
 from dsformer.calibration.blocks import Block, hooked
 from dsformer.errors import InputError
 
+Text = str | tuple[str, str]
+"""What a tokenizer makes one example of: a text, or two (a pair of sentences, a question and its context)."""
+
 
 @dataclass
 class Statistics:
@@ -28,9 +31,13 @@ class Statistics:
 
 
 def batches(
-    tokenizer: Any, texts: Sequence[str], length: int, batch_size: int, accepts: Callable[[str], bool]
+    tokenizer: Any,
+    texts: Sequence[Text],
+    length: int,
+    batch_size: int,
+    accepts: Callable[[str], bool],
 ) -> list[dict[str, Tensor]]:
-    """Tokenized batches, longest first so that memory peaks at once.
+    """Tokenized batches of texts, or of pairs of texts, longest first so that memory peaks at once.
 
     Raises:
         InputError: no text, or no text of two tokens.
@@ -39,8 +46,9 @@ def batches(
         raise InputError("calibration text is empty")
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token or tokenizer.unk_token
-    encoded = [tokenizer(text, truncation=True, max_length=length) for text in texts]
-    bare = [len(tokenizer(text, add_special_tokens=False)["input_ids"]) for text in texts]
+    parts = [(text,) if isinstance(text, str) else text for text in texts]
+    encoded = [tokenizer(*part, truncation=True, max_length=length) for part in parts]
+    bare = [len(tokenizer(*part, add_special_tokens=False)["input_ids"]) for part in parts]
     if max(bare) < 2:
         raise InputError("calibration text has no passage of two tokens or more; give real text of the model's kind")
     encoded.sort(key=lambda one: -len(one["input_ids"]))

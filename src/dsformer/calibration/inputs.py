@@ -7,11 +7,11 @@ from typing import Any
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from dsformer.calibration.grams import batches
+from dsformer.calibration.grams import Text, batches
 
 
 def model_batches(
-    model: PreTrainedModel, tokenizer: Any, texts: Sequence[str], length: int, batch_size: int
+    model: PreTrainedModel, tokenizer: Any, texts: Sequence[Text], length: int, batch_size: int
 ) -> list[dict[str, Tensor]]:
     """Tokenized batches, longest first, with all that the model needs to run and nothing it does not take.
 

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from transformers import DataCollatorWithPadding, PreTrainedModel
 
+from dsformer.calibration import Text
 from dsformer.errors import InputError
 from dsformer.recipe import TrainingRecipe
 from dsformer.tasks.calibration_text import read_texts
@@ -16,6 +17,8 @@ from dsformer.tasks.supervised import Columns, Examples, SupervisedTask, collato
 
 Collator = Callable[[list[dict[str, Any]]], Mapping[str, Tensor]]
 LABELS = ("labels", "start_positions", "end_positions")
+# Longest passage of plain text, in tokens.
+TEXT_LENGTH = 128
 _FILES = (".csv", ".tsv", ".jsonl", ".parquet", ".gz")
 
 
@@ -26,14 +29,14 @@ class TrainingData:
     Attributes:
         features: what the model sees of every example.
         collate: makes batches.
-        texts: plain texts to calibrate on.
+        texts: plain texts, or pairs of them, to calibrate on.
     """
 
     features: Sequence[dict[str, Any]]
     collate: Collator
-    texts: list[str]
+    texts: list[Text]
 
-    def sample(self, tokens: int) -> list[str]:
+    def sample(self, tokens: int) -> list[Text]:
         """Texts from all over the data with about so many tokens altogether, or all there are."""
         each = sum(len(one["input_ids"]) for one in self.features) / max(1, len(self.features))
         count = min(len(self.texts), max(1, round(tokens / max(1.0, each))))
@@ -57,7 +60,7 @@ def of_task(task: SupervisedTask, settings: TrainingRecipe, tokenizer: Any) -> T
     assert task.train is not None
     examples = task.train.take(settings.examples, seed=0)
     return TrainingData(
-        encode(task, examples, tokenizer, settings.length), collator(task, tokenizer), texts_of(examples)
+        encode(task, examples, tokenizer, settings.length or task.length), collator(task, tokenizer), texts_of(examples)
     )
 
 
@@ -66,9 +69,9 @@ def of_text(settings: TrainingRecipe, tokenizer: Any) -> TrainingData:
     assert settings.text is not None
     column = None if settings.text.suffix == ".txt" else settings.text_column
     texts = read_texts(settings.text, column)[: settings.examples]
-    columns = tokenizer(texts, truncation=True, max_length=settings.length)
+    columns = tokenizer(texts, truncation=True, max_length=settings.length or TEXT_LENGTH)
     features = [dict(zip(columns.keys(), row, strict=True)) for row in zip(*columns.values(), strict=True)]
-    return TrainingData(features, DataCollatorWithPadding(tokenizer), texts)
+    return TrainingData(features, DataCollatorWithPadding(tokenizer), list(texts))
 
 
 def score_model(
@@ -76,7 +79,7 @@ def score_model(
     tokenizer: Any,
     task: SupervisedTask,
     examples: Examples | None = None,
-    length: int = 128,
+    length: int | None = None,
     batch_size: int = 64,
 ) -> dict[str, float]:
     """Scores of a model on examples of a task (its evaluation part if none are given), in full precision.
@@ -85,7 +88,7 @@ def score_model(
         The task's metrics by name, the main one first.
     """
     examples = task.evaluation if examples is None else examples
-    features = encode(task, examples, tokenizer, length)
+    features = encode(task, examples, tokenizer, length or task.length)
     collate = collator(task, tokenizer, evaluation=True)
     order = sorted(range(len(features)), key=lambda i: -len(features[i]["input_ids"]))
     outputs: dict[int, tuple[Tensor, ...]] = {}

@@ -75,7 +75,9 @@ def finetune(
             network.save_pretrained(directory)
             tokenizer.save_pretrained(directory)
     seconds = perf_counter() - started
-    return Finetuned(network, tokenizer, task, score_model(network, tokenizer, task), seconds, target)
+    return Finetuned(
+        network, tokenizer, task, score_model(network, tokenizer, task, length=settings.length), seconds, target
+    )
 
 
 def train_dense(

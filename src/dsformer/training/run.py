@@ -129,7 +129,9 @@ def _dense(teacher: nn.Module, config: BlockConfig) -> Block:
 def _metrics(teacher: Teacher, blocks: list[Block], data: TrainingData, recipe: Recipe) -> dict[str, Metric]:
     """Metric of every block's inputs, as of the factorization."""
     sample = data.sample(recipe.calibration.task_tokens)
-    prepared = model_batches(teacher.model, teacher.tokenizer, sample, recipe.training.length, 16)
+    prepared = model_batches(
+        teacher.model, teacher.tokenizer, sample, recipe.calibration.length, recipe.calibration.batch_size
+    )
     grams = collect(teacher.model.eval(), prepared, blocks, []).grams
     return {name: Metric.from_gram(gram, recipe.ridge) for name, gram in grams.items()}
 

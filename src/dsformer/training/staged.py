@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from transformers import AutoConfig, AutoTokenizer, PreTrainedModel
 
+from dsformer.calibration import Text
 from dsformer.errors import InputError
 from dsformer.huggingface.artefact import appearing, reserve, save
 from dsformer.huggingface.quantizer import attach
@@ -49,7 +50,7 @@ def compress_and_train(
     model: str | Path | PreTrainedModel,
     output: str | Path | None,
     recipe: Recipe,
-    texts: Sequence[str] | None,
+    texts: Sequence[Text] | None,
     data_dir: Path | None,
     overwrite: bool,
     progress: Progress,
@@ -68,7 +69,7 @@ def compress_and_train(
     target = reserve(output, overwrite)
     described = {"model": str(model), "recipe": recipe.model_dump(mode="json"), "data_dir": str(data_dir or "")}
     if texts is not None:
-        described["texts"] = sha256("\n".join(texts).encode()).hexdigest()
+        described["texts"] = sha256(repr(list(texts)).encode()).hexdigest()
     with working(target, described) as work:
         run = _Run(recipe, data_dir, work, progress)
         return _staged(run, model, target, texts, overwrite, factorize)
@@ -78,7 +79,7 @@ def _staged(
     run: _Run,
     model: str | Path,
     target: Path,
-    texts: Sequence[str] | None,
+    texts: Sequence[Text] | None,
     overwrite: bool,
     factorize: Callable[..., "Compressed"],
 ) -> "Compressed":
@@ -165,7 +166,7 @@ def _teacher(run: _Run, model: str | Path, task: SupervisedTask) -> str | Path:
 def _factored(
     run: _Run,
     dense: str | Path,
-    texts: Sequence[str] | None,
+    texts: Sequence[Text] | None,
     data: TrainingData,
     factorize: Callable[..., "Compressed"],
 ) -> Path:

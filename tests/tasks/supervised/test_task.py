@@ -2,7 +2,7 @@ from collections import Counter
 
 import pytest
 
-from dsformer.tasks.supervised import TASK_NAMES, Examples, calibration_pairs, load_task, texts_of
+from dsformer.tasks.supervised import TASK_NAMES, Examples, load_task, texts_of
 
 PAIRS = Examples(("a", "b", "c"), ("x", "y", "z"), (0, 1, 0), ("i", "j", "k"))
 
@@ -31,10 +31,8 @@ def test_take_of_all_is_the_same_object(count: int | None):
 
 
 def test_texts_for_calibration():
-    assert calibration_pairs(PAIRS)[1] == ("b", "y")
-    assert texts_of(PAIRS) == ["a x", "b y", "c z"]
+    assert texts_of(PAIRS) == [("a", "x"), ("b", "y"), ("c", "z")]
     words = Examples((("one", "two"), ("three",)), targets=((0, 0), (0,)))
-    assert calibration_pairs(words) == [("one two", None), ("three", None)]
     assert texts_of(words) == ["one two", "three"]
 
 

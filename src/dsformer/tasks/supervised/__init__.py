@@ -10,7 +10,6 @@ from dsformer.tasks.supervised.registry import load_task as load_task
 from dsformer.tasks.supervised.task import Examples as Examples
 from dsformer.tasks.supervised.task import Kind as Kind
 from dsformer.tasks.supervised.task import SupervisedTask as SupervisedTask
-from dsformer.tasks.supervised.task import calibration_pairs as calibration_pairs
 from dsformer.tasks.supervised.task import texts_of as texts_of
 
 __all__ = [
@@ -20,7 +19,6 @@ __all__ = [
     "Examples",
     "Kind",
     "SupervisedTask",
-    "calibration_pairs",
     "collator",
     "encode",
     "load_task",

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from dsformer.calibration import Text
+
 Kind = Literal["classification", "regression", "token_classification", "question_answering", "masked_lm", "causal_lm"]
 
 # Of data without an official split, every fifth example of each class is held out.
@@ -75,6 +77,11 @@ class SupervisedTask:
     metric: str
     held_out: Examples | None = None
 
+    @property
+    def length(self) -> int:
+        """Longest text in tokens unless said otherwise; answers are looked for in windows of it."""
+        return 384 if self.kind == "question_answering" else 128
+
 
 def split_every_fifth(examples: Examples) -> tuple[Examples, Examples]:
     """Training and evaluation data out of one list: the 5th, 10th, 15th … example of every class is held out."""
@@ -87,12 +94,7 @@ def split_every_fifth(examples: Examples) -> tuple[Examples, Examples]:
     return examples.select(train), examples.select(held)
 
 
-def calibration_pairs(examples: Examples) -> list[tuple[str, str | None]]:
-    """Text and second text (None if there is none) of every example; words are joined by spaces."""
-    texts = [text if isinstance(text, str) else " ".join(text) for text in examples.texts]
-    return [(text, None if examples.pairs is None else examples.pairs[index]) for index, text in enumerate(texts)]
-
-
-def texts_of(examples: Examples) -> list[str]:
-    """Every example as one plain string: the text, and the second text, if any, after a space."""
-    return [text if pair is None else f"{text} {pair}" for text, pair in calibration_pairs(examples)]
+def texts_of(examples: Examples) -> list[Text]:
+    """Every example as plain text: one string, or two where there is a second text; words are joined by spaces."""
+    texts: list[str] = [text if isinstance(text, str) else " ".join(text) for text in examples.texts]
+    return [*texts] if examples.pairs is None else [*zip(texts, examples.pairs, strict=True)]
