@@ -6,7 +6,8 @@ For every task and seed a dense teacher is trained at each of ``--dense-rates`` 
 ratio it is factorized once; every learner starts from that factorization and takes the same number of steps. ``dense``
 goes on training the teacher for as many steps, so that nothing beats it by training longer. Scores are of the labelled
 development and test examples together. Teachers, factorizations and finished rows are kept in WORK; an interrupted run
-goes on where it stopped. Prints a table of means over seeds with their spread, and draws ``optimizers.png``.
+goes on where it stopped; several processes may share WORK if their tasks differ. Prints a table of means over seeds with
+their spread, and draws ``optimizers.png``.
 """
 
 import argparse
@@ -46,6 +47,7 @@ class Bench:
     data_dir: Path
     work: Path
     epochs: float
+    dense_epochs: float
     dense_rates: tuple[float, ...]
     overrides: dict[str, Any]
 
@@ -76,8 +78,8 @@ def teacher(bench: Bench, task: SupervisedTask, seed: int) -> tuple[Path, float]
     for rate in bench.dense_rates:
         directory = bench.place("teacher", task.name, seed, rate)
         if not (directory / "score.json").is_file():
-            recipe = bench.recipe(task.name, seed, learning_rate=rate)
-            work = bench.place("training")
+            recipe = bench.recipe(task.name, seed, learning_rate=rate, epochs=bench.dense_epochs)
+            work = bench.place("training", task.name)
             shutil.rmtree(work, ignore_errors=True)
             model, tokenizer = train_dense(find_minilm(), task, recipe.training, work, silent, "")
             model.save_pretrained(directory)
@@ -102,7 +104,7 @@ def run(bench: Bench, name: str, seed: int, ratio: float, learner: str, distill:
     """One row: the score after learning."""
     task = load_task(name, bench.data_dir)
     dense, dense_score = teacher(bench, task, seed)
-    work = bench.place("training")
+    work = bench.place("training", name)
     shutil.rmtree(work, ignore_errors=True)
     started = perf_counter()
     if learner == "dense":
@@ -173,11 +175,12 @@ def main() -> None:
     parser.add_argument("--learners", nargs="+", choices=("dense", "none", *LEARNERS), default=["none", *LEARNERS])
     parser.add_argument("--distill", nargs="+", default=["none", "logits+hidden"])
     parser.add_argument("--epochs", type=float, default=3.0)
+    parser.add_argument("--dense-epochs", type=float, default=3.0)
     parser.add_argument("--dense-rates", type=float, nargs="+", default=[5e-5, 1e-4])
     parser.add_argument("--set", nargs="*", default=[], metavar="FIELD=VALUE", help="fields of the training recipe")
     args = parser.parse_args()
     overrides = {name: json.loads(value) for name, _, value in (one.partition("=") for one in args.set)}
-    bench = Bench(args.data_dir, args.work, args.epochs, tuple(args.dense_rates), overrides)
+    bench = Bench(args.data_dir, args.work, args.epochs, args.dense_epochs, tuple(args.dense_rates), overrides)
     args.work.mkdir(parents=True, exist_ok=True)
     results = args.work / "results.jsonl"
     rows = [json.loads(text) for text in results.read_text().splitlines()] if results.exists() else []
