@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from transformers import PreTrainedModel
 
-from dsformer.calibration import Statistics, Text, Tracing, collect, model_batches, reorder, trace
+from dsformer.calibration import Statistics, Text, Tracing, calibrate, model_batches, reorder, trace
 from dsformer.errors import InputError
 from dsformer.factorization.pattern import Pattern
 from dsformer.factorization.search import Fitted, search
@@ -140,16 +140,15 @@ def prepare(
     settings = recipe.calibration
     prepared = model_batches(source.model, source.tokenizer, texts, settings.length, settings.batch_size)
     tracing = trace(source.model, prepared[-1], recipe.include, recipe.exclude)
-    total = len(prepared)
-
-    def counted():
-        for i, batch in enumerate(prepared):
-            progress("calibrate", i, total)
-            yield batch
-        progress("calibrate", total, total)
-
     tables = tracing.tables if recipe.with_embeddings else []
-    statistics = collect(source.model, counted(), tracing.blocks, tables)
+    statistics = calibrate(
+        source.model,
+        prepared,
+        tracing.blocks,
+        tables,
+        settings.weighting,
+        lambda done: progress("calibrate", done, len(prepared)),
+    )
     middle = prepared[len(prepared) // 2 :][:PROBES]
     plan = make_plan(source.model, tracing, statistics, recipe, middle, progress)
     return Prepared(source, recipe, tracing, statistics, plan)

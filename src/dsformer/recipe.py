@@ -33,6 +33,13 @@ class CalibrationRecipe(_Strict):
     count: Annotated[int, Field(ge=1, description="calibration passages")] = 256
     length: Annotated[int, Field(ge=2, description="longest calibration passage, in tokens")] = 128
     batch_size: Annotated[int, Field(ge=1, description="passages run through the model at once")] = 16
+    weighting: Annotated[
+        Literal["auto", "even", "influence"],
+        Field(
+            description="how much a token counts: even, all the same; influence, as much as the output depends on it; "
+            "auto, influence where a head makes one output of a text"
+        ),
+    ] = "auto"
 
     @property
     def task_tokens(self) -> int:

@@ -1,6 +1,7 @@
 """Real text through the model: which layers share an input, and what those inputs look like."""
 
 from dsformer.calibration.blocks import Block, Tracing, trace
+from dsformer.calibration.calibrate import calibrate
 from dsformer.calibration.grams import Statistics, Text, batches, collect
 from dsformer.calibration.inputs import model_batches
 from dsformer.calibration.neurons import Exchange, interchangeable, reorder
@@ -13,6 +14,7 @@ __all__ = [
     "Text",
     "Tracing",
     "batches",
+    "calibrate",
     "collect",
     "interchangeable",
     "model_batches",

@@ -99,11 +99,22 @@ def collect(
         for batch in batches:
             attention = batch.get("attention_mask")
             mask = attention.bool() if attention is not None else None
-            seen.tokens += int(attention.sum()) if attention is not None else batch["input_ids"].numel()
+            seen.tokens += real_tokens(batch)
             model(**batch)
-    for name, gram in seen.grams.items():
+    require_finite(seen.grams)
+    return seen
+
+
+def real_tokens(batch: Mapping[str, Tensor]) -> int:
+    """Tokens of a batch, padding left out."""
+    mask = batch.get("attention_mask")
+    return int(mask.sum()) if mask is not None else batch["input_ids"].numel()
+
+
+def require_finite(grams: Mapping[str, Float[Tensor, "in in"]]) -> None:
+    """Raises InputError naming the first layer whose inputs are NaN or Inf."""
+    for name, gram in grams.items():
         if not torch.isfinite(gram).all():
             raise InputError(
                 f"{name}: its inputs are NaN or Inf on the calibration text; the model's weights are broken"
             )
-    return seen

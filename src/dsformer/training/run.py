@@ -7,7 +7,7 @@ from typing import Any
 from torch import nn
 from transformers import PreTrainedModel, set_seed
 
-from dsformer.calibration import collect, model_batches
+from dsformer.calibration import calibrate, model_batches
 from dsformer.calibration.blocks import Block
 from dsformer.factorization.whitening import Metric
 from dsformer.huggingface.config import DSFormerConfig
@@ -132,7 +132,7 @@ def _metrics(teacher: Teacher, blocks: list[Block], data: TrainingData, recipe: 
     prepared = model_batches(
         teacher.model, teacher.tokenizer, sample, recipe.calibration.length, recipe.calibration.batch_size
     )
-    grams = collect(teacher.model.eval(), prepared, blocks, []).grams
+    grams = calibrate(teacher.model.eval(), prepared, blocks, weighting=recipe.calibration.weighting).grams
     return {name: Metric.from_gram(gram, recipe.ridge) for name, gram in grams.items()}
 
 

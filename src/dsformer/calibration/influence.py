@@ -1,0 +1,119 @@
+"""Gram matrices in which a token counts by how much the model's output depends on it.
+
+A classifier reads one token of its last layer: errors at the others do not matter there. With ``δ_t`` the gradient of a
+random projection of the output by what a block says at token ``t``, the Gram matrix is ``Σ_t ‖δ_t‖² x_t x_tᵀ``: the
+Kronecker-factored curvature of the output (K-FAC, Martens and Grosse, arXiv 1503.05671) with its output side traced
+out. Weights are relative to the mean of their text, so that no few texts of unusual slope stand for all.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from dsformer.calibration.blocks import Block, hooked
+
+# Part of a token's weight that is the same for all: what did not matter before compression may matter after it.
+EVEN = 0.1
+_HEADS = ("logits", "start_logits", "end_logits")
+
+
+@dataclass
+class _Call:
+    """One use of one of a block's layers."""
+
+    block: str
+    member: int
+    inputs: Float[Tensor, "batch *time in"]
+    outputs: Float[Tensor, "batch *time out"]
+
+
+def weighs_tokens(model: nn.Module, batch: Mapping[str, Tensor], weighting: str) -> bool:
+    """Whether tokens count by their influence: ``auto`` says so of models with one output for every text."""
+    if weighting != "auto":
+        return weighting == "influence"
+    with torch.no_grad():
+        outputs = model(**batch)
+    return any(outputs[name].ndim == 2 for name in _HEADS if name in outputs)
+
+
+def influence_grams(
+    model: nn.Module, batches: Iterable[Mapping[str, Tensor]], blocks: Sequence[Block], seed: int = 0
+) -> dict[str, Float[Tensor, "in in"]]:
+    """Per block name, the weighted second moment of its inputs over all tokens and uses, float64. Needs no labels.
+
+    Args:
+        seed: of the random projections.
+    """
+    grams: dict[str, Tensor] = {}
+    calls: list[_Call] = []
+
+    def keep(block: Block, member: int):
+        def hook(_module: nn.Module, args: tuple[Any, ...], output: Tensor) -> None:
+            calls.append(_Call(block.name, member, args[0].detach(), output))
+
+        return hook
+
+    def root(_module: nn.Module, _args: Any, output: Tensor) -> Tensor:
+        return output.requires_grad_() if output.is_leaf else output
+
+    handles = [m.register_forward_hook(keep(block, i)) for block in blocks for i, m in enumerate(block.modules)]
+    handles += [m.register_forward_hook(root) for m in model.modules() if isinstance(m, nn.Embedding)]
+    generator = torch.Generator().manual_seed(seed)
+    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    try:
+        for parameter in trained:
+            parameter.requires_grad_(False)
+        with hooked(handles), torch.enable_grad():
+            for batch in batches:
+                calls.clear()
+                read = _projected(model(**batch), batch.get("attention_mask"), generator)
+                gradients = torch.autograd.grad(read, [call.outputs for call in calls], allow_unused=True)
+                _add(grams, calls, gradients, batch.get("attention_mask"))
+    finally:
+        for parameter in trained:
+            parameter.requires_grad_()
+    return grams
+
+
+def _projected(outputs: Any, mask: Tensor | None, generator: torch.Generator) -> Float[Tensor, ""]:
+    """Random signs times what the model says: its logits, or else its first output, at real tokens."""
+    found = [outputs[name] for name in _HEADS if name in outputs] or [outputs[0]]
+    total = torch.zeros(())
+    for output in found:
+        values = output.float()
+        if mask is not None and values.shape[:2] == mask.shape:
+            values = values[mask.bool()]
+        signs = torch.randint(0, 2, values.shape, generator=generator).to(values) * 2 - 1
+        total = total + (values * signs).sum()
+    return total
+
+
+def _add(
+    grams: dict[str, Tensor], calls: Sequence[_Call], gradients: Sequence[Tensor | None], mask: Tensor | None
+) -> None:
+    """Add one batch; layers of a block have read the same inputs, which count by the gradients of all of them."""
+    uses: dict[tuple[str, int], tuple[Tensor, Tensor]] = {}
+    seen: dict[tuple[str, int], int] = {}
+    for call, gradient in zip(calls, gradients, strict=True):
+        use = seen.get((call.block, call.member), 0)
+        seen[call.block, call.member] = use + 1
+        size = call.inputs.new_zeros(call.inputs.shape[:-1], dtype=torch.float32)
+        if gradient is not None:
+            size = gradient.float().square().sum(-1)
+        before = uses.get((call.block, use))
+        uses[call.block, use] = (call.inputs, size if before is None else before[1] + size)
+    for (name, _), (inputs, size) in uses.items():
+        real = mask.bool() if mask is not None and mask.shape == size.shape else torch.ones_like(size, dtype=torch.bool)
+        rows = inputs[real].float() * _relative(size, real)[real].sqrt()[:, None]
+        grams[name] = grams.get(name, torch.zeros(())) + (rows.T @ rows).double()
+
+
+def _relative(size: Float[Tensor, "batch *time"], real: Float[Tensor, "batch *time"]) -> Float[Tensor, "batch *time"]:
+    """Weights of mean 1 over the real tokens of every text (over all, where inputs have no time)."""
+    along = tuple(range(1, size.ndim)) or (0,)
+    mean = (size * real).sum(along, keepdim=True) / real.sum(along, keepdim=True).clamp_min(1)
+    return torch.where(mean > 0, EVEN + (1 - EVEN) * size / mean.clamp_min(1e-30), torch.ones_like(size))

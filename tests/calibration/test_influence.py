@@ -1,0 +1,95 @@
+import pytest
+import torch
+from transformers import (
+    AlbertConfig,
+    AlbertForSequenceClassification,
+    BertConfig,
+    BertForSequenceClassification,
+    BertModel,
+)
+
+from dsformer.calibration import collect, trace
+from dsformer.calibration.influence import EVEN, influence_grams
+
+SMALL = {"hidden_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 128}
+LAST = "bert.encoder.layer.1.intermediate.dense"
+
+
+def padded():
+    ids = torch.tensor([[5, 6, 7, 8], [9, 10, 0, 0]])
+    return {"input_ids": ids, "attention_mask": (ids > 0).long()}
+
+
+@pytest.fixture
+def classifier():
+    torch.manual_seed(0)
+    return BertForSequenceClassification(BertConfig(**SMALL, vocab_size=400, num_labels=3)).eval()
+
+
+def inputs_of(model, name):
+    """What a module reads."""
+    seen = []
+    handle = model.get_submodule(name).register_forward_pre_hook(lambda _, args: seen.append(args[0].detach()))
+    with torch.no_grad():
+        model(**padded())
+    handle.remove()
+    return seen[0]
+
+
+def test_a_classifier_reads_the_first_token_of_its_last_layer(classifier):
+    blocks = trace(classifier, padded()).blocks
+    found = influence_grams(classifier, [padded()], blocks)[LAST]
+    x = inputs_of(classifier, LAST)
+    tokens = torch.tensor([4.0, 2.0])
+    weights = torch.full((2, 4), EVEN)
+    weights[:, 0] += (1 - EVEN) * tokens
+    rows = x[padded()["attention_mask"].bool()]
+    expected = (rows * weights[padded()["attention_mask"].bool()][:, None]).T @ rows
+    torch.testing.assert_close(found.float(), expected, rtol=1e-4, atol=1e-4)
+
+
+def test_earlier_layers_weigh_all_tokens(classifier):
+    blocks = trace(classifier, padded()).blocks
+    plain = collect(classifier, [padded()], blocks, []).grams
+    found = influence_grams(classifier, [padded()], blocks)
+    assert found.keys() == plain.keys()
+    for gram in found.values():
+        assert torch.allclose(gram, gram.T)
+        assert torch.linalg.eigvalsh(gram).min() > -1e-3
+    first = "bert.encoder.layer.0.attention.self.query"
+    assert 0.3 < float(found[first].trace() / plain[first].trace()) < 3
+
+
+def test_padding_does_not_count(classifier):
+    blocks = trace(classifier, padded()).blocks
+    longer = {name: torch.nn.functional.pad(tensor, (0, 3)) for name, tensor in padded().items()}
+    one, other = (influence_grams(classifier, [batch], blocks)[LAST] for batch in (padded(), longer))
+    torch.testing.assert_close(one, other, rtol=1e-3, atol=1e-3)
+
+
+def test_the_model_is_left_as_it_was(classifier):
+    classifier.bert.embeddings.requires_grad_(False)
+    trained = {name for name, p in classifier.named_parameters() if p.requires_grad}
+    influence_grams(classifier, [padded()], trace(classifier, padded()).blocks)
+    assert {name for name, p in classifier.named_parameters() if p.requires_grad} == trained
+    assert all(p.grad is None for p in classifier.parameters())
+    assert not any(module._forward_hooks for module in classifier.modules())
+
+
+def test_shared_layers_add_up_their_uses():
+    torch.manual_seed(0)
+    config = AlbertConfig(**SMALL, embedding_size=32, vocab_size=400, num_labels=2)
+    model = AlbertForSequenceClassification(config).eval()
+    blocks = trace(model, padded()).blocks
+    found, plain = influence_grams(model, [padded()], blocks), collect(model, [padded()], blocks, []).grams
+    shared = next(name for name in found if "query" in name)
+    assert 0.3 < float(found[shared].trace() / plain[shared].trace()) < 3
+
+
+def test_hidden_states_where_there_is_no_head():
+    torch.manual_seed(0)
+    model = BertModel(BertConfig(**SMALL, vocab_size=400)).eval()
+    blocks = [block for block in trace(model, padded()).blocks if "pooler" not in block.name]
+    found = influence_grams(model, [padded()], blocks)
+    assert found.keys() == {block.name for block in blocks}
+    assert all(float(gram.trace()) > 0 for gram in found.values())
