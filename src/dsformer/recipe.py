@@ -79,7 +79,7 @@ class TrainingRecipe(_Strict):
     distill: Annotated[
         str, Field(description=f"terms of distillation from the dense model, joined by +: {', '.join(TERMS)}; or none")
     ] = "logits+hidden"
-    distill_weight: Annotated[float, Field(ge=0, le=1, description="weight of distillation against the labels")] = 0.5
+    distill_weight: Annotated[float, Field(ge=0, le=1, description="weight of distillation against the labels")] = 0.9
     temperature: Annotated[float, Field(gt=0, description="of the logits that are distilled")] = 2.0
     epochs: Annotated[float, Field(gt=0, description="passes over the training data")] = 3.0
     examples: Annotated[int | None, Field(ge=1, description="train on so many examples (default: all)")] = None
@@ -88,7 +88,7 @@ class TrainingRecipe(_Strict):
     learning_rate: Annotated[float, Field(gt=0, description="peak rate of biases and norms, and of a dense model")] = (
         5e-5
     )
-    factor_rate: Annotated[float, Field(gt=0, description="rate of dictionaries and codes, in units of the rate")] = 4.0
+    factor_rate: Annotated[float, Field(gt=0, description="rate of dictionaries and codes, in units of the rate")] = 2.0
     warmup: Annotated[float, Field(ge=0, lt=1, description="part of the steps in which the rate rises")] = 0.06
     length: Annotated[
         int | None, Field(ge=8, description="longest text, in tokens (default: 128, 384 for question answering)")

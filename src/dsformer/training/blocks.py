@@ -95,6 +95,8 @@ class LearnedBlock(nn.Module):
         dictionary: Float[Tensor, "atoms width"],
     ) -> None:
         """Other codes on another support; every unit of the mask has equally many."""
+        device = self.values.device
+        codes, mask = codes.to(device), mask.to(device)
         self.columns = mask.nonzero()[:, 1].view(len(mask), -1).int()
         # The parameter stays the one the optimizer knows, whatever its size.
         self.values.data = codes.gather(1, self.columns.long())

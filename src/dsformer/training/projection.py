@@ -32,10 +32,11 @@ class Projection:
     def __call__(self, target: Float[Tensor, "units width"], nonzeros: int, iterations: int) -> None:
         """Give the block the factorization near to the present one that fits ``target`` with so many non-zeros."""
         block = self.block
-        problem = self.problem.of(target)
+        # Projections are computed on the CPU, where their problem is.
+        problem = self.problem.of(target.cpu())
         spec = replace(block.spec, nonzeros=nonzeros)
-        codes, dictionary = problem.whitened(block.codes(), block.dictionary.detach())
-        codes, mask, dictionary = refit(problem, spec, codes, dictionary, block.order, iterations)
+        codes, dictionary = problem.whitened(block.codes().cpu(), block.dictionary.detach().cpu())
+        codes, mask, dictionary = refit(problem, spec, codes, dictionary, block.order.cpu(), iterations)
         codes, dictionary = problem.plain(codes, dictionary)
         norm = dictionary.norm(dim=1, keepdim=True).clamp_min(1e-9)
         codes[:, : spec.atoms] *= norm.T

@@ -55,6 +55,8 @@ class FactorizationTrainer(Trainer):
         super().__init__(*args, **kwargs)
         self.settings, self.learner, self.distiller = settings, learner, distiller
         self.supervised, self.head = supervised, head
+        if distiller is not None:
+            distiller.teacher.to(self.args.device)
         # Our loss is always a mean over the batch, however many batches are accumulated.
         self.model_accepts_loss_kwargs = False
         self.remove_callback(PrinterCallback)

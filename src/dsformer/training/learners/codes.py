@@ -69,7 +69,7 @@ class DenseCodesBlock(LearnedBlock):
             shared = largest(groups, spec.nonzeros).repeat_interleave(spec.pattern.group, 0)
             chosen = torch.empty_like(shared)
             chosen[self.order] = shared
-        core = torch.ones(spec.units, spec.core, dtype=torch.bool)
+        core = torch.ones(spec.units, spec.core, dtype=torch.bool, device=energy.device)
         return torch.cat([core, chosen], 1)
 
     @torch.no_grad()
