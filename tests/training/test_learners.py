@@ -99,7 +99,7 @@ def stored(directory: Path) -> dict[str, Any]:
 def test_the_loss_falls_and_the_form_stays(
     learner: str, pattern: str, trained: Callable, data: TrainingData, factorized: Callable, tmp_path: Path
 ):
-    run = trained(learner, pattern)
+    run = trained(learner, pattern, distill_weight=0.5, factor_rate=4.0)
     assert task_loss(run.model, data) < 0.9 * task_loss(run.before, data)
     saved = save(run.model, tmp_path / "out")
     assert stored(saved) == stored(factorized(pattern))
