@@ -6,7 +6,7 @@ PIP := $(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt
 export HF_HUB_OFFLINE = 1
 export TOKENIZERS_PARALLELISM = false
 
-.PHONY: demo test test-slow test-oldest lint docs clean
+.PHONY: demo test test-slow test-oldest sanitize lint docs clean
 
 demo: $(VENV)/.demo
 	$(BIN)/dsformer demo --output demo-output
@@ -23,6 +23,16 @@ test-oldest:
 	.venv-oldest/bin/pip install --quiet torch==2.13.0 transformers==4.57.6 -e ".[dev]"
 	.venv-oldest/bin/python -m pytest -q tests/layers tests/ops tests/huggingface
 
+# The native kernels under AddressSanitizer and UBSan.
+sanitize: $(VENV)/.dev
+	cmake -S . -B build/sanitized -DDSFORMER_SANITIZE=ON
+	cmake --build build/sanitized
+	LD_PRELOAD="$$(gcc -print-file-name=libasan.so) $$(gcc -print-file-name=libubsan.so)" \
+	ASAN_OPTIONS=detect_leaks=0:handle_segv=1:allow_user_segv_handler=0 \
+	UBSAN_OPTIONS=print_stacktrace=1,halt_on_error=1 OMP_NUM_THREADS=1 \
+	DSFORMER_CPU_LIBRARY=$(CURDIR)/build/sanitized/libdsformer_cpu.so \
+	$(BIN)/python -m pytest -q -p no:faulthandler tests/ops/test_cpu.py
+
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -35,15 +45,18 @@ docs: $(VENV)/.dev
 $(VENV)/bin/pip:
 	$(PYTHON) -m venv $(VENV)
 
-$(VENV)/.demo: pyproject.toml constraints.txt | $(VENV)/bin/pip
+# What the native library is built from, when the package is installed.
+NATIVE := CMakeLists.txt $(wildcard csrc/*/*)
+
+$(VENV)/.demo: pyproject.toml constraints.txt $(NATIVE) | $(VENV)/bin/pip
 	$(PIP) torch
 	$(PIP) -e ".[demo]"
 	touch $@
 
-$(VENV)/.dev: pyproject.toml constraints.txt | $(VENV)/bin/pip
+$(VENV)/.dev: pyproject.toml constraints.txt $(NATIVE) | $(VENV)/bin/pip
 	$(PIP) torch
 	$(PIP) -e ".[dev]"
 	touch $@
 
 clean:
-	rm -rf $(VENV) .venv-oldest site demo-output
+	rm -rf $(VENV) .venv-oldest build site demo-output

@@ -281,6 +281,7 @@ def test_repr_says_what_it_is():
 
 
 def test_repeated_eval_keeps_the_plan(monkeypatch):
+    monkeypatch.setenv("DSFORMER_KERNELS", "reference")
     layer = layer_of(FormSpec("input", 12, 8, atoms=4, nonzeros=2, canonical=True), torch.float32)[0].eval()
     made = []
     original = type(layer)._make_plan

@@ -12,6 +12,7 @@ from dsformer import ops
 from dsformer.factorization.form import FormSpec
 from dsformer.layers.derived import Derived
 from dsformer.layers.execution import Plan, cheapest
+from dsformer.layers.native import NativeBlock
 from dsformer.layers.product import SharedProduct
 from dsformer.layers.stored import StoredForm
 from dsformer.ops.backends.reference import dense_codes
@@ -22,10 +23,10 @@ L = TypeVar("L", bound="LinearProduct")
 class LinearProduct(nn.Module):
     """``x W^T + bias`` with the weight of a stored form.
 
-    It runs in the cheapest way (see ``execution``) where its weights need no gradient and are *settled*: in evaluation
-    mode, until they have been given a gradient. Otherwise, and in compiled graphs, it goes through the operators, which
-    keep nothing: PyTorch does not tell when a fused optimiser has changed a weight. ``eval()`` and ``train()`` forget
-    what was kept.
+    It runs by the native kernels, or else in the cheapest other way (see ``execution``), where its weights need no
+    gradient and are *settled*: in evaluation mode, until they have been given a gradient. Otherwise, and in compiled
+    graphs, it goes through the operators, which keep nothing: PyTorch does not tell when a fused optimiser has changed
+    a weight. ``eval()`` and ``train()`` forget what was kept.
     """
 
     bias: nn.Parameter | None
@@ -33,14 +34,15 @@ class LinearProduct(nn.Module):
     def __init__(self) -> None:
         self._plan: Derived[Plan] = Derived()
         self._settled = False
-        self._member = 0
         self._own_product = SharedProduct(1)
+        self._native = NativeBlock()
+        self._member = self._native.add(self)
 
     def train(self: L, mode: bool = True) -> L:
         # Encoders call eval() before every batch: a plan that is good already stays.
         if mode or self.training != mode or not self._settled:
             self._settled = not mode
-            self._plan.clear()
+            self._forget()
         return nn.Module.train(self, mode)
 
     @property
@@ -60,11 +62,16 @@ class LinearProduct(nn.Module):
             y = self._operate(x)
             y.register_hook(self._unsettle)
             return y
-        return self._run(self._plan.get(stored.sources, self._make_plan), x)
+        native = self._native.run(x, self._member)
+        return self._run(self._plan.get(stored.sources, self._make_plan), x) if native is None else native
 
     def _unsettle(self, _: Tensor) -> None:
         self._settled = False
+        self._forget()
+
+    def _forget(self) -> None:
         self._plan.clear()
+        self._native.clear()
 
     def _operate(self, x: Tensor) -> Tensor:
         stored, spec = self.stored, self.stored.spec
@@ -137,7 +144,8 @@ class DenseSparseLinear(LinearProduct, StoredForm):
         if conv1d:
             self.nf, self.nx = spec.out_features, spec.in_features
         if lead is not None:
-            self._member = lead._own_product.members
+            self._native = lead._native
+            self._member = self._native.add(self)
             lead._own_product = SharedProduct(self._member + 1)
 
     @property

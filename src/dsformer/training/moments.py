@@ -21,7 +21,9 @@ def carry(optimizer: torch.optim.Optimizer, block: LearnedBlock, before: Int[Ten
     spec = block.spec
     shape = (spec.units, spec.core + spec.candidates)
     present = block.columns.long()
-    stayed = torch.zeros(shape, dtype=torch.bool, device=present.device).scatter_(1, before.long(), True).gather(1, present)
+    stayed = (
+        torch.zeros(shape, dtype=torch.bool, device=present.device).scatter_(1, before.long(), True).gather(1, present)
+    )
     for name in ("exp_avg", "exp_avg_sq"):
         if name not in state:
             continue

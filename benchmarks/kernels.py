@@ -1,0 +1,164 @@
+"""Time of the native kernels against dense layers.
+
+    OMP_NUM_THREADS=1 python benchmarks/kernels.py [--threads 1] [--seconds 0.5] [--shapes 1152x384] [--patterns free]
+
+Every figure is a ratio: time of the dense layer / time of the plan, more is better; the two run in turn. Printed are
+the median and the quartiles of the ratios. Below each line, GFLOP/s of the multiply-adds that count, dense | plan. The
+forms are those at which the search begins for 2.8x, with random numbers; 1152x384 is query, key and value, stacked for
+the dense layer too.
+"""
+
+import argparse
+import statistics
+from collections.abc import Callable
+from dataclasses import dataclass
+from time import perf_counter
+
+import torch
+from torch import Tensor
+from torch.nn.functional import linear
+
+from dsformer.factorization.form import Form, FormSpec
+from dsformer.factorization.pattern import Pattern
+from dsformer.factorization.search import Budget, dense_sparse_families, rank_within
+from dsformer.ops.backends.cpu import CpuPlan, describe
+
+SHAPES = ("1152x384", "1536x384", "384x1536", "384x384", "3072x768", "768x3072")
+PATTERNS = ("grouped(8)", "free", "2:4")
+TOKENS = (1, 16, 128, 512, 4096)
+RATIO = 2.8
+MEMBERS = {"1152x384": (384, 384, 384)}
+# A measurement shorter than this would be mostly noise.
+SHORTEST = 5e-4
+
+
+@dataclass(frozen=True)
+class Timing:
+    """Ratios of alternating runs, and the median seconds of one run of each."""
+
+    ratios: list[float]
+    dense: float
+    plan: float
+
+    def __str__(self) -> str:
+        low, middle, high = statistics.quantiles(self.ratios, n=4)
+        return f"{middle:.2f} ({low:.2f}-{high:.2f})"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--seconds", type=float, default=0.5, help="for every figure")
+    parser.add_argument("--shapes", nargs="*", default=SHAPES)
+    parser.add_argument("--patterns", nargs="*", default=PATTERNS)
+    parser.add_argument("--tokens", nargs="*", type=int, default=TOKENS)
+    parser.add_argument("--dtype", choices=("float32", "bfloat16"), default="float32")
+    parser.add_argument("--tuning", nargs="*", default=[], help="name=value of dsf_tuning")
+    options = parser.parse_args()
+    tuning = {name: int(value) for name, value in (pair.split("=") for pair in options.tuning)}
+    torch.set_num_threads(options.threads)
+    torch.manual_seed(0)
+    print(f"{RATIO}x, {options.dtype}, {options.threads} thread(s), torch {torch.__version__}, kernels {describe()}")
+    print("| layer | pattern | r | c | s | multiply-adds |" + "".join(f" {t} |" for t in options.tokens))
+    print("|---|---|" + "---:|" * (4 + len(options.tokens)))
+    with torch.inference_mode():
+        for shape in options.shapes:
+            for pattern in options.patterns:
+                print_rows(shape, pattern, options, tuning)
+
+
+def print_rows(shape: str, pattern: str, options: argparse.Namespace, tuning: dict[str, int]) -> None:
+    spec = spec_at_ratio(shape, Pattern.parse(pattern), 8 * getattr(torch, options.dtype).itemsize)
+    timings = [measure(shape, spec, tokens, options, tuning) for tokens in options.tokens]
+    dense = spec.out_features * spec.in_features
+    head = f"| {shape} | {pattern} | {spec.atoms} | {spec.core} | {spec.nonzeros} | {dense / spec.value_count:.2f} |"
+    print(head + "".join(f" {timing} |" for timing in timings), flush=True)
+    speeds = [
+        f" {2e-9 * tokens * dense / timing.dense:.0f} \\| {2e-9 * tokens * spec.value_count / timing.plan:.0f} |"
+        for tokens, timing in zip(options.tokens, timings, strict=True)
+    ]
+    print("|  |  |  |  |  | GFLOP/s |" + "".join(speeds), flush=True)
+
+
+def measure(shape: str, spec: FormSpec, tokens: int, options: argparse.Namespace, tuning: dict[str, int]) -> Timing:
+    dtype = getattr(torch, options.dtype)
+    members = MEMBERS.get(shape, (spec.out_features,))
+    form = random_form(spec, members)
+    bias = torch.randn(spec.out_features)
+    plan = CpuPlan(
+        form.values.to(dtype),
+        form.indices,
+        form.permutation,
+        form.dictionary.to(dtype) if spec.atoms else None,
+        bias.to(dtype),
+        spec.core,
+        spec.pattern.group,
+        spec.canonical,
+        spec.orientation == "output",
+        spec.out_features,
+        members,
+        spec.in_features,
+        tuning=tuning,
+    )
+    x, weight, b = torch.randn(tokens, spec.in_features).to(dtype), form.dense().to(dtype), bias.to(dtype)
+    tolerance = 1e-3 if dtype == torch.float32 else 0.1
+    torch.testing.assert_close(torch.cat(plan(x), 1), linear(x, weight, b), rtol=tolerance, atol=tolerance)
+    return paired(lambda: linear(x, weight, b), lambda: plan(x), options.seconds)
+
+
+def spec_at_ratio(shape: str, pattern: Pattern, value_bits: int) -> FormSpec:
+    """The first form the search looks at."""
+    out_features, in_features = map(int, shape.split("x"))
+    budget = Budget(int(out_features * in_features * value_bits / RATIO), value_bits)
+    size = (out_features, in_features)
+    family = dense_sparse_families(size, pattern, shape in MEMBERS)[0]
+    specs = family.specs(size, budget, rank_within(size, budget), False)
+    return specs[min(specs, key=lambda multiple: abs(multiple - family.start))]
+
+
+def random_form(spec: FormSpec, members: tuple[int, ...]) -> Form:
+    atoms = (spec.atoms, spec.width) if spec.orientation == "input" else (spec.width, spec.atoms)
+    kept = spec.core + spec.nonzeros
+    values = torch.randn(spec.units, kept) / kept**0.5
+    return Form(spec, torch.randn(atoms) / spec.width**0.5, values, random_support(spec), random_order(spec, members))
+
+
+def random_support(spec: FormSpec) -> Tensor:
+    n, m = spec.pattern.n, spec.pattern.m
+    if not m:
+        return torch.rand(spec.groups, spec.candidates).topk(spec.nonzeros).indices.sort().values
+    sets = spec.candidates // m
+    picks = torch.rand(spec.groups, sets, m).topk(n).indices * sets + torch.arange(sets).view(1, -1, 1)
+    return picks.view(spec.groups, -1).sort().values
+
+
+def random_order(spec: FormSpec, members: tuple[int, ...]) -> Tensor | None:
+    if not spec.permuted:
+        return None
+    sizes, start, parts = members if spec.orientation == "input" else (spec.units,), 0, []
+    for size in sizes:
+        parts.append(start + torch.randperm(size).view(-1, spec.pattern.group).sort(1).values.view(-1))
+        start += size
+    return torch.cat(parts)
+
+
+def paired(dense: Callable[[], object], plan: Callable[[], object], seconds: float) -> Timing:
+    """Runs the two in turn, as often in a row as it takes to measure."""
+    repeats = [max(1, round(SHORTEST / min(timed(run, 1) for _ in range(5)))) for run in (dense, plan)]
+    times: list[tuple[float, float]] = []
+    end = perf_counter() + seconds
+    while perf_counter() < end or len(times) < 7:
+        times.append((timed(dense, repeats[0]), timed(plan, repeats[1])))
+    ratios = [a / b for a, b in times]
+    return Timing(ratios, *(statistics.median(column) for column in zip(*times, strict=True)))
+
+
+def timed(run: Callable[[], object], repeats: int) -> float:
+    started = perf_counter()
+    for _ in range(repeats):
+        run()
+    return (perf_counter() - started) / repeats
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,103 @@
+/* C interface of the native CPU kernels. No types of Python or PyTorch: one build serves every version of both. */
+#ifndef DSFORMER_H
+#define DSFORMER_H
+
+#include <stdint.h>
+
+#if defined(__GNUC__)
+#define DSF_API __attribute__((visibility("default")))
+#else
+#define DSF_API
+#endif
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* Raised whenever a caller built for the old interface would misbehave. */
+#define DSF_ABI_VERSION 1
+
+enum dsf_orientation { DSF_INPUT_DICTIONARY = 0, DSF_OUTPUT_DICTIONARY = 1 };
+
+/* Type of x, y, dictionary, values and bias. Sums are always fp32. Int8 is reserved. */
+enum dsf_dtype { DSF_FLOAT32 = 0, DSF_BFLOAT16 = 1, DSF_INT8 = 2 };
+
+/* Applied after the bias. GELU is the exact one (erf). */
+enum dsf_activation { DSF_IDENTITY = 0, DSF_GELU = 1, DSF_GELU_TANH = 2, DSF_RELU = 3 };
+
+enum dsf_error {
+  DSF_OK = 0,
+  DSF_BAD_ARGUMENT = 1,
+  DSF_BAD_INDEX = 2,
+  DSF_BAD_PERMUTATION = 3,
+  DSF_UNSUPPORTED = 4,
+  DSF_NO_MEMORY = 5
+};
+
+/* One block. Input dictionary: units are output rows and width the input's length; output dictionary: units are input
+ * columns and width = out_features. Everything is row-major and copied when a plan is made.
+ *
+ *   dictionary  (atoms, width) for an input dictionary, (width, atoms) for an output one; NULL without atoms
+ *   values      (units, core + nonzeros)
+ *   indices     (units / group, nonzeros), candidates as in dsformer.factorization.Form
+ *   permutation (units) or NULL: the unit of the weight that code i belongs to
+ *   bias        (out_features) or NULL
+ *   members     stacked layers; member_sizes are their out_features, and each has its own output in dsf_plan_run
+ */
+typedef struct dsf_form {
+  uint32_t struct_size; /* sizeof(dsf_form) of the caller */
+  int32_t orientation;
+  int32_t dtype;
+  int32_t activation;
+  int64_t units;
+  int64_t width;
+  int64_t atoms;
+  int64_t core;
+  int64_t nonzeros;
+  int64_t group;
+  int64_t out_features;
+  int32_t canonical;
+  int32_t members;
+  const int64_t* member_sizes;
+  const void* dictionary;
+  const void* values;
+  const int32_t* indices;
+  const int64_t* permutation;
+  const void* bias;
+} dsf_form;
+
+/* How a plan runs; zeros mean the library's choice. */
+typedef struct dsf_tuning {
+  int32_t panel_vectors; /* token vectors per panel, 1 to 6 */
+  int32_t small_tokens;  /* up to this many tokens run on the kernels for few tokens; -1: never */
+  int32_t block_bytes;   /* of activations that free codes read before going on to the next block of positions */
+} dsf_tuning;
+
+typedef struct dsf_plan dsf_plan;
+
+DSF_API int dsf_abi_version(void);
+DSF_API const char* dsf_error_string(int error);
+
+/* Instruction set of plans made from now on: "avx512", "avx2", "neon" or "portable"; NULL: the best this CPU has.
+ * DSF_UNSUPPORTED, and no change, where the build or the CPU lacks it. */
+DSF_API int dsf_set_isa(const char* name);
+DSF_API const char* dsf_isa_name(void);
+
+/* Address of GOMP_parallel in the OpenMP runtime whose threads are to be used; NULL: run on the caller's thread. */
+DSF_API void dsf_set_parallel(void* gomp_parallel);
+
+/* Checks and packs a block. NULL with *error set when something is wrong. `tuning` may be NULL. */
+DSF_API dsf_plan* dsf_plan_create(const dsf_form* form, const dsf_tuning* tuning, int* error);
+DSF_API void dsf_plan_free(dsf_plan* plan);
+DSF_API dsf_tuning dsf_plan_tuning(const dsf_plan* plan);
+DSF_API int64_t dsf_plan_bytes(const dsf_plan* plan);
+
+/* y[m] (tokens, member_sizes[m]) for x (tokens, in); strides count elements between tokens. Plans never change: any
+ * number of threads may run one at a time. */
+DSF_API int dsf_plan_run(const dsf_plan* plan, const void* x, int64_t tokens, int64_t x_stride, void* const* y,
+                         const int64_t* y_strides, int threads);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

@@ -1,0 +1,292 @@
+// Products with a few tokens: weights are read once, activations come from the first-level cache. Included inside the
+// namespace of an instruction set.
+
+template <int R>
+struct Lanes;
+
+template <>
+struct Lanes<8> {
+  typedef v8 type;
+  DSF_INLINE v8 load(const float* p) { return load8(p); }
+  DSF_INLINE v8 all(float x) { return all8(x); }
+  DSF_INLINE void store(float* p, v8 v) { store8(p, v); }
+};
+
+template <>
+struct Lanes<4> {
+  typedef v4 type;
+  DSF_INLINE v4 load(const float* p) { return load4(p); }
+  DSF_INLINE v4 all(float x) { return all4(x); }
+  DSF_INLINE void store(float* p, v4 v) { store4(p, v); }
+};
+
+// Rows of a pack lie across the lanes; several columns at a time, so that sums do not wait for each other.
+template <int R, int T, bool INDEXED>
+DSF_INLINE void pack_few(const float* w, const uint32_t* columns, int64_t count, const float* z, int64_t ldz, float* y,
+                         int64_t ldy, bool accumulate) {
+  typedef Lanes<R> L;
+  constexpr int SETS = T == 1 ? 8 : T == 2 ? 4 : 2;
+  typename L::type sums[SETS][T] = {};
+  int64_t k = 0;
+  for (; k + SETS <= count; k += SETS) {
+#pragma GCC unroll 8
+    for (int s = 0; s < SETS; s++) {
+      const typename L::type weight = L::load(w + (k + s) * R);
+      const int64_t column = INDEXED ? int64_t(columns[k + s]) : k + s;
+#pragma GCC unroll 4
+      for (int t = 0; t < T; t++) sums[s][t] += weight * L::all(z[t * ldz + column]);
+    }
+  }
+  for (; k < count; k++) {
+    const typename L::type weight = L::load(w + k * R);
+    const int64_t column = INDEXED ? int64_t(columns[k]) : k;
+#pragma GCC unroll 4
+    for (int t = 0; t < T; t++) sums[0][t] += weight * L::all(z[t * ldz + column]);
+  }
+#pragma GCC unroll 4
+  for (int t = 0; t < T; t++) {
+    typename L::type sum = sums[0][t];
+#pragma GCC unroll 8
+    for (int s = 1; s < SETS; s++) sum += sums[s][t];
+    float* to = y + t * ldy;
+    L::store(to, accumulate ? L::load(to) + sum : sum);
+  }
+}
+
+template <int R, bool INDEXED>
+static void packs_few_of(const Packs& m, int64_t first, int64_t last, const float* z, int64_t ldz, int64_t tokens,
+                         float* y, int64_t ldy, bool accumulate) {
+  for (int64_t pack = first; pack < last; pack++) {
+    const float* w = m.values.data() + pack * m.count * R;
+    const uint32_t* columns = INDEXED ? m.columns.data() + pack * m.count : nullptr;
+    for (int64_t t = 0; t < tokens;) {
+      const float* from = z + t * ldz;
+      float* to = y + t * ldy + (pack - first) * R;
+      if (tokens - t >= 4) {
+        pack_few<R, 4, INDEXED>(w, columns, m.count, from, ldz, to, ldy, accumulate);
+        t += 4;
+      } else if (tokens - t >= 2) {
+        pack_few<R, 2, INDEXED>(w, columns, m.count, from, ldz, to, ldy, accumulate);
+        t += 2;
+      } else {
+        pack_few<R, 1, INDEXED>(w, columns, m.count, from, ldz, to, ldy, accumulate);
+        t += 1;
+      }
+    }
+  }
+}
+
+static void packs_few(const Packs& m, int64_t first, int64_t last, const float* z, int64_t ldz, int64_t tokens,
+                      float* y, int64_t ldy, bool accumulate) {
+  if (m.height == 8)
+    (m.indexed ? packs_few_of<8, true> : packs_few_of<8, false>)(m, first, last, z, ldz, tokens, y, ldy, accumulate);
+  else
+    (m.indexed ? packs_few_of<4, true> : packs_few_of<4, false>)(m, first, last, z, ldz, tokens, y, ldy, accumulate);
+}
+
+// Dot products of successive rows of R numbers with one row: every addition halves two vectors into one.
+template <int R>
+struct Dots;
+
+template <>
+struct Dots<4> {
+  static constexpr int COUNT = 4;
+  DSF_INLINE v4 merge(v4 a, v4 b) {
+    return __builtin_shufflevector(a, b, 0, 4, 2, 6) + __builtin_shufflevector(a, b, 1, 5, 3, 7);
+  }
+  DSF_INLINE void run(const float* w, const float* x, float* sums) {
+    const v4 inputs = load4(x);
+    const v4 a = merge(load4(w) * inputs, load4(w + 4) * inputs);
+    const v4 b = merge(load4(w + 8) * inputs, load4(w + 12) * inputs);
+    store4(sums, __builtin_shufflevector(a, b, 0, 1, 4, 5) + __builtin_shufflevector(a, b, 2, 3, 6, 7));
+  }
+};
+
+#if DSF_LANES == 16
+
+// Two entries to a vector.
+template <>
+struct Dots<8> {
+  static constexpr int COUNT = 16;
+  DSF_INLINE vf first(vf a, vf b) {
+    return __builtin_shufflevector(a, b, 0, 16, 2, 18, 4, 20, 6, 22, 8, 24, 10, 26, 12, 28, 14, 30) +
+           __builtin_shufflevector(a, b, 1, 17, 3, 19, 5, 21, 7, 23, 9, 25, 11, 27, 13, 29, 15, 31);
+  }
+  DSF_INLINE vf second(vf a, vf b) {
+    return __builtin_shufflevector(a, b, 0, 1, 16, 17, 4, 5, 20, 21, 8, 9, 24, 25, 12, 13, 28, 29) +
+           __builtin_shufflevector(a, b, 2, 3, 18, 19, 6, 7, 22, 23, 10, 11, 26, 27, 14, 15, 30, 31);
+  }
+  // Brings entries back into their order: halves hold those with even and odd numbers.
+  DSF_INLINE vf third(vf a, vf b) {
+    return __builtin_shufflevector(a, b, 0, 8, 1, 9, 2, 10, 3, 11, 16, 24, 17, 25, 18, 26, 19, 27) +
+           __builtin_shufflevector(a, b, 4, 12, 5, 13, 6, 14, 7, 15, 20, 28, 21, 29, 22, 30, 23, 31);
+  }
+  DSF_INLINE void run(const float* w, const float* x, float* sums) {
+    const v8 half = load8(x);
+    const vf inputs = __builtin_shufflevector(half, half, 0, 1, 2, 3, 4, 5, 6, 7, 0, 1, 2, 3, 4, 5, 6, 7);
+    vf p[8];
+#pragma GCC unroll 8
+    for (int i = 0; i < 8; i++) p[i] = load(w + 16 * i) * inputs;
+    const vf a = second(first(p[0], p[1]), first(p[2], p[3]));
+    const vf b = second(first(p[4], p[5]), first(p[6], p[7]));
+    store(sums, third(a, b));
+  }
+};
+
+#else
+
+template <>
+struct Dots<8> {
+  static constexpr int COUNT = 8;
+  DSF_INLINE v8 first(v8 a, v8 b) {
+    return __builtin_shufflevector(a, b, 0, 8, 2, 10, 4, 12, 6, 14) +
+           __builtin_shufflevector(a, b, 1, 9, 3, 11, 5, 13, 7, 15);
+  }
+  DSF_INLINE v8 second(v8 a, v8 b) {
+    return __builtin_shufflevector(a, b, 0, 1, 8, 9, 4, 5, 12, 13) +
+           __builtin_shufflevector(a, b, 2, 3, 10, 11, 6, 7, 14, 15);
+  }
+  DSF_INLINE void run(const float* w, const float* x, float* sums) {
+    const v8 inputs = load8(x);
+    v8 p[8];
+#pragma GCC unroll 8
+    for (int i = 0; i < 8; i++) p[i] = load8(w + 8 * i) * inputs;
+    const v8 a = second(first(p[0], p[1]), first(p[2], p[3]));
+    const v8 b = second(first(p[4], p[5]), first(p[6], p[7]));
+    store8(sums, __builtin_shufflevector(a, b, 0, 1, 2, 3, 8, 9, 10, 11) +
+                     __builtin_shufflevector(a, b, 4, 5, 6, 7, 12, 13, 14, 15));
+  }
+};
+
+#endif
+
+// Every input of a group has sums of its own, side by side; they are added up when all groups are done.
+template <int R>
+static void scatter_few_of(const Scatter& m, int64_t block, const float* x, int64_t ldx, int64_t tokens, float* sums,
+                           float* y, int64_t ldy) {
+  typedef Lanes<R> L;
+  constexpr int64_t COUNT = Dots<R>::COUNT;
+  const int64_t first = block * m.block_rows;
+  const int64_t rows = m.rows - first < m.block_rows ? m.rows - first : m.block_rows;
+  const int64_t size = (rows + 16) * R;
+  for (int64_t i = 0; i < tokens * size; i += 4) store4(sums + i, v4{});
+  const uint32_t* starts = m.starts.data() + block * (m.groups + 1);
+  const uint32_t* entry_rows = m.entry_rows.data();
+  const float* values = m.values.data();
+  const int64_t groups = m.groups;
+  for (int64_t group = 0; group < groups; group++) {
+    const uint32_t begin = starts[group], end = starts[group + 1];
+    for (int64_t t = 0; t < tokens; t++) {
+      const typename L::type inputs = L::load(x + t * ldx + group * R);
+      float* from = sums + t * size - first * R;
+#pragma GCC unroll 4
+      for (uint32_t k = begin; k < end; k++) {
+        float* sum = from + int64_t(entry_rows[k]) * R;
+        L::store(sum, L::load(sum) + L::load(values + int64_t(k) * R) * inputs);
+      }
+    }
+  }
+  const float ones[8] = {1, 1, 1, 1, 1, 1, 1, 1};
+  for (int64_t t = 0; t < tokens; t++) {
+    for (int64_t row = 0; row < rows; row += COUNT) {
+      float dots[COUNT];
+      Dots<R>::run(sums + t * size + row * R, ones, dots);
+      for (int64_t i = 0; i < COUNT && row + i < rows; i++) y[t * ldy + first + row + i] = dots[i];
+    }
+  }
+}
+
+static void scatter_few(const Scatter& m, int64_t block, const float* x, int64_t ldx, int64_t tokens, float* sums,
+                        float* y, int64_t ldy) {
+  (m.height == 8 ? scatter_few_of<8> : scatter_few_of<4>)(m, block, x, ldx, tokens, sums, y, ldy);
+}
+
+#if DSF_LOOKUP
+
+// 32 activations in two registers are a table; one instruction looks sixteen of them up.
+DSF_INLINE __m512 look_up(const float* table, __m512i lanes) {
+  return _mm512_permutex2var_ps(_mm512_loadu_ps(table), lanes, _mm512_loadu_ps(table + 16));
+}
+
+template <int T>
+DSF_INLINE void sixteen_few(const Sparse& m, int64_t sixteen, const float* z, int64_t ldz, float* y, int64_t ldy,
+                            bool accumulate) {
+  constexpr int SETS = T == 1 ? 4 : T == 2 ? 2 : 1;
+  __m512 sums[SETS][T] = {};
+  uint32_t k = m.steps[sixteen];
+  const uint32_t end = m.steps[sixteen + 1];
+  for (; k < end; k += SETS) {  // the number of steps is padded to a multiple of four
+#pragma GCC unroll 4
+    for (int s = 0; s < SETS; s++) {
+      const int64_t at = int64_t(k + s) * 16;
+      const __m512 weight = _mm512_load_ps(m.lane_values.data() + at);
+      const __m512i lanes =
+          _mm512_cvtepu8_epi32(_mm_load_si128(reinterpret_cast<const __m128i*>(m.lanes.data() + at)));
+      const float* table = z + int64_t(m.windows[k + s]) * WINDOW_STEP;
+#pragma GCC unroll 8
+      for (int t = 0; t < T; t++)
+        sums[s][t] = _mm512_fmadd_ps(weight, look_up(table + t * ldz, lanes), sums[s][t]);
+    }
+  }
+  const uint32_t* rows = m.lane_rows.data() + sixteen * 16;
+#pragma GCC unroll 8
+  for (int t = 0; t < T; t++) {
+    __m512 sum = sums[0][t];
+#pragma GCC unroll 4
+    for (int s = 1; s < SETS; s++) sum = _mm512_add_ps(sum, sums[s][t]);
+    float some[16];
+    _mm512_storeu_ps(some, sum);
+    for (int i = 0; i < 16; i++) {
+      if (rows[i] >= m.rows) continue;
+      float* to = y + t * ldy + rows[i];
+      *to = accumulate ? *to + some[i] : some[i];
+    }
+  }
+}
+
+static void sparse_few(const Sparse& m, int64_t first, int64_t last, const float* z, int64_t ldz, int64_t tokens,
+                       float* y, int64_t ldy, bool accumulate) {
+  for (int64_t sixteen = first; sixteen < last; sixteen++) {
+    for (int64_t t = 0; t < tokens;) {
+      const float* from = z + t * ldz;
+      float* to = y + t * ldy;
+      if (tokens - t >= 8) {
+        sixteen_few<8>(m, sixteen, from, ldz, to, ldy, accumulate);
+        t += 8;
+      } else if (tokens - t >= 4) {
+        sixteen_few<4>(m, sixteen, from, ldz, to, ldy, accumulate);
+        t += 4;
+      } else if (tokens - t >= 2) {
+        sixteen_few<2>(m, sixteen, from, ldz, to, ldy, accumulate);
+        t += 2;
+      } else {
+        sixteen_few<1>(m, sixteen, from, ldz, to, ldy, accumulate);
+        t += 1;
+      }
+    }
+  }
+}
+
+#else
+
+static void sparse_few(const Sparse& m, int64_t first, int64_t last, const float* z, int64_t ldz, int64_t tokens,
+                       float* y, int64_t ldy, bool accumulate) {
+  for (int64_t token = 0; token < tokens; token++) {
+    for (int64_t row = first; row < last; row++) {
+      float* to = y + token * ldy + row;
+      float sums[4] = {accumulate ? *to : 0.0f, 0, 0, 0};
+      for (int64_t block = 0; block < m.blocks; block++) {
+        const uint32_t* starts = m.starts.data() + block * (m.rows + 1);
+        const float* from = z + token * ldz + block * m.block_columns;
+        uint32_t k = starts[row];
+        for (; k + 4 <= starts[row + 1]; k += 4) {
+          for (int s = 0; s < 4; s++) sums[s] += m.values[k + s] * from[m.offsets[k + s]];
+        }
+        for (; k < starts[row + 1]; k++) sums[0] += m.values[k] * from[m.offsets[k]];
+      }
+      *to = (sums[0] + sums[1]) + (sums[2] + sums[3]);
+    }
+  }
+}
+
+#endif

@@ -1,0 +1,27 @@
+// The caller's form, checked, with its numbers as fp32.
+#pragma once
+
+#include <vector>
+
+#include "../include/dsformer.h"
+
+namespace dsf {
+
+struct Form {
+  dsf_form raw;
+  int64_t kept, groups, candidates, in_features;
+  std::vector<int64_t> unit_of_code;  // the permutation, or 0, 1, 2, ...
+  std::vector<float> dictionary, values, bias;
+
+  bool output() const { return raw.orientation == DSF_OUTPUT_DICTIONARY; }
+  float value(int64_t code, int64_t k) const { return values[code * kept + k]; }
+  // The position, among learned atoms and then canonical ones, of a code's k-th value.
+  int64_t position(int64_t code, int64_t k) const {
+    return k < raw.core ? k : raw.core + raw.indices[code / raw.group * raw.nonzeros + (k - raw.core)];
+  }
+};
+
+// An error of dsf_error; `form` is filled when there is none.
+int check(const dsf_form* raw, Form& form);
+
+}  // namespace dsf

@@ -1,0 +1,28 @@
+#include <immintrin.h>
+
+#include "kernels.h"
+
+#if defined(__AVX512F__) && defined(__AVX512BW__) && defined(__AVX512VL__) && defined(__AVX512DQ__)
+namespace dsf {
+namespace avx512 {
+
+#define DSF_NAME "avx512"
+#define DSF_LANES 16
+#define DSF_REGISTERS 32
+#define DSF_LOOKUP 1
+// clang-format off: each needs the ones before
+#include "simd.h"
+#include "transfer.h"
+#include "panel.h"
+#include "few.h"
+#include "table.h"
+// clang-format on
+
+}  // namespace avx512
+const Kernels* avx512_kernels() { return &avx512::table; }
+}  // namespace dsf
+#else
+namespace dsf {
+const Kernels* avx512_kernels() { return nullptr; }
+}  // namespace dsf
+#endif

@@ -1,0 +1,141 @@
+#include "pack.h"
+
+#include <algorithm>
+#include <numeric>
+
+namespace dsf {
+
+void pack_sparse(Sparse& m, const std::vector<Entries>& rows, int64_t columns, int64_t most_block_columns) {
+  m.rows = int64_t(rows.size());
+  m.columns = columns;
+  m.blocks = std::max<int64_t>(1, (columns + most_block_columns - 1) / most_block_columns);
+  m.block_columns = (columns + m.blocks - 1) / m.blocks;
+  size_t total = 0;
+  for (const Entries& row : rows) total += row.columns.size();
+  m.starts.resize(m.blocks * (m.rows + 1));
+  m.offsets.resize(total);
+  m.values.resize(total);
+  std::vector<size_t> next(rows.size(), 0);
+  uint32_t at = 0;
+  for (int64_t block = 0; block < m.blocks; block++) {
+    uint32_t* starts = m.starts.data() + block * (m.rows + 1);
+    const int64_t first = block * m.block_columns, last = first + m.block_columns;
+    for (int64_t row = 0; row < m.rows; row++) {
+      starts[row] = at;
+      const Entries& entries = rows[row];
+      for (size_t& k = next[row]; k < entries.columns.size() && entries.columns[k] < last; k++, at++) {
+        m.offsets[at] = uint16_t(entries.columns[k] - first);
+        m.values[at] = entries.values[k];
+      }
+    }
+    starts[m.rows] = at;
+  }
+}
+
+namespace {
+
+// One step of sixteen lanes: the window of the lane that lags most, and every lane's entry in it, if any.
+int64_t window_of(const std::vector<const Entries*>& lanes, const std::vector<size_t>& next) {
+  int64_t window = -1;
+  for (size_t lane = 0; lane < lanes.size(); lane++) {
+    if (next[lane] == lanes[lane]->columns.size()) continue;
+    const int64_t own = lanes[lane]->columns[next[lane]] / WINDOW_STEP;
+    if (window < 0 || own < window) window = own;
+  }
+  return window;
+}
+
+struct Steps {
+  std::vector<uint16_t> windows;
+  std::vector<uint8_t> lanes;
+  std::vector<float> values;
+
+  void rest(size_t count) {
+    windows.resize(windows.size() + count, 0);
+    lanes.resize(windows.size() * 16, 0);
+    values.resize(windows.size() * 16, 0.0f);
+  }
+
+  void take(const std::vector<const Entries*>& rows) {
+    std::vector<size_t> next(rows.size(), 0);
+    for (int64_t window; (window = window_of(rows, next)) >= 0;) {
+      const size_t step = windows.size();
+      rest(1);
+      windows[step] = uint16_t(window);
+      for (size_t lane = 0; lane < rows.size(); lane++) {
+        const Entries& row = *rows[lane];
+        size_t& k = next[lane];
+        if (k == row.columns.size() || row.columns[k] >= window * WINDOW_STEP + 32) continue;
+        lanes[step * 16 + lane] = uint8_t(row.columns[k] - window * WINDOW_STEP);
+        values[step * 16 + lane] = row.values[k];
+        k++;
+      }
+    }
+  }
+};
+
+template <class T>
+void copy(Buffer<T>& to, const std::vector<T>& from) {
+  to.resize(from.size());
+  std::copy(from.begin(), from.end(), to.data());
+}
+
+}  // namespace
+
+void pack_lookup(Sparse& m, const std::vector<Entries>& rows, bool by_length) {
+  std::vector<uint32_t> order(rows.size());
+  std::iota(order.begin(), order.end(), 0u);
+  if (by_length)
+    std::stable_sort(order.begin(), order.end(),
+                     [&](uint32_t a, uint32_t b) { return rows[a].columns.size() > rows[b].columns.size(); });
+  m.sixteens = (int64_t(rows.size()) + 15) / 16;
+  m.lane_rows.resize(m.sixteens * 16);
+  m.steps.resize(m.sixteens + 1);
+  Steps steps;
+  for (int64_t sixteen = 0; sixteen < m.sixteens; sixteen++) {
+    std::vector<const Entries*> lanes;
+    for (int64_t lane = 0; lane < 16; lane++) {
+      const size_t i = sixteen * 16 + lane;
+      m.lane_rows[i] = i < order.size() ? order[i] : UINT32_MAX;
+      if (i < order.size()) lanes.push_back(&rows[order[i]]);
+    }
+    steps.take(lanes);
+    steps.rest((4 - steps.windows.size() % 4) % 4);  // kernels take four steps at a time
+    m.steps[sixteen + 1] = uint32_t(steps.windows.size());
+  }
+  copy(m.windows, steps.windows);
+  copy(m.lanes, steps.lanes);
+  copy(m.lane_values, steps.values);
+}
+
+void pack_scatter(Scatter& m, const std::vector<GroupRows>& groups, int64_t rows, int height,
+                  int64_t most_block_rows) {
+  m.rows = rows;
+  m.groups = int64_t(groups.size());
+  m.columns = m.groups * height;
+  m.height = height;
+  m.blocks = std::max<int64_t>(1, (rows + most_block_rows - 1) / most_block_rows);
+  m.block_rows = (rows + m.blocks - 1) / m.blocks;
+
+  size_t total = 0;
+  for (const GroupRows& group : groups) total += group.rows.size();
+  m.values.resize((total + 16) * height);
+  m.entry_rows.resize(total);
+  m.starts.resize(m.blocks * (m.groups + 1));
+  std::vector<size_t> next(groups.size(), 0);
+  uint32_t at = 0;
+  for (int64_t block = 0; block < m.blocks; block++) {
+    uint32_t* starts = m.starts.data() + block * (m.groups + 1);
+    for (int64_t group = 0; group < m.groups; group++) {
+      starts[group] = at;
+      const GroupRows& own = groups[group];
+      for (size_t& k = next[group]; k < own.rows.size() && own.rows[k] < (block + 1) * m.block_rows; k++, at++) {
+        m.entry_rows[at] = own.rows[k];
+        std::copy_n(own.values.data() + k * height, height, m.values.data() + size_t(at) * height);
+      }
+    }
+    starts[m.groups] = at;
+  }
+}
+
+}  // namespace dsf

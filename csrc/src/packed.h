@@ -1,0 +1,102 @@
+// Matrices as the kernels read them.
+#pragma once
+
+#include <cstdint>
+#include <cstdlib>
+#include <new>
+#include <utility>
+
+namespace dsf {
+
+// Aligned and uninitialised beyond what is asked for: std::vector cannot align to cache lines.
+template <class T>
+class Buffer {
+ public:
+  Buffer() = default;
+  explicit Buffer(size_t count) { resize(count); }
+  Buffer(Buffer&& other) noexcept { swap(other); }
+  Buffer& operator=(Buffer&& other) noexcept {
+    swap(other);
+    return *this;
+  }
+  ~Buffer() { std::free(data_); }
+
+  // Contents are lost; new ones are zero.
+  void resize(size_t count) {
+    std::free(data_);
+    data_ = nullptr;
+    count_ = 0;
+    size_t bytes = (count * sizeof(T) + 127) / 64 * 64;
+    data_ = static_cast<T*>(std::aligned_alloc(64, bytes));
+    if (!data_) throw std::bad_alloc();
+    __builtin_memset(static_cast<void*>(data_), 0, bytes);
+    count_ = count;
+  }
+  // Never out of line: the linker would keep one copy for files compiled for different instruction sets.
+  __attribute__((always_inline)) T* data() const { return data_; }
+  __attribute__((always_inline)) T& operator[](size_t i) const { return data_[i]; }
+  size_t size() const { return count_; }
+  size_t bytes() const { return count_ * sizeof(T); }
+
+ private:
+  void swap(Buffer& other) {
+    std::swap(data_, other.data_);
+    std::swap(count_, other.count_);
+  }
+  T* data_ = nullptr;
+  size_t count_ = 0;
+};
+
+// Rows in packs of 8 (or 4) that read the same columns: dense matrices and grouped codes.
+struct Packs {
+  int64_t rows = 0, packs = 0, count = 0;
+  int height = 8;
+  bool indexed = false;
+  Buffer<float> values;     // (packs, count, height)
+  Buffer<uint32_t> columns;  // (packs, count) where indexed
+};
+
+// Where windows of a lookup may begin. With finer steps fewer lanes would rest, but loads that straddle cache lines
+// cost more than that saves.
+constexpr int64_t WINDOW_STEP = 16;
+
+// Rows with supports of their own, in two orders.
+struct Sparse {
+  int64_t rows = 0, columns = 0;
+
+  // By block of columns, then row: a block of the activations stays in the first-level cache.
+  int64_t blocks = 0, block_columns = 0;
+  Buffer<uint32_t> starts;  // (blocks, rows + 1)
+  Buffer<uint16_t> offsets;
+  Buffer<float> values;
+
+  // By 16 rows, one to a lane. In every step each lane takes its next entry if it lies in the 32 columns from
+  // WINDOW_STEP * window on; the lanes run in step closely enough for most of them to have one.
+  int64_t sixteens = 0;
+  Buffer<uint32_t> steps;      // (sixteens + 1) where each begins
+  Buffer<uint32_t> lane_rows;  // (sixteens, 16); >= rows: none
+  Buffer<uint16_t> windows;    // (steps)
+  Buffer<uint8_t> lanes;       // (steps, 16) column - WINDOW_STEP * window; 0 with a value of 0 where a lane rests
+  Buffer<float> lane_values;   // (steps, 16)
+};
+
+// Columns in blocks of 8 (or 4) that have the same rows: grouped codes of an output dictionary.
+struct Scatter {
+  int64_t rows = 0, columns = 0, groups = 0;
+  int height = 8;
+
+  // By block of rows, then group: a block of the results stays in the first-level cache.
+  int64_t blocks = 0, block_rows = 0;
+  Buffer<uint32_t> starts;  // (blocks, groups + 1)
+  Buffer<uint32_t> entry_rows;
+  Buffer<float> values;  // (entries, height), then room for a whole vector of entries
+};
+
+// What is done to results on their way out.
+struct Epilogue {
+  const float* bias = nullptr;         // by output feature
+  const uint32_t* source = nullptr;  // row of a feature; null: itself
+  int activation = 0;
+};
+
+}  // namespace dsf

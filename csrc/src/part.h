@@ -1,0 +1,284 @@
+// Some tokens on their way through a plan: phases of items that do not depend on each other.
+#pragma once
+
+#include <algorithm>
+
+#include "pack.h"
+#include "plan.h"
+
+namespace dsf {
+
+constexpr int64_t ROWS_PER_ITEM = 64;
+// Every item brings the activations into the first-level cache anew, a block of positions at a time.
+constexpr int64_t SPARSE_ROWS_PER_ITEM = 256;
+// Of x taken at a time where blocks of positions do not decide; whole groups.
+constexpr int64_t STREAMED_COLUMNS = 256;
+
+struct Call {
+  const dsf_plan& plan;
+  const char* x;
+  int64_t tokens, x_stride;
+  void* const* y;
+  const int64_t* y_strides;
+
+  int64_t item_size() const { return plan.dtype == DSF_FLOAT32 ? 4 : 2; }
+};
+
+// Some tokens on their way through a plan. `vectors` 0: the kernels for few tokens, buffers token-major.
+class Part {
+ public:
+  // Run by one thread, items in order, results that leave at once can share the same few rows. `next_tokens` from
+  // `next_token` on will probably be wanted after these.
+  Part(const Call& call, int64_t token, int64_t tokens, int vectors, float* scratch, bool alone,
+       int64_t next_token = 0, int64_t next_tokens = 0)
+      : call_(call),
+        plan_(call.plan),
+        kernels_(*call.plan.kernels),
+        token_(token),
+        tokens_(tokens),
+        next_token_(next_token),
+        next_tokens_(next_tokens),
+        vectors_(vectors),
+        alone_(alone) {
+    z_ = scratch;
+    u_ = scratch + z_floats(plan_, tokens, vectors);
+    if (vectors) {
+      row_ = int64_t(vectors) * kernels_.lanes;
+    } else {
+      row_ = 1;
+      ldz_ = few_ld(plan_.z_rows);
+      ldu_ = few_ld(plan_.u_rows);
+    }
+  }
+
+  static int64_t scratch_floats(const dsf_plan& plan, int64_t tokens, int vectors) {
+    if (vectors) return z_floats(plan, tokens, vectors) + plan.u_rows * vectors * plan.kernels->lanes + 64;
+    const int64_t sums = plan.has_scatter ? plan.scatter.blocks * sums_floats(plan, tokens) : 0;
+    return z_floats(plan, tokens, vectors) + few_ld(plan.u_rows) * tokens + sums + 64;
+  }
+
+  static constexpr int PHASES = 5;
+
+  int64_t items(int phase) const {
+    switch (phase) {
+      case 0: return streams() ? 0 : vectors_ ? parts(plan_.in_features, ROWS_PER_ITEM) : 1;
+      case 1: return plan_.output_dictionary || !plan_.has_dictionary ? 0 : parts(plan_.dictionary.packs, 4);
+      case 2:
+        if (streams()) return parts(plan_.in_features, stream_columns());
+        return plan_.output_dictionary ? dense_items() + sparse_items() : parts(plan_.out_features, code_rows());
+      case 3: return plan_.output_dictionary && plan_.has_dictionary ? parts(plan_.out_features, ROWS_PER_ITEM) : 0;
+      default: return stores_apart() ? parts(plan_.out_features, ROWS_PER_ITEM) : 0;
+    }
+  }
+
+  void run(int phase, int64_t item) const {
+    switch (phase) {
+      case 0: return read(item);
+      case 1: return dictionary(item);
+      case 2:
+        if (streams()) return stream_codes(item);
+        return plan_.output_dictionary ? output_codes(item) : input_codes(item);
+      case 3: return output_dictionary(item);
+      default: return write_apart(item);
+    }
+  }
+
+ private:
+  static int64_t parts(int64_t whole, int64_t size) { return (whole + size - 1) / size; }
+
+  // Lookups read whole windows, up to 32 columns beyond the last.
+  static int64_t few_ld(int64_t rows) { return round_up(rows, 16) + 48; }
+
+  static int64_t z_floats(const dsf_plan& plan, int64_t tokens, int vectors) {
+    return vectors ? plan.z_rows * vectors * plan.kernels->lanes : few_ld(plan.z_rows) * tokens;
+  }
+
+  static int64_t sums_floats(const dsf_plan& plan, int64_t tokens) {
+    return tokens * (plan.scatter.block_rows + 16) * plan.scatter.height;
+  }
+
+  bool stores_apart() const { return plan_.output_dictionary ? !plan_.has_dictionary : !plan_.any_order; }
+  // Some columns of x after the other are read and used up at once, so that x as a whole need not stay in any cache.
+  bool streams() const { return alone_ && vectors_ && plan_.output_dictionary && !plan_.destinations.data(); }
+  int64_t stream_columns() const { return plan_.has_sparse ? plan_.sparse.block_columns : STREAMED_COLUMNS; }
+  int64_t code_rows() const { return plan_.has_sparse ? SPARSE_ROWS_PER_ITEM : ROWS_PER_ITEM; }
+  int64_t dense_items() const { return plan_.has_dense ? parts(plan_.dense.packs, 8) : 0; }
+  int64_t sparse_items() const {
+    if (plan_.has_scatter) return plan_.scatter.blocks;
+    return plan_.has_sparse ? parts(plan_.sparse.rows, SPARSE_ROWS_PER_ITEM) : 0;
+  }
+
+  void read(int64_t item) const {
+    const int64_t size = call_.item_size(), stride = call_.x_stride;
+    const char* x = call_.x + token_ * stride * size;
+    const uint32_t* destinations = plan_.destinations.data();
+    float* to = z_ + plan_.x_row * row_;
+    if (!vectors_) {
+      kernels_.load_few(x, plan_.dtype, stride, tokens_, plan_.in_features, destinations, to, ldz_);
+      return;
+    }
+    const int64_t first = item * ROWS_PER_ITEM, last = std::min(first + ROWS_PER_ITEM, plan_.in_features);
+    kernels_.load_panel(x, plan_.dtype, stride, tokens_, first, last, destinations, vectors_, to);
+  }
+
+  // Rows of the next input, shared out among the items of phase 2.
+  void fetch_input(Ahead& ahead, int64_t item, int64_t steps) const {
+    const int64_t all = items(2), size = call_.item_size();
+    const int64_t first = item * next_tokens_ / all, last = (item + 1) * next_tokens_ / all;
+    const char* x = call_.x + (next_token_ + first) * call_.x_stride * size;
+    Ahead::set(ahead.reads, x, call_.x_stride * size, last - first, plan_.in_features * size, steps);
+  }
+
+  // Where features [first, last) will be written; of several layers, those of the first.
+  void fetch_output(Ahead& ahead, int64_t first, int64_t last, int64_t steps) const {
+    const size_t member = member_of(first);
+    const int64_t size = call_.item_size(), stride = call_.y_strides[member], start = plan_.member_starts[member];
+    const char* y = static_cast<char*>(call_.y[member]) + (token_ * stride + first - start) * size;
+    last = std::min(last, plan_.member_starts[member + 1]);
+    Ahead::set(ahead.writes, y, stride * size, tokens_, (last - first) * size, steps);
+  }
+
+  size_t member_of(int64_t feature) const {
+    const std::vector<int64_t>& starts = plan_.member_starts;
+    return std::upper_bound(starts.begin(), starts.end(), feature) - starts.begin() - 1;
+  }
+
+  void dictionary(int64_t item) const {
+    Ahead none;
+    const int64_t first = item * 4, last = std::min(first + 4, plan_.dictionary.packs);
+    packs(plan_.dictionary, first, last, z_ + first * 8 * row_, false, none);
+  }
+
+  void packs(const Packs& m, int64_t first, int64_t last, float* y, bool add, Ahead& ahead) const {
+    const bool output = plan_.output_dictionary;
+    const float* from = &m == &plan_.dictionary ? (output ? u_ : z_ + plan_.x_row * row_) : z_;
+    if (vectors_)
+      kernels_.packs_panel(m, first, last, {0, m.count}, from, vectors_, y, add, ahead);
+    else
+      kernels_.packs_few(m, first, last, from, from == u_ ? ldu_ : ldz_, tokens_, y, y >= u_ ? ldu_ : ldz_, add);
+  }
+
+  void sparse(int64_t first, int64_t last, float* y, bool add, Ahead& ahead) const {
+    if (vectors_) {
+      kernels_.sparse_panel(plan_.sparse, first, last, {0, plan_.sparse.blocks}, z_, vectors_, y, add, ahead);
+    } else if (kernels_.has_lookup) {
+      kernels_.sparse_few(plan_.sparse, first / 16, parts(last, 16), z_, ldz_, tokens_, y - first, ldu_, add);
+    } else {
+      kernels_.sparse_few(plan_.sparse, first, last, z_, ldz_, tokens_, y - first, ldu_, add);
+    }
+  }
+
+  void input_codes(int64_t item) const {
+    const int64_t first = item * code_rows(), last = std::min(first + code_rows(), plan_.out_features);
+    const int height = plan_.dense.height;
+    int64_t steps = plan_.has_dense ? parts(last - first, height) : 0;
+    if (plan_.has_sparse) steps += (last - first) * plan_.sparse.blocks;
+    Ahead ahead;
+    fetch_input(ahead, item, steps);
+    fetch_output(ahead, first, last, steps);
+    float* to = alone_ && vectors_ && !stores_apart() ? u_ : u_ + first * row_;
+    if (plan_.has_dense) packs(plan_.dense, first / height, parts(last, height), to, false, ahead);
+    if (plan_.has_sparse) sparse(first, last, to, plan_.sparse_adds, ahead);
+    if (!stores_apart()) write(first, last, to);
+  }
+
+  void output_codes(int64_t item) const {
+    Ahead ahead;
+    if (item < dense_items()) {
+      const int64_t first = item * 8, last = std::min(first + 8, plan_.dense.packs);
+      fetch_input(ahead, item, last - first);
+      packs(plan_.dense, first, last, u_ + first * plan_.dense.height * row_, false, ahead);
+      return;
+    }
+    const int64_t whole_item = item;
+    item -= dense_items();
+    float* to = u_ + plan_.sparse_row * row_;
+    if (plan_.has_sparse) {
+      const int64_t first = item * SPARSE_ROWS_PER_ITEM;
+      const int64_t last = std::min(first + SPARSE_ROWS_PER_ITEM, plan_.sparse.rows);
+      fetch_input(ahead, whole_item, (last - first) * plan_.sparse.blocks);
+      sparse(first, last, to + first * row_, false, ahead);
+      return;
+    }
+    const Scatter& m = plan_.scatter;
+    if (vectors_) {
+      const int64_t first = item * m.block_rows, last = std::min(first + m.block_rows, m.rows);
+      std::fill(to + first * row_, to + last * row_, 0.0f);
+      fetch_input(ahead, whole_item, m.groups);
+      kernels_.scatter_panel(m, item, {0, m.groups}, z_, vectors_, to, ahead);
+      return;
+    }
+    float* sums = u_ + few_ld(plan_.u_rows) * tokens_ + item * sums_floats(plan_, tokens_);
+    kernels_.scatter_few(m, item, z_, ldz_, tokens_, sums, to, ldu_);
+  }
+
+  void stream_codes(int64_t item) const {
+    const int64_t size = call_.item_size(), stride = call_.x_stride, columns = stream_columns();
+    const int64_t first = item * columns, last = std::min(first + columns, plan_.in_features);
+    const char* x = call_.x + token_ * stride * size;
+    kernels_.load_panel(x + first * size, plan_.dtype, stride, tokens_, 0, last - first, nullptr, vectors_, z_);
+    const Scatter& m = plan_.scatter;
+    const Range groups = {first / m.height, last / m.height};
+    int64_t steps = plan_.has_dense ? plan_.dense.packs : 0;
+    steps += plan_.has_sparse ? plan_.sparse.rows : plan_.has_scatter ? m.blocks * (groups.last - groups.first) : 0;
+    Ahead ahead;
+    if (last < plan_.in_features)
+      Ahead::set(ahead.reads, x + last * size, stride * size, tokens_, columns * size, steps);
+    else
+      Ahead::set(ahead.reads, call_.x + next_token_ * stride * size, stride * size, next_tokens_, columns * size,
+                 steps);
+    const bool add = item > 0;
+    // A dense part without columns is there for the zeros it writes.
+    const Range part = {std::min(first, plan_.dense.count), std::min(last, plan_.dense.count)};
+    if (plan_.has_dense) kernels_.packs_panel(plan_.dense, 0, plan_.dense.packs, part, z_, vectors_, u_, add, ahead);
+    float* to = u_ + plan_.sparse_row * row_;
+    if (plan_.has_sparse)
+      kernels_.sparse_panel(plan_.sparse, 0, plan_.sparse.rows, {item, item + 1}, z_, vectors_, to, add, ahead);
+    if (!plan_.has_scatter) return;
+    if (!add) std::fill(to, to + m.rows * row_, 0.0f);
+    for (int64_t block = 0; block < m.blocks; block++)
+      kernels_.scatter_panel(m, block, groups, z_, vectors_, to, ahead);
+  }
+
+  void output_dictionary(int64_t item) const {
+    const int64_t first = item * ROWS_PER_ITEM, last = std::min(first + ROWS_PER_ITEM, plan_.out_features);
+    Ahead ahead;
+    fetch_output(ahead, first, last, parts(last - first, 8));
+    float* to = u_ + (plan_.result_row + first) * row_;
+    packs(plan_.dictionary, first / 8, parts(last, 8), to, plan_.dictionary_adds, ahead);
+    write(first, last, to);
+  }
+
+  void write_apart(int64_t item) const {
+    const int64_t first = item * ROWS_PER_ITEM, last = std::min(first + ROWS_PER_ITEM, plan_.out_features);
+    const float* all = u_ + plan_.result_row * row_;
+    write(first, last, plan_.any_order ? all + first * row_ : all);
+  }
+
+  // `result` is where feature `first` is, or where all are if they have another order.
+  void write(int64_t first, int64_t last, const float* result) const {
+    const Epilogue epilogue{plan_.bias.data(), plan_.sources.data(), plan_.activation};
+    const std::vector<int64_t>& starts = plan_.member_starts;
+    for (size_t member = member_of(first); first < last; member++) {
+      const int64_t end = std::min(last, starts[member + 1]), stride = call_.y_strides[member];
+      char* y = static_cast<char*>(call_.y[member]) + (token_ * stride + first - starts[member]) * call_.item_size();
+      if (vectors_)
+        kernels_.store_panel(result, vectors_, epilogue, first, end, tokens_, y, plan_.dtype, stride);
+      else
+        kernels_.store_few(result, ldu_, epilogue, first, end, tokens_, y, plan_.dtype, stride);
+      if (plan_.any_order) result += (end - first) * row_;
+      first = end;
+    }
+  }
+
+  const Call& call_;
+  const dsf_plan& plan_;
+  const Kernels& kernels_;
+  int64_t token_, tokens_, next_token_, next_tokens_;
+  int vectors_;
+  bool alone_;
+  float *z_, *u_;
+  int64_t row_, ldz_ = 0, ldu_ = 0;
+};
+
+}  // namespace dsf

@@ -1,0 +1,172 @@
+"""One block packed for the native kernels."""
+
+import ctypes
+import weakref
+from collections.abc import Sequence
+from ctypes import byref, c_int, c_int64, c_void_p
+from typing import Literal, NoReturn
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from dsformer.errors import InputError
+from dsformer.ops.backends.cpu.library import FormStruct, TuningStruct, library
+from dsformer.ops.backends.cpu.pages import LARGE, use_large_pages
+
+Activation = Literal["none", "gelu", "gelu_tanh", "relu"]
+
+_ACTIVATIONS = {"none": 0, "gelu": 1, "gelu_tanh": 2, "relu": 3}
+_DTYPES = {torch.float32: 0, torch.bfloat16: 1}
+_get_num_threads = torch.get_num_threads
+
+
+class CpuPlan:
+    """``activation(x W^T + bias)`` for the weight of a form, or of several stacked ones that share the input.
+
+    It copies what it needs: later changes of the tensors do not reach it. Threads may share a plan.
+
+    Args:
+        values: (units, core + nonzeros), float32 or bfloat16; x and all other numbers have the same type.
+        indices: (groups, nonzeros), ascending.
+        permutation: (units,) which unit each code belongs to; None: its own.
+        dictionary: (atoms, in), or (out, atoms) with ``output_dictionary``; None without learned atoms.
+        bias: (out_features,), None without.
+        core: atoms on for every unit.
+        group: units that share one row of indices.
+        canonical: unit vectors are among the atoms.
+        output_dictionary: units are input columns, not output rows.
+        out_features: of all members together.
+        members: the out_features of stacked layers; None: there is one.
+        in_features: only needed where no tensor tells, for an input dictionary without learned atoms.
+        activation: applied after the bias.
+        tuning: for measurements: ``panel_vectors``, ``small_tokens``, ``block_bytes`` of ``dsf_tuning``.
+
+    Raises:
+        InputError: there is no native library, or it refuses the form.
+    """
+
+    def __init__(
+        self,
+        values: Float[Tensor, "units kept"],
+        indices: Int[Tensor, "groups nonzeros"],
+        permutation: Int[Tensor, " units"] | None,
+        dictionary: Float[Tensor, "atoms width"] | None,
+        bias: Float[Tensor, " out"] | None,
+        core: int,
+        group: int,
+        canonical: bool,
+        output_dictionary: bool,
+        out_features: int,
+        members: Sequence[int] | None = None,
+        in_features: int | None = None,
+        activation: Activation = "none",
+        tuning: dict[str, int] | None = None,
+    ):
+        loaded = library()
+        if loaded is None:
+            raise InputError("native library not found")
+        self.dtype, self.members = values.dtype, tuple(members or (out_features,))
+        if not output_dictionary and dictionary is not None:
+            in_features = dictionary.shape[1]
+        self.in_features = values.shape[0] if output_dictionary else in_features or 0
+        self.out_features = out_features
+        width = out_features if output_dictionary else self.in_features
+        atoms = 0 if dictionary is None else dictionary.shape[1 if output_dictionary else 0]
+        if dictionary is not None and dictionary.shape != ((width, atoms) if output_dictionary else (atoms, width)):
+            raise InputError(f"native plan: a dictionary of shape {tuple(dictionary.shape)} does not fit")
+        self._check(values, indices, permutation, dictionary, bias, core, group)
+        tensors = [None if t is None else t.detach().contiguous() for t in (dictionary, values, bias)]
+        integers = (
+            indices.to(torch.int32).contiguous(),
+            None if permutation is None else permutation.long().contiguous(),
+        )
+        sizes = (c_int64 * len(self.members))(*self.members)
+        form = FormStruct(
+            ctypes.sizeof(FormStruct),
+            int(output_dictionary),
+            _DTYPES[self.dtype],
+            _ACTIVATIONS[activation],
+            values.shape[0],
+            width,
+            atoms,
+            core,
+            indices.shape[1],
+            group,
+            out_features,
+            int(canonical),
+            len(self.members),
+            sizes,
+            *map(_address, (tensors[0], tensors[1], integers[0], integers[1], tensors[2])),
+        )
+        error = c_int()
+        self._handle = loaded.dsf_plan_create(byref(form), byref(TuningStruct(**(tuning or {}))), byref(error))
+        if not self._handle:
+            raise InputError(f"native plan: {loaded.dsf_error_string(error.value).decode()}")
+        self._run = loaded.dsf_plan_run
+        self._pointers = c_void_p * len(self.members)
+        self._strides = sizes
+        self._token_bytes = max(self.members) * self.dtype.itemsize
+        weakref.finalize(self, loaded.dsf_plan_free, self._handle)
+
+    def __call__(self, x: Float[Tensor, "*batch in"], out: Sequence[Tensor] | None = None) -> list[Tensor]:
+        """One tensor (..., out_features) for every member; ``out`` are contiguous tensors to write to."""
+        shape = x.shape
+        if shape[-1] != self.in_features or x.dtype is not self.dtype or not x.is_cpu:
+            raise InputError(f"input: {tuple(shape)} {x.dtype}, not (..., {self.in_features}) {self.dtype}")
+        if len(shape) != 2 or x.stride(1) != 1:
+            x = x.reshape(-1, shape[-1])
+            if x.stride(1) != 1:
+                x = x.contiguous()
+        tokens, leading = x.shape[0], shape[:-1]
+        if out is None:
+            ys = [torch.empty((*leading, size), dtype=self.dtype) for size in self.members]
+            if tokens * self._token_bytes >= LARGE:
+                for y in ys:
+                    use_large_pages(y)
+        else:
+            ys = self._checked(out, leading)
+        pointers = self._pointers(*[y.data_ptr() for y in ys])
+        stride = x.stride(0)
+        error = self._run(self._handle, x.data_ptr(), tokens, stride, pointers, self._strides, _get_num_threads())
+        if error:
+            raise MemoryError("native plan: out of memory")
+        return ys
+
+    def tuning(self) -> dict[str, int]:
+        """How it runs."""
+        chosen = library().dsf_plan_tuning(self._handle)  # type: ignore[union-attr]
+        return {name: getattr(chosen, name) for name, _ in TuningStruct._fields_}
+
+    def nbytes(self) -> int:
+        """Memory it holds."""
+        return library().dsf_plan_bytes(self._handle)  # type: ignore[union-attr]
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("a CpuPlan belongs to its process: copy the tensors and make another")
+
+    def _checked(self, out: Sequence[Tensor], leading: torch.Size) -> list[Tensor]:
+        for y, size in zip(out, self.members, strict=True):
+            if y.shape != (*leading, size) or y.dtype is not self.dtype or not y.is_contiguous():
+                raise InputError(
+                    f"output: {tuple(y.shape)} {y.dtype} is not a contiguous {(*leading, size)} {self.dtype}"
+                )
+        return list(out)
+
+    def _check(self, values, indices, permutation, dictionary, bias, core: int, group: int) -> None:
+        """What the library cannot see: that the tensors are as large as the sizes it is told."""
+        units = values.shape[0]
+        if self.dtype not in _DTYPES:
+            raise InputError(f"native plan: {self.dtype} is neither float32 nor bfloat16")
+        numbers = [t for t in (values, dictionary, bias) if t is not None]
+        if any(t.dtype is not self.dtype or t.device.type != "cpu" for t in numbers):
+            raise InputError(f"native plan: all numbers must be {self.dtype} on the CPU")
+        fits = group > 0 and units == indices.shape[0] * group and values.shape[1] == core + indices.shape[1]
+        fits = fits and (bias is None or bias.shape == (self.out_features,))
+        fits = fits and (permutation is None or permutation.shape == (units,))
+        if not fits:
+            raise InputError("native plan: the tensors' shapes contradict each other")
+
+
+def _address(tensor: Tensor | None) -> int | None:
+    return None if tensor is None or not tensor.numel() else tensor.data_ptr()
