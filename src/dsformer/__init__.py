@@ -7,6 +7,7 @@ __version__ = "0.1.0"
 
 from typing import TYPE_CHECKING, Any
 
+from dsformer.benchmarking import benchmark as benchmark
 from dsformer.errors import ArtefactError as ArtefactError
 from dsformer.errors import DSFormerError as DSFormerError
 from dsformer.errors import InputError as InputError
@@ -44,6 +45,7 @@ __all__ = [
     "MissingExtraError",
     "Recipe",
     "__version__",
+    "benchmark",
     "compress",
     "densify",
     "evaluate",

@@ -5,8 +5,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from dsformer.benchmarking.timing import LEAST_ROUNDS
 from dsformer.cli import demo as command
-from dsformer.cli.latency import LEAST_PAIRS, compare_latency
+from dsformer.cli.latency import compare_latency
 from dsformer.recipe import Recipe
 from dsformer.report.rows import LatencyRow, ScoreRow
 
@@ -58,7 +59,7 @@ def test_without_the_extra(run: Callable, monkeypatch):
 
 def test_latency_is_paired():
     row = compare_latency("two", ["a", "b"], Constant(), Constant(), seconds=0)
-    assert row.pairs == LEAST_PAIRS
+    assert row.pairs == LEAST_ROUNDS
     assert row.low <= row.speedup <= row.high
     assert min(row.before, row.after) > 0
 

@@ -1,13 +1,15 @@
-"""Time of two encoders on the same texts, run in alternating pairs so that a busy machine troubles both alike."""
+"""Time of two encoders on the same texts, from text to embeddings."""
 
 from collections.abc import Sequence
-from statistics import median, quantiles
+from functools import partial
+from statistics import median
 from time import perf_counter
 
+from dsformer.benchmarking.timing import Ratio, in_turn
 from dsformer.evaluation import Encoder, encode
 from dsformer.report.rows import LatencyRow
 
-LEAST_PAIRS, MOST_PAIRS = 5, 60
+MOST_PAIRS = 60
 
 
 def compare_latency(
@@ -21,26 +23,16 @@ def compare_latency(
         before, after: the dense and the compressed encoder.
         seconds: time to spend.
     """
-    _run(before, texts)
-    _run(after, texts)
-    pairs: list[tuple[float, float]] = []
-    started = perf_counter()
-    while len(pairs) < LEAST_PAIRS or (perf_counter() - started < seconds and len(pairs) < MOST_PAIRS):
-        if len(pairs) % 2:
-            second = _run(after, texts)
-            pairs.append((_run(before, texts), second))
-        else:
-            pairs.append((_run(before, texts), _run(after, texts)))
-    ratios = [dense / compressed for dense, compressed in pairs]
-    low, middle, high = quantiles(ratios, n=4, method="inclusive")
+    dense, compressed = in_turn([partial(_run, before, texts), partial(_run, after, texts)], seconds, MOST_PAIRS)
+    speedup = Ratio.of(dense, compressed)
     return LatencyRow(
         batch=batch,
-        before=median(dense for dense, _ in pairs),
-        after=median(compressed for _, compressed in pairs),
-        speedup=middle,
-        low=low,
-        high=high,
-        pairs=len(pairs),
+        before=median(dense),
+        after=median(compressed),
+        speedup=speedup.middle,
+        low=speedup.low,
+        high=speedup.high,
+        pairs=len(dense),
     )
 
 

@@ -5,6 +5,7 @@ from typing import Annotated
 import typer
 
 from dsformer import __version__
+from dsformer.cli.benchmark import benchmark
 from dsformer.cli.compress import compress
 from dsformer.cli.demo import demo
 from dsformer.cli.densify import densify
@@ -21,7 +22,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_show_locals=False,
 )
-for command in (compress, finetune, inspect, evaluate, densify, demo):
+for command in (compress, finetune, inspect, evaluate, benchmark, densify, demo):
     app.command()(command)
 
 

@@ -1,0 +1,120 @@
+"""Latency and throughput of contenders over batch sizes, lengths and numbers of threads."""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from functools import partial
+from itertools import product
+from pathlib import Path
+from statistics import median, quantiles
+from typing import Any
+
+import torch
+
+from dsformer.benchmarking.contenders import Batch, Contender, open_contender
+from dsformer.benchmarking.timing import Ratio, in_turn
+from dsformer.progress import Progress, silent
+from dsformer.tasks import bundled_passages
+
+# Passages that long texts are put together from.
+PASSAGES = 64
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What is measured: so many texts of so many tokens, on so many threads."""
+
+    batch: int
+    length: int
+    threads: int
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """One contender in one setting.
+
+    Attributes:
+        median, p95: seconds of a batch.
+        throughput: tokens a second, at the median.
+        speedup: time of the first contender / time of this one, round by round.
+        rounds: how often.
+    """
+
+    contender: str
+    setting: Setting
+    median: float
+    p95: float
+    throughput: float
+    speedup: Ratio
+    rounds: int
+
+    def as_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def measure(
+    contenders: Sequence[Contender],
+    batches: Sequence[int] = (1, 8),
+    lengths: Sequence[int] = (16, 128),
+    threads: Sequence[int] | None = None,
+    seconds: float = 5.0,
+    progress: Progress = silent,
+) -> list[Measurement]:
+    """Measure all contenders in turn in every setting.
+
+    Args:
+        contenders: speed-ups are over the first.
+        threads: numbers of threads; as many as torch has if None.
+        seconds: about how long each setting takes, beside one untimed run of each contender.
+    """
+    before = torch.get_num_threads()
+    settings = [Setting(*one) for one in product(batches, lengths, threads or [before])]
+    found: list[Measurement] = []
+    try:
+        for i, setting in enumerate(settings):
+            progress("benchmark", i, len(settings))
+            torch.set_num_threads(setting.threads)
+            runs = [partial(one.seconds, batch_of(one, setting)) for one in contenders]
+            times = in_turn(runs, seconds)
+            found += [_measured(one, setting, own, times[0]) for one, own in zip(contenders, times, strict=True)]
+    finally:
+        torch.set_num_threads(before)
+    progress("benchmark", len(settings), len(settings))
+    return found
+
+
+def benchmark(
+    models: Sequence[str | Path],
+    ways: Sequence[str] = ("eager",),
+    batches: Sequence[int] = (1, 8),
+    lengths: Sequence[int] = (16, 128),
+    threads: Sequence[int] | None = None,
+    seconds: float = 5.0,
+) -> list[Measurement]:
+    """Open models, each in every way, and :func:`measure` them; speed-ups are over the first model in the first way.
+
+    Raises:
+        InputError: there is no such model or way.
+    """
+    contenders = [open_contender(model, way) for model, way in product(models, ways)]
+    return measure(contenders, batches, lengths, threads, seconds)
+
+
+def batch_of(contender: Contender, setting: Setting) -> Batch:
+    """Real text, cut to the length exactly."""
+    text = " ".join(bundled_passages(PASSAGES))
+    ids = contender.tokenizer(text, truncation=True, max_length=setting.length)["input_ids"]
+    rows = torch.tensor([ids]).expand(setting.batch, -1).contiguous()
+    return {"input_ids": rows, "attention_mask": torch.ones_like(rows)}
+
+
+def _measured(contender: Contender, setting: Setting, times: list[float], first: list[float]) -> Measurement:
+    middle = median(times)
+    return Measurement(
+        contender=contender.name,
+        setting=setting,
+        median=middle,
+        p95=quantiles(times, n=20, method="inclusive")[-1],
+        throughput=setting.batch * setting.length / middle,
+        speedup=Ratio.of(first, times),
+        rounds=len(times),
+    )

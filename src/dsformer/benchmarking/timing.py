@@ -1,0 +1,42 @@
+"""Times of several things done in turn, so that a busy machine troubles all alike."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from statistics import median, quantiles
+from time import perf_counter
+
+LEAST_ROUNDS, MOST_ROUNDS = 5, 200
+
+
+@dataclass(frozen=True)
+class Ratio:
+    """Quotients of paired times: their median and quartiles."""
+
+    middle: float
+    low: float
+    high: float
+
+    @classmethod
+    def of(cls, times: Sequence[float], others: Sequence[float]) -> "Ratio":
+        """``times / others``, pair by pair."""
+        low, _, high = quantiles(pairs := [a / b for a, b in zip(times, others, strict=True)], n=4, method="inclusive")
+        return cls(median(pairs), low, high)
+
+
+def in_turn(runs: Sequence[Callable[[], float]], seconds: float, most: int = MOST_ROUNDS) -> list[list[float]]:
+    """Times of every run over rounds in which each has its turn, starting with another one every round.
+
+    Args:
+        runs: do something once and return the seconds it took; called once before anything counts.
+        seconds: to spend, about; at least ``LEAST_ROUNDS`` rounds are made.
+    """
+    for run in runs:
+        run()
+    times: list[list[float]] = [[] for _ in runs]
+    started, rounds = perf_counter(), 0
+    while rounds < LEAST_ROUNDS or (perf_counter() - started < seconds and rounds < most):
+        for i in range(len(runs)):
+            turn = (i + rounds) % len(runs)
+            times[turn].append(runs[turn]())
+        rounds += 1
+    return times

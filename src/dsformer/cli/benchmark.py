@@ -1,0 +1,74 @@
+"""``dsformer benchmark``."""
+
+from itertools import product
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from dsformer.benchmarking import WAYS, Contender, Measurement, measure, open_contender
+from dsformer.benchmarking.plot import draw
+from dsformer.cli.output import console, megabytes, print_json, table, times
+from dsformer.errors import InputError
+from dsformer.ops.backends.cpu import describe
+from dsformer.progress import rich_progress
+
+_SIZES = ("name", "disk_bytes", "memory_bytes", "load_seconds")
+
+
+def benchmark(
+    models: Annotated[list[str], typer.Argument(help="model directories; the first is the yardstick")],
+    ways: Annotated[str, typer.Option(help=f"comma-separated: {', '.join(WAYS)}")] = "eager",
+    batch: Annotated[str, typer.Option(help="texts at once, comma-separated")] = "1,8",
+    length: Annotated[str, typer.Option(help="tokens of a text, comma-separated")] = "16,128",
+    threads: Annotated[str | None, typer.Option(help="comma-separated (default: all)", show_default=False)] = None,
+    seconds: Annotated[float, typer.Option(help="about how long each setting is measured")] = 5.0,
+    plot: Annotated[Path | None, typer.Option(help="write a picture of the speed-ups", show_default=False)] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="print one JSON object and nothing else")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="no progress bars")] = False,
+) -> None:
+    """Time models against each other, in turn, so that a busy machine troubles all alike."""
+    sizes = _numbers("--batch", batch), _numbers("--length", length)
+    counts = None if threads is None else _numbers("--threads", threads)
+    chosen = [way.strip() for way in ways.split(",")]
+    contenders = [open_contender(model, way) for model, way in product(models, chosen)]
+    with rich_progress(quiet or as_json) as progress:
+        found = measure(contenders, *sizes, counts, seconds, progress)
+    if plot is not None:
+        draw(found, plot)
+    if as_json:
+        sizes_of = [{name: getattr(one, name) for name in _SIZES} for one in contenders]
+        print_json({"kernels": describe(), "models": sizes_of, "measurements": [one.as_dict() for one in found]})
+        return
+    out = console()
+    out.print(table("Models", ["", "on disk", "in memory", "loaded in"], [_sizes(one) for one in contenders]))
+    columns = ["", "batch", "tokens", "threads", "median", "95 %", "tokens/s", "speed-up", "quartiles"]
+    out.print(table("Forward pass", columns, [_line(one) for one in found]))
+    out.print(f"Speed-up over {contenders[0].name}, round by round. Kernels of compressed layers: {describe()}.")
+
+
+def _numbers(option: str, text: str) -> list[int]:
+    """Positive whole numbers separated by commas. Raises InputError naming the option."""
+    parts = [part.strip() for part in text.split(",")]
+    if not all(part.isdecimal() and int(part) > 0 for part in parts):
+        raise InputError(f"{option}: {text!r} is not a list of positive numbers such as 1,8")
+    return [int(part) for part in parts]
+
+
+def _sizes(one: Contender) -> list[str]:
+    return [one.name, megabytes(one.disk_bytes), megabytes(one.memory_bytes), f"{one.load_seconds:.2f} s"]
+
+
+def _line(one: Measurement) -> list[str]:
+    setting, speedup = one.setting, one.speedup
+    return [
+        one.contender,
+        str(setting.batch),
+        str(setting.length),
+        str(setting.threads),
+        f"{1000 * one.median:.2f} ms",
+        f"{1000 * one.p95:.2f} ms",
+        f"{one.throughput:,.0f}",
+        times(speedup.middle),
+        f"{speedup.low:.2f} to {speedup.high:.2f}",
+    ]

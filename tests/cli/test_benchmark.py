@@ -1,0 +1,45 @@
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+
+import dsformer
+
+FEW = ("--batch", "1,2", "--length", "8", "--threads", "1", "--seconds", "0")
+
+
+def test_models_in_turn(run: Callable, model: Path, compressed: Path, tmp_path: Path):
+    done = run("benchmark", model, compressed, "--ways", "eager,bf16", *FEW, "--json", "--plot", tmp_path / "a.png")
+    found = json.loads(done.out)
+    names = [f"{model} eager", f"{model} bf16", f"{compressed} eager", f"{compressed} bf16"]
+    assert [one["name"] for one in found["models"]] == names
+    assert found["models"][0]["disk_bytes"] == (model / "model.safetensors").stat().st_size
+    assert found["models"][2]["memory_bytes"] < found["models"][0]["memory_bytes"]
+    assert found["models"][1]["memory_bytes"] < 0.6 * found["models"][0]["memory_bytes"]
+    assert [one["contender"] for one in found["measurements"]] == names * 2
+    for one in found["measurements"]:
+        assert 0 < one["median"] <= one["p95"]
+        assert one["speedup"]["low"] <= one["speedup"]["middle"] <= one["speedup"]["high"]
+        assert one["throughput"] == 8 * one["setting"]["batch"] / one["median"]
+    assert found["measurements"][0]["speedup"]["middle"] == 1
+    assert (tmp_path / "a.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_the_table(run: Callable, model: Path, compressed: Path):
+    shown = run("benchmark", model, compressed, *FEW, "--quiet")
+    assert shown.code == 0
+    assert f"Speed-up over {model} eager" in shown.out
+    assert shown.out.count(f"{compressed} eager") == 3
+
+
+def test_threads_are_put_back(model: Path):
+    before = torch.get_num_threads()
+    dsformer.benchmark([model], batches=[1], lengths=[8], threads=[before + 1], seconds=0)
+    assert torch.get_num_threads() == before
+
+
+def test_wrong_words(run: Callable, model: Path, tmp_path: Path):
+    assert "way 'fast' is not one of eager" in run("benchmark", model, "--ways", "fast", *FEW).error
+    assert "--batch: '0' is not a list of positive numbers" in run("benchmark", model, "--batch", "0").error
+    assert "missing" in run("benchmark", tmp_path / "missing", *FEW).error
