@@ -11,9 +11,8 @@ from torch import Tensor
 
 from dsformer.factorization.codes import Atoms, least_squares, penalised_codes, update_dictionary
 from dsformer.factorization.form import Form, FormSpec
-from dsformer.factorization.grouping import Grouping
-from dsformer.factorization.pattern import largest, n_of_m
 from dsformer.factorization.problem import Problem
+from dsformer.factorization.supports import Supports, labels_of
 
 # The penalty holding codes to their supports grows geometrically between these, relative to atoms of norm 1. Starting
 # lower lets supports wander without converging; ending higher freezes them early (both measured as larger errors).
@@ -53,37 +52,10 @@ class Effort:
 DEFAULT_EFFORT = Effort()
 
 
-class _Supports:
-    """Which entries of the scores stay, for one spec; remembers the grouping between calls."""
-
-    def __init__(self, problem: Problem, spec: FormSpec):
-        self.spec = spec
-        grouped = spec.pattern.group > 1
-        self.grouping = Grouping(problem.spans, spec.pattern.group) if grouped else None
-
-    def select(self, codes: Float[Tensor, "units positions"], regroup: bool) -> Bool[Tensor, "units positions"]:
-        spec = self.spec
-        scores = codes[:, spec.core :]
-        if self.grouping is not None:
-            energy = scores.square()
-            if regroup or self.grouping.labels is None:
-                self.grouping.improve(energy, spec.nonzeros)
-            chosen = self.grouping.supports(energy, spec.nonzeros)[self.grouping.labels]
-        elif spec.pattern.m:
-            chosen = n_of_m(scores.abs(), spec.pattern.n, spec.pattern.m)
-        else:
-            chosen = largest(scores.abs(), spec.nonzeros)
-        core = torch.ones(len(codes), spec.core, dtype=torch.bool)
-        return torch.cat([core, chosen], 1)
-
-    def order(self, units: int) -> Int[Tensor, " units"]:
-        return torch.arange(units) if self.grouping is None else self.grouping.order()
-
-
 class _Pursuit:
     """ADMM on the codes with the dictionary following: the present iterate."""
 
-    def __init__(self, atoms: Atoms, codes: Float[Tensor, "units positions"], supports: _Supports):
+    def __init__(self, atoms: Atoms, codes: Float[Tensor, "units positions"], supports: Supports):
         self.atoms, self.codes, self.supports = atoms, codes, supports
         self.dual = torch.zeros_like(codes)
 
@@ -151,11 +123,7 @@ def refit(
     Returns:
         Codes, their support and the dictionary, whitened.
     """
-    supports = _Supports(problem, spec)
-    if supports.grouping is not None:
-        labels = torch.empty_like(order)
-        labels[order] = torch.arange(len(order)) // spec.pattern.group
-        supports.grouping.labels = labels
+    supports = Supports(problem, spec, labels_of(order, spec.pattern.group))
     pursuit = _Pursuit(Atoms(problem, dictionary, spec.canonical), codes, supports)
     for _ in range(iterations):
         pursuit.step(WARM_PENALTY, regroup=False, learn=spec.atoms > 0)
@@ -170,8 +138,8 @@ def _alternate(
     iterations: int,
     tolerance: float,
     given: Float[Tensor, "atoms width"] | None,
-) -> tuple[Float[Tensor, "units positions"], Float[Tensor, "atoms width"], _Supports]:
-    supports = _Supports(problem, spec)
+) -> tuple[Float[Tensor, "units positions"], Float[Tensor, "atoms width"], Supports]:
+    supports = Supports(problem, spec)
     dictionary = problem.start(spec.atoms) if given is None else given
     atoms = Atoms(problem, dictionary, spec.canonical)
     codes = atoms.product()

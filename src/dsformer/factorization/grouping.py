@@ -46,8 +46,7 @@ class Grouping:
     def supports(self, energy: Float[Tensor, "units candidates"], count: int) -> Bool[Tensor, "groups candidates"]:
         """The ``count`` candidates with most energy summed over each group, for the present assignment."""
         assert self.labels is not None
-        total = torch.zeros(len(energy) // self.size, energy.shape[1]).index_add_(0, self.labels, energy)
-        return largest(total, count)
+        return largest(group_energy(energy, self.labels, self.size), count)
 
     def improve(self, energy: Float[Tensor, "units candidates"], count: int) -> None:
         """Reassign units to the groups whose supports keep most of their energy; kept only where the total grows."""
@@ -95,6 +94,13 @@ class Grouping:
         count = len(gains[0]) // self.size
         gain = torch.stack([one[:, group : group + count] for one, group in zip(gains, first, strict=True)]).sum(0)
         return torch.from_numpy(deferred_acceptance(gain.numpy(), self.size))
+
+
+def group_energy(
+    energy: Float[Tensor, "units candidates"], labels: Int[Tensor, " units"], size: int
+) -> Float[Tensor, "groups candidates"]:
+    """Energy summed over the units of every group."""
+    return energy.new_zeros(len(energy) // size, energy.shape[1]).index_add_(0, labels, energy)
 
 
 def deferred_acceptance(gain: np.ndarray, capacity: int) -> np.ndarray:

@@ -3,11 +3,11 @@
 from typing import Any
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from dsformer.factorization.form import Form
-from dsformer.factorization.pattern import largest, n_of_m
+from dsformer.factorization.supports import labels_of, support_of
 from dsformer.layers import BlockConfig
 from dsformer.training.blocks import LearnedBlock
 from dsformer.training.learners.base import Learner
@@ -53,24 +53,12 @@ class DenseCodesBlock(LearnedBlock):
 
     @torch.no_grad()
     def choose(self) -> None:
-        """Take the largest latent codes as the support."""
-        self.latent_mask.copy_(self._chosen())
-
-    def _chosen(self) -> Bool[Tensor, "units positions"]:
+        """Take the largest latent codes as the support; they count by what they add to the weight."""
         spec = self.spec
-        # Codes count by what they add to the weight; atoms may have left norm 1.
+        # Atoms may have left norm 1.
         norm = self.dictionary.norm(dim=1)
         scale = torch.cat([norm, norm.new_ones(spec.width if spec.canonical else 0)])
-        energy = (self.latent * scale).square()[:, spec.core :]
-        if spec.pattern.m:
-            chosen = n_of_m(energy, spec.pattern.n, spec.pattern.m)
-        else:
-            groups = energy[self.order].view(spec.groups, spec.pattern.group, -1).sum(1)
-            shared = largest(groups, spec.nonzeros).repeat_interleave(spec.pattern.group, 0)
-            chosen = torch.empty_like(shared)
-            chosen[self.order] = shared
-        core = torch.ones(spec.units, spec.core, dtype=torch.bool, device=energy.device)
-        return torch.cat([core, chosen], 1)
+        self.latent_mask.copy_(support_of(spec, self.latent * scale, labels_of(self.order, spec.pattern.group)))
 
     @torch.no_grad()
     def settle(self) -> None:
