@@ -9,6 +9,7 @@ import torch
 from transformers import BertConfig, BertModel, BertTokenizerFast
 
 from dsformer.cli.main import app
+from fixtures.training import write_base, write_task
 
 WORDS = ["the", "a", "river", "bridge", "stone", "walks", "over", "under", "and", "old", "new", "cold", "light", "on"]
 SIZES = {"hidden_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 128}
@@ -54,6 +55,17 @@ def write_model(directory: Path) -> Path:
     config = BertConfig(vocab_size=len(vocabulary), max_position_embeddings=64, **SIZES)
     BertModel(config).save_pretrained(directory)
     return directory
+
+
+@pytest.fixture(scope="session")
+def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model without a head."""
+    return write_base(tmp_path_factory.mktemp("models") / "base")
+
+
+@pytest.fixture(scope="session")
+def task_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_task(tmp_path_factory.mktemp("tasks") / "reviews.csv", 100)
 
 
 @pytest.fixture

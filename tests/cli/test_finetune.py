@@ -7,19 +7,8 @@ from transformers import AutoModelForSequenceClassification
 
 from dsformer.cli import finetune as command
 from dsformer.tasks.supervised import Examples, SupervisedTask
-from fixtures.training import write_base, write_task
 
 LEARNING = ["--epochs", "1", "--batch-size", "32", "--learning-rate", "1e-3", "--no-bf16"]
-
-
-@pytest.fixture(scope="module")
-def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_base(tmp_path_factory.mktemp("models") / "base")
-
-
-@pytest.fixture(scope="module")
-def task_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_task(tmp_path_factory.mktemp("tasks") / "reviews.csv", 100)
 
 
 @pytest.fixture

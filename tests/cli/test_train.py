@@ -7,20 +7,10 @@ from pathlib import Path
 import pytest
 
 import dsformer
-from fixtures.training import write_base, write_sentence_encoder, write_task, write_texts
+from fixtures.training import write_sentence_encoder, write_texts
 
 LEARNING = ["--epochs", "1", "--batch-size", "32", "--learning-rate", "1e-3", "--no-bf16"]
 FAST = [*LEARNING, "--ratio", "2", "--iterations", "2", "--screening", "1", "--allocation", "uniform", "--quiet"]
-
-
-@pytest.fixture(scope="module")
-def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_base(tmp_path_factory.mktemp("models") / "base")
-
-
-@pytest.fixture(scope="module")
-def task_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_task(tmp_path_factory.mktemp("tasks") / "reviews.csv", 100)
 
 
 @pytest.fixture

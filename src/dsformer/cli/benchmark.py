@@ -8,6 +8,7 @@ import typer
 
 from dsformer.benchmarking import WAYS, Contender, Measurement, measure, open_contender
 from dsformer.benchmarking.plot import draw
+from dsformer.cli.options import AsJson, Quiet
 from dsformer.cli.output import console, megabytes, print_json, table, times
 from dsformer.errors import InputError
 from dsformer.ops.backends.cpu import describe
@@ -24,8 +25,8 @@ def benchmark(
     threads: Annotated[str | None, typer.Option(help="comma-separated (default: all)", show_default=False)] = None,
     seconds: Annotated[float, typer.Option(help="about how long each setting is measured")] = 5.0,
     plot: Annotated[Path | None, typer.Option(help="write a picture of the speed-ups", show_default=False)] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="print one JSON object and nothing else")] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="no progress bars")] = False,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
 ) -> None:
     """Time models against each other, in turn, so that a busy machine troubles all alike."""
     sizes = _numbers("--batch", batch), _numbers("--length", length)

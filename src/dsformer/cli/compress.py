@@ -9,6 +9,7 @@ import typer
 
 from dsformer.cli.dry_run import dry_run
 from dsformer.cli.guard import after_writing, unfinished
+from dsformer.cli.options import AsJson, DataDir, Overwrite, Quiet, RecipeFile
 from dsformer.cli.output import console, print_json
 from dsformer.cli.recipe_flags import recipe_arguments, with_recipe_flags
 from dsformer.cli.scores import measure, parse_tasks, score_table
@@ -27,10 +28,8 @@ def compress(
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="directory of the compressed model", show_default=False)
     ] = None,
-    recipe: Annotated[
-        Path | None, typer.Option(help="YAML file of recipe fields; flags override it", show_default=False)
-    ] = None,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="replace the output directory")] = False,
+    recipe: RecipeFile = None,
+    overwrite: Overwrite = False,
     dry_run_only: Annotated[
         bool, typer.Option("--dry-run", help="calibrate, print the plan and write nothing")
     ] = False,
@@ -38,12 +37,10 @@ def compress(
         str | None,
         typer.Option(help="tasks to measure before and after, such as banking77,fidelity", show_default=False),
     ] = None,
-    data_dir: Annotated[
-        Path | None, typer.Option(help="folder of data sets to train and measure on", show_default=False)
-    ] = None,
+    data_dir: DataDir = None,
     report: Annotated[Path | None, typer.Option(help="write an HTML report here", show_default=False)] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="print one JSON object and nothing else")] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="no progress bars")] = False,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
 ) -> None:
     """Compress a model: write each weight as a dense matrix times a sparse one."""
     settled = (load_recipe(recipe) if recipe else Recipe()).merged(changes)

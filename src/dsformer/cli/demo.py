@@ -10,6 +10,7 @@ import typer
 from dsformer.cli.compress import command_line
 from dsformer.cli.guard import after_writing
 from dsformer.cli.latency import compare_latency
+from dsformer.cli.options import Quiet
 from dsformer.cli.output import console, megabytes, percent, table, times
 from dsformer.cli.scores import measure, require_evaluation
 from dsformer.cli.tables import calibration_line, embedding_share_before, stored_values
@@ -52,7 +53,7 @@ def demo(
         "demo-output"
     ),
     overwrite: Annotated[bool, typer.Option("--overwrite", help="replace a model that is there")] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="no progress bars")] = False,
+    quiet: Quiet = False,
 ) -> None:
     """Compress all-MiniLM-L6-v2 and show it before and after; takes a few minutes."""
     from dsformer.training.staged import distilled

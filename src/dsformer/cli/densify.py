@@ -5,13 +5,14 @@ from typing import Annotated
 
 import typer
 
+from dsformer.cli.options import Overwrite
 from dsformer.loading import densify as run_densify
 
 
 def densify(
     directory: Annotated[Path, typer.Argument(help="a compressed model", show_default=False)],
     output: Annotated[Path, typer.Option("--output", "-o", help="directory to write", show_default=False)],
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="replace the output directory")] = False,
+    overwrite: Overwrite = False,
 ) -> None:
     """Write a compressed model as a plain dense directory, which loads without dsformer."""
     typer.echo(f"wrote {run_densify(directory, output, overwrite=overwrite)}")

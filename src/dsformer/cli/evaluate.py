@@ -1,10 +1,10 @@
 """``dsformer evaluate``."""
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from dsformer.cli.options import AsJson, DataDir
 from dsformer.cli.output import console, print_json
 from dsformer.cli.scores import measure, parse_tasks, score_table
 from dsformer.errors import InputError
@@ -15,11 +15,11 @@ def evaluate(
     directory: Annotated[str, typer.Argument(help="model directory, compressed or not", show_default=False)],
     against: Annotated[str | None, typer.Option(help="the model to compare with", show_default=False)] = None,
     tasks: Annotated[str, typer.Option(help=f"comma-separated: {', '.join(TASKS)}")] = "banking77",
-    data_dir: Annotated[Path | None, typer.Option(help="folder of data sets", show_default=False)] = None,
+    data_dir: DataDir = None,
     limit: Annotated[
         int | None, typer.Option(help="score at most so many items of each task", show_default=False)
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="print one JSON object and nothing else")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Measure a sentence encoder or a model with a task's head, alone or against the model it was made from."""
     chosen = parse_tasks(tasks, data_dir)

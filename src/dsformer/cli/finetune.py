@@ -6,6 +6,7 @@ from typing import Annotated, Any
 import typer
 
 from dsformer.cli.guard import unfinished
+from dsformer.cli.options import AsJson, DataDir, Overwrite, Quiet, RecipeFile
 from dsformer.cli.output import console, duration, print_json, table
 from dsformer.cli.recipe_flags import with_training_flags
 from dsformer.errors import InputError
@@ -25,18 +26,17 @@ def finetune(
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="directory of the trained model", show_default=False)
     ] = None,
-    recipe: Annotated[
-        Path | None, typer.Option(help="YAML file of recipe fields; flags override it", show_default=False)
-    ] = None,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="replace the output directory")] = False,
-    data_dir: Annotated[Path | None, typer.Option(help="folder of data sets", show_default=False)] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="print one JSON object and nothing else")] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="no progress bars")] = False,
+    recipe: RecipeFile = None,
+    overwrite: Overwrite = False,
+    data_dir: DataDir = None,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
 ) -> None:
     """Train a dense model on a task: the teacher, and the yardstick, of a compressed one."""
-    settled = (load_recipe(recipe) if recipe else Recipe()).merged(changes)
+    # Imported late: transformers' Trainer takes a while.
     from dsformer.training.finetune import finetune as run_finetune
 
+    settled = (load_recipe(recipe) if recipe else Recipe()).merged(changes)
     if output is None:
         raise InputError("give the directory to write with -o / --output")
     with rich_progress(quiet) as progress, unfinished(output):

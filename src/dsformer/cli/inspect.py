@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from dsformer.cli.options import AsJson
 from dsformer.cli.output import console, megabytes, percent, print_json, table, times
 from dsformer.report.inspection import KINDS, Inspection, StoredBlock, inspect_directory
 from dsformer.report.parts import label_of
@@ -12,7 +13,7 @@ from dsformer.report.parts import label_of
 
 def inspect(
     directory: Annotated[Path, typer.Argument(help="a compressed model", show_default=False)],
-    as_json: Annotated[bool, typer.Option("--json", help="print one JSON object and nothing else")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Show what a compressed directory holds: every block, every byte. Loads no model."""
     found = inspect_directory(directory)
