@@ -15,7 +15,6 @@ import tempfile
 from collections.abc import Callable
 from itertools import cycle
 from pathlib import Path
-from statistics import median
 from time import perf_counter
 from typing import Any
 
@@ -23,6 +22,7 @@ import torch
 from transformers import set_seed
 
 import dsformer
+from dsformer.benchmarking.timing import Ratio
 from dsformer.cli.demo import find_minilm
 from dsformer.pipeline import once
 from dsformer.progress import silent
@@ -35,6 +35,8 @@ from dsformer.training.run import Teacher, make_trainer
 from dsformer.training.trainer import FactorizationTrainer, training_arguments
 
 CHUNK = 10
+# How good the factorization is does not matter here.
+QUICK = {"effort": {"iterations": 4, "screening": 2}, "calibration": {"count": 16}}
 
 
 def dense_trainer(settings: Any, data: TrainingData, model: Any, scratch: Path) -> FactorizationTrainer:
@@ -77,11 +79,37 @@ def stepper(trainer: FactorizationTrainer, batches: list[Any]) -> Callable[[int]
     return take
 
 
-def peak(learner: str) -> float:
+def peak(learner: str, work: Path) -> float:
     """Peak memory of a process that takes a few steps, in MB."""
-    command = [sys.executable, __file__, "--learners", learner, "--steps", str(CHUNK), "--alone"]
+    command = [sys.executable, __file__, "--learners", learner, "--steps", str(CHUNK), "--alone", "--work", str(work)]
     done = subprocess.run(command, check=True, capture_output=True, text=True)
     return float(done.stdout.split()[-1])
+
+
+def contenders(args: argparse.Namespace, work: Path) -> dict[str, Callable[[int], float]]:
+    """Something that takes steps for every learner asked for, and for the dense model. Models are kept in ``work``."""
+    task = load_task("movie_reviews")
+    dense, factorized = work / "dense", work / "factorized"
+    if not dense.exists():
+        model, tokenizer = open_for_task(find_minilm(), task)
+        model.save_pretrained(dense)
+        tokenizer.save_pretrained(dense)
+    model, tokenizer = open_for_task(dense, task)
+    fields = {"task": task.name, "epochs": args.steps / 267, "distill": "none"}
+    recipe = Recipe().merged({"ratio": args.ratio, "training": fields, **QUICK})
+    data = of_task(task, recipe.training, tokenizer)
+    batches = [data.collate([data.features[i + j] for j in range(32)]) for i in range(0, 32 * 60, 32)]
+    runs = {}
+    if not (args.alone and args.learners != ["dense"]):
+        runs["dense"] = stepper(dense_trainer(recipe.training, data, model, work / "steps"), batches)
+    for learner in [one for one in args.learners if one != "dense"]:
+        if not factorized.exists():
+            once(dense, factorized, recipe)
+        teacher = Teacher(open_for_task(dense, task)[0], tokenizer)
+        learned = recipe.merged({"training": {"train": learner}})
+        trainer = make_trainer(dsformer.load(factorized), teacher, data, learned, work / "steps", True)
+        runs[learner] = stepper(trainer, batches)
+    return runs
 
 
 def main() -> None:
@@ -89,29 +117,13 @@ def main() -> None:
     parser.add_argument("--learners", nargs="+", default=["fixed", "stf"])
     parser.add_argument("--steps", type=int, default=200)
     parser.add_argument("--ratio", type=float, default=3.57)
+    parser.add_argument("--work", type=Path, help="where models are kept (default: nowhere)")
     parser.add_argument("--alone", action="store_true", help="one learner, or dense, and print its peak memory")
     args = parser.parse_args()
     set_seed(0)
-    task = load_task("movie_reviews")
-    with tempfile.TemporaryDirectory() as name:
-        scratch = Path(name)
-        model, tokenizer = open_for_task(find_minilm(), task)
-        settings = Recipe().merged({"training": {"task": task.name, "epochs": args.steps / 267}}).training
-        data = of_task(task, settings, tokenizer)
-        batches = [data.collate([data.features[i + j] for j in range(32)]) for i in range(0, 32 * 60, 32)]
-        model.save_pretrained(scratch / "dense")
-        tokenizer.save_pretrained(scratch / "dense")
-        runs = {}
-        if not (args.alone and args.learners != ["dense"]):
-            runs["dense"] = stepper(dense_trainer(settings, data, model, scratch), batches)
-        for learner in [one for one in args.learners if one != "dense"]:
-            recipe = Recipe().merged({"ratio": args.ratio, "training": {**settings.model_dump(), "train": learner}})
-            place = scratch / "factorized"
-            if not place.exists():
-                once(scratch / "dense", place, recipe.merged({"effort": {"iterations": 4, "screening": 2}}))
-            teacher = Teacher(open_for_task(scratch / "dense", task)[0], tokenizer)
-            bare = recipe.merged({"training": {"distill": "none"}})
-            runs[learner] = stepper(make_trainer(dsformer.load(place), teacher, data, bare, scratch, True), batches)
+    with tempfile.TemporaryDirectory() as scratch:
+        work = args.work or Path(scratch)
+        runs = contenders(args, work)
         if args.alone:
             runs[args.learners[0]](args.steps)
             print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
@@ -120,16 +132,13 @@ def main() -> None:
         for _ in range(args.steps // CHUNK):
             for name, take in runs.items():
                 seconds[name].append(take(CHUNK))
-    dense = sum(seconds["dense"])
-    print("| learner | step / dense step | median of chunks (quartiles) | peak memory / dense |\n|---|---|---|---|")
-    memory = peak("dense")
-    for name in [one for one in runs if one != "dense"]:
-        ratios = sorted(ours / theirs for ours, theirs in zip(seconds[name], seconds["dense"], strict=True))
-        low, high = ratios[len(ratios) // 4], ratios[3 * len(ratios) // 4]
-        print(
-            f"| {name} | {sum(seconds[name]) / dense:.2f} | {median(ratios):.2f} ({low:.2f} to {high:.2f}) "
-            f"| {peak(name) / memory:.2f} |"
-        )
+        print("| learner | step / dense step | median of chunks (quartiles) | peak memory / dense |\n|---|---|---|---|")
+        memory = peak("dense", work)
+        for name in [one for one in runs if one != "dense"]:
+            ratio = Ratio.of(seconds[name], seconds["dense"])
+            whole = sum(seconds[name]) / sum(seconds["dense"])
+            spread = f"{ratio.middle:.2f} ({ratio.low:.2f} to {ratio.high:.2f})"
+            print(f"| {name} | {whole:.2f} | {spread} | {peak(name, work) / memory:.2f} |", flush=True)
 
 
 if __name__ == "__main__":
