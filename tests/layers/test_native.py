@@ -117,6 +117,25 @@ def test_where_it_does_not_apply(case, runs):
     assert not runs
 
 
+def test_traced_graphs_do_not_take_results_for_constants():
+    layer = layer_of(SPEC)
+    with torch.no_grad():
+        traced = torch.jit.trace(layer, torch.randn(4, 12), check_trace=False)
+        x = torch.randn(4, 12)
+        torch.testing.assert_close(traced(x), layer(x), rtol=1e-4, atol=1e-4)
+
+
+def test_compiled_and_exported_graphs():
+    layer, x = layer_of(SPEC), torch.randn(4, 12)
+    with torch.no_grad():
+        for made in (
+            torch.compile(layer, backend="aot_eager"),
+            torch.export.export(layer, (torch.randn(4, 12),)).module(),
+        ):
+            torch.testing.assert_close(made(x), layer(x), rtol=1e-4, atol=1e-4)
+    torch._dynamo.reset()
+
+
 def test_can_be_turned_off(monkeypatch, runs):
     monkeypatch.setenv("DSFORMER_KERNELS", "reference")
     assert not enabled()

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import torch
 from jaxtyping import Float
-from torch import Tensor
+from torch import Tensor, nn
 
 from dsformer.errors import InputError
 from dsformer.factorization.form import Form
@@ -39,6 +39,9 @@ class NativeBlock:
         if not (enabled() and x.is_cpu and x.dtype is weight.dtype and x.dtype in _TYPES) or weight.is_inference():
             return None
         if torch.is_autocast_enabled("cpu") or (torch.is_grad_enabled() and x.requires_grad):
+            return None
+        # A traced graph would take the result for a constant; tensors of other types may have no memory of their own.
+        if torch.jit.is_tracing() or type(x) not in (Tensor, nn.Parameter):
             return None
         sources = self._sources()
         plan = self._plan.get(sources, self._make)
