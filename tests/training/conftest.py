@@ -4,8 +4,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from transformers import AutoTokenizer
 
 import dsformer
+from dsformer.recipe import Recipe
+from dsformer.tasks.supervised import load_task
+from dsformer.training.data import TrainingData, of_task
 from fixtures.training import QUICK, write_base, write_sentence_encoder, write_task, write_texts
 
 
@@ -51,3 +55,10 @@ def factorized(teacher: Path, tmp_path_factory: pytest.TempPathFactory) -> Calla
         return made[pattern]
 
     return of
+
+
+@pytest.fixture(scope="session")
+def data(task_file: Path, teacher: Path) -> TrainingData:
+    """What of the task is trained on."""
+    settings = Recipe(training={"task": str(task_file), "examples": 256}).training
+    return of_task(load_task(str(task_file)), settings, AutoTokenizer.from_pretrained(teacher))

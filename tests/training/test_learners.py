@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor, nn
-from transformers import AutoTokenizer, PreTrainedModel
+from transformers import PreTrainedModel
 
 import dsformer
 from dsformer.factorization.form import FormSpec
@@ -18,10 +18,9 @@ from dsformer.huggingface import save
 from dsformer.huggingface.source import open_source
 from dsformer.layers import BlockConfig
 from dsformer.recipe import Recipe
-from dsformer.tasks.supervised import load_task
 from dsformer.training.blocks import LearnedBlock, LearnedBlocks
 from dsformer.training.conversion import NAME
-from dsformer.training.data import TrainingData, of_task
+from dsformer.training.data import TrainingData
 from dsformer.training.learners import LEARNERS, Stage
 from dsformer.training.run import Teacher, learn
 from fixtures.forms import random_form
@@ -31,12 +30,6 @@ PATTERNS = ("free", "grouped(8)", "2:4")
 # Learners that may choose other supports.
 MOVING = ("refactor", "codes", "stf")
 ONE_EPOCH = {"epochs": 1, "examples": 256, "batch_size": 32, "learning_rate": 1e-3, "bf16": False}
-
-
-@pytest.fixture(scope="module")
-def data(task_file: Path, teacher: Path) -> TrainingData:
-    settings = Recipe(training={"task": str(task_file), "examples": 256}).training
-    return of_task(load_task(str(task_file)), settings, AutoTokenizer.from_pretrained(teacher))
 
 
 @dataclass

@@ -4,7 +4,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 from transformers import PreTrainedModel, set_seed
 
 from dsformer.calibration import calibrate, model_batches
@@ -16,6 +17,7 @@ from dsformer.huggingface.source import quiet
 from dsformer.layers import BlockConfig
 from dsformer.progress import Progress, silent
 from dsformer.recipe import Recipe, TrainingRecipe
+from dsformer.training.alignment import align
 from dsformer.training.blocks import LearnedBlocks
 from dsformer.training.conversion import begin, finish
 from dsformer.training.data import TrainingData
@@ -114,7 +116,9 @@ def _stage(learned: LearnedBlocks, teacher: Teacher, data: TrainingData, recipe:
     made: list[Projection] = []
     if LEARNERS[settings.learner].projects:
         dense = [_dense(teacher.model, block.config) for block in learned]
-        metrics = _metrics(teacher, dense, data, recipe)
+        batches = _batches(teacher, data, recipe)
+        _order_alike(teacher.model, batches[-1], dense, learned)
+        metrics = _metrics(teacher, dense, batches, recipe)
         made = [
             Projection(block, metrics[one.name], oriented(one.weight(), block.spec))
             for block, one in zip(learned, dense, strict=True)
@@ -126,13 +130,28 @@ def _dense(teacher: nn.Module, config: BlockConfig) -> Block:
     return Block(config.kind, tuple(config.names), tuple(teacher.get_submodule(name) for name in config.names))
 
 
-def _metrics(teacher: Teacher, blocks: list[Block], data: TrainingData, recipe: Recipe) -> dict[str, Metric]:
+def _batches(teacher: Teacher, data: TrainingData, recipe: Recipe) -> list[dict[str, Tensor]]:
+    """What the factorization was calibrated on."""
+    how = recipe.calibration
+    return model_batches(teacher.model, teacher.tokenizer, data.sample(how.task_tokens), how.length, how.batch_size)
+
+
+def _order_alike(model: nn.Module, batch: dict[str, Tensor], dense: list[Block], learned: LearnedBlocks) -> None:
+    """Put the teacher's rows in the order of the compressed model's."""
+    group = max(block.spec.pattern.group for block in learned)
+    if group > 1:
+        with torch.no_grad():
+            weights = {
+                one.name: oriented(block.unit_weight(), block.spec) for one, block in zip(dense, learned, strict=True)
+            }
+        align(model.eval(), batch, dense, weights, group)
+
+
+def _metrics(
+    teacher: Teacher, blocks: list[Block], batches: list[dict[str, Tensor]], recipe: Recipe
+) -> dict[str, Metric]:
     """Metric of every block's inputs, as of the factorization."""
-    sample = data.sample(recipe.calibration.task_tokens)
-    prepared = model_batches(
-        teacher.model, teacher.tokenizer, sample, recipe.calibration.length, recipe.calibration.batch_size
-    )
-    grams = calibrate(teacher.model.eval(), prepared, blocks, weighting=recipe.calibration.weighting).grams
+    grams = calibrate(teacher.model.eval(), batches, blocks, weighting=recipe.calibration.weighting).grams
     return {name: Metric.from_gram(gram, recipe.ridge) for name, gram in grams.items()}
 
 
