@@ -142,7 +142,8 @@ def _order_alike(model: nn.Module, batch: dict[str, Tensor], dense: list[Block],
     if group > 1:
         with torch.no_grad():
             weights = {
-                one.name: oriented(block.unit_weight(), block.spec) for one, block in zip(dense, learned, strict=True)
+                one.name: oriented(block.unit_weight().detach(), block.spec)
+                for one, block in zip(dense, learned, strict=True)
             }
         align(model.eval(), batch, dense, weights, group)
 
