@@ -10,13 +10,7 @@ namespace avx512 {
 #define DSF_LANES 16
 #define DSF_REGISTERS 32
 #define DSF_LOOKUP 1
-// clang-format off: each needs the ones before
-#include "simd.h"
-#include "transfer.h"
-#include "panel.h"
-#include "few.h"
-#include "table.h"
-// clang-format on
+#include "set.h"
 
 }  // namespace avx512
 const Kernels* avx512_kernels() { return &avx512::table; }

@@ -8,13 +8,7 @@ namespace neon {
 #define DSF_LANES 4
 #define DSF_REGISTERS 32
 #define DSF_LOOKUP 0
-// clang-format off: each needs the ones before
-#include "simd.h"
-#include "transfer.h"
-#include "panel.h"
-#include "few.h"
-#include "table.h"
-// clang-format on
+#include "set.h"
 
 }  // namespace neon
 const Kernels* neon_kernels() { return &neon::table; }

@@ -31,13 +31,24 @@ DSF_INLINE void pack_tile(const float* w, const uint32_t* columns, int64_t count
   }
 }
 
-// Tokens of a panel in tiles of at most TILE vectors, no tile much narrower than the others.
+template <int U>
+struct Width {
+  static constexpr int value = U;
+};
+
+// Tokens of a panel in tiles of at most TILE vectors, no tile much narrower than the others. The width of a tile is a
+// constant for the compiler.
 template <class F>
 DSF_INLINE void for_tiles(int vectors, F&& run) {
   const int tiles = (vectors + TILE - 1) / TILE;
   for (int tile = 0, at = 0; tile < tiles; tile++) {
     const int width = (vectors - at + tiles - tile - 1) / (tiles - tile);
-    run(at * W, width);
+    if (TILE > 1 && width == 2)
+      run(at * W, Width<TILE < 2 ? 1 : 2>{});
+    else if (TILE > 2 && width == 3)
+      run(at * W, Width<TILE < 3 ? 1 : 3>{});
+    else
+      run(at * W, Width<1>{});
     at += width;
   }
 }
@@ -52,13 +63,8 @@ static void packs_panel_of(const Packs& m, int64_t first, int64_t last, Range pa
     const float* w = m.values.data() + (pack * m.count + part.first) * R;
     const uint32_t* columns = INDEXED ? m.columns.data() + pack * m.count + part.first : nullptr;
     float* to = y + (pack - first) * R * ld;
-    for_tiles(vectors, [&](int at, int width) __attribute__((always_inline)) {
-      if (TILE > 1 && width == 2)
-        pack_tile<R, TILE < 2 ? 1 : 2, INDEXED>(w, columns, count, z + at, ld, to + at, accumulate);
-      else if (TILE > 2 && width == 3)
-        pack_tile<R, TILE < 3 ? 1 : 3, INDEXED>(w, columns, count, z + at, ld, to + at, accumulate);
-      else
-        pack_tile<R, 1, INDEXED>(w, columns, count, z + at, ld, to + at, accumulate);
+    for_tiles(vectors, [&](int at, auto width) __attribute__((always_inline)) {
+      pack_tile<R, decltype(width)::value, INDEXED>(w, columns, count, z + at, ld, to + at, accumulate);
     });
   }
 }
@@ -181,13 +187,8 @@ template <int R>
 static void scatter_panel_of(const Scatter& m, int64_t block, Range part, const float* x, int vectors, float* y,
                              Ahead& ahead) {
   const int64_t ld = int64_t(vectors) * W;
-  for_tiles(vectors, [&](int at, int width) __attribute__((always_inline)) {
-    if (TILE > 1 && width == 2)
-      scatter_tile<R, TILE < 2 ? 1 : 2>(m, block, part, x + at, ld, y + at, ahead, at == 0);
-    else if (TILE > 2 && width == 3)
-      scatter_tile<R, TILE < 3 ? 1 : 3>(m, block, part, x + at, ld, y + at, ahead, at == 0);
-    else
-      scatter_tile<R, 1>(m, block, part, x + at, ld, y + at, ahead, at == 0);
+  for_tiles(vectors, [&](int at, auto width) __attribute__((always_inline)) {
+    scatter_tile<R, decltype(width)::value>(m, block, part, x + at, ld, y + at, ahead, at == 0);
   });
 }
 

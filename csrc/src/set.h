@@ -1,0 +1,9 @@
+// Everything an instruction set needs, compiled for it. Included inside its namespace, once its macros are defined.
+
+// clang-format off: each needs the ones before
+#include "simd.h"
+#include "transfer.h"
+#include "panel.h"
+#include "few.h"
+#include "table.h"
+// clang-format on
