@@ -9,15 +9,17 @@ the dense layer too.
 """
 
 import argparse
-import statistics
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
+from statistics import median
 from time import perf_counter
 
 import torch
 from torch import Tensor
 from torch.nn.functional import linear
 
+from dsformer.benchmarking.timing import Ratio, in_turn
 from dsformer.factorization.form import Form, FormSpec
 from dsformer.factorization.pattern import Pattern
 from dsformer.factorization.search import Budget, dense_sparse_families, rank_within
@@ -34,15 +36,14 @@ SHORTEST = 5e-4
 
 @dataclass(frozen=True)
 class Timing:
-    """Ratios of alternating runs, and the median seconds of one run of each."""
+    """How the two compare, and the median seconds of one run of each."""
 
-    ratios: list[float]
+    ratio: Ratio
     dense: float
     plan: float
 
     def __str__(self) -> str:
-        low, middle, high = statistics.quantiles(self.ratios, n=4)
-        return f"{middle:.2f} ({low:.2f}-{high:.2f})"
+        return f"{self.ratio.middle:.2f} ({self.ratio.low:.2f}-{self.ratio.high:.2f})"
 
 
 def main() -> None:
@@ -85,21 +86,8 @@ def measure(shape: str, spec: FormSpec, tokens: int, options: argparse.Namespace
     members = MEMBERS.get(shape, (spec.out_features,))
     form = random_form(spec, members)
     bias = torch.randn(spec.out_features)
-    plan = CpuPlan(
-        form.values.to(dtype),
-        form.indices,
-        form.permutation,
-        form.dictionary.to(dtype) if spec.atoms else None,
-        bias.to(dtype),
-        spec.core,
-        spec.pattern.group,
-        spec.canonical,
-        spec.orientation == "output",
-        spec.out_features,
-        members,
-        spec.in_features,
-        tuning=tuning,
-    )
+    stored = replace(form, values=form.values.to(dtype), dictionary=form.dictionary.to(dtype))
+    plan = CpuPlan.of(stored, bias.to(dtype), members, tuning=tuning)
     x, weight, b = torch.randn(tokens, spec.in_features).to(dtype), form.dense().to(dtype), bias.to(dtype)
     tolerance = 1e-3 if dtype == torch.float32 else 0.1
     torch.testing.assert_close(torch.cat(plan(x), 1), linear(x, weight, b), rtol=tolerance, atol=tolerance)
@@ -145,12 +133,8 @@ def random_order(spec: FormSpec, members: tuple[int, ...]) -> Tensor | None:
 def paired(dense: Callable[[], object], plan: Callable[[], object], seconds: float) -> Timing:
     """Runs the two in turn, as often in a row as it takes to measure."""
     repeats = [max(1, round(SHORTEST / min(timed(run, 1) for _ in range(5)))) for run in (dense, plan)]
-    times: list[tuple[float, float]] = []
-    end = perf_counter() + seconds
-    while perf_counter() < end or len(times) < 7:
-        times.append((timed(dense, repeats[0]), timed(plan, repeats[1])))
-    ratios = [a / b for a, b in times]
-    return Timing(ratios, *(statistics.median(column) for column in zip(*times, strict=True)))
+    times = in_turn([partial(timed, dense, repeats[0]), partial(timed, plan, repeats[1])], seconds)
+    return Timing(Ratio.of(*times), *map(median, times))
 
 
 def timed(run: Callable[[], object], repeats: int) -> float:

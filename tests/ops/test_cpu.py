@@ -81,14 +81,6 @@ def cases(draw: st.DrawFn) -> Case:
     return Case(spec, members, *rest, draw(st.integers(0, 9)))
 
 
-def plan_of(form: Form, bias: Tensor | None = None, **settings) -> CpuPlan:
-    spec = form.spec
-    dictionary = form.dictionary if spec.atoms else None
-    weights = (form.values, form.indices, form.permutation, dictionary, bias)
-    layout = (spec.core, spec.pattern.group, spec.canonical, spec.orientation == "output", spec.out_features)
-    return CpuPlan(*weights, *layout, in_features=spec.in_features, **settings)
-
-
 def expected(form: Form, x: Tensor, bias: Tensor | None = None) -> Tensor:
     """By the reference, in double precision."""
     spec, values, x = form.spec, form.values.double(), x.double()
@@ -114,7 +106,7 @@ def small_form(**changes) -> Form:
 def test_as_the_reference(isa: str, case: Case):
     form = random_form(case.spec, case.seed)
     x, bias = random(case.tokens, case.spec.in_features), random(case.spec.out_features) if case.bias else None
-    plan = plan_of(form, bias, members=case.members, activation=case.activation, tuning=dict(case.tuning))
+    plan = CpuPlan.of(form, bias, members=case.members, activation=case.activation, tuning=dict(case.tuning))
     ys = plan(x)
     assert [y.shape for y in ys] == [(case.tokens, size) for size in case.members]
     wanted = ACTIVATIONS[case.activation](expected(form, x, bias))
@@ -128,7 +120,7 @@ def test_bfloat16(isa: str, case: Case):
     low = Form(form.spec, form.dictionary.bfloat16(), form.values.bfloat16(), form.indices, form.permutation)
     x = random(case.tokens, case.spec.in_features, dtype=torch.bfloat16)
     bias = random(case.spec.out_features, dtype=torch.bfloat16) if case.bias else None
-    y = torch.cat(plan_of(low, bias, members=case.members, tuning=dict(case.tuning))(x), 1)
+    y = torch.cat(CpuPlan.of(low, bias, members=case.members, tuning=dict(case.tuning))(x), 1)
     assert y.dtype == torch.bfloat16
     torch.testing.assert_close(y.double(), expected(low, x, bias), rtol=1e-2, atol=1e-2)
 
@@ -140,7 +132,7 @@ def test_sizes_of_real_layers(isa: str, orientation: str, group: int, tokens: in
     shape = (384, 192) if orientation == "input" else (192, 384)
     spec = FormSpec(orientation, *shape, 61, 3, 60, True, Pattern(group=group), permuted=True)
     form, x = random_form(spec), random(tokens, shape[1])
-    torch.testing.assert_close(plan_of(form)(x)[0].double(), expected(form, x), rtol=2e-5, atol=2e-5)
+    torch.testing.assert_close(CpuPlan.of(form)(x)[0].double(), expected(form, x), rtol=2e-5, atol=2e-5)
 
 
 @pytest.mark.parametrize("tokens", [1, 3, 16, 20, 500])
@@ -150,7 +142,7 @@ def test_work_shared_by_openmp_threads(orientation: str, group: int, tokens: int
     shape = (640, 320) if orientation == "input" else (320, 640)
     spec = FormSpec(orientation, *shape, 61, 5, 250, True, Pattern(group=group), permuted=True)
     form, x, bias = random_form(spec), random(tokens, shape[1]), random(shape[0])
-    plan, threads = plan_of(form, bias, activation="gelu"), torch.get_num_threads()
+    plan, threads = CpuPlan.of(form, bias, activation="gelu"), torch.get_num_threads()
     alone = plan(x)[0]
     torch.set_num_threads(2)
     try:
@@ -162,7 +154,7 @@ def test_work_shared_by_openmp_threads(orientation: str, group: int, tokens: int
 
 def test_threads_share_a_plan():
     form = small_form()
-    plan, failures = plan_of(form), []
+    plan, failures = CpuPlan.of(form), []
 
     def work(seed: int) -> None:
         for tokens in (1, 5, 70, 33) * 20:
@@ -180,7 +172,7 @@ def test_threads_share_a_plan():
 
 def test_inputs_of_any_strides():
     form = small_form()
-    plan, x = plan_of(form), random(12, 3, 4)
+    plan, x = CpuPlan.of(form), random(12, 3, 4)
     strided = (x.permute(1, 2, 0), x.permute(2, 1, 0)[::2], x[:, :1].permute(1, 2, 0).expand(5, 4, -1), x[:, 0, 0])
     for one in (*strided, random(9, 40)[:, 3:15], random(6, 12)[::2], random(12).expand(20, 12), x.new_empty(2, 0, 12)):
         y = plan(one)[0]
@@ -189,7 +181,7 @@ def test_inputs_of_any_strides():
 
 
 def test_outputs_given():
-    plan, x = plan_of(small_form(), members=(6, 10)), random(5, 12)
+    plan, x = CpuPlan.of(small_form(), members=(6, 10)), random(5, 12)
     ys = [torch.full((5, 6), torch.nan), torch.full((5, 10), torch.nan)]
     assert all(a is b for a, b in zip(plan(x, ys), ys, strict=True))
     assert torch.equal(torch.cat(ys, 1), torch.cat(plan(x), 1))
@@ -199,7 +191,7 @@ def test_outputs_given():
 
 
 def test_large_outputs():
-    plan, form, x = plan_of(small_form()), small_form(), random(600_000, 12)
+    plan, form, x = CpuPlan.of(small_form()), small_form(), random(600_000, 12)
     torch.testing.assert_close(plan(x)[0][::5003].double(), expected(form, x[::5003]), rtol=1e-5, atol=1e-5)
 
 
@@ -208,20 +200,20 @@ def test_activations_far_out(isa: str, activation: str):
     form = Form(FormSpec("input", 1, 1, 0, 0, 1, True), torch.empty(0, 1), torch.ones(1, 1), torch.zeros(1, 1).int())
     special = torch.tensor([0.0, -0.0, 1e-30, -1e-30, 1e30, -1e30, torch.nan])
     x = torch.cat([torch.linspace(-12, 12, 4001), special]).view(-1, 1)
-    y, wanted = plan_of(form, activation=activation)(x)[0].double(), ACTIVATIONS[activation](x.double())
+    y, wanted = CpuPlan.of(form, activation=activation)(x)[0].double(), ACTIVATIONS[activation](x.double())
     torch.testing.assert_close(y, wanted, rtol=1e-5, atol=1e-6, equal_nan=True)
 
 
 def test_types_and_shapes_are_checked():
     form = small_form()
-    plan = plan_of(form)
+    plan = CpuPlan.of(form)
     for x in (random(3, 11), random(3, 12).double(), random(3, 12).bfloat16(), torch.empty(3, 12, device="meta")):
         with pytest.raises(InputError):
             plan(x)
     with pytest.raises(InputError):
-        plan_of(Form(form.spec, form.dictionary.bfloat16(), form.values, form.indices))
+        CpuPlan.of(Form(form.spec, form.dictionary.bfloat16(), form.values, form.indices))
     with pytest.raises(InputError):
-        plan_of(form, random(15))
+        CpuPlan.of(form, random(15))
 
 
 @pytest.mark.parametrize(
@@ -234,7 +226,7 @@ def test_bad_indices_are_refused(indices: list[int], orientation: str, group: in
     form = random_form(replace(spec, nonzeros=5, canonical=True, pattern=Pattern(group=group)))
     form.indices[-1] = torch.tensor(indices)
     with pytest.raises(InputError, match="indices"):
-        plan_of(form)
+        CpuPlan.of(form)
 
 
 @pytest.mark.parametrize("place", [(0, 16), (0, -1), (0, 1), (15, 2**40)], ids=str)
@@ -243,14 +235,14 @@ def test_bad_permutations_are_refused(place: tuple[int, int]):
     order = torch.arange(16)
     order[place[0]] = place[1]
     with pytest.raises(InputError, match="permutation"):
-        plan_of(replace(form, permutation=order))
+        CpuPlan.of(replace(form, permutation=order))
 
 
 def test_bad_sizes_are_refused():
     form = small_form()
     for members in ((16, 1), (-1, 17), (0, 16), (15,)):
         with pytest.raises(InputError):
-            plan_of(form, members=members)
+            CpuPlan.of(form, members=members)
     arguments = (form.values, form.indices, None, form.dictionary, None)
     layouts = ((1, 1, True, False, 16), (0, 2, True, False, 16), (0, 1, True, False, 15), (0, 1, True, True, 16))
     for layout in layouts:
@@ -263,7 +255,7 @@ def test_bad_sizes_are_refused():
 
 
 def test_plans_are_not_copied():
-    plan = plan_of(small_form())
+    plan = CpuPlan.of(small_form())
     for act in (copy.copy, copy.deepcopy, pickle.dumps):
         with pytest.raises(TypeError, match="CpuPlan"):
             act(plan)
@@ -285,7 +277,7 @@ def test_without_a_library(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
             assert not available()
         assert describe().startswith("reference")
         with pytest.raises(InputError, match="not found"):
-            plan_of(small_form())
+            CpuPlan.of(small_form())
     finally:
         monkeypatch.undo()
         library.cache_clear()

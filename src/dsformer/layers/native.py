@@ -1,6 +1,7 @@
 """The layers of a block run by the native CPU kernels, all at once: they read the same input."""
 
 import os
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
@@ -19,18 +20,24 @@ if TYPE_CHECKING:
 _TYPES = (torch.float32, torch.bfloat16)
 
 
+@dataclass(frozen=True)
+class _Packed:
+    """A plan and what it says of the last input. Other weights make another plan, so outputs never outlive theirs."""
+
+    plan: CpuPlan
+    outputs: Shared[list[Tensor]]
+
+
 class NativeBlock:
     """The plan of a block, made when it is first needed and again when a tensor has changed."""
 
     def __init__(self) -> None:
         self._layers: list[LinearProduct] = []
-        self._plan: Derived[CpuPlan | None] = Derived()
-        self._outputs: Shared[list[Tensor]] = Shared(0)
+        self._packed: Derived[_Packed | None] = Derived()
 
     def add(self, layer: "LinearProduct") -> int:
         """Take a layer in. Returns its place in the block."""
         self._layers.append(layer)
-        self._outputs = Shared(len(self._layers))
         return len(self._layers) - 1
 
     def run(self, x: Float[Tensor, "*batch in"], member: int) -> Float[Tensor, "*batch out"] | None:
@@ -43,45 +50,32 @@ class NativeBlock:
         # A traced graph would take the result for a constant; tensors of other types may have no memory of their own.
         if torch.jit.is_tracing() or type(x) not in (Tensor, nn.Parameter):
             return None
-        sources = self._sources()
-        plan = self._plan.get(sources, self._make)
-        if plan is None:
+        packed = self._packed.get(self._sources(), self._make)
+        if packed is None:
             return None
-        return self._outputs.take(x, sources, member, lambda: plan(x))[member]
+        return packed.outputs.take(x, (), member, lambda: packed.plan(x))[member]
 
     def clear(self) -> None:
         """Forget the plan."""
-        self._plan.clear()
+        self._packed.clear()
 
     def _sources(self) -> tuple[Tensor, ...]:
         tensors = [tensor for layer in self._layers for tensor in layer.stored.sources]
         return (*tensors, *(layer.bias for layer in self._layers if layer.bias is not None))
 
-    def _make(self) -> CpuPlan | None:
+    def _make(self) -> "_Packed | None":
         form, layers = Form.joined([layer.stored.form() for layer in self._layers]), self._layers
-        spec, bias = form.spec, None
+        bias = None
         if any(layer.bias is not None for layer in layers):
             zeros = [layer.stored.weight.new_zeros(layer.stored.spec.out_features) for layer in layers]
             bias = torch.cat(
                 [zero if one.bias is None else one.bias.detach() for one, zero in zip(layers, zeros, strict=True)]
             )
         try:
-            return CpuPlan(
-                form.values,
-                form.indices,
-                form.permutation,
-                form.dictionary if spec.atoms else None,
-                bias,
-                spec.core,
-                spec.pattern.group,
-                spec.canonical,
-                spec.orientation == "output",
-                spec.out_features,
-                [layer.stored.spec.out_features for layer in layers],
-                spec.in_features,
-            )
+            plan = CpuPlan.of(form, bias, [layer.stored.spec.out_features for layer in layers])
         except InputError:
             return None
+        return _Packed(plan, Shared(len(layers)))
 
 
 def enabled() -> bool:

@@ -11,6 +11,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from dsformer.errors import InputError
+from dsformer.factorization.form import Form
 from dsformer.ops.backends.cpu.library import FormStruct, TuningStruct, library
 from dsformer.ops.backends.cpu.pages import LARGE, use_large_pages
 
@@ -108,6 +109,34 @@ class CpuPlan:
         self._strides = sizes
         self._token_bytes = max(self.members) * self.dtype.itemsize
         weakref.finalize(self, loaded.dsf_plan_free, self._handle)
+
+    @classmethod
+    def of(
+        cls,
+        form: Form,
+        bias: Float[Tensor, " out"] | None = None,
+        members: Sequence[int] | None = None,
+        activation: Activation = "none",
+        tuning: dict[str, int] | None = None,
+    ) -> "CpuPlan":
+        """The plan of a form. Arguments and errors as of the constructor."""
+        spec = form.spec
+        return cls(
+            form.values,
+            form.indices,
+            form.permutation,
+            form.dictionary if spec.atoms else None,
+            bias,
+            spec.core,
+            spec.pattern.group,
+            spec.canonical,
+            spec.orientation == "output",
+            spec.out_features,
+            members,
+            spec.in_features,
+            activation,
+            tuning,
+        )
 
     def __call__(self, x: Float[Tensor, "*batch in"], out: Sequence[Tensor] | None = None) -> list[Tensor]:
         """One tensor (..., out_features) for every member; ``out`` are contiguous tensors to write to."""
