@@ -72,15 +72,9 @@ def collect(
     seen = Statistics()
     mask: Tensor | None = None
 
-    def real(x: Tensor) -> Tensor:
-        """Rows of real tokens; padding is left out where the layer works on (batch, time)."""
-        if mask is not None and x.shape[:2] == mask.shape:
-            return x[mask]
-        return x.reshape(-1, x.shape[-1])
-
     def gram_hook(name: str):
         def add(_module: nn.Module, args: tuple[Any, ...]) -> None:
-            x = real(args[0].detach()).float()
+            x = at_real_tokens(args[0].detach(), mask).reshape(-1, args[0].shape[-1]).float()
             seen.grams[name] = seen.grams.get(name, 0) + (x.T @ x).double()
 
         return add
@@ -103,6 +97,11 @@ def collect(
             model(**batch)
     require_finite(seen.grams)
     return seen
+
+
+def at_real_tokens(values: Float[Tensor, "batch *rest"], mask: Tensor | None) -> Float[Tensor, "tokens *rest"]:
+    """Values of real tokens; as they are where they are not of (batch, time), or nothing is padded."""
+    return values[mask.bool()] if mask is not None and values.shape[:2] == mask.shape else values
 
 
 def real_tokens(batch: Mapping[str, Tensor]) -> int:

@@ -15,6 +15,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from dsformer.calibration.blocks import Block, hooked
+from dsformer.calibration.grams import at_real_tokens
 
 # Part of a token's weight that is the same for all: what did not matter before compression may matter after it.
 EVEN = 0.1
@@ -84,9 +85,7 @@ def _projected(outputs: Any, mask: Tensor | None, generator: torch.Generator) ->
     found = [outputs[name] for name in _HEADS if name in outputs] or [outputs[0]]
     total = torch.zeros(())
     for output in found:
-        values = output.float()
-        if mask is not None and values.shape[:2] == mask.shape:
-            values = values[mask.bool()]
+        values = at_real_tokens(output.float(), mask)
         signs = torch.randint(0, 2, values.shape, generator=generator).to(values) * 2 - 1
         total = total + (values * signs).sum()
     return total

@@ -60,20 +60,27 @@ def interchangeable(
     heads = getattr(getattr(model, "config", None), "num_attention_heads", None)
     reference = _output(model, batch)
     scale = float(reference.abs().max())
+
+    def allowed(block: Block, reader: Block, exchange: Exchange, seed: int) -> bool:
+        order = exchange.random(seed)
+        reorder(block, reader, exchange, order)
+        same = float((_output(model, batch) - reference).abs().max()) < SAME * scale
+        reorder(block, reader, exchange, torch.argsort(order))
+        return same
+
     found: dict[str, Exchange] = {}
     for i, block in enumerate(blocks):
         if any(exchange.reader == block.name for exchange in found.values()):
             continue  # its columns will move: its rows stay
-        for reader in blocks[i + 1 : i + 1 + REACH]:
-            for exchange in _candidates(block, reader, heads if isinstance(heads, int) else 0):
-                if block.name in found or any(span.size % group for span in exchange.spans):
-                    continue
-                order = exchange.random(i)
-                reorder(block, reader, exchange, order)
-                same = float((_output(model, batch) - reference).abs().max()) < SAME * scale
-                reorder(block, reader, exchange, torch.argsort(order))
-                if same:
-                    found[block.name] = exchange
+        tried = (
+            (reader, exchange)
+            for reader in blocks[i + 1 : i + 1 + REACH]
+            for exchange in _candidates(block, reader, heads if isinstance(heads, int) else 0)
+            if not any(span.size % group for span in exchange.spans)
+        )
+        first = next((exchange for reader, exchange in tried if allowed(block, reader, exchange, i)), None)
+        if first is not None:
+            found[block.name] = first
     return found
 
 

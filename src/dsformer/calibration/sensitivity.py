@@ -8,6 +8,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from dsformer.calibration.blocks import Block, weight_of
+from dsformer.calibration.grams import at_real_tokens
 
 
 def sensitivities(
@@ -50,6 +51,4 @@ def _set(block: Block, weight: Float[Tensor, "out in"]) -> None:
 def _output(model: nn.Module, batch: Mapping[str, Any]) -> Tensor:
     """The model's first output (hidden states or logits) at real tokens, as float32."""
     with torch.no_grad():
-        first = model(**batch)[0].float()
-    mask = batch.get("attention_mask")
-    return first[mask.bool()] if mask is not None and first.shape[:2] == mask.shape else first
+        return at_real_tokens(model(**batch)[0].float(), batch.get("attention_mask"))
