@@ -12,8 +12,9 @@ import tempfile
 from pathlib import Path
 
 import dsformer
-from dsformer.cli.demo import find_minilm, weight_bytes
+from dsformer.cli.demo import find_minilm
 from dsformer.factorization.dense_sparse import Effort
+from dsformer.huggingface.checkpoint import weight_bytes
 
 TARGETS = (("encoder", 2.0), ("encoder", 2.8), ("encoder", 3.57), ("all", 2.0))
 METHODS = (("dense_sparse", "free"), ("dense_sparse", "2:4"), ("dense_sparse", "grouped(8)"), ("low_rank", "free"))

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from transformers import AutoTokenizer
 
 from dsformer.errors import InputError
-from dsformer.huggingface.checkpoint import read_json
+from dsformer.huggingface.checkpoint import read_json, weight_bytes
 from dsformer.huggingface.config import METHOD
 from dsformer.huggingface.source import model_place, open_source
 from dsformer.loading import load
@@ -91,7 +91,7 @@ def open_contender(model: str | Path, way: str = "eager") -> Contender:
         name=f"{model} {way}",
         tokenizer=tokenizer,
         call=call,
-        disk_bytes=sum(file.stat().st_size for file in place.glob("*.safetensors")),
+        disk_bytes=weight_bytes(place),
         memory_bytes=sum(tensor.nbytes for tensor in {id(one): one for one in stored}.values()),
         load_seconds=took,
     )

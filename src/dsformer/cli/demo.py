@@ -16,6 +16,7 @@ from dsformer.cli.scores import measure, require_evaluation
 from dsformer.cli.tables import calibration_line, embedding_share_before, stored_values
 from dsformer.errors import InputError, MissingExtraError
 from dsformer.evaluation import Encoder, load_encoder
+from dsformer.huggingface.checkpoint import weight_bytes
 from dsformer.pipeline import Compressed, compress
 from dsformer.progress import Progress, rich_progress
 from dsformer.recipe import Recipe
@@ -145,11 +146,6 @@ def show(done: Compressed, recipe: Recipe, source: Path, directory: Path, measur
     out.print(calibration_line(recipe, summary.calibration_tokens))
     out.print(table(NAME, ["", "before", "factorized", "distilled"], rows))
     out.print("Latency: median of paired, alternating runs; speed as dense / compressed with its quartiles.")
-
-
-def weight_bytes(directory: Path) -> int:
-    """Size of the weight files."""
-    return sum(file.stat().st_size for file in directory.glob("*.safetensors"))
 
 
 def _latency(name: str, texts: list[str], before: Encoder, after: Encoder) -> LatencyRow:

@@ -36,6 +36,11 @@ class Header:
     shape: tuple[int, ...]
 
 
+def weight_bytes(directory: Path) -> int:
+    """Size of the weight files."""
+    return sum(file.stat().st_size for file in directory.glob("*.safetensors"))
+
+
 def read_json(path: Path) -> Any:
     """The contents of a JSON file. Raises ArtefactError when it is not there, huge, or not JSON."""
     try:

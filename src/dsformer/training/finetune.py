@@ -71,13 +71,18 @@ def finetune(
     described = {"model": str(model), "training": settings.model_dump(mode="json"), "data_dir": str(data_dir or "")}
     with working(target, described) as work:
         network, tokenizer = train_dense(model, task, settings, work, progress, "finetune")
-        with appearing(target) as directory, quiet():
-            network.save_pretrained(directory)
-            tokenizer.save_pretrained(directory)
+        write_dense(network, tokenizer, target)
     seconds = perf_counter() - started
     return Finetuned(
         network, tokenizer, task, score_model(network, tokenizer, task, length=settings.length), seconds, target
     )
+
+
+def write_dense(network: PreTrainedModel, tokenizer: Any, target: Path) -> None:
+    """Write a dense model and its tokenizer; the directory appears whole or not at all."""
+    with appearing(target) as directory, quiet():
+        network.save_pretrained(directory)
+        tokenizer.save_pretrained(directory)
 
 
 def train_dense(

@@ -12,7 +12,7 @@ from transformers import AutoConfig, AutoTokenizer, PreTrainedModel
 
 from dsformer.calibration import Text
 from dsformer.errors import InputError
-from dsformer.huggingface.artefact import appearing, reserve, save
+from dsformer.huggingface.artefact import reserve, save
 from dsformer.huggingface.quantizer import attach
 from dsformer.huggingface.source import Source, model_place, open_source, quiet
 from dsformer.loading import load
@@ -21,7 +21,7 @@ from dsformer.recipe import Recipe, TrainingRecipe
 from dsformer.report.summary import Summary, TrainingSummary
 from dsformer.tasks.supervised import SupervisedTask
 from dsformer.training.data import TrainingData, of_task, of_text, score_model, the_task
-from dsformer.training.finetune import train_dense
+from dsformer.training.finetune import train_dense, write_dense
 from dsformer.training.heads import has_head
 from dsformer.training.pooling import pooling_of
 from dsformer.training.run import Teacher, learn
@@ -157,9 +157,7 @@ def _teacher(run: _Run, model: str | Path, task: SupervisedTask) -> str | Path:
     directory = run.work / "teacher"
     if not directory.is_dir():
         network, tokenizer = train_dense(model, task, run.settings, run.work / "finetuning", run.progress, "finetune")
-        with appearing(directory) as written, quiet():
-            network.save_pretrained(written)
-            tokenizer.save_pretrained(written)
+        write_dense(network, tokenizer, directory)
     return directory
 
 
