@@ -7,6 +7,8 @@ struct Lanes;
 template <>
 struct Lanes<8> {
   typedef v8 type;
+  typedef uint32_t words __attribute__((vector_size(32)));
+  typedef uint16_t halves __attribute__((vector_size(16)));
   DSF_INLINE v8 load(const float* p) { return load8(p); }
   DSF_INLINE v8 all(float x) { return all8(x); }
   DSF_INLINE void store(float* p, v8 v) { store8(p, v); }
@@ -15,6 +17,8 @@ struct Lanes<8> {
 template <>
 struct Lanes<4> {
   typedef v4 type;
+  typedef uint32_t words __attribute__((vector_size(16)));
+  typedef uint16_t halves __attribute__((vector_size(8)));
   DSF_INLINE v4 load(const float* p) { return load4(p); }
   DSF_INLINE v4 all(float x) { return all4(x); }
   DSF_INLINE void store(float* p, v4 v) { store4(p, v); }
@@ -53,23 +57,72 @@ DSF_INLINE void pack_few(const float* w, const uint32_t* columns, int64_t count,
   }
 }
 
+#if DSF_PAIRS
+// As pack_few. Weights are widened rather than activations rounded: it costs less, being done once for all tokens.
+template <int R, int T, bool INDEXED>
+DSF_INLINE void pair_few(const uint32_t* w, const uint32_t* columns, int64_t count, const float* z, int64_t ldz,
+                         float* y, int64_t ldy, bool accumulate) {
+  typedef Lanes<R> L;
+  typedef typename L::type lanes;
+  typedef typename L::words words;
+  constexpr int SETS = T == 1 ? 4 : 2;
+  lanes sums[SETS][T][2] = {};
+  const auto add = [&](lanes (&to)[T][2], int64_t k, int64_t next) __attribute__((always_inline)) {
+    words both;
+    __builtin_memcpy(&both, w + k / 2 * R, sizeof both);
+    const lanes one = (lanes)(both << 16), other = (lanes)(both & 0xffff0000u);
+    const int64_t first = INDEXED ? int64_t(columns[k]) : k, second = INDEXED ? int64_t(columns[next]) : next;
+#pragma GCC unroll 4
+    for (int t = 0; t < T; t++) {
+      to[t][0] += one * L::all(z[t * ldz + first]);
+      to[t][1] += other * L::all(z[t * ldz + second]);
+    }
+  };
+  int64_t k = 0;
+  for (; k + 2 * SETS <= count; k += 2 * SETS) {
+#pragma GCC unroll 4
+    for (int s = 0; s < SETS; s++) add(sums[s], k + 2 * s, k + 2 * s + 1);
+  }
+  for (; k < count; k += 2) add(sums[0], k, k + 1 < count ? k + 1 : k);
+#pragma GCC unroll 4
+  for (int t = 0; t < T; t++) {
+    lanes sum = sums[0][t][0] + sums[0][t][1];
+#pragma GCC unroll 4
+    for (int s = 1; s < SETS; s++) sum += sums[s][t][0] + sums[s][t][1];
+    float* to = y + t * ldy;
+    L::store(to, accumulate ? L::load(to) + sum : sum);
+  }
+}
+#endif
+
+template <int T, int R, bool INDEXED>
+DSF_INLINE void one_pack_few(const Packs& m, int64_t pack, const float* z, int64_t ldz, float* y, int64_t ldy,
+                             bool accumulate) {
+  const uint32_t* columns = INDEXED ? m.columns.data() + pack * m.stride() : nullptr;
+#if DSF_PAIRS
+  if (m.paired) {
+    const uint32_t* w = m.pairs.data() + pack * m.pair_count() * R;
+    return pair_few<R, T, INDEXED>(w, columns, m.count, z, ldz, y, ldy, accumulate);
+  }
+#endif
+  pack_few<R, T, INDEXED>(m.values.data() + pack * m.count * R, columns, m.count, z, ldz, y, ldy, accumulate);
+}
+
 template <int R, bool INDEXED>
 static void packs_few_of(const Packs& m, int64_t first, int64_t last, const float* z, int64_t ldz, int64_t tokens,
                          float* y, int64_t ldy, bool accumulate) {
   for (int64_t pack = first; pack < last; pack++) {
-    const float* w = m.values.data() + pack * m.count * R;
-    const uint32_t* columns = INDEXED ? m.columns.data() + pack * m.count : nullptr;
     for (int64_t t = 0; t < tokens;) {
       const float* from = z + t * ldz;
       float* to = y + t * ldy + (pack - first) * R;
       if (tokens - t >= 4) {
-        pack_few<R, 4, INDEXED>(w, columns, m.count, from, ldz, to, ldy, accumulate);
+        one_pack_few<4, R, INDEXED>(m, pack, from, ldz, to, ldy, accumulate);
         t += 4;
       } else if (tokens - t >= 2) {
-        pack_few<R, 2, INDEXED>(w, columns, m.count, from, ldz, to, ldy, accumulate);
+        one_pack_few<2, R, INDEXED>(m, pack, from, ldz, to, ldy, accumulate);
         t += 2;
       } else {
-        pack_few<R, 1, INDEXED>(w, columns, m.count, from, ldz, to, ldy, accumulate);
+        one_pack_few<1, R, INDEXED>(m, pack, from, ldz, to, ldy, accumulate);
         t += 1;
       }
     }
@@ -161,9 +214,9 @@ struct Dots<8> {
 #endif
 
 // Every input of a group has sums of its own, side by side; they are added up when all groups are done.
-template <int R>
-static void scatter_few_of(const Scatter& m, int64_t block, const float* x, int64_t ldx, int64_t tokens, float* sums,
-                           float* y, int64_t ldy) {
+template <int R, class Weights>
+static void scatter_few_of(const Scatter& m, Weights weights, int64_t block, const float* x, int64_t ldx,
+                           int64_t tokens, float* sums, float* y, int64_t ldy) {
   typedef Lanes<R> L;
   constexpr int64_t COUNT = Dots<R>::COUNT;
   const int64_t first = block * m.block_rows;
@@ -172,7 +225,6 @@ static void scatter_few_of(const Scatter& m, int64_t block, const float* x, int6
   for (int64_t i = 0; i < tokens * size; i += 4) store4(sums + i, v4{});
   const uint32_t* starts = m.starts.data() + block * (m.groups + 1);
   const uint32_t* entry_rows = m.entry_rows.data();
-  const float* values = m.values.data();
   const int64_t groups = m.groups;
   for (int64_t group = 0; group < groups; group++) {
     const uint32_t begin = starts[group], end = starts[group + 1];
@@ -182,7 +234,7 @@ static void scatter_few_of(const Scatter& m, int64_t block, const float* x, int6
 #pragma GCC unroll 4
       for (uint32_t k = begin; k < end; k++) {
         float* sum = from + int64_t(entry_rows[k]) * R;
-        L::store(sum, L::load(sum) + L::load(values + int64_t(k) * R) * inputs);
+        L::store(sum, L::load(sum) + weights(k) * inputs);
       }
     }
   }
@@ -196,9 +248,29 @@ static void scatter_few_of(const Scatter& m, int64_t block, const float* x, int6
   }
 }
 
+template <int R>
+static void scatter_few_by(const Scatter& m, int64_t block, const float* x, int64_t ldx, int64_t tokens, float* sums,
+                           float* y, int64_t ldy) {
+  typedef Lanes<R> L;
+#if DSF_PAIRS
+  if (m.paired) {
+    const uint32_t* pairs = m.pairs.data();
+    const auto widened = [pairs](int64_t k) __attribute__((always_inline)) {
+      typename L::halves halves;
+      __builtin_memcpy(&halves, pairs + k * (R / 2), sizeof halves);
+      return (typename L::type)(__builtin_convertvector(halves, typename L::words) << 16);
+    };
+    return scatter_few_of<R>(m, widened, block, x, ldx, tokens, sums, y, ldy);
+  }
+#endif
+  const float* values = m.values.data();
+  const auto own = [values](int64_t k) __attribute__((always_inline)) { return L::load(values + k * R); };
+  scatter_few_of<R>(m, own, block, x, ldx, tokens, sums, y, ldy);
+}
+
 static void scatter_few(const Scatter& m, int64_t block, const float* x, int64_t ldx, int64_t tokens, float* sums,
                         float* y, int64_t ldy) {
-  (m.height == 8 ? scatter_few_of<8> : scatter_few_of<4>)(m, block, x, ldx, tokens, sums, y, ldy);
+  (m.height == 8 ? scatter_few_by<8> : scatter_few_by<4>)(m, block, x, ldx, tokens, sums, y, ldy);
 }
 
 #if DSF_LOOKUP

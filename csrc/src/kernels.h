@@ -56,6 +56,8 @@ struct Kernels {
 
   // Few tokens are worth the second copy of free codes that makes them fast.
   bool has_lookup;
+  // Products of bfloat16, two at a time: packs of such numbers are paired.
+  bool has_pairs;
 
   // x (tokens, features), token-major -> rows destination[f] (null: f) of a panel; missing tokens become zero.
   void (*load_panel)(const void* x, int dtype, int64_t stride, int64_t tokens, int64_t first, int64_t last,
@@ -68,8 +70,11 @@ struct Kernels {
   // Columns (blocks of them, groups) `part` only, the first of which is row 0 of z.
   void (*packs_panel)(const Packs&, int64_t first_pack, int64_t last_pack, Range part, const float* z, int vectors,
                       float* y, bool accumulate, Ahead&);
-  void (*sparse_panel)(const Sparse&, int64_t first_row, int64_t last_row, Range part, const float* z, int vectors,
+  // z is a rounded panel if the matrix is paired.
+  void (*sparse_panel)(const Sparse&, int64_t first_row, int64_t last_row, Range part, const void* z, int vectors,
                        float* y, bool accumulate, Ahead&);
+  // Null without pairs.
+  void (*round_panel)(const float* panel, int64_t rows, int vectors, uint16_t* rounded);
   // Rows of one block; always adds.
   void (*scatter_panel)(const Scatter&, int64_t block, Range part, const float* z, int vectors, float* y, Ahead&);
 
@@ -88,6 +93,7 @@ struct Kernels {
 };
 
 // Null where the compiler cannot build it.
+const Kernels* avx512_bf16_kernels();
 const Kernels* avx512_kernels();
 const Kernels* avx2_kernels();
 const Kernels* neon_kernels();

@@ -8,6 +8,7 @@ namespace avx2 {
 #define DSF_LANES 8
 #define DSF_REGISTERS 16
 #define DSF_LOOKUP 0
+#define DSF_PAIRS 0
 #include "set.h"
 
 }  // namespace avx2

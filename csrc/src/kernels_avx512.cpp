@@ -10,6 +10,7 @@ namespace avx512 {
 #define DSF_LANES 16
 #define DSF_REGISTERS 32
 #define DSF_LOOKUP 1
+#define DSF_PAIRS 0
 #include "set.h"
 
 }  // namespace avx512

@@ -8,6 +8,7 @@ namespace neon {
 #define DSF_LANES 4
 #define DSF_REGISTERS 32
 #define DSF_LOOKUP 0
+#define DSF_PAIRS 0
 #include "set.h"
 
 }  // namespace neon

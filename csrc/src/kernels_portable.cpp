@@ -7,6 +7,7 @@ namespace portable {
 #define DSF_LANES 4
 #define DSF_REGISTERS 16
 #define DSF_LOOKUP 0
+#define DSF_PAIRS 0
 #include "set.h"
 
 }  // namespace portable

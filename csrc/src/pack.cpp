@@ -1,17 +1,62 @@
 #include "pack.h"
 
 #include <algorithm>
+#include <cstring>
 #include <numeric>
 
 namespace dsf {
 
-void pack_sparse(Sparse& m, const std::vector<Entries>& rows, int64_t columns, int64_t most_block_columns) {
+namespace {
+
+uint32_t upper_half(float value) {
+  uint32_t bits;
+  std::memcpy(&bits, &value, sizeof bits);
+  return bits >> 16;
+}
+
+uint32_t pair_of(const float* values) { return upper_half(values[0]) | upper_half(values[1]) << 16; }
+
+}  // namespace
+
+void pair_columns(Packs& m) {
+  const int64_t pairs = m.pair_count(), height = m.height;
+  m.pairs.resize(m.packs * pairs * height);
+  const auto half = [&](int64_t pack, int64_t k, int64_t r) {
+    return k < m.count ? upper_half(m.values[(pack * m.count + k) * height + r]) : 0;
+  };
+  for (int64_t pack = 0; pack < m.packs; pack++)
+    for (int64_t p = 0; p < pairs; p++)
+      for (int64_t r = 0; r < height; r++)
+        m.pairs[(pack * pairs + p) * height + r] = half(pack, 2 * p, r) | half(pack, 2 * p + 1, r) << 16;
+  if (m.indexed) {
+    Buffer<uint32_t> columns(m.packs * pairs * 2);
+    for (int64_t pack = 0; pack < m.packs; pack++)
+      for (int64_t k = 0; k < 2 * pairs; k++)
+        columns[pack * 2 * pairs + k] = m.columns[pack * m.count + std::min(k, m.count - 1)];
+    m.columns = std::move(columns);
+  }
+  m.values.resize(0);
+  m.paired = true;
+}
+
+void pair_columns(Scatter& m) {
+  const size_t pairs = m.entry_rows.size() * m.height / 2;
+  m.pairs.resize(pairs);
+  for (size_t i = 0; i < pairs; i++) m.pairs[i] = pair_of(m.values.data() + 2 * i);
+  m.values.resize(0);
+  m.paired = true;
+}
+
+void pack_sparse(Sparse& m, const std::vector<Entries>& rows, int64_t columns, int64_t most_block_columns,
+                 bool paired) {
   m.rows = int64_t(rows.size());
   m.columns = columns;
   m.blocks = std::max<int64_t>(1, (columns + most_block_columns - 1) / most_block_columns);
-  m.block_columns = (columns + m.blocks - 1) / m.blocks;
+  // Even: dense columns that are streamed with these come in pairs.
+  m.block_columns = round_up((columns + m.blocks - 1) / m.blocks, 2);
+  m.paired = paired;
   size_t total = 0;
-  for (const Entries& row : rows) total += row.columns.size();
+  for (const Entries& row : rows) total += row.columns.size() + (paired ? m.blocks : 0);
   m.starts.resize(m.blocks * (m.rows + 1));
   m.offsets.resize(total);
   m.values.resize(total);
@@ -27,9 +72,17 @@ void pack_sparse(Sparse& m, const std::vector<Entries>& rows, int64_t columns, i
         m.offsets[at] = uint16_t(entries.columns[k] - first);
         m.values[at] = entries.values[k];
       }
+      if (paired && (at - starts[row]) % 2) {
+        m.offsets[at] = m.offsets[at - 1];
+        at++;
+      }
     }
     starts[m.rows] = at;
   }
+  if (!paired) return;
+  m.pairs.resize(at / 2);
+  for (uint32_t i = 0; i < at / 2; i++) m.pairs[i] = pair_of(m.values.data() + 2 * i);
+  m.values.resize(0);
 }
 
 namespace {

@@ -37,7 +37,12 @@ void pack_columns(Packs& m, Column column) {
     for (int64_t k = 0; k < m.count; k++) m.columns[pack * m.count + k] = uint32_t(column(pack, k));
 }
 
-void pack_sparse(Sparse& m, const std::vector<Entries>& rows, int64_t columns, int64_t most_block_columns);
+// Two columns to a word, for values that bfloat16 can hold.
+void pair_columns(Packs& m);
+void pair_columns(Scatter& m);
+
+void pack_sparse(Sparse& m, const std::vector<Entries>& rows, int64_t columns, int64_t most_block_columns,
+                 bool paired);
 void pack_lookup(Sparse& m, const std::vector<Entries>& rows, bool by_length);
 
 // rows[group] lists a group's rows, ascending; value(group, k, r) is that of its k-th row and r-th column.

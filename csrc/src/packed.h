@@ -51,9 +51,14 @@ class Buffer {
 struct Packs {
   int64_t rows = 0, packs = 0, count = 0;
   int height = 8;
-  bool indexed = false;
-  Buffer<float> values;     // (packs, count, height)
-  Buffer<uint32_t> columns;  // (packs, count) where indexed
+  bool indexed = false, paired = false;
+  Buffer<float> values;      // (packs, count, height) unless paired
+  Buffer<uint32_t> pairs;    // (packs, pair_count, height) where paired: two bfloat16, of the first column below
+  Buffer<uint32_t> columns;  // (packs, stride) where indexed
+
+  __attribute__((always_inline)) int64_t pair_count() const { return (count + 1) / 2; }
+  // An odd last column has a partner, itself, of weight zero.
+  __attribute__((always_inline)) int64_t stride() const { return paired ? 2 * pair_count() : count; }
 };
 
 // Where windows of a lookup may begin. With finer steps fewer lanes would rest, but loads that straddle cache lines
@@ -68,7 +73,11 @@ struct Sparse {
   int64_t blocks = 0, block_columns = 0;
   Buffer<uint32_t> starts;  // (blocks, rows + 1)
   Buffer<uint16_t> offsets;
-  Buffer<float> values;
+  Buffer<float> values;  // unless paired
+  bool paired = false;
+  // Where paired: two bfloat16, of the first of two entries below. A row's entries of a block are an even number, an
+  // odd last one having a partner of weight zero.
+  Buffer<uint32_t> pairs;
 
   // By 16 rows, one to a lane. In every step each lane takes its next entry if it lies in the 32 columns from
   // WINDOW_STEP * window on; the lanes run in step closely enough for most of them to have one.
@@ -89,7 +98,9 @@ struct Scatter {
   int64_t blocks = 0, block_rows = 0;
   Buffer<uint32_t> starts;  // (blocks, groups + 1)
   Buffer<uint32_t> entry_rows;
-  Buffer<float> values;  // (entries, height), then room for a whole vector of entries
+  Buffer<float> values;  // (entries, height), then room for a whole vector of entries; unless paired
+  bool paired = false;
+  Buffer<uint32_t> pairs;  // (entries, height / 2) where paired: two bfloat16, of the first column below
 };
 
 // What is done to results on their way out.

@@ -60,9 +60,18 @@ static void packs_panel_of(const Packs& m, int64_t first, int64_t last, Range pa
   for (int64_t pack = first; pack < last; pack++) {
     ahead.step();
     const int64_t count = part.last - part.first;
-    const float* w = m.values.data() + (pack * m.count + part.first) * R;
-    const uint32_t* columns = INDEXED ? m.columns.data() + pack * m.count + part.first : nullptr;
+    const uint32_t* columns = INDEXED ? m.columns.data() + pack * m.stride() + part.first : nullptr;
     float* to = y + (pack - first) * R * ld;
+#if DSF_PAIRS
+    if (m.paired) {
+      const uint32_t* w = m.pairs.data() + (pack * m.pair_count() + part.first / 2) * R;
+      for_tiles(vectors, [&](int at, auto width) __attribute__((always_inline)) {
+        pair_tile<R, decltype(width)::value, INDEXED>(w, columns, count, z + at, ld, to + at, accumulate);
+      });
+      continue;
+    }
+#endif
+    const float* w = m.values.data() + (pack * m.count + part.first) * R;
     for_tiles(vectors, [&](int at, auto width) __attribute__((always_inline)) {
       pack_tile<R, decltype(width)::value, INDEXED>(w, columns, count, z + at, ld, to + at, accumulate);
     });
@@ -129,36 +138,63 @@ static void sparse_panel_of(const Sparse& m, int64_t first, int64_t last, Range 
   }
 }
 
-static void sparse_panel(const Sparse& m, int64_t first, int64_t last, Range part, const float* z, int vectors,
-                         float* y, bool accumulate, Ahead& ahead) {
-  switch (vectors) {
-    case 1: return sparse_panel_of<1>(m, first, last, part, z, y, accumulate, ahead);
-    case 2: return sparse_panel_of<2>(m, first, last, part, z, y, accumulate, ahead);
-    case 3: return sparse_panel_of<3>(m, first, last, part, z, y, accumulate, ahead);
-    case 4: return sparse_panel_of<4>(m, first, last, part, z, y, accumulate, ahead);
-    case 5: return sparse_panel_of<5>(m, first, last, part, z, y, accumulate, ahead);
-    default: return sparse_panel_of<6>(m, first, last, part, z, y, accumulate, ahead);
+#define DSF_BY_VECTORS(FUNCTION, ...)            \
+  switch (vectors) {                             \
+    case 1: return FUNCTION<1>(__VA_ARGS__);     \
+    case 2: return FUNCTION<2>(__VA_ARGS__);     \
+    case 3: return FUNCTION<3>(__VA_ARGS__);     \
+    case 4: return FUNCTION<4>(__VA_ARGS__);     \
+    case 5: return FUNCTION<5>(__VA_ARGS__);     \
+    default: return FUNCTION<6>(__VA_ARGS__);    \
   }
+
+static void sparse_panel(const Sparse& m, int64_t first, int64_t last, Range part, const void* z, int vectors,
+                         float* y, bool accumulate, Ahead& ahead) {
+#if DSF_PAIRS
+  if (m.paired) {
+    DSF_BY_VECTORS(paired_panel_of, m, first, last, part, static_cast<const uint16_t*>(z), y, accumulate, ahead)
+  }
+#endif
+  DSF_BY_VECTORS(sparse_panel_of, m, first, last, part, static_cast<const float*>(z), y, accumulate, ahead)
 }
 
-// The inputs of a group stay in registers while its rows are loaded, added to and stored.
+// What a group reads, in registers, and its products with the weights of one entry.
 template <int R, int U>
-DSF_INLINE void scatter_tile(const Scatter& m, int64_t block, Range part, const float* x, int64_t ld, float* y,
-                             Ahead& ahead, bool at_start) {
+struct Inputs {
+  vf rows[R][U];
+
+  DSF_METHOD void load_from(const float* x, int64_t ld) {
+#pragma GCC unroll 8
+    for (int r = 0; r < R; r++) {
+#pragma GCC unroll 3
+      for (int u = 0; u < U; u++) rows[r][u] = load(x + r * ld + u * W);
+    }
+  }
+
+  DSF_METHOD void add_to(vf (&sums)[U], const float* w) const {
+#pragma GCC unroll 8
+    for (int r = 0; r < R; r++) {
+      const vf weight = all(w[r]);
+#pragma GCC unroll 3
+      for (int u = 0; u < U; u++) sums[u] += weight * rows[r][u];
+    }
+  }
+};
+
+// The inputs of a group stay in registers while its rows are loaded, added to and stored. An entry's weights are
+// `SIZE` words.
+template <int R, int U, int SIZE, class In, class Weight>
+DSF_INLINE void scatter_tile(const Scatter& m, const Weight* weights, int64_t block, Range part, const float* x,
+                             int64_t ld, float* y, Ahead& ahead, bool at_start) {
   // In variables, because the compiler must take every store for a change of the matrix.
   const uint32_t* starts = m.starts.data() + block * (m.groups + 1);
   const uint32_t* entry_rows = m.entry_rows.data();
-  const float* values = m.values.data();
   for (int64_t group = part.first; group < part.last; group++, x += R * ld) {
     const uint32_t end = starts[group + 1];
     if (starts[group] == end) continue;
     if (at_start) ahead.step();
-    vf inputs[R][U];
-#pragma GCC unroll 8
-    for (int r = 0; r < R; r++) {
-#pragma GCC unroll 3
-      for (int u = 0; u < U; u++) inputs[r][u] = load(x + r * ld + u * W);
-    }
+    In inputs;
+    inputs.load_from(x, ld);
     // What the next group reads is not in the first-level cache, and nothing runs far enough ahead to ask for it early.
 #pragma GCC unroll 8
     for (int r = 0; U > 1 && r < R; r++) {
@@ -167,16 +203,10 @@ DSF_INLINE void scatter_tile(const Scatter& m, int64_t block, Range part, const 
     }
     for (uint32_t k = starts[group]; k < end; k++) {
       float* to = y + entry_rows[k] * ld;
-      const float* w = values + int64_t(k) * R;
       vf sums[U];
 #pragma GCC unroll 3
       for (int u = 0; u < U; u++) sums[u] = load(to + u * W);
-#pragma GCC unroll 8
-      for (int r = 0; r < R; r++) {
-        const vf weight = all(w[r]);
-#pragma GCC unroll 3
-        for (int u = 0; u < U; u++) sums[u] += weight * inputs[r][u];
-      }
+      inputs.add_to(sums, weights + int64_t(k) * SIZE);
 #pragma GCC unroll 3
       for (int u = 0; u < U; u++) store(to + u * W, sums[u]);
     }
@@ -187,8 +217,19 @@ template <int R>
 static void scatter_panel_of(const Scatter& m, int64_t block, Range part, const float* x, int vectors, float* y,
                              Ahead& ahead) {
   const int64_t ld = int64_t(vectors) * W;
+#if DSF_PAIRS
+  if (m.paired) {
+    const uint32_t* pairs = m.pairs.data();
+    return for_tiles(vectors, [&](int at, auto width) __attribute__((always_inline)) {
+      constexpr int U = decltype(width)::value;
+      scatter_tile<R, U, R / 2, PairedInputs<R, U>>(m, pairs, block, part, x + at, ld, y + at, ahead, at == 0);
+    });
+  }
+#endif
+  const float* values = m.values.data();
   for_tiles(vectors, [&](int at, auto width) __attribute__((always_inline)) {
-    scatter_tile<R, decltype(width)::value>(m, block, part, x + at, ld, y + at, ahead, at == 0);
+    constexpr int U = decltype(width)::value;
+    scatter_tile<R, U, R, Inputs<R, U>>(m, values, block, part, x + at, ld, y + at, ahead, at == 0);
   });
 }
 

@@ -41,7 +41,8 @@ class Part {
         vectors_(vectors),
         alone_(alone) {
     z_ = scratch;
-    u_ = scratch + z_floats(plan_, tokens, vectors);
+    rounded_ = reinterpret_cast<uint16_t*>(scratch + z_floats(plan_, tokens, vectors));
+    u_ = scratch + z_floats(plan_, tokens, vectors) + rounded_floats(plan_, vectors);
     if (vectors) {
       row_ = int64_t(vectors) * kernels_.lanes;
     } else {
@@ -52,21 +53,25 @@ class Part {
   }
 
   static int64_t scratch_floats(const dsf_plan& plan, int64_t tokens, int vectors) {
-    if (vectors) return z_floats(plan, tokens, vectors) + plan.u_rows * vectors * plan.kernels->lanes + 64;
+    if (vectors)
+      return z_floats(plan, tokens, vectors) + rounded_floats(plan, vectors) +
+             plan.u_rows * vectors * plan.kernels->lanes + 64;
     const int64_t sums = plan.has_scatter ? plan.scatter.blocks * sums_floats(plan, tokens) : 0;
     return z_floats(plan, tokens, vectors) + few_ld(plan.u_rows) * tokens + sums + 64;
   }
 
-  static constexpr int PHASES = 5;
+  static constexpr int CODES = 3;
+  static constexpr int PHASES = 6;
 
   int64_t items(int phase) const {
     switch (phase) {
       case 0: return streams() ? 0 : vectors_ ? parts(plan_.in_features, ROWS_PER_ITEM) : 1;
       case 1: return plan_.output_dictionary || !plan_.has_dictionary ? 0 : parts(plan_.dictionary.packs, 4);
-      case 2:
+      case 2: return rounds() && !streams() ? parts(plan_.z_rows, ROWS_PER_ITEM) : 0;
+      case CODES:
         if (streams()) return parts(plan_.in_features, stream_columns());
         return plan_.output_dictionary ? dense_items() + sparse_items() : parts(plan_.out_features, code_rows());
-      case 3: return plan_.output_dictionary && plan_.has_dictionary ? parts(plan_.out_features, ROWS_PER_ITEM) : 0;
+      case 4: return plan_.output_dictionary && plan_.has_dictionary ? parts(plan_.out_features, ROWS_PER_ITEM) : 0;
       default: return stores_apart() ? parts(plan_.out_features, ROWS_PER_ITEM) : 0;
     }
   }
@@ -75,10 +80,11 @@ class Part {
     switch (phase) {
       case 0: return read(item);
       case 1: return dictionary(item);
-      case 2:
+      case 2: return round(item);
+      case CODES:
         if (streams()) return stream_codes(item);
         return plan_.output_dictionary ? output_codes(item) : input_codes(item);
-      case 3: return output_dictionary(item);
+      case 4: return output_dictionary(item);
       default: return write_apart(item);
     }
   }
@@ -93,10 +99,15 @@ class Part {
     return vectors ? plan.z_rows * vectors * plan.kernels->lanes : few_ld(plan.z_rows) * tokens;
   }
 
+  static int64_t rounded_floats(const dsf_plan& plan, int vectors) {
+    return plan.sparse.paired ? plan.z_rows * vectors * plan.kernels->lanes / 2 : 0;
+  }
+
   static int64_t sums_floats(const dsf_plan& plan, int64_t tokens) {
     return tokens * (plan.scatter.block_rows + 16) * plan.scatter.height;
   }
 
+  bool rounds() const { return vectors_ && plan_.sparse.paired; }
   bool stores_apart() const { return plan_.output_dictionary ? !plan_.has_dictionary : !plan_.any_order; }
   // Some columns of x after the other are read and used up at once, so that x as a whole need not stay in any cache.
   bool streams() const { return alone_ && vectors_ && plan_.output_dictionary && !plan_.destinations.data(); }
@@ -121,9 +132,9 @@ class Part {
     kernels_.load_panel(x, plan_.dtype, stride, tokens_, first, last, destinations, vectors_, to);
   }
 
-  // Rows of the next input, shared out among the items of phase 2.
+  // Rows of the next input, shared out among the items of the codes.
   void fetch_input(Ahead& ahead, int64_t item, int64_t steps) const {
-    const int64_t all = items(2), size = call_.item_size();
+    const int64_t all = items(CODES), size = call_.item_size();
     const int64_t first = item * next_tokens_ / all, last = (item + 1) * next_tokens_ / all;
     const char* x = call_.x + (next_token_ + first) * call_.x_stride * size;
     Ahead::set(ahead.reads, x, call_.x_stride * size, last - first, plan_.in_features * size, steps);
@@ -158,9 +169,18 @@ class Part {
       kernels_.packs_few(m, first, last, from, from == u_ ? ldu_ : ldz_, tokens_, y, y >= u_ ? ldu_ : ldz_, add);
   }
 
+  void round(int64_t item) const {
+    const int64_t first = item * ROWS_PER_ITEM, last = std::min(first + ROWS_PER_ITEM, plan_.z_rows);
+    kernels_.round_panel(z_ + first * row_, last - first, vectors_, rounded_ + first * row_);
+  }
+
+  // What the sparse part reads.
+  const void* sparse_input() const { return rounds() ? static_cast<const void*>(rounded_) : z_; }
+
   void sparse(int64_t first, int64_t last, float* y, bool add, Ahead& ahead) const {
     if (vectors_) {
-      kernels_.sparse_panel(plan_.sparse, first, last, {0, plan_.sparse.blocks}, z_, vectors_, y, add, ahead);
+      kernels_.sparse_panel(plan_.sparse, first, last, {0, plan_.sparse.blocks}, sparse_input(), vectors_, y, add,
+                            ahead);
     } else if (kernels_.has_lookup) {
       kernels_.sparse_few(plan_.sparse, first / 16, parts(last, 16), z_, ldz_, tokens_, y - first, ldu_, add);
     } else {
@@ -217,6 +237,7 @@ class Part {
     const int64_t first = item * columns, last = std::min(first + columns, plan_.in_features);
     const char* x = call_.x + token_ * stride * size;
     kernels_.load_panel(x + first * size, plan_.dtype, stride, tokens_, 0, last - first, nullptr, vectors_, z_);
+    if (rounds()) kernels_.round_panel(z_, last - first, vectors_, rounded_);
     const Scatter& m = plan_.scatter;
     const Range groups = {first / m.height, last / m.height};
     int64_t steps = plan_.has_dense ? plan_.dense.packs : 0;
@@ -233,7 +254,8 @@ class Part {
     if (plan_.has_dense) kernels_.packs_panel(plan_.dense, 0, plan_.dense.packs, part, z_, vectors_, u_, add, ahead);
     float* to = u_ + plan_.sparse_row * row_;
     if (plan_.has_sparse)
-      kernels_.sparse_panel(plan_.sparse, 0, plan_.sparse.rows, {item, item + 1}, z_, vectors_, to, add, ahead);
+      kernels_.sparse_panel(plan_.sparse, 0, plan_.sparse.rows, {item, item + 1}, sparse_input(), vectors_, to, add,
+                            ahead);
     if (!plan_.has_scatter) return;
     if (!add) std::fill(to, to + m.rows * row_, 0.0f);
     for (int64_t block = 0; block < m.blocks; block++)
@@ -278,6 +300,7 @@ class Part {
   int vectors_;
   bool alone_;
   float *z_, *u_;
+  uint16_t* rounded_;  // z as bfloat16
   int64_t row_, ldz_ = 0, ldu_ = 0;
 };
 

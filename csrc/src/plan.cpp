@@ -24,9 +24,15 @@ class Packer {
     else
       pack_input();
     pack_epilogue();
+    if (paired()) {
+      pair_columns(plan_.dictionary);
+      pair_columns(plan_.dense);
+      pair_columns(plan_.scatter);
+    }
   }
 
  private:
+  bool paired() const { return raw_.dtype == DSF_BFLOAT16 && plan_.kernels->has_pairs; }
   bool grouped() const { return raw_.group % 4 == 0 && raw_.nonzeros > 0; }
   int height() const { return raw_.group % 8 == 0 ? 8 : 4; }
   bool mostly_full() const {
@@ -169,7 +175,7 @@ class Packer {
 
   void pack_rows(const std::vector<Entries>& rows, int64_t columns, bool by_length) {
     plan_.has_sparse = true;
-    pack_sparse(plan_.sparse, rows, columns, block_rows());
+    pack_sparse(plan_.sparse, rows, columns, block_rows(), paired());
     if (plan_.kernels->has_lookup) pack_lookup(plan_.sparse, rows, by_length);
   }
 
@@ -230,14 +236,15 @@ int create(const dsf_form* raw, const dsf_tuning* tuning, std::unique_ptr<dsf_pl
   return DSF_OK;
 }
 
-int64_t bytes_of(const Packs& m) { return m.values.bytes() + m.columns.bytes(); }
+int64_t bytes_of(const Packs& m) { return m.values.bytes() + m.pairs.bytes() + m.columns.bytes(); }
 
 }  // namespace
 }  // namespace dsf
 
 double dsf_plan::multiplications() const {
-  return double(dictionary.values.size()) + double(dense.values.size()) + double(sparse.values.size()) +
-         double(scatter.values.size());
+  return double(dictionary.packs * dictionary.count * dictionary.height) +
+         double(dense.packs * dense.count * dense.height) + double(sparse.offsets.size()) +
+         double(scatter.entry_rows.size() * scatter.height);
 }
 
 extern "C" {
@@ -261,9 +268,9 @@ dsf_tuning dsf_plan_tuning(const dsf_plan* plan) { return plan->tuning; }
 int64_t dsf_plan_bytes(const dsf_plan* plan) {
   const dsf::Sparse& s = plan->sparse;
   const dsf::Scatter& c = plan->scatter;
-  return dsf::bytes_of(plan->dictionary) + dsf::bytes_of(plan->dense) + s.starts.bytes() + s.offsets.bytes() +
+  return dsf::bytes_of(plan->dictionary) + dsf::bytes_of(plan->dense) + s.starts.bytes() + s.offsets.bytes() + s.pairs.bytes() +
          s.values.bytes() + s.steps.bytes() + s.lane_rows.bytes() + s.windows.bytes() + s.lanes.bytes() +
-         s.lane_values.bytes() + c.values.bytes() + c.starts.bytes() +
+         s.lane_values.bytes() + c.values.bytes() + c.pairs.bytes() + c.starts.bytes() +
          c.entry_rows.bytes() + plan->destinations.bytes() + plan->sources.bytes() +
          plan->bias.bytes();
 }

@@ -3,6 +3,9 @@
 // clang-format off: each needs the ones before
 #include "simd.h"
 #include "transfer.h"
+#if DSF_PAIRS
+#include "pairs.h"
+#endif
 #include "panel.h"
 #include "few.h"
 #include "table.h"

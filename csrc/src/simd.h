@@ -6,6 +6,7 @@
 // many registers there are.
 
 #define DSF_INLINE static inline __attribute__((always_inline))
+#define DSF_METHOD inline __attribute__((always_inline))
 
 constexpr int W = DSF_LANES;
 

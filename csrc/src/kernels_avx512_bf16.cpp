@@ -1,0 +1,24 @@
+#include <immintrin.h>
+
+#include "kernels.h"
+
+#if defined(__AVX512F__) && defined(__AVX512BW__) && defined(__AVX512VL__) && defined(__AVX512DQ__) && \
+    defined(__AVX512BF16__)
+namespace dsf {
+namespace avx512_bf16 {
+
+#define DSF_NAME "avx512_bf16"
+#define DSF_LANES 16
+#define DSF_REGISTERS 32
+#define DSF_LOOKUP 1
+#define DSF_PAIRS 1
+#include "set.h"
+
+}  // namespace avx512_bf16
+const Kernels* avx512_bf16_kernels() { return &avx512_bf16::table; }
+}  // namespace dsf
+#else
+namespace dsf {
+const Kernels* avx512_bf16_kernels() { return nullptr; }
+}  // namespace dsf
+#endif
