@@ -20,6 +20,7 @@ from dsformer.huggingface.source import Source, open_source, quiet
 from dsformer.layers import BlockConfig, install_forms
 from dsformer.parallel import one_thread_each
 from dsformer.plan import Job, Plan, make_plan
+from dsformer.processes import count
 from dsformer.progress import Progress, silent
 from dsformer.recipe import Recipe
 from dsformer.report.summary import BlockSummary, Summary, summarise
@@ -87,6 +88,8 @@ def compress(
 
         folder = None if data_dir is None else Path(data_dir)
         return compress_and_train(model, output, recipe, texts, folder, overwrite, progress, once)
+    if count() > 1:
+        raise InputError("only training can be shared by several processes; start this without torchrun")
     return once(model, output, recipe, tokenizer=tokenizer, texts=texts, overwrite=overwrite, progress=progress)
 
 

@@ -4,6 +4,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Protocol
 
+from dsformer.processes import leading
+
 
 class Progress(Protocol):
     """Called with the stage's name, how many of its steps are done, and how many there are."""
@@ -18,7 +20,7 @@ def silent(stage: str, done: int, total: int) -> None:
 @contextmanager
 def rich_progress(quiet: bool = False) -> Iterator[Progress]:
     """Bars in the terminal, one a stage (on standard error, so that ``--json`` stays clean)."""
-    if quiet:
+    if quiet or not leading():
         yield silent
         return
     from rich.console import Console

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 import dsformer
+from fixtures.processes import together
 from fixtures.training import write_sentence_encoder, write_texts
 
 LEARNING = ["--epochs", "1", "--batch-size", "32", "--learning-rate", "1e-3", "--no-bf16"]
@@ -34,6 +35,21 @@ def test_a_base_model_learns_a_task(run: Callable, base: Path, task_file: Path, 
     assert done.err == ""
     assert type(dsformer.load(tmp_path / "out")).__name__ == "BertForSequenceClassification"
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+def test_two_processes_compress_one_model(base: Path, task_file: Path, tmp_path: Path):
+    program = "from dsformer.cli.main import run; run()"
+    words = ["compress", base, "-o", tmp_path / "out", "--train", "stf", "--latent-rate", "1e-4", "--task", task_file]
+    first, second = together("-c", program, *map(str, [*words, *FAST]))
+    assert "Learned with stf in 2 steps" in first
+    assert second == ""
+    assert type(dsformer.load(tmp_path / "out")).__name__ == "BertForSequenceClassification"
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+def test_only_training_is_shared(fails: Callable, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    assert fails() == "only training can be shared by several processes; start this without torchrun"
 
 
 def test_the_account_as_json(run: Callable, base: Path, task_file: Path, tmp_path: Path):

@@ -16,6 +16,7 @@ from dsformer.cli.scores import measure, parse_tasks, score_table
 from dsformer.cli.tables import calibration_line, summary_table, training_line
 from dsformer.errors import InputError
 from dsformer.pipeline import compress as run_compress
+from dsformer.processes import leading
 from dsformer.progress import rich_progress
 from dsformer.recipe import Recipe, load_recipe
 from dsformer.report.page import require_jinja, write_page
@@ -58,6 +59,8 @@ def compress(
             done = run_compress(
                 model, output, recipe=settled, data_dir=data_dir, overwrite=overwrite, progress=progress
             )
+    if not leading():
+        return
     summary = done.summary
     with after_writing(str(output)):
         rows = measure(str(output), model, tasks, data_dir) if tasks else []

@@ -10,6 +10,7 @@ from dsformer.cli.options import AsJson, DataDir, Overwrite, Quiet, RecipeFile
 from dsformer.cli.output import console, duration, print_json, table
 from dsformer.cli.recipe_flags import with_training_flags
 from dsformer.errors import InputError
+from dsformer.processes import leading
 from dsformer.progress import rich_progress
 from dsformer.recipe import Recipe, load_recipe
 
@@ -41,6 +42,8 @@ def finetune(
         raise InputError("give the directory to write with -o / --output")
     with rich_progress(quiet) as progress, unfinished(output):
         done = run_finetune(model, output, recipe=settled, data_dir=data_dir, overwrite=overwrite, progress=progress)
+    if not leading():
+        return
     if as_json:
         print_json(
             {"output": str(output), "task": done.task.name, "scores": done.scores, "seconds": round(done.seconds, 1)}

@@ -10,6 +10,7 @@ from transformers import PreTrainedModel, set_seed
 from dsformer.errors import InputError
 from dsformer.huggingface.artefact import appearing, reserve
 from dsformer.huggingface.source import quiet
+from dsformer.processes import by_one
 from dsformer.progress import Progress, silent
 from dsformer.recipe import Recipe, TrainingRecipe
 from dsformer.tasks.supervised import SupervisedTask
@@ -71,7 +72,7 @@ def finetune(
     described = {"model": str(model), "training": settings.model_dump(mode="json"), "data_dir": str(data_dir or "")}
     with working(target, described) as work:
         network, tokenizer = train_dense(model, task, settings, work, progress, "finetune")
-        write_dense(network, tokenizer, target)
+        by_one(lambda: write_dense(network, tokenizer, target))
     seconds = perf_counter() - started
     return Finetuned(
         network, tokenizer, task, score_model(network, tokenizer, task, length=settings.length), seconds, target

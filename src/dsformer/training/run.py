@@ -15,6 +15,7 @@ from dsformer.huggingface.config import DSFormerConfig
 from dsformer.huggingface.quantizer import attach
 from dsformer.huggingface.source import quiet
 from dsformer.layers import BlockConfig
+from dsformer.processes import share_gradients
 from dsformer.progress import Progress, silent
 from dsformer.recipe import Recipe, TrainingRecipe
 from dsformer.training.alignment import align
@@ -94,6 +95,7 @@ def make_trainer(
     nn.Module.float(model)
     kind = LEARNERS[settings.learner]
     learned = begin(model, config.blocks, kind.block_type)
+    share_gradients(model, learned)
     stage = _stage(learned, teacher, data, recipe)
     if not settings.train_embeddings:
         freeze_embeddings(model)

@@ -16,6 +16,7 @@ from dsformer.huggingface.artefact import reserve, save
 from dsformer.huggingface.quantizer import attach
 from dsformer.huggingface.source import Source, model_place, open_source, quiet
 from dsformer.loading import load
+from dsformer.processes import by_one, leading
 from dsformer.progress import Progress
 from dsformer.recipe import Recipe, TrainingRecipe
 from dsformer.report.summary import Summary, TrainingSummary
@@ -130,7 +131,7 @@ def _written(
     summary = replace(summary, recipe=recipe.model_dump(mode="json"))
     attach(network, network.config.quantization_config.blocks, summary.as_dict())
     with quiet():
-        save(network, output, source=source, overwrite=overwrite)
+        by_one(lambda: save(network, output, source=source, overwrite=overwrite))
     return Compressed(network, source.tokenizer, summary, output)
 
 
@@ -157,7 +158,7 @@ def _teacher(run: _Run, model: str | Path, task: SupervisedTask) -> str | Path:
     directory = run.work / "teacher"
     if not directory.is_dir():
         network, tokenizer = train_dense(model, task, run.settings, run.work / "finetuning", run.progress, "finetune")
-        write_dense(network, tokenizer, directory)
+        by_one(lambda: write_dense(network, tokenizer, directory))
     return directory
 
 
@@ -169,18 +170,21 @@ def _factored(
     factorize: Callable[..., "Compressed"],
 ) -> Path:
     directory = run.work / "factorized"
-    if not directory.is_dir():
-        calibration = run.recipe.calibration
-        if texts is None and calibration.text is None:
-            texts = data.sample(calibration.task_tokens)
-        factorize(dense, directory, run.recipe, texts=texts, progress=run.progress)
+
+    def make() -> None:
+        if not directory.is_dir():
+            how = run.recipe.calibration
+            own = data.sample(how.task_tokens) if texts is None and how.text is None else texts
+            factorize(dense, directory, run.recipe, texts=own, progress=run.progress)
+
+    by_one(make)
     return directory
 
 
 def _score(
     model: PreTrainedModel, source: Source, task: SupervisedTask | None, settings: TrainingRecipe
 ) -> float | None:
-    if task is None:
+    if task is None or not leading():
         return None
     return score_model(model, source.tokenizer, task, length=settings.length)[task.metric]
 

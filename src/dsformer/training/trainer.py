@@ -2,7 +2,6 @@
 
 import json
 import math
-import os
 from collections.abc import Callable, Iterator, Sequence
 from importlib.util import find_spec
 from pathlib import Path
@@ -14,7 +13,8 @@ from torch import nn
 from transformers import PreTrainedModel, PrinterCallback, Trainer, TrainerCallback, TrainingArguments
 from transformers.trainer_pt_utils import LengthGroupedSampler
 
-from dsformer.errors import InputError, MissingExtraError
+from dsformer.errors import MissingExtraError
+from dsformer.processes import count
 from dsformer.progress import Progress, silent
 from dsformer.recipe import TrainingRecipe
 from dsformer.training.data import LABELS
@@ -162,11 +162,9 @@ def parameter_groups(
 
 
 def require_training() -> None:
-    """Raises MissingExtraError, or InputError under torchrun, before the work rather than after it."""
+    """Raises MissingExtraError before the work rather than after it."""
     if find_spec("accelerate") is None:
         raise MissingExtraError("Training", "train")
-    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
-        raise InputError("a whole run cannot be shared by several processes; start it without torchrun")
 
 
 def training_arguments(settings: TrainingRecipe, directory: Path, examples: int) -> TrainingArguments:
@@ -198,8 +196,8 @@ def training_arguments(settings: TrainingRecipe, directory: Path, examples: int)
 
 def steps_per_epoch(settings: TrainingRecipe, examples: int) -> int:
     """Optimizer steps of an epoch."""
-    # Processes started by torchrun share the batches.
-    batches = math.ceil(math.ceil(examples / settings.batch_size) / int(os.environ.get("WORLD_SIZE", "1")))
+    # Processes share the batches.
+    batches = math.ceil(math.ceil(examples / settings.batch_size) / count())
     return math.ceil(batches / settings.accumulate)
 
 

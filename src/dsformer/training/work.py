@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from dsformer.errors import InputError
+from dsformer.processes import leading, wait
 
 RECORD = "run.json"
 
@@ -20,10 +21,17 @@ def working(output: Path, described: dict[str, Any]) -> Iterator[Path]:
         output: what the run will write.
         described: what the run is, as JSON values; a run can only go on from one described the same.
 
+    Of several processes the first one keeps it; they begin and end together.
+
     Raises:
         InputError: the directory holds another run's work.
     """
     directory = output.with_name(f"{output.name}.work")
+    if not leading():
+        wait()
+        yield directory
+        wait()
+        return
     record = directory / RECORD
     text = json.dumps(described, indent=1, sort_keys=True)
     if record.is_file():
@@ -36,9 +44,11 @@ def working(output: Path, described: dict[str, Any]) -> Iterator[Path]:
     else:
         directory.mkdir(parents=True, exist_ok=True)
         record.write_text(text, encoding="utf-8")
+    wait()
     finished = False
     try:
         yield directory
+        wait()
         finished = True
     finally:
         if finished or all(file == record or file.is_dir() for file in directory.rglob("*")):

@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from dsformer.parallel import one_thread_each
+from dsformer.processes import make_alike
 from dsformer.training.blocks import LearnedBlock, LearnedBlocks
 from dsformer.training.moments import carry
 from dsformer.training.projection import Projection
@@ -71,6 +72,8 @@ class Learner:
         with one_thread_each() as pool:
             for done in [pool.submit(job) for job in jobs]:
                 done.result()
+        for block in self.stage.blocks:
+            make_alike([block.values.data, block.columns, block.dictionary.data])
         self.stage.blocks.settle()
         if self.stage.optimizer is not None:
             for block, columns in zip(self.stage.blocks, before, strict=True):

@@ -17,6 +17,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from dsformer.processes import average
 from dsformer.training.blocks import LearnedBlock
 from dsformer.training.learners.base import Learner, Stage
 from dsformer.training.projection import Projection
@@ -70,6 +71,8 @@ class StraightThrough(Learner):
     def stepped(self, step: int) -> None:
         if step > self.last or (step < self.last and step % self.every):
             return
+        if self.settings.latent_rate:
+            average(block.get_buffer("residual") for block in self.stage.blocks)
         self.project_all([partial(self.project, block, one, step) for block, one in self.over_blocks()])
         if step == self.last:
             for block in self.stage.blocks:

@@ -1,0 +1,71 @@
+"""Several processes that train one model together, as ``torchrun`` starts them. Alone, everything here does nothing."""
+
+import os
+from collections.abc import Callable, Iterable
+from datetime import timedelta
+
+import torch
+from torch import Tensor, distributed, nn
+
+# How long processes wait for each other: the first of them may factorize a large model meanwhile.
+PATIENCE = timedelta(hours=24)
+
+
+def count() -> int:
+    """How many there are."""
+    return int(os.environ.get("WORLD_SIZE", "1"))
+
+
+def leading() -> bool:
+    """Whether this is the one that writes files and reports."""
+    return int(os.environ.get("RANK", "0")) == 0
+
+
+def wait() -> None:
+    """Go on when all have come as far as this."""
+    if count() > 1:
+        # Imported late: accelerate comes with the extra for training.
+        from accelerate import PartialState
+
+        state = PartialState(cpu=not torch.cuda.is_available(), timeout=PATIENCE)
+        state.wait_for_everyone()
+
+
+def by_one(work: Callable[[], object]) -> None:
+    """Do something in the first process, the others waiting for it."""
+    if leading():
+        work()
+    wait()
+
+
+def average(tensors: Iterable[Tensor]) -> None:
+    """Replace each by its mean over the processes."""
+    if count() > 1:
+        for tensor in tensors:
+            distributed.all_reduce(tensor)
+            tensor /= count()
+
+
+def make_alike(tensors: Iterable[Tensor]) -> None:
+    """Replace each by that of the first process."""
+    if count() > 1:
+        for tensor in tensors:
+            distributed.broadcast(tensor, 0)
+
+
+def share_gradients(model: nn.Module, part: nn.Module) -> None:
+    """Average the gradients of a part whose parameters may change their size, which DistributedDataParallel cannot."""
+    if count() == 1:
+        return
+    held = {id(tensor) for tensor in (*part.parameters(), *part.buffers())}
+    named = [*model.named_parameters(), *model.named_buffers()]
+    ignored = [name for name, tensor in named if id(tensor) in held]
+    nn.parallel.DistributedDataParallel._set_params_and_buffers_to_ignore_for_model(model, ignored)
+    for parameter in (parameter for parameter in part.parameters() if parameter.requires_grad):
+        parameter.register_post_accumulate_grad_hook(_average_gradient)
+
+
+def _average_gradient(parameter: Tensor) -> None:
+    # Of what has been accumulated so far: the mean of earlier batches stays what it is.
+    if parameter.grad is not None:
+        average([parameter.grad])
