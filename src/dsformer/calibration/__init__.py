@@ -1,5 +1,6 @@
 """Real text through the model: which layers share an input, and what those inputs look like."""
 
+from dsformer.calibration.activations import absorbed
 from dsformer.calibration.blocks import Block, Tracing, trace
 from dsformer.calibration.calibrate import calibrate
 from dsformer.calibration.grams import Statistics, Text, batches, collect
@@ -13,6 +14,7 @@ __all__ = [
     "Statistics",
     "Text",
     "Tracing",
+    "absorbed",
     "batches",
     "calibrate",
     "collect",

@@ -27,7 +27,8 @@ class Member(BaseModel):
 class BlockConfig(BaseModel):
     """One block: its modules, in the order in which they are stacked, and its form.
 
-    ``tied`` names further modules that read a compressed embedding (output layers, a decoder's embedding).
+    ``tied`` names further modules that read a compressed embedding (output layers, a decoder's embedding);
+    ``activation`` the one that alone reads the output of a lone layer, which may then compute it itself.
     """
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
@@ -35,6 +36,7 @@ class BlockConfig(BaseModel):
     kind: Kind
     members: list[Member] = Field(min_length=1, max_length=1000)
     tied: list[Name] = Field(default=[], max_length=100)
+    activation: Name | None = None
     in_features: Size
     orientation: Orientation
     atoms: Count
@@ -46,7 +48,12 @@ class BlockConfig(BaseModel):
 
     @classmethod
     def of(
-        cls, kind: Kind, members: Sequence[tuple[str, int]], spec: FormSpec, tied: Sequence[str] = ()
+        cls,
+        kind: Kind,
+        members: Sequence[tuple[str, int]],
+        spec: FormSpec,
+        tied: Sequence[str] = (),
+        activation: str | None = None,
     ) -> "BlockConfig":
         """The description of a stacked block.
 
@@ -55,6 +62,7 @@ class BlockConfig(BaseModel):
             members: name and number of output features of each, in the order in which they are stacked.
             spec: of the whole block.
             tied: names of the modules that share a compressed embedding.
+            activation: name of the module that alone reads the output of a lone layer.
 
         Raises:
             InputError: the members and the spec do not fit.
@@ -64,6 +72,7 @@ class BlockConfig(BaseModel):
                 kind=kind,
                 members=[Member(name=name, out_features=count) for name, count in members],
                 tied=list(tied),
+                activation=activation,
                 in_features=spec.in_features,
                 orientation=spec.orientation,
                 atoms=spec.atoms,
@@ -91,6 +100,8 @@ class BlockConfig(BaseModel):
             raise ValueError("an embedding needs an input dictionary and codes of another length than its vectors")
         if self.tied and self.kind != "embedding":
             raise ValueError("only an embedding can have tied modules")
+        if self.activation is not None and (len(self.members) > 1 or self.kind == "embedding"):
+            raise ValueError("only the activation of a lone linear layer can be absorbed")
         names = [*self.names, *self.tied]
         if len(set(names)) < len(names):
             raise ValueError("names a module twice")

@@ -10,11 +10,13 @@ from transformers.pytorch_utils import Conv1D
 
 from dsformer import ops
 from dsformer.factorization.form import FormSpec
+from dsformer.layers.activation import Place, mark_activated
 from dsformer.layers.derived import Derived
 from dsformer.layers.execution import Plan, cheapest
 from dsformer.layers.native import NativeBlock
 from dsformer.layers.product import SharedProduct
 from dsformer.layers.stored import StoredForm
+from dsformer.ops.backends.cpu import Activation
 from dsformer.ops.backends.reference import dense_codes
 
 L = TypeVar("L", bound="LinearProduct")
@@ -37,6 +39,12 @@ class LinearProduct(nn.Module):
         self._own_product = SharedProduct(1)
         self._native = NativeBlock()
         self._member = self._native.add(self)
+        self._activation: Activation = "none"
+        self._place: Place | None = None
+
+    def absorb(self, activation: Activation, place: Place) -> None:
+        """Compute the activation that follows too, wherever the native kernels run and the layer is in its place."""
+        self._activation, self._place = activation, place
 
     def train(self: L, mode: bool = True) -> L:
         # Encoders call eval() before every batch: a plan that is good already stays.
@@ -62,7 +70,10 @@ class LinearProduct(nn.Module):
             y = self._operate(x)
             y.register_hook(self._unsettle)
             return y
-        native = self._native.run(x, self._member)
+        activation: Activation = "none" if self._place is None or not self._place.holds(self) else self._activation
+        native = self._native.run(x, self._member, activation)
+        if native is not None and activation != "none":
+            mark_activated(native)
         return self._run(self._plan.get(stored.sources, self._make_plan), x) if native is None else native
 
     def _unsettle(self, _: Tensor) -> None:

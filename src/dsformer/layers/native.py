@@ -12,7 +12,7 @@ from dsformer.errors import InputError
 from dsformer.factorization.form import Form
 from dsformer.layers.derived import Derived
 from dsformer.layers.product import Shared
-from dsformer.ops.backends.cpu import CpuPlan, available
+from dsformer.ops.backends.cpu import Activation, CpuPlan, available
 
 if TYPE_CHECKING:
     from dsformer.layers.dense_sparse import LinearProduct
@@ -33,15 +33,17 @@ class NativeBlock:
 
     def __init__(self) -> None:
         self._layers: list[LinearProduct] = []
-        self._packed: Derived[_Packed | None] = Derived()
+        self._packed: dict[Activation, Derived[_Packed | None]] = {}
 
     def add(self, layer: "LinearProduct") -> int:
         """Take a layer in. Returns its place in the block."""
         self._layers.append(layer)
         return len(self._layers) - 1
 
-    def run(self, x: Float[Tensor, "*batch in"], member: int) -> Float[Tensor, "*batch out"] | None:
-        """A layer's output, without gradients; None where the kernels do not apply and other ways have to be taken."""
+    def run(
+        self, x: Float[Tensor, "*batch in"], member: int, activation: Activation = "none"
+    ) -> Float[Tensor, "*batch out"] | None:
+        """A layer's activated output, without gradients; None where the kernels do not apply."""
         weight = self._layers[0].stored.weight
         if not (enabled() and x.is_cpu and x.dtype is weight.dtype and x.dtype in _TYPES) or weight.is_inference():
             return None
@@ -50,7 +52,7 @@ class NativeBlock:
         # A traced graph would take the result for a constant; tensors of other types may have no memory of their own.
         if torch.jit.is_tracing() or type(x) not in (Tensor, nn.Parameter):
             return None
-        packed = self._packed.get(self._sources(), self._make)
+        packed = self._packed.setdefault(activation, Derived()).get(self._sources(), lambda: self._make(activation))
         if packed is None:
             return None
         return packed.outputs.take(x, (), member, lambda: packed.plan(x))[member]
@@ -63,7 +65,7 @@ class NativeBlock:
         tensors = [tensor for layer in self._layers for tensor in layer.stored.sources]
         return (*tensors, *(layer.bias for layer in self._layers if layer.bias is not None))
 
-    def _make(self) -> "_Packed | None":
+    def _make(self, activation: Activation) -> "_Packed | None":
         form, layers = Form.joined([layer.stored.form() for layer in self._layers]), self._layers
         bias = None
         if any(layer.bias is not None for layer in layers):
@@ -72,7 +74,7 @@ class NativeBlock:
                 [zero if one.bias is None else one.bias.detach() for one, zero in zip(layers, zeros, strict=True)]
             )
         try:
-            plan = CpuPlan.of(form, bias, [layer.stored.spec.out_features for layer in layers])
+            plan = CpuPlan.of(form, bias, [layer.stored.spec.out_features for layer in layers], activation)
         except InputError:
             return None
         return _Packed(plan, Shared(len(layers)))
