@@ -125,22 +125,67 @@ def test_traced_graphs_do_not_take_results_for_constants():
         torch.testing.assert_close(traced(x), layer(x), rtol=1e-4, atol=1e-4)
 
 
-def test_compiled_and_exported_graphs():
+@pytest.fixture
+def fresh_compiler():
+    yield
+    torch._dynamo.reset()
+
+
+@pytest.mark.usefixtures("fresh_compiler")
+def test_compiled_graphs_run_the_block_once(runs):
+    block, x = Block(), torch.randn(2, 7, 12)
+    expected = torch.cat([dense(layer, x) for layer in (block.q, block.k, block.v)], -1)
+    compiled = torch.compile(block, fullgraph=True)
+    for mode in (torch.no_grad, torch.inference_mode):
+        with mode():
+            torch.testing.assert_close(compiled(x), expected, rtol=1e-4, atol=1e-4)
+            runs.clear()
+            torch.testing.assert_close(compiled(x), expected, rtol=1e-4, atol=1e-4)
+            assert len(runs) == 1
+    with torch.no_grad():
+        block.q.weight.zero_()
+        expected[..., :16] = block.q.bias
+        torch.testing.assert_close(compiled(x), expected, rtol=1e-4, atol=1e-4)
+        torch.testing.assert_close(compiled(torch.randn(3, 12)).shape, torch.Size([3, 40]))
+
+
+@pytest.mark.usefixtures("fresh_compiler")
+def test_compiled_graphs_with_gradients_use_the_operators(runs):
+    layer, x = layer_of(SPEC), torch.randn(4, 12)
+    y = torch.compile(layer, fullgraph=True, backend="aot_eager")(x)
+    torch.testing.assert_close(y, dense(layer, x), rtol=1e-4, atol=1e-4)
+    y.sum().backward()
+    assert layer.weight.grad is not None
+    assert not runs
+
+
+@pytest.mark.usefixtures("fresh_compiler")
+def test_copies_in_compiled_graphs_are_themselves():
+    layer, x = layer_of(SPEC), torch.randn(4, 12)
+    twin = copy.deepcopy(layer)
+    with torch.no_grad():
+        twin.weight.zero_()
+        both = torch.compile(lambda x: (layer(x), twin(x)), backend="aot_eager")(x)
+        torch.testing.assert_close(both[0], dense(layer, x), rtol=1e-4, atol=1e-4)
+        torch.testing.assert_close(both[1], dense(twin, x), rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.usefixtures("fresh_compiler")
+def test_exported_graphs_can_leave_the_process(runs):
     layer, x = layer_of(SPEC), torch.randn(4, 12)
     with torch.no_grad():
-        for made in (
-            torch.compile(layer, backend="aot_eager"),
-            torch.export.export(layer, (torch.randn(4, 12),)).module(),
-        ):
-            torch.testing.assert_close(made(x), layer(x), rtol=1e-4, atol=1e-4)
-    torch._dynamo.reset()
+        exported = torch.export.export(layer, (torch.randn(4, 12),))
+        torch.testing.assert_close(exported.module()(x), dense(layer, x), rtol=1e-4, atol=1e-4)
+    assert "native_layer" not in str(exported)
+    assert not runs
 
 
 def test_can_be_turned_off(monkeypatch, runs):
     monkeypatch.setenv("DSFORMER_KERNELS", "reference")
     assert not enabled()
+    layer, x = layer_of(SPEC), torch.randn(4, 12)
     with torch.no_grad():
-        layer_of(SPEC)(torch.randn(4, 12))
+        torch.testing.assert_close(layer(x), dense(layer, x), rtol=1e-4, atol=1e-4)
     assert not runs
 
 

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 from transformers import activations
 
@@ -45,7 +46,8 @@ class Activated(nn.Module):
         self.train(plain.training)
 
     def forward(self, x: Tensor) -> Any:
-        return x if "activated" in x.__dict__ else self.plain(x)
+        # Compiled layers leave it to the compiler.
+        return x if not torch.compiler.is_compiling() and "activated" in x.__dict__ else self.plain(x)
 
 
 class Place:

@@ -13,22 +13,24 @@ from dsformer.factorization.form import FormSpec
 from dsformer.layers.activation import Place, mark_activated
 from dsformer.layers.derived import Derived
 from dsformer.layers.execution import Plan, cheapest
-from dsformer.layers.native import NativeBlock
+from dsformer.layers.native import NativeBlock, enabled, native_layer
 from dsformer.layers.product import SharedProduct
 from dsformer.layers.stored import StoredForm
 from dsformer.ops.backends.cpu import Activation
 from dsformer.ops.backends.reference import dense_codes
 
 L = TypeVar("L", bound="LinearProduct")
+# Exported graphs leave the process: they hold the weights and the operators.
+_is_exporting = getattr(torch.compiler, "is_exporting", lambda: False)
 
 
 class LinearProduct(nn.Module):
     """``x W^T + bias`` with the weight of a stored form.
 
     It runs by the native kernels, or else in the cheapest other way (see ``execution``), where its weights need no
-    gradient and are *settled*: in evaluation mode, until they have been given a gradient. Otherwise, and in compiled
-    graphs, it goes through the operators, which keep nothing: PyTorch does not tell when a fused optimiser has changed
-    a weight. ``eval()`` and ``train()`` forget what was kept.
+    gradient and are *settled*: in evaluation mode, until they have been given a gradient. Otherwise it goes through the
+    operators, which keep nothing: PyTorch does not tell when a fused optimiser has changed a weight. ``eval()`` and
+    ``train()`` forget what was kept.
     """
 
     bias: nn.Parameter | None
@@ -63,11 +65,12 @@ class LinearProduct(nn.Module):
 
     def forward(self, x: Float[Tensor, "*batch in"]) -> Float[Tensor, "*batch out"]:
         stored = self.stored
-        if torch.compiler.is_compiling() or not self._settled:
-            return self._operate(x)
-        weights = (stored.weight, stored.shared_dictionary)
-        if torch.is_grad_enabled() and any(weight is not None and weight.requires_grad for weight in weights):
-            y = self._operate(x)
+        if torch.compiler.is_compiling():
+            return self._compiled(x)
+        if not self._settled:
+            return self.operate(x)
+        if torch.is_grad_enabled() and any(tensor.requires_grad for tensor in stored.sources):
+            y = self.operate(x)
             y.register_hook(self._unsettle)
             return y
         activation: Activation = "none" if self._place is None or not self._place.holds(self) else self._activation
@@ -84,7 +87,15 @@ class LinearProduct(nn.Module):
         self._plan.clear()
         self._native.clear()
 
-    def _operate(self, x: Tensor) -> Tensor:
+    def _compiled(self, x: Tensor) -> Tensor:
+        plain = x.device.type == "cpu" and x.dtype == self.stored.weight.dtype
+        plain = plain and not (torch.is_grad_enabled() or torch.is_autocast_enabled("cpu"))
+        if plain and self._settled and enabled() and not _is_exporting():
+            return native_layer(x, self._native.number, self._member, self.stored.spec.out_features)
+        return self.operate(x)
+
+    def operate(self, x: Float[Tensor, "*batch in"]) -> Float[Tensor, "*batch out"]:
+        """The output by the operators, which keep nothing and have gradients."""
         stored, spec = self.stored, self.stored.spec
         indices = stored.indices
         x, dictionary, values, bias = _autocast(x, stored.shared_dictionary, stored.values, self.bias)
@@ -115,7 +126,7 @@ class LinearProduct(nn.Module):
 
     def _run(self, plan: Plan, x: Tensor) -> Tensor:
         if plan.matrix is None:
-            return self._operate(x)
+            return self.operate(x)
         dictionary = self.stored.shared_dictionary
         if plan.way == "dense" or dictionary is None:
             return linear(x, plan.matrix, self.bias)

@@ -35,6 +35,10 @@ class Fingerprint:
         )
 
 
+def _unchanged(prints: tuple[Fingerprint, ...], tensors: tuple[Tensor, ...]) -> bool:
+    return len(prints) == len(tensors) and all(map(Fingerprint.matches, prints, tensors))
+
+
 class Derived(Generic[T]):
     """A value computed from tensors, computed again once one of them has changed.
 
@@ -50,13 +54,11 @@ class Derived(Generic[T]):
         It is built without gradients and in the tensors' own types, whatever the modes of the moment: it outlives them.
         Tensors created in inference mode count no versions: nothing is kept of them.
         """
+        entry = self._entry
+        if entry is not None and _unchanged(entry[0], sources):
+            return entry[1]
         if any(source.is_inference() for source in sources):
             return build()
-        entry = self._entry
-        if entry is not None and len(entry[0]) == len(sources):
-            prints, value = entry
-            if all(print_.matches(source) for print_, source in zip(prints, sources, strict=True)):
-                return value
         device = sources[0].device.type if sources else "cpu"
         with torch.inference_mode(False), torch.no_grad(), torch.autocast(device, enabled=False):
             value = build()

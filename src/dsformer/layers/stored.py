@@ -107,8 +107,10 @@ class StoredForm(nn.Module):
     @property
     def sources(self) -> tuple[Tensor, ...]:
         """All tensors the weight is made of."""
-        tensors = (self.weight, self.shared_dictionary, self.support, self.permutation)
-        return tuple(tensor for tensor in tensors if tensor is not None)
+        # Asked for at every call: the module's own look-up of attributes would take longer than all the rest.
+        own, lead = self._parameters, self._lead[0] if self._lead else self
+        tensors = (own["weight"], lead._parameters["dictionary"], *self._buffers.values())
+        return tuple([tensor for tensor in tensors if tensor is not None])
 
     def validate(self) -> None:
         """Raises ArtefactError when the support or the permutation stored is not one of this spec."""

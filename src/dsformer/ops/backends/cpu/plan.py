@@ -143,11 +143,14 @@ class CpuPlan:
         shape = x.shape
         if shape[-1] != self.in_features or x.dtype is not self.dtype or not x.is_cpu:
             raise InputError(f"input: {tuple(shape)} {x.dtype}, not (..., {self.in_features}) {self.dtype}")
-        if len(shape) != 2 or x.stride(1) != 1:
+        leading = shape[:-1]
+        if x.is_contiguous():
+            tokens, stride = leading.numel(), shape[-1]
+        else:
             x = x.reshape(-1, shape[-1])
             if x.stride(1) != 1:
                 x = x.contiguous()
-        tokens, leading = x.shape[0], shape[:-1]
+            tokens, stride = x.shape[0], x.stride(0)
         if out is None:
             ys = [torch.empty((*leading, size), dtype=self.dtype) for size in self.members]
             if tokens * self._token_bytes >= LARGE:
@@ -156,7 +159,6 @@ class CpuPlan:
         else:
             ys = self._checked(out, leading)
         pointers = self._pointers(*[y.data_ptr() for y in ys])
-        stride = x.stride(0)
         error = self._run(self._handle, x.data_ptr(), tokens, stride, pointers, self._strides, _get_num_threads())
         if error:
             raise MemoryError("native plan: out of memory")
