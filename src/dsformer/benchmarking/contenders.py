@@ -1,6 +1,6 @@
 """Models ready to run, and the ways of running one."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from transformers import AutoTokenizer
 
+from dsformer.benchmarking import runtimes
 from dsformer.errors import InputError
 from dsformer.huggingface.checkpoint import read_json, weight_bytes
 from dsformer.huggingface.config import METHOD
@@ -17,27 +18,42 @@ from dsformer.huggingface.source import model_place, open_source
 from dsformer.loading import load
 
 Batch = Mapping[str, Tensor]
+Call = Callable[..., Any]
 
 
-def _eager(model: nn.Module) -> Callable[..., Any]:
+def _eager(model: nn.Module, tokenizer: Any) -> Call:
     return model
 
 
-def _bfloat16(model: nn.Module) -> Callable[..., Any]:
+def _bfloat16(model: nn.Module, tokenizer: Any) -> nn.Module:
     # Of nn.Module: transformers refuses to convert models it knows as quantized.
     return nn.Module.to(model, torch.bfloat16)
 
 
-def _compiled(model: nn.Module) -> Callable[..., Any]:
+def _compiled(model: nn.Module, tokenizer: Any) -> Call:
     return torch.compile(model, dynamic=False)
 
 
-WAYS: dict[str, Callable[[nn.Module], Callable[..., Any]]] = {
+def _foreign(run: Callable[[runtimes.Exported], Call]) -> Callable[[nn.Module, Any], Call]:
+    return lambda model, tokenizer: run(runtimes.Exported(model, tokenizer))
+
+
+FOREIGN: dict[str, Callable[[nn.Module, Any], Call]] = {
+    "onnx": _foreign(runtimes.onnx),
+    "onnx-int8": _foreign(runtimes.onnx_int8),
+    "openvino": _foreign(runtimes.openvino),
+    "openvino-int8": _foreign(runtimes.openvino_int8),
+}
+"""Engines other than PyTorch: they run dense models only."""
+
+WAYS: dict[str, Callable[[nn.Module, Any], Call]] = {
     "eager": _eager,
     "bf16": _bfloat16,
     "compile": _compiled,
+    "compile-bf16": lambda model, tokenizer: _compiled(_bfloat16(model, tokenizer), tokenizer),
+    **FOREIGN,
 }
-"""Ways to run a model, by name: as it was saved, converted to bfloat16, through ``torch.compile``."""
+"""Ways to run a model, by name: as it was saved, converted to bfloat16, through ``torch.compile``, in other engines."""
 
 
 @dataclass(frozen=True)
@@ -49,8 +65,8 @@ class Contender:
         tokenizer: of the model.
         call: the forward pass.
         disk_bytes: of its weight files.
-        memory_bytes: parameters and buffers; what native kernels packed comes on top.
-        load_seconds: from the directory to a model that can run.
+        memory_bytes: parameters and buffers, of other engines their file; what kernels pack comes on top.
+        load_seconds: from the directory to a model that can run, exported or converted.
     """
 
     name: str
@@ -84,17 +100,31 @@ def open_contender(model: str | Path, way: str = "eager") -> Contender:
     place = model_place(model)
     network = load(place) if _compressed(place) else open_source(model).model.eval()
     tokenizer = AutoTokenizer.from_pretrained(place)
+    if way in FOREIGN and _compressed(place):
+        raise InputError(f"{model}: way {way} runs dense models only; write one with dsformer densify")
+    call = WAYS[way](network, tokenizer)
     took = perf_counter() - started
-    call = WAYS[way](network)
     stored = [*network.parameters(), *network.buffers()]
-    return Contender(
-        name=f"{model} {way}",
-        tokenizer=tokenizer,
-        call=call,
-        disk_bytes=weight_bytes(place),
-        memory_bytes=sum(tensor.nbytes for tensor in {id(one): one for one in stored}.values()),
-        load_seconds=took,
-    )
+    disk, memory = weight_bytes(place), sum(tensor.nbytes for tensor in {id(one): one for one in stored}.values())
+    if isinstance(call, runtimes.Sessions):
+        disk = memory = call.nbytes
+    return Contender(f"{model} {way}", tokenizer, call, disk, memory, took)
+
+
+def open_contenders(models: Sequence[str | Path], ways: Sequence[str]) -> list[Contender]:
+    """Every model in every way that can run it.
+
+    Raises:
+        InputError: there is no such model or way, or a model has none.
+    """
+    return [open_contender(model, way) for model in models for way in _possible(model, ways)]
+
+
+def _possible(model: str | Path, ways: Sequence[str]) -> list[str]:
+    possible = [way for way in ways if way not in FOREIGN]
+    if len(possible) < len(ways) and (not possible or not _compressed(model_place(model))):
+        return list(ways)
+    return possible
 
 
 def _compressed(place: Path) -> bool:

@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from dsformer.benchmarking.contenders import Batch, Contender, open_contender
+from dsformer.benchmarking.contenders import Batch, Contender, open_contenders
 from dsformer.benchmarking.timing import Ratio, in_turn
 from dsformer.progress import Progress, silent
 from dsformer.tasks import bundled_passages
@@ -90,13 +90,12 @@ def benchmark(
     threads: Sequence[int] | None = None,
     seconds: float = 5.0,
 ) -> list[Measurement]:
-    """Open models, each in every way, and :func:`measure` them; speed-ups are over the first model in the first way.
+    """Open models, each in every way that can run it, and :func:`measure` them; speed-ups are over the first of all.
 
     Raises:
         InputError: there is no such model or way.
     """
-    contenders = [open_contender(model, way) for model, way in product(models, ways)]
-    return measure(contenders, batches, lengths, threads, seconds)
+    return measure(open_contenders(models, ways), batches, lengths, threads, seconds)
 
 
 def batch_of(contender: Contender, setting: Setting) -> Batch:

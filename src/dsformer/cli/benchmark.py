@@ -1,12 +1,11 @@
 """``dsformer benchmark``."""
 
-from itertools import product
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from dsformer.benchmarking import WAYS, Contender, Measurement, measure, open_contender
+from dsformer.benchmarking import WAYS, Contender, Measurement, measure, open_contenders
 from dsformer.benchmarking.plot import draw
 from dsformer.cli.options import AsJson, Quiet
 from dsformer.cli.output import console, megabytes, print_json, table, times
@@ -32,7 +31,7 @@ def benchmark(
     sizes = _numbers("--batch", batch), _numbers("--length", length)
     counts = None if threads is None else _numbers("--threads", threads)
     chosen = [way.strip() for way in ways.split(",")]
-    contenders = [open_contender(model, way) for model, way in product(models, chosen)]
+    contenders = open_contenders(models, chosen)
     with rich_progress(quiet or as_json) as progress:
         found = measure(contenders, *sizes, counts, seconds, progress)
     if plot is not None:

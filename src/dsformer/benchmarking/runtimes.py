@@ -1,0 +1,180 @@
+"""Other engines that run dense models on CPUs: ONNX Runtime and OpenVINO, in float32 and int8.
+
+Models are exported with plain attention and without dynamo, which both engines fuse best (measured on MiniLM: int8 runs
+a fifth faster than what the newer exporter writes).
+"""
+
+import tempfile
+import warnings
+from collections.abc import Callable, Mapping
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from dsformer.errors import InputError, MissingExtraError
+from dsformer.huggingface.source import quiet
+from dsformer.tasks import bundled_passages
+
+Batch = Mapping[str, Tensor]
+Call = Callable[..., Any]
+# Passages, and their longest in tokens, on which ranges of activations are measured.
+CALIBRATION, LENGTH = 64, 128
+INPUTS = ("input_ids", "attention_mask")
+
+
+class Exported:
+    """A dense model as an ONNX file, which is there as long as this object.
+
+    Raises:
+        MissingExtraError: a package is not installed.
+        InputError: the model cannot be exported.
+    """
+
+    def __init__(self, model: nn.Module, tokenizer: Any):
+        _require("onnx", ("onnx", "onnxruntime", "onnxscript"))
+        self.tokenizer = tokenizer
+        self._length = min(LENGTH, getattr(model.config, "max_position_embeddings", LENGTH))
+        self._directory = tempfile.TemporaryDirectory()
+        self.path = Path(self._directory.name) / "model.onnx"
+        model.set_attn_implementation("eager")  # type: ignore[operator]
+        sizes = {0: "batch", 1: "length"}
+        try:
+            with quiet(), warnings.catch_warnings(), torch.no_grad():
+                warnings.simplefilter("ignore")
+                torch.onnx.export(
+                    _First(model),
+                    # Two rows: sizes of one would be taken for constants.
+                    tuple(self.batch("An example.", 16)[name].repeat(2, 1) for name in INPUTS),
+                    self.path,
+                    input_names=list(INPUTS),
+                    output_names=["output"],
+                    dynamic_axes=dict.fromkeys((*INPUTS, "output"), sizes),
+                    dynamo=False,
+                )
+        except Exception as error:
+            raise InputError(f"{type(model).__name__} cannot be exported to ONNX: {error}") from error
+
+    def batch(self, text: str, length: int) -> Batch:
+        """One text, as the model reads it."""
+        encoded = self.tokenizer(text, truncation=True, max_length=length, return_tensors="pt")
+        return {name: encoded[name] for name in INPUTS}
+
+    def calibration(self) -> list[dict[str, Any]]:
+        """Texts on which ranges of activations are measured, as arrays."""
+        passages = bundled_passages(CALIBRATION)
+        return [{name: one.numpy() for name, one in self.batch(text, self._length).items()} for text in passages]
+
+
+class _First(nn.Module):
+    """A model with two inputs and one output, as a graph needs it."""
+
+    def __init__(self, model: nn.Module):
+        super().__init__()
+        self.model = model
+
+    def forward(self, ids: Tensor, mask: Tensor) -> Tensor:
+        return self.model(input_ids=ids, attention_mask=mask)[0]
+
+
+class Sessions:
+    """Calls a session made for the present number of torch's threads.
+
+    Args:
+        make: makes one for a number of threads; its call takes arrays.
+        exported: what sessions are made from.
+        path: the file they read.
+    """
+
+    def __init__(self, make: Callable[[int], Callable[[dict[str, Any]], Any]], exported: Exported, path: Path):
+        self._make, self._exported, self.path = make, exported, path
+        self._made: dict[int, Callable[[dict[str, Any]], Any]] = {}
+        self(**exported.batch("An example.", 16))
+
+    @property
+    def nbytes(self) -> int:
+        """Of the file, and of the weights beside it."""
+        return sum(file.stat().st_size for file in self.path.parent.glob(f"{self.path.stem}.*"))
+
+    def __call__(self, **batch: Tensor) -> Any:
+        threads = torch.get_num_threads()
+        if threads not in self._made:
+            self._made = {threads: self._make(threads)}
+        return self._made[threads]({name: tensor.numpy() for name, tensor in batch.items()})
+
+
+def onnx(exported: Exported) -> Sessions:
+    """ONNX Runtime, float32, all its optimizations."""
+    return _onnx_sessions(exported, exported.path)
+
+
+def onnx_int8(exported: Exported) -> Sessions:
+    """ONNX Runtime with dynamic quantization: weights int8 by output, activations when they are there."""
+    from onnxruntime.quantization import QuantType, quantize_dynamic
+
+    path = exported.path.with_name("int8.onnx")
+    with quiet():
+        quantize_dynamic(exported.path, path, per_channel=True, weight_type=QuantType.QInt8)
+    return _onnx_sessions(exported, path)
+
+
+def openvino(exported: Exported) -> Sessions:
+    """OpenVINO, float32."""
+    _require("openvino", ("openvino",))
+    return _openvino_sessions(exported, exported.path)
+
+
+def openvino_int8(exported: Exported) -> Sessions:
+    """OpenVINO with weights and activations quantized after training by NNCF, ranges measured on book passages."""
+    _require("openvino", ("openvino", "nncf"))
+    import nncf
+    from openvino import Core, save_model
+
+    path = exported.path.with_name("int8.xml")
+    with quiet():
+        nncf.set_log_level(40)
+        quantized = nncf.quantize(
+            Core().read_model(exported.path),
+            nncf.Dataset(exported.calibration()),
+            model_type=nncf.ModelType.TRANSFORMER,
+            subset_size=CALIBRATION,
+        )
+        save_model(quantized, path, compress_to_fp16=False)
+    return _openvino_sessions(exported, path)
+
+
+def _onnx_sessions(exported: Exported, path: Path) -> Sessions:
+    import onnxruntime
+
+    def make(threads: int) -> Callable[[dict[str, Any]], Any]:
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = threads
+        options.log_severity_level = 3
+        # Threads that wait for the next run would take the processor from whoever has the next turn.
+        options.add_session_config_entry("session.force_spinning_stop", "1")
+        session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+        return lambda arrays: session.run(None, arrays)[0]
+
+    return Sessions(make, exported, path)
+
+
+def _openvino_sessions(exported: Exported, path: Path) -> Sessions:
+    from openvino import Core
+
+    def make(threads: int) -> Callable[[dict[str, Any]], Any]:
+        settings = {
+            "PERFORMANCE_HINT": "LATENCY",
+            "INFERENCE_NUM_THREADS": threads,
+            "INFERENCE_PRECISION_HINT": "f32",
+        }
+        compiled = Core().compile_model(path, "CPU", settings)
+        return lambda arrays: compiled(arrays)[0]
+
+    return Sessions(make, exported, path)
+
+
+def _require(extra: str, packages: tuple[str, ...]) -> None:
+    if any(find_spec(package) is None for package in packages):
+        raise MissingExtraError(f"The way {extra}", extra)
