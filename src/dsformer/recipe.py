@@ -95,6 +95,9 @@ class TrainingRecipe(_Strict):
     ] = None
     seed: Annotated[int, Field(ge=0, description="of the order of examples, dropout and a new head")] = 0
     bf16: Annotated[bool | None, Field(description="train under bf16 autocast (default: where it is fast)")] = None
+    dropout: Annotated[bool, Field(description="keep the dropout of the model while factorizations are learned")] = (
+        False
+    )
     train_embeddings: Annotated[bool, Field(description="train embedding tables too")] = False
     ramp: Annotated[float, Field(ge=1, description="stf: non-zeros at the start, in units of those at the end")] = 1.5
     ramp_until: Annotated[float, Field(gt=0, le=1, description="stf: part of the steps after which supports stay")] = (

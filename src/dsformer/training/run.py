@@ -23,6 +23,7 @@ from dsformer.training.blocks import LearnedBlocks
 from dsformer.training.conversion import begin, finish
 from dsformer.training.data import TrainingData
 from dsformer.training.distillation import Distiller, Pooling
+from dsformer.training.dropout import without_dropout
 from dsformer.training.freezing import freeze_embeddings
 from dsformer.training.learners import LEARNERS, Stage
 from dsformer.training.projection import Projection, oriented
@@ -68,7 +69,7 @@ def learn(
     """
     dtype, config = next(model.parameters()).dtype, model.config.quantization_config
     trainer = make_trainer(model, teacher, data, recipe, work, supervised, progress)
-    with quiet():
+    with quiet(), without_dropout(model, not recipe.training.dropout):
         trainer.go_on(work)
     assert trainer.learner is not None
     trainer.learner.finish()
