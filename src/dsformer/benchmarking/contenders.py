@@ -19,6 +19,8 @@ from dsformer.loading import load
 
 Batch = Mapping[str, Tensor]
 Call = Callable[..., Any]
+# Graphs the compiler may make of one function.
+COMPILATIONS = 512
 
 
 def _eager(model: nn.Module, tokenizer: Any) -> Call:
@@ -31,6 +33,8 @@ def _bfloat16(model: nn.Module, tokenizer: Any) -> nn.Module:
 
 
 def _compiled(model: nn.Module, tokenizer: Any) -> Call:
+    # Contenders of one class share its code, and every one of them is compiled for every size.
+    torch._dynamo.config.cache_size_limit = COMPILATIONS
     return torch.compile(model, dynamic=False)
 
 

@@ -4,10 +4,13 @@ Models are exported with plain attention and without dynamo, which both engines 
 a fifth faster than what the newer exporter writes).
 """
 
+import logging
 import tempfile
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, redirect_stdout
 from importlib.util import find_spec
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
@@ -42,8 +45,7 @@ class Exported:
         model.set_attn_implementation("eager")  # type: ignore[operator]
         sizes = {0: "batch", 1: "length"}
         try:
-            with quiet(), warnings.catch_warnings(), torch.no_grad():
-                warnings.simplefilter("ignore")
+            with _silent(), torch.no_grad():
                 torch.onnx.export(
                     _First(model),
                     # Two rows: sizes of one would be taken for constants.
@@ -115,7 +117,7 @@ def onnx_int8(exported: Exported) -> Sessions:
     from onnxruntime.quantization import QuantType, quantize_dynamic
 
     path = exported.path.with_name("int8.onnx")
-    with quiet():
+    with _silent():
         quantize_dynamic(exported.path, path, per_channel=True, weight_type=QuantType.QInt8)
     return _onnx_sessions(exported, path)
 
@@ -129,12 +131,12 @@ def openvino(exported: Exported) -> Sessions:
 def openvino_int8(exported: Exported) -> Sessions:
     """OpenVINO with weights and activations quantized after training by NNCF, ranges measured on book passages."""
     _require("openvino", ("openvino", "nncf"))
-    import nncf
-    from openvino import Core, save_model
+    with _silent():
+        import nncf
+        from openvino import Core, save_model
 
     path = exported.path.with_name("int8.xml")
-    with quiet():
-        nncf.set_log_level(40)
+    with _silent():
         quantized = nncf.quantize(
             Core().read_model(exported.path),
             nncf.Dataset(exported.calibration()),
@@ -173,6 +175,19 @@ def _openvino_sessions(exported: Exported, path: Path) -> Sessions:
         return lambda arrays: compiled(arrays)[0]
 
     return Sessions(make, exported, path)
+
+
+@contextmanager
+def _silent() -> Iterator[None]:
+    """No warnings, log lines and progress bars: NNCF draws its own on standard output."""
+    before = logging.root.manager.disable
+    logging.disable(logging.ERROR)
+    try:
+        with quiet(), warnings.catch_warnings(), redirect_stdout(StringIO()):
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(before)
 
 
 def _require(extra: str, packages: tuple[str, ...]) -> None:
