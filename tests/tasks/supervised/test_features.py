@@ -109,6 +109,17 @@ def test_running_text_is_cut_into_equal_pieces(bytewise):
     assert len(encode(causal, Examples(("ab",)), bytewise, 4)[0]["input_ids"]) == 2
 
 
+def test_masks_for_training_depend_on_the_batch_alone(wordpiece):
+    examples = Examples(tuple(" ".join(["a good film"] * n) for n in (9, 9, 7, 8)))
+    masked = task("masked_lm", examples)
+    features = list(encode(masked, examples, wordpiece, 64))
+    collate = collator(masked, wordpiece)
+    first = collate(features)["labels"]
+    torch.rand(3)
+    assert torch.equal(collator(masked, wordpiece)(features)["labels"], first)
+    assert not torch.equal(collate(features[::-1])["labels"].flip(0), first)
+
+
 def test_masks_for_evaluation_do_not_depend_on_the_batch(wordpiece):
     examples = Examples(tuple(f"the old bridge was built by jane in 1850 {'river ' * row}" for row in range(30)))
     masked = task("masked_lm", examples)

@@ -28,7 +28,7 @@ def collator(task: SupervisedTask, tokenizer: PreTrainedTokenizerBase, *, evalua
     """What makes a batch of features.
 
     Features are padded on the right whatever the tokenizer's side, which is where `score` expects the padding. For
-    masked language modelling 15 % of the tokens are masked, drawn anew for every batch (of PyTorch's random numbers).
+    masked language modelling 15 % of the tokens are masked, others in every batch.
 
     Args:
         task: the task the features are of.
@@ -43,9 +43,7 @@ def collator(task: SupervisedTask, tokenizer: PreTrainedTokenizerBase, *, evalua
     if task.kind == "masked_lm":
         if tokenizer.mask_token is None:
             raise InputError("Masked language modelling needs a tokenizer with a mask token; this one has none")
-        if evaluation:
-            return _FixedMasks(tokenizer)
-        return DataCollatorForLanguageModeling(tokenizer, mlm_probability=_MASKED)
+        return _FixedMasks(tokenizer) if evaluation else _Masks(tokenizer)
     if tokenizer.pad_token is None:
         raise InputError(f"{task.name} needs a tokenizer with a padding token; this one has none (set its pad_token)")
     if tokenizer.padding_side != "right":
@@ -55,16 +53,26 @@ def collator(task: SupervisedTask, tokenizer: PreTrainedTokenizerBase, *, evalua
     return padded(tokenizer)
 
 
-class _FixedMasks:
-    """Masks that depend on the tokens of a feature alone: neither on its batch nor on what was masked before."""
+class _Masks:
+    """Masks that depend on the tokens of a batch alone, so that a run that was resumed sees those it would have seen.
+
+    Epochs put other features together, which gives them other masks.
+    """
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase):
         self._mask = DataCollatorForLanguageModeling(tokenizer, mlm_probability=_MASKED)
 
     def __call__(self, features: Sequence[dict[str, Any]]) -> dict[str, Tensor]:
-        batches = []
+        seed = 0
         for feature in features:
-            seed = zlib.crc32(np.asarray(feature["input_ids"], np.int32).tobytes())
-            self._mask.generator = torch.Generator().manual_seed(seed)
-            batches.append(self._mask([feature]))
+            seed = zlib.crc32(np.asarray(feature["input_ids"], np.int32).tobytes(), seed)
+        self._mask.generator = torch.Generator().manual_seed(seed)
+        return self._mask(list(features))
+
+
+class _FixedMasks(_Masks):
+    """Masks that depend on the tokens of a feature alone, whatever its batch."""
+
+    def __call__(self, features: Sequence[dict[str, Any]]) -> dict[str, Tensor]:
+        batches = [super(_FixedMasks, self).__call__([feature]) for feature in features]
         return {name: torch.cat([batch[name] for batch in batches]) for name in batches[0]}
