@@ -103,7 +103,7 @@ class TrainingRecipe(_Strict):
     ramp_until: Annotated[float, Field(gt=0, le=1, description="stf: part of the steps after which supports stay")] = (
         0.5
     )
-    projections: Annotated[int, Field(ge=1, description="stf: projections until then")] = 16
+    projections: Annotated[int, Field(ge=1, description="stf: projections until then")] = 6
     pursuit_steps: Annotated[int, Field(ge=1, description="stf: pursuit steps of a projection")] = 2
     latent_rate: Annotated[
         float, Field(ge=0, description="stf: straight-through step of the latent weights, by the gradient's own size")
