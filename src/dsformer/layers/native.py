@@ -15,7 +15,7 @@ from dsformer.errors import InputError
 from dsformer.factorization.form import Form
 from dsformer.layers.derived import Derived
 from dsformer.layers.product import Shared
-from dsformer.ops.backends.cpu import Activation, CpuPlan, available
+from dsformer.ops.backends.cpu import Activation, CpuPlan, available, tuned
 
 if TYPE_CHECKING:
     from dsformer.layers.dense_sparse import LinearProduct
@@ -108,7 +108,8 @@ class NativeBlock:
                 [zero if one.bias is None else one.bias.detach() for one, zero in zip(layers, zeros, strict=True)]
             )
         try:
-            plan = CpuPlan.of(form, bias, [layer.stored.spec.out_features for layer in layers], activation)
+            members = [layer.stored.spec.out_features for layer in layers]
+            plan = tuned(form.spec, form.values.dtype, partial(CpuPlan.of, form, bias, members, activation))
         except InputError:
             return None
         return _Packed(plan, Shared(len(layers)))

@@ -1,0 +1,137 @@
+"""How plans of a kind of layer run fastest on this machine: measured once, then remembered.
+
+Measured are the width of a panel and up to how many tokens the kernels for few are faster. What is not clearly faster
+than the library's own choice is not taken: times are noisy, and results differ in their last bits between settings.
+The file is ``tuning.json`` in ``$DSFORMER_CACHE`` or the user's cache directory; ``DSFORMER_AUTOTUNE=0`` leaves the
+choice to the library.
+"""
+
+import json
+import os
+import platform
+import threading
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from pathlib import Path
+from time import perf_counter
+
+import torch
+
+from dsformer.factorization.form import FormSpec
+from dsformer.ops.backends.cpu.library import ABI_VERSION, describe
+from dsformer.ops.backends.cpu.plan import CpuPlan
+
+Tuning = dict[str, int]
+# Makes the plan of a layer with a tuning.
+Maker = Callable[[Tuning], CpuPlan]
+
+PANELS, PANEL_TOKENS = (2, 3, 4, 6), 128
+FEW = (2, 4, 8, 16)
+ROUNDS = 7
+# Part of the time something must take to be called faster.
+CLEARLY = 0.95
+
+_lock = threading.Lock()
+_known: dict[str, Tuning] = {}
+
+
+def tuned(spec: FormSpec, dtype: torch.dtype, make: Maker) -> CpuPlan:
+    """The plan of a layer, with the tuning of its kind."""
+    if os.environ.get("DSFORMER_AUTOTUNE") == "0":
+        return make({})
+    key = _kind(spec, dtype)
+    with _lock:
+        if key not in _known:
+            _known.update({name: tuning for name, tuning in _read().items() if name not in _known})
+        if key not in _known:
+            _known[key] = _measured(make)
+            _write({**_read(), key: _known[key]})
+        return make(_known[key])
+
+
+def forget() -> None:
+    """Read the file again before the next plan."""
+    with _lock:
+        _known.clear()
+
+
+def file() -> Path:
+    """Where tunings are kept."""
+    base = os.environ.get("DSFORMER_CACHE")
+    if base:
+        return Path(base) / "tuning.json"
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "dsformer" / "tuning.json"
+
+
+def _kind(spec: FormSpec, dtype: torch.dtype) -> str:
+    shape = f"{spec.orientation} {spec.units}x{spec.width} {spec.pattern}{' canonical' if spec.canonical else ''}"
+    threads = torch.get_num_threads()
+    return f"{ABI_VERSION} {_processor()} {describe()} {threads} threads: {shape} {str(dtype).removeprefix('torch.')}"
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        lines = []
+    named = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    return next(named, platform.processor() or platform.machine())
+
+
+def _measured(make: Maker) -> Tuning:
+    usual = make({})
+    panel, few = usual.tuning()["panel_vectors"], usual.tuning()["small_tokens"]
+    widths = [width for width in PANELS if width != panel]
+    times = _times([usual, *[make({"panel_vectors": width}) for width in widths]], PANEL_TOKENS)
+    best = min(range(len(times)), key=times.__getitem__)
+    found = {"panel_vectors": widths[best - 1]} if times[best] < CLEARLY * times[0] else {}
+    always, never = make({"small_tokens": max(FEW)}), make({"small_tokens": -1})
+    pairs = {tokens: _times([always, never], tokens) for tokens in FEW}
+    return found | _limit(pairs, few)
+
+
+def _limit(pairs: dict[int, list[float]], usual: int) -> Tuning:
+    """Up to how many tokens the kernels for few are used, from the times of both kinds; nothing for the usual."""
+    longer = [tokens for tokens, (few, panel) in pairs.items() if tokens > usual and few < CLEARLY * panel]
+    shorter = [tokens for tokens, (few, panel) in pairs.items() if tokens <= usual and panel < CLEARLY * few]
+    if shorter:
+        below = [tokens for tokens in pairs if tokens < min(shorter)]
+        return {"small_tokens": max(below, default=1)}
+    return {"small_tokens": max(longer)} if longer else {}
+
+
+def _times(plans: Sequence[CpuPlan], tokens: int) -> list[float]:
+    """The shortest run of each, measured in turn."""
+    x = torch.linspace(-1, 1, tokens * plans[0].in_features).view(tokens, -1).to(plans[0].dtype)
+    shortest = [float("inf")] * len(plans)
+    for _ in range(ROUNDS):
+        for i, plan in enumerate(plans):
+            started = perf_counter()
+            plan(x)
+            shortest[i] = min(shortest[i], perf_counter() - started)
+    return shortest
+
+
+def _read() -> dict[str, Tuning]:
+    try:
+        found = json.loads(file().read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    names = {"panel_vectors", "small_tokens"}
+    return {
+        key: tuning
+        for key, tuning in (found.items() if isinstance(found, dict) else ())
+        if isinstance(tuning, dict) and set(tuning) <= names and all(type(value) is int for value in tuning.values())
+    }
+
+
+def _write(known: dict[str, Tuning]) -> None:
+    """Whole or not at all; a file that cannot be written is done without."""
+    partial = file().with_name(f".{os.getpid()}.partial")
+    try:
+        file().parent.mkdir(parents=True, exist_ok=True)
+        partial.write_text(json.dumps(known, indent=1, sort_keys=True), encoding="utf-8")
+        partial.replace(file())
+    except OSError:
+        with suppress(OSError):
+            partial.unlink()
