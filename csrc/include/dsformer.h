@@ -78,7 +78,7 @@ typedef struct dsf_plan dsf_plan;
 DSF_API int dsf_abi_version(void);
 DSF_API const char* dsf_error_string(int error);
 
-/* Instruction set of plans made from now on: "avx512", "avx2", "neon" or "portable"; NULL: the best this CPU has.
+/* Instruction set of plans made from now on: "avx512_bf16", "avx512", "avx2", "neon" or "portable"; NULL: the best one.
  * DSF_UNSUPPORTED, and no change, where the build or the CPU lacks it. */
 DSF_API int dsf_set_isa(const char* name);
 DSF_API const char* dsf_isa_name(void);

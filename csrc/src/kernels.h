@@ -46,6 +46,9 @@ struct Ahead {
   }
 };
 
+// In a panel.
+constexpr int MOST_VECTORS = 6;
+
 // Panels are feature-major, `vectors * lanes` tokens a row and nothing between rows. Rows of few-token operands are
 // tokens, `ld` floats apart. Products write their first row to row (or column) 0 of y; `accumulate` adds to what is
 // there. A step of `Ahead` is taken for every pack, every row and block of a sparse matrix, and every group and block
@@ -67,7 +70,7 @@ struct Kernels {
   void (*store_panel)(const float* panel, int vectors, const Epilogue&, int64_t first, int64_t last, int64_t tokens,
                       void* y, int dtype, int64_t stride);
 
-  // Columns (blocks of them, groups) `part` only, the first of which is row 0 of z.
+  // Columns (blocks of them, groups) `part` only, the first of which is row 0 of z. Of paired packs it is even.
   void (*packs_panel)(const Packs&, int64_t first_pack, int64_t last_pack, Range part, const float* z, int vectors,
                       float* y, bool accumulate, Ahead&);
   // z is a rounded panel if the matrix is paired.

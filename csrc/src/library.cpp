@@ -16,7 +16,8 @@ bool cpu_runs(const Kernels* kernels) {
   __builtin_cpu_init();
   if (!std::strncmp(kernels->name, "avx512", 6))
     return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
-           __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("fma") &&
+           __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq") &&
+           __builtin_cpu_supports("fma") &&
            (!kernels->has_pairs || __builtin_cpu_supports("avx512bf16"));
   if (!std::strcmp(kernels->name, "avx2")) return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
 #endif

@@ -55,34 +55,36 @@ void pack_sparse(Sparse& m, const std::vector<Entries>& rows, int64_t columns, i
   // Even: dense columns that are streamed with these come in pairs.
   m.block_columns = round_up((columns + m.blocks - 1) / m.blocks, 2);
   m.paired = paired;
-  size_t total = 0;
-  for (const Entries& row : rows) total += row.columns.size() + (paired ? m.blocks : 0);
   m.starts.resize(m.blocks * (m.rows + 1));
-  m.offsets.resize(total);
-  m.values.resize(total);
+  std::vector<uint16_t> offsets;
+  std::vector<float> values;
   std::vector<size_t> next(rows.size(), 0);
-  uint32_t at = 0;
   for (int64_t block = 0; block < m.blocks; block++) {
     uint32_t* starts = m.starts.data() + block * (m.rows + 1);
     const int64_t first = block * m.block_columns, last = first + m.block_columns;
     for (int64_t row = 0; row < m.rows; row++) {
-      starts[row] = at;
+      starts[row] = uint32_t(offsets.size());
       const Entries& entries = rows[row];
-      for (size_t& k = next[row]; k < entries.columns.size() && entries.columns[k] < last; k++, at++) {
-        m.offsets[at] = uint16_t(entries.columns[k] - first);
-        m.values[at] = entries.values[k];
+      for (size_t& k = next[row]; k < entries.columns.size() && entries.columns[k] < last; k++) {
+        offsets.push_back(uint16_t(entries.columns[k] - first));
+        values.push_back(entries.values[k]);
       }
-      if (paired && (at - starts[row]) % 2) {
-        m.offsets[at] = m.offsets[at - 1];
-        at++;
+      if (paired && (offsets.size() - starts[row]) % 2) {
+        offsets.push_back(offsets.back());
+        values.push_back(0.0f);
       }
     }
-    starts[m.rows] = at;
+    starts[m.rows] = uint32_t(offsets.size());
   }
-  if (!paired) return;
-  m.pairs.resize(at / 2);
-  for (uint32_t i = 0; i < at / 2; i++) m.pairs[i] = pair_of(m.values.data() + 2 * i);
-  m.values.resize(0);
+  m.offsets.resize(offsets.size());
+  std::copy(offsets.begin(), offsets.end(), m.offsets.data());
+  if (paired) {
+    m.pairs.resize(values.size() / 2);
+    for (size_t i = 0; i < m.pairs.size(); i++) m.pairs[i] = pair_of(values.data() + 2 * i);
+  } else {
+    m.values.resize(values.size());
+    std::copy(values.begin(), values.end(), m.values.data());
+  }
 }
 
 namespace {

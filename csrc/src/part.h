@@ -100,7 +100,7 @@ class Part {
   }
 
   static int64_t rounded_floats(const dsf_plan& plan, int vectors) {
-    return plan.sparse.paired ? plan.z_rows * vectors * plan.kernels->lanes / 2 : 0;
+    return plan.sparse.paired ? round_up(plan.z_rows * vectors * plan.kernels->lanes / 2, 16) : 0;
   }
 
   static int64_t sums_floats(const dsf_plan& plan, int64_t tokens) {

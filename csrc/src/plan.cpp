@@ -11,7 +11,6 @@ namespace {
 
 // From this density on, a dense product with the zeros is faster than one that looks up what is there.
 constexpr double DENSE_FROM = 0.7;
-constexpr int MOST_VECTORS = 6;
 
 class Packer {
  public:
@@ -268,10 +267,9 @@ dsf_tuning dsf_plan_tuning(const dsf_plan* plan) { return plan->tuning; }
 int64_t dsf_plan_bytes(const dsf_plan* plan) {
   const dsf::Sparse& s = plan->sparse;
   const dsf::Scatter& c = plan->scatter;
-  return dsf::bytes_of(plan->dictionary) + dsf::bytes_of(plan->dense) + s.starts.bytes() + s.offsets.bytes() + s.pairs.bytes() +
-         s.values.bytes() + s.steps.bytes() + s.lane_rows.bytes() + s.windows.bytes() + s.lanes.bytes() +
-         s.lane_values.bytes() + c.values.bytes() + c.pairs.bytes() + c.starts.bytes() +
-         c.entry_rows.bytes() + plan->destinations.bytes() + plan->sources.bytes() +
-         plan->bias.bytes();
+  return dsf::bytes_of(plan->dictionary) + dsf::bytes_of(plan->dense) + s.starts.bytes() + s.offsets.bytes() +
+         s.pairs.bytes() + s.values.bytes() + s.steps.bytes() + s.lane_rows.bytes() + s.windows.bytes() +
+         s.lanes.bytes() + s.lane_values.bytes() + c.values.bytes() + c.pairs.bytes() + c.starts.bytes() +
+         c.entry_rows.bytes() + plan->destinations.bytes() + plan->sources.bytes() + plan->bias.bytes();
 }
 }

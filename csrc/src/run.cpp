@@ -92,7 +92,7 @@ int run(const Call& call, int threads) {
   if (!parallel_available() || plan.multiplications() * double(call.tokens) < WORTH_A_THREAD) threads = 1;
   if (call.tokens <= plan.tuning.small_tokens) return run_part(call, 0, threads);
   const int64_t vectors = (call.tokens + plan.kernels->lanes - 1) / plan.kernels->lanes;
-  if (vectors < threads) return run_part(call, int(vectors), threads);
+  if (vectors < threads && vectors <= MOST_VECTORS) return run_part(call, int(vectors), threads);
   int64_t panels = (vectors + plan.tuning.panel_vectors - 1) / plan.tuning.panel_vectors;
   if (panels < 8 * threads) panels = std::min(vectors, round_up(panels, threads));
   Panels state{call, vectors, panels};

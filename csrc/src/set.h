@@ -8,5 +8,6 @@
 #endif
 #include "panel.h"
 #include "few.h"
+#include "lookup.h"
 #include "table.h"
 // clang-format on

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from transformers import PreTrainedModel
 
-from dsformer.calibration import Statistics, Text, Tracing, absorbed, calibrate, model_batches, reorder, trace
+from dsformer.calibration import Statistics, Text, Tracing, calibrate, model_batches, reorder, trace
 from dsformer.errors import InputError
 from dsformer.factorization.pattern import Pattern
 from dsformer.factorization.search import Fitted, search
@@ -32,16 +32,11 @@ PROBES = 1
 
 @dataclass(frozen=True)
 class Prepared:
-    """A model that was run on its calibration text, with a budget for every block.
-
-    Attributes:
-        activations: by name of a block, the activation its layer can compute itself.
-    """
+    """A model that was run on its calibration text, with a budget for every block."""
 
     source: Source
     recipe: Recipe
     tracing: Tracing
-    activations: dict[str, str]
     statistics: Statistics
     plan: Plan
 
@@ -159,8 +154,7 @@ def prepare(
     )
     middle = prepared[len(prepared) // 2 :][:PROBES]
     plan = make_plan(source.model, tracing, statistics, recipe, middle, progress)
-    activations = absorbed(source.model, prepared[-1], tracing.blocks)
-    return Prepared(source, recipe, tracing, activations, statistics, plan)
+    return Prepared(source, recipe, tracing, statistics, plan)
 
 
 def calibration_texts(recipe: Recipe) -> list[str]:
@@ -223,11 +217,7 @@ def install(prepared: Prepared, jobs: Sequence[Job], fitted: Sequence[Fitted]) -
     """Put the forms into the model. Returns what the artefact says about them."""
     blocks = [
         BlockConfig.of(
-            job.block.kind,
-            list(zip(job.block.names, job.block.members, strict=True)),
-            one.form.spec,
-            job.block.tied,
-            prepared.activations.get(job.block.name),
+            job.block.kind, list(zip(job.block.names, job.block.members, strict=True)), one.form.spec, job.block.tied
         )
         for job, one in zip(jobs, fitted, strict=True)
     ]

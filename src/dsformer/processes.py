@@ -7,6 +7,8 @@ from datetime import timedelta
 import torch
 from torch import Tensor, distributed, nn
 
+from dsformer.errors import DSFormerError, InputError
+
 # How long processes wait for each other: the first of them may factorize a large model meanwhile.
 PATIENCE = timedelta(hours=24)
 
@@ -32,10 +34,24 @@ def wait() -> None:
 
 
 def by_one(work: Callable[[], object]) -> None:
-    """Do something in the first process, the others waiting for it."""
+    """Do something in the first process, the others waiting for it.
+
+    Raises:
+        InputError: in all of them, what went wrong in the first.
+    """
+    problem: list[str | None] = [None]
     if leading():
-        work()
+        try:
+            work()
+        except Exception as error:
+            if count() == 1:
+                raise
+            problem = [f"{type(error).__name__}: {error}" if not isinstance(error, DSFormerError) else str(error)]
     wait()
+    if count() > 1:
+        distributed.broadcast_object_list(problem, 0)
+    if problem[0] is not None:
+        raise InputError(problem[0])
 
 
 def average(tensors: Iterable[Tensor]) -> None:

@@ -180,6 +180,13 @@ def test_exported_graphs_can_leave_the_process(runs):
     assert not runs
 
 
+def test_parametrized_weights(runs):
+    layer, x = layer_of(SPEC), torch.randn(4, 12)
+    torch.nn.utils.parametrize.register_parametrization(layer, "weight", nn.Identity())
+    with torch.no_grad():
+        torch.testing.assert_close(layer.eval()(x), dense(layer, x), rtol=1e-4, atol=1e-4)
+
+
 def test_can_be_turned_off(monkeypatch, runs):
     monkeypatch.setenv("DSFORMER_KERNELS", "reference")
     assert not enabled()

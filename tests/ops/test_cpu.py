@@ -138,18 +138,24 @@ def test_sizes_of_real_layers(isa: str, orientation: str, group: int, tokens: in
     torch.testing.assert_close(CpuPlan.of(form)(x)[0].double(), expected(form, x), rtol=2e-5, atol=2e-5)
 
 
-@pytest.mark.parametrize("tokens", [1, 3, 16, 20, 500])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize(
+    ("tokens", "count"), [(1, 2), (3, 2), (16, 2), (20, 2), (500, 2), (70, 8), (112, 8), (200, 16)]
+)
 @pytest.mark.parametrize("group", [1, 8])
 @pytest.mark.parametrize("orientation", ["input", "output"])
-def test_work_shared_by_openmp_threads(orientation: str, group: int, tokens: int):
+def test_work_shared_by_openmp_threads(orientation: str, group: int, tokens: int, count: int, dtype: torch.dtype):
     shape = (640, 320) if orientation == "input" else (320, 640)
     spec = FormSpec(orientation, *shape, 61, 5, 250, True, Pattern(group=group), permuted=True)
-    form, x, bias = random_form(spec), random(tokens, shape[1]), random(shape[0])
+    form = random_form(spec)
+    form = Form(form.spec, form.dictionary.to(dtype), form.values.to(dtype), form.indices, form.permutation)
+    x, bias = random(tokens, shape[1], dtype=dtype), random(shape[0], dtype=dtype)
     plan, threads = CpuPlan.of(form, bias, activation="gelu"), torch.get_num_threads()
-    alone = plan(x)[0]
-    torch.set_num_threads(2)
+    torch.set_num_threads(1)
     try:
-        for _ in range(20):
+        alone = plan(x)[0]
+        torch.set_num_threads(count)
+        for _ in range(20 if count == 2 else 3):
             torch.testing.assert_close(plan(x)[0], alone)
     finally:
         torch.set_num_threads(threads)

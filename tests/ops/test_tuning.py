@@ -50,7 +50,7 @@ def test_what_is_clearly_faster_is_taken_and_remembered(cache: Path, times: list
     found = plan().tuning()
     assert (found["panel_vectors"], found["small_tokens"]) == (2, 16)
     measured = len(times)
-    assert measured == 1 + len(tuning.FEW)
+    assert measured == len(tuning.PANELS) - 1 + len(tuning.FEW)
     plan(FormSpec("input", 64, 48, atoms=20, nonzeros=9))  # the same kind
     tuning.forget()
     assert plan().tuning() == found
@@ -67,7 +67,7 @@ def test_real_times_change_no_result():
 
 
 def test_the_usual_is_kept_unless_another_is_clearly_faster(cache: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(tuning, "_times", lambda plans, tokens: [1.0] + [0.97] * (len(plans) - 1))
+    monkeypatch.setattr(tuning, "_times", lambda plans, tokens: [1.0, 0.97])
     usual = CpuPlan.of(random_form(SPEC)).tuning()
     assert plan().tuning() == usual
     assert list(json.loads(cache.read_text()).values()) == [{}]
@@ -79,6 +79,12 @@ def test_the_usual_is_kept_unless_another_is_clearly_faster(cache: Path, monkeyp
 def test_limits_of_few_tokens(few: tuple[float, ...], limit: dict[str, int]):
     pairs = {tokens: [time, 1.0] for tokens, time in zip(tuning.FEW, few, strict=True)}
     assert tuning._limit(pairs, usual=8) == limit
+
+
+def test_large_layers_are_not_measured(times: list[int], monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(tuning, "LARGEST", 1000)
+    assert plan().tuning() == CpuPlan.of(random_form(SPEC)).tuning()
+    assert not times
 
 
 def test_it_can_be_turned_off(cache: Path, times: list[int], monkeypatch: pytest.MonkeyPatch):

@@ -273,6 +273,7 @@ def weights(model: PreTrainedModel) -> dict[str, torch.Tensor]:
     [
         {"train": "fixed"},
         {"train": "codes"},
+        {"train": "refactor"},
         {"train": "stf", "projections": 3, "ramp": 1.5, "latent_rate": 1e-4},
     ],
     ids=lambda fields: fields["train"],

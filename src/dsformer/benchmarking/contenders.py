@@ -35,6 +35,7 @@ def _bfloat16(model: nn.Module, tokenizer: Any) -> nn.Module:
 def _compiled(model: nn.Module, tokenizer: Any) -> Call:
     # Contenders of one class share its code, and every one of them is compiled for every size.
     torch._dynamo.config.cache_size_limit = COMPILATIONS
+    torch._dynamo.config.accumulated_cache_size_limit = COMPILATIONS
     return torch.compile(model, dynamic=False)
 
 
@@ -102,10 +103,10 @@ def open_contender(model: str | Path, way: str = "eager") -> Contender:
         raise InputError(f"way {way!r} is not one of {', '.join(WAYS)}")
     started = perf_counter()
     place = model_place(model)
-    network = load(place) if _compressed(place) else open_source(model).model.eval()
-    tokenizer = AutoTokenizer.from_pretrained(place)
     if way in FOREIGN and _compressed(place):
         raise InputError(f"{model}: way {way} runs dense models only; write one with dsformer densify")
+    network = load(place) if _compressed(place) else open_source(model).model.eval()
+    tokenizer = AutoTokenizer.from_pretrained(place)
     call = WAYS[way](network, tokenizer)
     took = perf_counter() - started
     stored = [*network.parameters(), *network.buffers()]
@@ -124,11 +125,11 @@ def open_contenders(models: Sequence[str | Path], ways: Sequence[str]) -> list[C
     return [open_contender(model, way) for model in models for way in _possible(model, ways)]
 
 
-def _possible(model: str | Path, ways: Sequence[str]) -> list[str]:
-    possible = [way for way in ways if way not in FOREIGN]
-    if len(possible) < len(ways) and (not possible or not _compressed(model_place(model))):
-        return list(ways)
-    return possible
+def _possible(model: str | Path, ways: Sequence[str]) -> Sequence[str]:
+    own = [way for way in ways if way not in FOREIGN]
+    # With no other way left, opening the model says what is wrong.
+    leave_out = len(own) < len(ways) and bool(own) and _compressed(model_place(model))
+    return own if leave_out else ways
 
 
 def _compressed(place: Path) -> bool:

@@ -1,6 +1,5 @@
 """Real text through the model: which layers share an input, and what those inputs look like."""
 
-from dsformer.calibration.activations import absorbed
 from dsformer.calibration.blocks import Block, Tracing, trace
 from dsformer.calibration.calibrate import calibrate
 from dsformer.calibration.grams import Statistics, Text, batches, collect
@@ -14,7 +13,6 @@ __all__ = [
     "Statistics",
     "Text",
     "Tracing",
-    "absorbed",
     "batches",
     "calibrate",
     "collect",

@@ -148,12 +148,6 @@ def trace(
     return found
 
 
-def first_output(model: nn.Module, batch: Mapping[str, Any]) -> Tensor:
-    """What the model says of a batch: the first of its outputs, float32, without gradients."""
-    with torch.no_grad():
-        return model(**batch)[0].float()
-
-
 @contextmanager
 def hooked(handles: list[Any]) -> Iterator[None]:
     """Remove hooks whatever happens."""

@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Int
 from torch import Tensor, nn
 
-from dsformer.calibration.blocks import Block, first_output, weight_of
+from dsformer.calibration.blocks import Block, weight_of
 from dsformer.factorization.grouping import Span
 
 # A reordered model must reproduce its output to this, relative to the largest value.
@@ -58,13 +58,13 @@ def interchangeable(
         group: only rows that can be divided into groups of this size are looked at.
     """
     heads = getattr(getattr(model, "config", None), "num_attention_heads", None)
-    reference = first_output(model, batch)
+    reference = _output(model, batch)
     scale = float(reference.abs().max())
 
     def allowed(block: Block, reader: Block, exchange: Exchange, seed: int) -> bool:
         order = exchange.random(seed)
         reorder(block, reader, exchange, order)
-        same = float((first_output(model, batch) - reference).abs().max()) < SAME * scale
+        same = float((_output(model, batch) - reference).abs().max()) < SAME * scale
         reorder(block, reader, exchange, torch.argsort(order))
         return same
 
@@ -111,3 +111,8 @@ def reorder(block: Block, reader: Block, exchange: Exchange, order: Int[Tensor, 
         first += rows
     columns = weight_of(reader.modules[0]).data
     columns.copy_(columns[:, exchange.read(order, columns.shape[1])])
+
+
+def _output(model: nn.Module, batch: Mapping[str, Any]) -> Tensor:
+    with torch.no_grad():
+        return model(**batch)[0].float()

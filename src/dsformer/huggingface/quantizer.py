@@ -134,8 +134,7 @@ def resolved(model: nn.Module, blocks: Sequence[BlockConfig]) -> list[BlockConfi
             raise ArtefactError(f"{block.names[names.index(None)]}: the model has no such module")
         members = [member.model_copy(update={"name": name}) for member, name in zip(block.members, names, strict=True)]
         tied = [name for name in map(actual, block.tied) if name is not None]
-        activation = None if block.activation is None else actual(block.activation)
-        result.append(block.model_copy(update={"members": members, "tied": tied, "activation": activation}))
+        result.append(block.model_copy(update={"members": members, "tied": tied}))
     if blocks and not result:
         raise ArtefactError(f"{blocks[0].names[0]}: the model has no such module, nor any other compressed one")
     return result

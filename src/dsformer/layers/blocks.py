@@ -27,8 +27,7 @@ class Member(BaseModel):
 class BlockConfig(BaseModel):
     """One block: its modules, in the order in which they are stacked, and its form.
 
-    ``tied`` names further modules that read a compressed embedding (output layers, a decoder's embedding);
-    ``activation`` the one that alone reads the output of a lone layer, which may then compute it itself.
+    ``tied`` names further modules that read a compressed embedding (output layers, a decoder's embedding).
     """
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
@@ -36,7 +35,6 @@ class BlockConfig(BaseModel):
     kind: Kind
     members: list[Member] = Field(min_length=1, max_length=1000)
     tied: list[Name] = Field(default=[], max_length=100)
-    activation: Name | None = None
     in_features: Size
     orientation: Orientation
     atoms: Count
@@ -48,12 +46,7 @@ class BlockConfig(BaseModel):
 
     @classmethod
     def of(
-        cls,
-        kind: Kind,
-        members: Sequence[tuple[str, int]],
-        spec: FormSpec,
-        tied: Sequence[str] = (),
-        activation: str | None = None,
+        cls, kind: Kind, members: Sequence[tuple[str, int]], spec: FormSpec, tied: Sequence[str] = ()
     ) -> "BlockConfig":
         """The description of a stacked block.
 
@@ -62,7 +55,6 @@ class BlockConfig(BaseModel):
             members: name and number of output features of each, in the order in which they are stacked.
             spec: of the whole block.
             tied: names of the modules that share a compressed embedding.
-            activation: name of the module that alone reads the output of a lone layer.
 
         Raises:
             InputError: the members and the spec do not fit.
@@ -72,7 +64,6 @@ class BlockConfig(BaseModel):
                 kind=kind,
                 members=[Member(name=name, out_features=count) for name, count in members],
                 tied=list(tied),
-                activation=activation,
                 in_features=spec.in_features,
                 orientation=spec.orientation,
                 atoms=spec.atoms,
@@ -100,8 +91,6 @@ class BlockConfig(BaseModel):
             raise ValueError("an embedding needs an input dictionary and codes of another length than its vectors")
         if self.tied and self.kind != "embedding":
             raise ValueError("only an embedding can have tied modules")
-        if self.activation is not None and (len(self.members) > 1 or self.kind == "embedding"):
-            raise ValueError("only the activation of a lone linear layer can be absorbed")
         names = [*self.names, *self.tied]
         if len(set(names)) < len(names):
             raise ValueError("names a module twice")

@@ -8,7 +8,6 @@ from transformers.pytorch_utils import Conv1D
 
 from dsformer.errors import ArtefactError, InputError
 from dsformer.factorization.form import Form
-from dsformer.layers.activation import Activated, Place, activation_of
 from dsformer.layers.blocks import BlockConfig
 from dsformer.layers.dense_sparse import DenseSparseLinear
 from dsformer.layers.embedding import DenseSparseEmbedding, TiedEmbedding, TiedHead
@@ -38,9 +37,6 @@ def install(model: nn.Module, blocks: Sequence[BlockConfig]) -> None:
         new = replacements.get(name, by_module.get(id(module)))
         if new is not None:
             _replace(model, name, new)
-    for block in blocks:
-        if block.activation is not None and block.activation in modules:
-            _absorb(model, block.names[0], block.activation)
 
 
 def install_forms(
@@ -92,8 +88,6 @@ def densify(model: nn.Module) -> None:
     for name, module in modules.items():
         if id(module) in dense:
             _replace(model, name, dense[id(module)])
-        elif isinstance(module, Activated):
-            _replace(model, name, module.plain)
 
 
 def _check_member(block: BlockConfig, out_features: int, module: nn.Module | None, name: str) -> None:
@@ -153,19 +147,6 @@ def _new_embedding(block: BlockConfig, modules: dict[str, nn.Module]) -> dict[st
         reader = TiedHead(owner, module.bias) if isinstance(module, nn.Linear) else TiedEmbedding(owner)
         new[tied] = reader.train(module.training)
     return {**new, name: owner.train(old.training)}
-
-
-def _absorb(model: nn.Module, name: str, activation: str) -> None:
-    """Let a layer compute the activation after it, if it is one that the kernels know."""
-    layer, plain = model.get_submodule(name), model.get_submodule(activation)
-    kind = activation_of(plain)
-    if kind == "none":
-        return
-    assert isinstance(layer, DenseSparseLinear)
-    parent, _, attribute = name.rpartition(".")
-    layer.absorb(kind, Place(model.get_submodule(parent), attribute))
-    if not isinstance(plain, Activated):
-        _replace(model, activation, Activated(plain))
 
 
 def _replace(model: nn.Module, name: str, module: nn.Module) -> None:

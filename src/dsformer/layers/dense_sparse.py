@@ -10,18 +10,17 @@ from transformers.pytorch_utils import Conv1D
 
 from dsformer import ops
 from dsformer.factorization.form import FormSpec
-from dsformer.layers.activation import Place, mark_activated
 from dsformer.layers.derived import Derived
 from dsformer.layers.execution import Plan, cheapest
 from dsformer.layers.native import NativeBlock, enabled, native_layer
 from dsformer.layers.product import SharedProduct
 from dsformer.layers.stored import StoredForm
-from dsformer.ops.backends.cpu import Activation
 from dsformer.ops.backends.reference import dense_codes
 
 L = TypeVar("L", bound="LinearProduct")
-# Exported graphs leave the process: they hold the weights and the operators.
-_is_exporting = getattr(torch.compiler, "is_exporting", lambda: False)
+# Exported graphs leave the process: they hold the weights and the operators. Before this release graphs cannot tell
+# reliably that they are exported.
+_TELLS_EXPORTS = tuple(int(part) for part in torch.__version__.split(".")[:2]) >= (2, 13)
 
 
 class LinearProduct(nn.Module):
@@ -41,12 +40,6 @@ class LinearProduct(nn.Module):
         self._own_product = SharedProduct(1)
         self._native = NativeBlock()
         self._member = self._native.add(self)
-        self._activation: Activation = "none"
-        self._place: Place | None = None
-
-    def absorb(self, activation: Activation, place: Place) -> None:
-        """Compute the activation that follows too, wherever the native kernels run and the layer is in its place."""
-        self._activation, self._place = activation, place
 
     def train(self: L, mode: bool = True) -> L:
         # Encoders call eval() before every batch: a plan that is good already stays.
@@ -73,10 +66,7 @@ class LinearProduct(nn.Module):
             y = self.operate(x)
             y.register_hook(self._unsettle)
             return y
-        activation: Activation = "none" if self._place is None or not self._place.holds(self) else self._activation
-        native = self._native.run(x, self._member, activation)
-        if native is not None and activation != "none":
-            mark_activated(native)
+        native = self._native.run(x, self._member)
         return self._run(self._plan.get(stored.sources, self._make_plan), x) if native is None else native
 
     def _unsettle(self, _: Tensor) -> None:
@@ -90,7 +80,7 @@ class LinearProduct(nn.Module):
     def _compiled(self, x: Tensor) -> Tensor:
         plain = x.device.type == "cpu" and x.dtype == self.stored.weight.dtype
         plain = plain and not (torch.is_grad_enabled() or torch.is_autocast_enabled("cpu"))
-        if plain and self._settled and enabled() and not _is_exporting():
+        if _TELLS_EXPORTS and plain and self._settled and enabled() and not torch.compiler.is_exporting():
             return native_layer(x, self._native.number, self._member, self.stored.spec.out_features)
         return self.operate(x)
 

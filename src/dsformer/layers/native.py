@@ -15,7 +15,8 @@ from dsformer.errors import InputError
 from dsformer.factorization.form import Form
 from dsformer.layers.derived import Derived
 from dsformer.layers.product import Shared
-from dsformer.ops.backends.cpu import Activation, CpuPlan, available, tuned
+from dsformer.layers.stored import parameter_of
+from dsformer.ops.backends.cpu import CpuPlan, available, tuned
 
 if TYPE_CHECKING:
     from dsformer.layers.dense_sparse import LinearProduct
@@ -45,7 +46,7 @@ class NativeBlock:
         self._begin()
 
     def _begin(self) -> None:
-        self._packed: dict[Activation, Derived[_Packed | None]] = {}
+        self._packed: Derived[_Packed | None] = Derived()
         self.number = next(_numbers)
         _blocks[self.number] = self
 
@@ -61,10 +62,8 @@ class NativeBlock:
         self._layers.append(layer)
         return len(self._layers) - 1
 
-    def run(
-        self, x: Float[Tensor, "*batch in"], member: int, activation: Activation = "none"
-    ) -> Float[Tensor, "*batch out"] | None:
-        """A layer's activated output, without gradients; None where the kernels do not apply."""
+    def run(self, x: Float[Tensor, "*batch in"], member: int) -> Float[Tensor, "*batch out"] | None:
+        """A layer's output, without gradients; None where the kernels do not apply and other ways have to be taken."""
         sources = self._sources()
         weight = sources[0]
         if not (x.is_cpu and x.dtype is weight.dtype and x.dtype in _TYPES) or weight.is_inference():
@@ -74,8 +73,7 @@ class NativeBlock:
         # A traced graph would take the result for a constant; tensors of other types may have no memory of their own.
         if torch.jit.is_tracing() or type(x) not in (Tensor, nn.Parameter):
             return None
-        kept = self._packed.get(activation) or self._packed.setdefault(activation, Derived())
-        packed = kept.get(sources, partial(self._make, activation))
+        packed = self._packed.get(sources, self._make)
         if packed is None:
             return None
         return packed.outputs.take(x, (), member, lambda: packed.plan(x))[member]
@@ -91,13 +89,13 @@ class NativeBlock:
     def _sources(self) -> tuple[Tensor, ...]:
         if len(self._layers) == 1:
             layer = self._layers[0]
-            bias = layer._parameters["bias"]
+            bias = parameter_of(layer, "bias")
             return layer.stored.sources if bias is None else (*layer.stored.sources, bias)
         tensors = [tensor for layer in self._layers for tensor in layer.stored.sources]
-        biases = [layer._parameters["bias"] for layer in self._layers]
+        biases = [parameter_of(layer, "bias") for layer in self._layers]
         return (*tensors, *[bias for bias in biases if bias is not None])
 
-    def _make(self, activation: Activation) -> "_Packed | None":
+    def _make(self) -> "_Packed | None":
         if not enabled():
             return None
         form, layers = Form.joined([layer.stored.form() for layer in self._layers]), self._layers
@@ -109,7 +107,7 @@ class NativeBlock:
             )
         try:
             members = [layer.stored.spec.out_features for layer in layers]
-            plan = tuned(form.spec, form.values.dtype, partial(CpuPlan.of, form, bias, members, activation))
+            plan = tuned(form.spec, form.values.dtype, partial(CpuPlan.of, form, bias, members, "none"))
         except InputError:
             return None
         return _Packed(plan, Shared(len(layers)))

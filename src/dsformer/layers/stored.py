@@ -17,6 +17,15 @@ from dsformer.layers.packing import (
 from dsformer.layers.unpacking import traceable_indices
 
 
+def parameter_of(module: nn.Module, name: str) -> Tensor | None:
+    """A parameter, or what has taken its place (a parametrization).
+
+    Layers ask at every call, and a module's own look-up of attributes takes longer than all the rest.
+    """
+    own = module._parameters
+    return own[name] if name in own else getattr(module, name)
+
+
 class StoredForm(nn.Module):
     """The tensors of a form, named as they are stored.
 
@@ -107,9 +116,8 @@ class StoredForm(nn.Module):
     @property
     def sources(self) -> tuple[Tensor, ...]:
         """All tensors the weight is made of."""
-        # Asked for at every call: the module's own look-up of attributes would take longer than all the rest.
-        own, lead = self._parameters, self._lead[0] if self._lead else self
-        tensors = (own["weight"], lead._parameters["dictionary"], *self._buffers.values())
+        lead = self._lead[0] if self._lead else self
+        tensors = (parameter_of(self, "weight"), parameter_of(lead, "dictionary"), *self._buffers.values())
         return tuple([tensor for tensor in tensors if tensor is not None])
 
     def validate(self) -> None:

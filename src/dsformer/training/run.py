@@ -96,8 +96,9 @@ def make_trainer(
     nn.Module.float(model)
     kind = LEARNERS[settings.learner]
     learned = begin(model, config.blocks, kind.block_type)
-    share_gradients(model, learned)
     stage = _stage(learned, teacher, data, recipe)
+    learner = kind(stage, settings)
+    share_gradients(model, learned)
     if not settings.train_embeddings:
         freeze_embeddings(model)
     with quiet():
@@ -107,7 +108,7 @@ def make_trainer(
             train_dataset=data.features,
             data_collator=data.collate,
             settings=settings,
-            learner=kind(stage, settings),
+            learner=learner,
             distiller=_distiller(model, teacher, learned, settings),
             supervised=supervised,
             progress=progress,

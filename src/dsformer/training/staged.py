@@ -16,7 +16,7 @@ from dsformer.huggingface.artefact import reserve, save
 from dsformer.huggingface.quantizer import attach
 from dsformer.huggingface.source import Source, model_place, open_source, quiet
 from dsformer.loading import load
-from dsformer.processes import by_one, leading
+from dsformer.processes import by_one, count, leading
 from dsformer.progress import Progress
 from dsformer.recipe import Recipe, TrainingRecipe
 from dsformer.report.summary import Summary, TrainingSummary
@@ -62,6 +62,8 @@ def compress_and_train(
         raise InputError("training starts from a directory or a hub name, not from a model in memory")
     require_training()
     if output is None:
+        if count() > 1:
+            raise InputError("several processes need a directory to write: output")
         with tempfile.TemporaryDirectory() as scratch:
             done = compress_and_train(
                 model, Path(scratch) / "model", recipe, texts, data_dir, False, progress, factorize

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from dsformer.errors import InputError
-from dsformer.processes import leading, wait
+from dsformer.processes import by_one, leading, wait
 
 RECORD = "run.json"
 
@@ -27,13 +27,19 @@ def working(output: Path, described: dict[str, Any]) -> Iterator[Path]:
         InputError: the directory holds another run's work.
     """
     directory = output.with_name(f"{output.name}.work")
-    if not leading():
-        wait()
+    record = directory / RECORD
+    by_one(lambda: _begin(directory, record, json.dumps(described, indent=1, sort_keys=True)))
+    finished = False
+    try:
         yield directory
         wait()
-        return
-    record = directory / RECORD
-    text = json.dumps(described, indent=1, sort_keys=True)
+        finished = True
+    finally:
+        if leading() and (finished or all(file == record or file.is_dir() for file in directory.rglob("*"))):
+            shutil.rmtree(directory, ignore_errors=True)
+
+
+def _begin(directory: Path, record: Path, text: str) -> None:
     if record.is_file():
         if record.read_text(encoding="utf-8") != text:
             raise InputError(
@@ -44,12 +50,3 @@ def working(output: Path, described: dict[str, Any]) -> Iterator[Path]:
     else:
         directory.mkdir(parents=True, exist_ok=True)
         record.write_text(text, encoding="utf-8")
-    wait()
-    finished = False
-    try:
-        yield directory
-        wait()
-        finished = True
-    finally:
-        if finished or all(file == record or file.is_dir() for file in directory.rglob("*")):
-            shutil.rmtree(directory, ignore_errors=True)

@@ -28,7 +28,7 @@ def collator(task: SupervisedTask, tokenizer: PreTrainedTokenizerBase, *, evalua
     """What makes a batch of features.
 
     Features are padded on the right whatever the tokenizer's side, which is where `score` expects the padding. For
-    masked language modelling 15 % of the tokens are masked, others in every batch.
+    masked language modelling 15 % of the tokens are masked, different ones for every composition of a batch.
 
     Args:
         task: the task the features are of.
@@ -63,6 +63,10 @@ class _Masks:
         self._mask = DataCollatorForLanguageModeling(tokenizer, mlm_probability=_MASKED)
 
     def __call__(self, features: Sequence[dict[str, Any]]) -> dict[str, Tensor]:
+        return self.masked(features)
+
+    def masked(self, features: Sequence[dict[str, Any]]) -> dict[str, Tensor]:
+        """A batch of these features."""
         seed = 0
         for feature in features:
             seed = zlib.crc32(np.asarray(feature["input_ids"], np.int32).tobytes(), seed)
@@ -74,5 +78,5 @@ class _FixedMasks(_Masks):
     """Masks that depend on the tokens of a feature alone, whatever its batch."""
 
     def __call__(self, features: Sequence[dict[str, Any]]) -> dict[str, Tensor]:
-        batches = [super(_FixedMasks, self).__call__([feature]) for feature in features]
+        batches = [self.masked([feature]) for feature in features]
         return {name: torch.cat([batch[name] for batch in batches]) for name in batches[0]}

@@ -73,7 +73,8 @@ class Learner:
             for done in [pool.submit(job) for job in jobs]:
                 done.result()
         for block in self.stage.blocks:
-            make_alike([block.values.data, block.columns, block.dictionary.data])
+            make_alike([block.columns, *[parameter.data for parameter in block.parameters()]])
+            block.moved()
         self.stage.blocks.settle()
         if self.stage.optimizer is not None:
             for block, columns in zip(self.stage.blocks, before, strict=True):

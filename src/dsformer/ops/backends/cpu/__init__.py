@@ -2,6 +2,5 @@
 
 from dsformer.ops.backends.cpu.library import available as available
 from dsformer.ops.backends.cpu.library import describe as describe
-from dsformer.ops.backends.cpu.plan import Activation as Activation
 from dsformer.ops.backends.cpu.plan import CpuPlan as CpuPlan
 from dsformer.ops.backends.cpu.tuning import tuned as tuned

@@ -28,6 +28,8 @@ Maker = Callable[[Tuning], CpuPlan]
 PANELS, PANEL_TOKENS = (2, 3, 4, 6), 128
 FEW = (2, 4, 8, 16)
 ROUNDS = 7
+# Bytes of a plan; measuring larger ones would take long and several times as much memory.
+LARGEST = 2**26
 # Part of the time something must take to be called faster.
 CLEARLY = 0.95
 
@@ -65,8 +67,7 @@ def file() -> Path:
 
 def _kind(spec: FormSpec, dtype: torch.dtype) -> str:
     shape = f"{spec.orientation} {spec.units}x{spec.width} {spec.pattern}{' canonical' if spec.canonical else ''}"
-    threads = torch.get_num_threads()
-    return f"{ABI_VERSION} {_processor()} {describe()} {threads} threads: {shape} {str(dtype).removeprefix('torch.')}"
+    return f"{ABI_VERSION} {_processor()} {describe()}: {shape} {str(dtype).removeprefix('torch.')}"
 
 
 def _processor() -> str:
@@ -80,11 +81,15 @@ def _processor() -> str:
 
 def _measured(make: Maker) -> Tuning:
     usual = make({})
+    if usual.nbytes() > LARGEST:
+        return {}
     panel, few = usual.tuning()["panel_vectors"], usual.tuning()["small_tokens"]
-    widths = [width for width in PANELS if width != panel]
-    times = _times([usual, *[make({"panel_vectors": width}) for width in widths]], PANEL_TOKENS)
-    best = min(range(len(times)), key=times.__getitem__)
-    found = {"panel_vectors": widths[best - 1]} if times[best] < CLEARLY * times[0] else {}
+    found: Tuning = {}
+    fastest = CLEARLY
+    for width in (width for width in PANELS if width != panel):
+        before, now = _times([usual, make({"panel_vectors": width})], PANEL_TOKENS)
+        if now / before < fastest:
+            found, fastest = {"panel_vectors": width}, now / before
     always, never = make({"small_tokens": max(FEW)}), make({"small_tokens": -1})
     pairs = {tokens: _times([always, never], tokens) for tokens in FEW}
     return found | _limit(pairs, few)
