@@ -7,7 +7,7 @@ from datetime import timedelta
 import torch
 from torch import Tensor, distributed, nn
 
-from dsformer.errors import DSFormerError, InputError
+from dsformer.errors import InputError
 
 # How long processes wait for each other: the first of them may factorize a large model meanwhile.
 PATIENCE = timedelta(hours=24)
@@ -37,21 +37,22 @@ def by_one(work: Callable[[], object]) -> None:
     """Do something in the first process, the others waiting for it.
 
     Raises:
-        InputError: in all of them, what went wrong in the first.
+        InputError: in the others, what went wrong in the first.
     """
-    problem: list[str | None] = [None]
+    failure: Exception | None = None
     if leading():
         try:
             work()
         except Exception as error:
-            if count() == 1:
-                raise
-            problem = [f"{type(error).__name__}: {error}" if not isinstance(error, DSFormerError) else str(error)]
-    wait()
+            failure = error
+    told = [None if failure is None else str(failure)]
     if count() > 1:
-        distributed.broadcast_object_list(problem, 0)
-    if problem[0] is not None:
-        raise InputError(problem[0])
+        wait()
+        distributed.broadcast_object_list(told, 0)
+    if failure is not None:
+        raise failure
+    if told[0] is not None:
+        raise InputError(told[0])
 
 
 def average(tensors: Iterable[Tensor]) -> None:
