@@ -95,9 +95,11 @@ DSF_INLINE void add_pair_of_rows(vf (&sums)[U], uint32_t weights, const uint16_t
     sums[u + 1] = (vf)_mm512_dpbf16_ps((__m512)sums[u + 1], (__m512bh)_mm512_unpackhi_epi16(a, b), w);
   }
   if (U % 2) {
-    const __m512i a = _mm512_cvtepu16_epi32(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(one + (U - 1) * W)));
-    const __m512i b = _mm512_cvtepu16_epi32(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(other + (U - 1) * W)));
-    const __m512i both = _mm512_or_si512(a, _mm512_slli_epi32(b, 16));
+    const __m256i a = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(one + (U - 1) * W));
+    const __m256i b = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(other + (U - 1) * W));
+    const __m512i order = _mm512_set_epi16(47, 15, 46, 14, 45, 13, 44, 12, 43, 11, 42, 10, 41, 9, 40, 8, 39, 7, 38, 6,
+                                           37, 5, 36, 4, 35, 3, 34, 2, 33, 1, 32, 0);
+    const __m512i both = _mm512_permutex2var_epi16(_mm512_castsi256_si512(a), order, _mm512_castsi256_si512(b));
     sums[U - 1] = (vf)_mm512_dpbf16_ps((__m512)sums[U - 1], (__m512bh)both, w);
   }
 }
