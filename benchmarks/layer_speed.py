@@ -1,6 +1,6 @@
 """Time of the native kernels against dense layers.
 
-    OMP_NUM_THREADS=1 python benchmarks/kernels.py [--threads 1] [--seconds 0.5] [--shapes 1152x384] [--patterns free]
+    OMP_NUM_THREADS=1 python benchmarks/layer_speed.py [--threads 1] [--seconds 0.5] [--shapes 1152x384 ...]
 
 Every figure is a ratio: time of the dense layer / time of the plan, more is better; the two run in turn. Printed are
 the median and the quartiles of the ratios. Below each line, GFLOP/s of the multiply-adds that count, dense | plan. The
