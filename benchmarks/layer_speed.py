@@ -13,13 +13,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 from statistics import median
-from time import perf_counter
 
 import torch
 from torch import Tensor
 from torch.nn.functional import linear
 
-from dsformer.benchmarking.timing import Ratio, in_turn
+from dsformer.benchmarking.timing import Ratio, in_turn, timed
 from dsformer.factorization.form import Form, FormSpec
 from dsformer.factorization.pattern import Pattern
 from dsformer.factorization.search import Budget, dense_sparse_families, rank_within
@@ -135,13 +134,6 @@ def paired(dense: Callable[[], object], plan: Callable[[], object], seconds: flo
     repeats = [max(1, round(SHORTEST / min(timed(run, 1) for _ in range(5)))) for run in (dense, plan)]
     times = in_turn([partial(timed, dense, repeats[0]), partial(timed, plan, repeats[1])], seconds)
     return Timing(Ratio.of(*times), *map(median, times))
-
-
-def timed(run: Callable[[], object], repeats: int) -> float:
-    started = perf_counter()
-    for _ in range(repeats):
-        run()
-    return (perf_counter() - started) / repeats
 
 
 if __name__ == "__main__":

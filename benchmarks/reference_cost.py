@@ -7,16 +7,16 @@ each pair gives one ratio; printed are the median and the quartiles.
 """
 
 import argparse
-import statistics
+import sys
 from collections.abc import Callable
-from dataclasses import dataclass
-from time import perf_counter
+from functools import partial
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import linear
 
 from dsformer import ops
+from dsformer.benchmarking.timing import Ratio, in_turn, timed
 from dsformer.factorization.form import Form, FormSpec
 from dsformer.factorization.pattern import Pattern
 from dsformer.layers import DenseSparseLinear
@@ -27,18 +27,6 @@ SHAPES = ((1152, 384), (1536, 384), (384, 1536))
 TOKENS = (16, 128, 1024)
 RATIO = 2.8
 VALUE_BITS = 32
-
-
-@dataclass(frozen=True)
-class Spread:
-    """Median and quartiles."""
-
-    low: float
-    middle: float
-    high: float
-
-    def __str__(self) -> str:
-        return f"{self.middle:5.2f} ({self.low:.2f} - {self.high:.2f})"
 
 
 def main() -> None:
@@ -77,7 +65,7 @@ def row(shape: tuple[int, int], pattern: Pattern, tokens: int, seconds: float) -
 
     torch.testing.assert_close(operator(), dense(), rtol=1e-3, atol=1e-3)
     cells = [f"{shape[0]}x{shape[1]}", pattern, spec.atoms, spec.nonzeros, tokens]
-    cells += [paired(dense, operator, seconds), paired(dense, lambda: layer(x), seconds), cheapest(spec)]
+    cells += [shown(paired(dense, work, seconds)) for work in (operator, lambda: layer(x))] + [cheapest(spec)]
     return "| " + " | ".join(map(str, cells)) + " |"
 
 
@@ -100,20 +88,13 @@ def random_form(spec: FormSpec) -> Form:
     return Form(spec, torch.randn(shape) / spec.width**0.5, values, picks)
 
 
-def paired(base: Callable[[], object], other: Callable[[], object], seconds: float) -> Spread:
+def paired(base: Callable[[], object], other: Callable[[], object], seconds: float) -> Ratio:
     """Ratios of the times of the two, run in turn."""
-    ratios: list[float] = []
-    for _ in range(3):
-        base(), other()
-    end = perf_counter() + seconds
-    while perf_counter() < end or len(ratios) < 5:
-        started = perf_counter()
-        base()
-        between = perf_counter()
-        other()
-        ratios.append((between - started) / (perf_counter() - between))
-    low, middle, high = statistics.quantiles(ratios, n=4)
-    return Spread(low, middle, high)
+    return Ratio.of(*in_turn([partial(timed, base), partial(timed, other)], seconds, most=sys.maxsize))
+
+
+def shown(ratio: Ratio) -> str:
+    return f"{ratio.middle:5.2f} ({ratio.low:.2f} - {ratio.high:.2f})"
 
 
 def print_constants(seconds: float) -> None:

@@ -104,43 +104,19 @@ DSF_INLINE void add_pair_of_rows(vf (&sums)[U], uint32_t weights, const uint16_t
   }
 }
 
-// As sparse_panel_of, two entries at a time, on a rounded panel.
+// Entries of rows with supports of their own, two at a time, from a rounded panel.
 template <int U>
-static void paired_panel_of(const Sparse& m, int64_t first, int64_t last, Range part, const uint16_t* z, float* y,
-                            bool accumulate, Ahead& ahead) {
-  constexpr int64_t LD = int64_t(U) * W;
-  constexpr uint32_t SETS = U <= 2 ? 4 : U <= 4 ? 2 : 1;
-  const uint32_t* pairs = m.pairs.data();
-  const uint16_t* offsets = m.offsets.data();
-  const int64_t block_columns = m.block_columns;
-  for (int64_t block = part.first; block < part.last; block++, z += block_columns * LD) {
-    const uint32_t* starts = m.starts.data() + block * (m.rows + 1);
-    const bool add = accumulate || block > part.first;
-    for (int64_t row = first; row < last; row++) {
-      ahead.step();
-      float* to = y + (row - first) * LD;
-      vf sums[SETS][U];
-#pragma GCC unroll 6
-      for (int u = 0; u < U; u++) {
-        sums[0][u] = add ? load(to + u * W) : vf{};
-#pragma GCC unroll 4
-        for (uint32_t s = 1; s < SETS; s++) sums[s][u] = vf{};
-      }
-      uint32_t k = starts[row];
-      const uint32_t end = starts[row + 1];
-      for (; k + 2 * SETS <= end; k += 2 * SETS) {
-#pragma GCC unroll 4
-        for (uint32_t s = 0; s < SETS; s++)
-          add_pair_of_rows<U>(sums[s], pairs[k / 2 + s], z + offsets[k + 2 * s] * LD, z + offsets[k + 2 * s + 1] * LD);
-      }
-      for (; k < end; k += 2) add_pair_of_rows<U>(sums[0], pairs[k / 2], z + offsets[k] * LD, z + offsets[k + 1] * LD);
-#pragma GCC unroll 6
-      for (int u = 0; u < U; u++) {
-        vf sum = sums[0][u];
-#pragma GCC unroll 4
-        for (uint32_t s = 1; s < SETS; s++) sum += sums[s][u];
-        store(to + u * W, sum);
-      }
-    }
+struct Doubles {
+  typedef uint16_t Number;
+  static constexpr uint32_t SIZE = 2;
+  static constexpr uint32_t SETS = U <= 2 ? 4 : U <= 4 ? 2 : 1;
+  const uint32_t* pairs;
+  const uint16_t* offsets;
+
+  explicit DSF_METHOD Doubles(const Sparse& m) : pairs(m.pairs.data()), offsets(m.offsets.data()) {}
+
+  DSF_METHOD void add_to(vf (&sums)[U], uint32_t k, const uint16_t* z) const {
+    constexpr int64_t LD = int64_t(U) * W;
+    add_pair_of_rows<U>(sums, pairs[k / 2], z + offsets[k] * LD, z + offsets[k + 1] * LD);
   }
-}
+};

@@ -88,22 +88,34 @@ static void packs_panel(const Packs& m, int64_t first, int64_t last, Range part,
                                                                       ahead);
 }
 
+// What rows with supports of their own are made of: SIZE entries at a time, from a panel of Number.
 template <int U>
-DSF_INLINE void add_row(vf (&sums)[U], float weight, const float* row) {
-  const vf w = all(weight);
+struct Singles {
+  typedef float Number;
+  static constexpr uint32_t SIZE = 1;
+  static constexpr uint32_t SETS = U <= 2 ? 4 : 2 * U + 2 <= DSF_REGISTERS ? 2 : 1;
+  const float* values;
+  const uint16_t* offsets;
+
+  explicit DSF_METHOD Singles(const Sparse& m) : values(m.values.data()), offsets(m.offsets.data()) {}
+
+  DSF_METHOD void add_to(vf (&sums)[U], uint32_t k, const float* z) const {
+    const vf w = all(values[k]);
+    const float* row = z + offsets[k] * int64_t(U) * W;
 #pragma GCC unroll 6
-  for (int u = 0; u < U; u++) sums[u] += w * load(row + u * W);
-}
+    for (int u = 0; u < U; u++) sums[u] += w * load(row + u * W);
+  }
+};
 
 // One load feeds one multiplication here, so loads are the limit, provided that enough sums are under way at a time:
 // successive entries have accumulators of their own.
-template <int U>
-static void sparse_panel_of(const Sparse& m, int64_t first, int64_t last, Range part, const float* z, float* y,
+template <int U, template <int> class Steps>
+static void sparse_panel_of(const Sparse& m, int64_t first, int64_t last, Range part, const void* panel, float* y,
                             bool accumulate, Ahead& ahead) {
   constexpr int64_t LD = int64_t(U) * W;
-  constexpr uint32_t SETS = U <= 2 ? 4 : 2 * U + 2 <= DSF_REGISTERS ? 2 : 1;
-  const float* values = m.values.data();
-  const uint16_t* offsets = m.offsets.data();
+  constexpr uint32_t SETS = Steps<U>::SETS, SIZE = Steps<U>::SIZE;
+  const Steps<U> steps(m);
+  const auto* z = static_cast<const typename Steps<U>::Number*>(panel);
   const int64_t block_columns = m.block_columns;
   for (int64_t block = part.first; block < part.last; block++, z += block_columns * LD) {
     const uint32_t* starts = m.starts.data() + block * (m.rows + 1);
@@ -120,13 +132,13 @@ static void sparse_panel_of(const Sparse& m, int64_t first, int64_t last, Range 
       }
       uint32_t k = starts[row];
       const uint32_t end = starts[row + 1];
-      for (; k + SETS <= end; k += SETS) {
+      for (; k + SETS * SIZE <= end; k += SETS * SIZE) {
 #pragma GCC unroll 4
-        for (uint32_t s = 0; s < SETS; s++) add_row<U>(sums[s], values[k + s], z + offsets[k + s] * LD);
+        for (uint32_t s = 0; s < SETS; s++) steps.add_to(sums[s], k + s * SIZE, z);
       }
 #pragma GCC unroll 4
       for (uint32_t s = 0; s + 1 < SETS; s++)
-        if (k + s < end) add_row<U>(sums[s], values[k + s], z + offsets[k + s] * LD);
+        if (k + s * SIZE < end) steps.add_to(sums[s], k + s * SIZE, z);
 #pragma GCC unroll 6
       for (int u = 0; u < U; u++) {
         vf sum = sums[0][u];
@@ -138,24 +150,25 @@ static void sparse_panel_of(const Sparse& m, int64_t first, int64_t last, Range 
   }
 }
 
-#define DSF_BY_VECTORS(FUNCTION, ...)            \
-  switch (vectors) {                             \
-    case 1: return FUNCTION<1>(__VA_ARGS__);     \
-    case 2: return FUNCTION<2>(__VA_ARGS__);     \
-    case 3: return FUNCTION<3>(__VA_ARGS__);     \
-    case 4: return FUNCTION<4>(__VA_ARGS__);     \
-    case 5: return FUNCTION<5>(__VA_ARGS__);     \
-    default: return FUNCTION<6>(__VA_ARGS__);    \
+template <template <int> class Steps>
+static void sparse_panel_by(const Sparse& m, int64_t first, int64_t last, Range part, const void* z, int vectors,
+                            float* y, bool accumulate, Ahead& ahead) {
+  switch (vectors) {
+    case 1: return sparse_panel_of<1, Steps>(m, first, last, part, z, y, accumulate, ahead);
+    case 2: return sparse_panel_of<2, Steps>(m, first, last, part, z, y, accumulate, ahead);
+    case 3: return sparse_panel_of<3, Steps>(m, first, last, part, z, y, accumulate, ahead);
+    case 4: return sparse_panel_of<4, Steps>(m, first, last, part, z, y, accumulate, ahead);
+    case 5: return sparse_panel_of<5, Steps>(m, first, last, part, z, y, accumulate, ahead);
+    default: return sparse_panel_of<6, Steps>(m, first, last, part, z, y, accumulate, ahead);
   }
+}
 
 static void sparse_panel(const Sparse& m, int64_t first, int64_t last, Range part, const void* z, int vectors,
                          float* y, bool accumulate, Ahead& ahead) {
 #if DSF_PAIRS
-  if (m.paired) {
-    DSF_BY_VECTORS(paired_panel_of, m, first, last, part, static_cast<const uint16_t*>(z), y, accumulate, ahead)
-  }
+  if (m.paired) return sparse_panel_by<Doubles>(m, first, last, part, z, vectors, y, accumulate, ahead);
 #endif
-  DSF_BY_VECTORS(sparse_panel_of, m, first, last, part, static_cast<const float*>(z), y, accumulate, ahead)
+  sparse_panel_by<Singles>(m, first, last, part, z, vectors, y, accumulate, ahead);
 }
 
 // What a group reads, in registers, and its products with the weights of one entry.

@@ -254,7 +254,6 @@ def learned(words: dict[str, Any]) -> PreTrainedModel:
     model = load(words["factorized"])
     settings = recipe.training
     data = of_task(load_task(settings.task), settings, source.tokenizer)
-    forget_dropout(model)
     learn(model, Teacher(source.model, source.tokenizer), data, recipe, Path(words["work"]), True)
     return model
 

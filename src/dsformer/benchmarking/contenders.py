@@ -103,9 +103,10 @@ def open_contender(model: str | Path, way: str = "eager") -> Contender:
         raise InputError(f"way {way!r} is not one of {', '.join(WAYS)}")
     started = perf_counter()
     place = model_place(model)
-    if way in FOREIGN and _compressed(place):
+    compressed = _compressed(place)
+    if way in FOREIGN and compressed:
         raise InputError(f"{model}: way {way} runs dense models only; write one with dsformer densify")
-    network = load(place) if _compressed(place) else open_source(model).model.eval()
+    network = load(place) if compressed else open_source(model).model.eval()
     tokenizer = AutoTokenizer.from_pretrained(place)
     call = WAYS[way](network, tokenizer)
     took = perf_counter() - started

@@ -23,6 +23,14 @@ class Ratio:
         return cls(median(pairs), low, high)
 
 
+def timed(run: Callable[[], object], repeats: int = 1) -> float:
+    """Seconds of one run, when there are several in a row."""
+    started = perf_counter()
+    for _ in range(repeats):
+        run()
+    return (perf_counter() - started) / repeats
+
+
 def in_turn(runs: Sequence[Callable[[], float]], seconds: float, most: int = MOST_ROUNDS) -> list[list[float]]:
     """Times of every run over rounds in which each has its turn, starting with another one every round.
 
