@@ -3,24 +3,31 @@
     OMP_NUM_THREADS=1 python benchmarks/layer_speed.py [--threads 1] [--seconds 0.5] [--shapes 1152x384 ...]
 
 Every figure is a ratio: time of the dense layer / time of the plan, more is better; the two run in turn. Printed are
-the median and the quartiles of the ratios. Below each line, GFLOP/s of the multiply-adds that count, dense | plan. The
+the median and the quartiles of the ratios. Below each line, GFLOP/s of the multiply-adds that count, dense | plan. With
+int8 the dense layer is ONNX Runtime's, quantized dynamically (it and the plan take float32 and round it). The
 forms are those at which the search begins for 2.8x, with random numbers; 1152x384 is query, key and value, stacked for
 the dense layer too.
 """
 
 import argparse
+import logging
+import tempfile
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
+from pathlib import Path
 from statistics import median
+from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.functional import linear
 
 from dsformer.benchmarking.timing import Ratio, in_turn, timed
 from dsformer.factorization.form import Form, FormSpec
 from dsformer.factorization.pattern import Pattern
+from dsformer.factorization.rounding import round_form
 from dsformer.factorization.search import Budget, dense_sparse_families, rank_within
 from dsformer.ops.backends.cpu import CpuPlan, describe
 
@@ -52,11 +59,12 @@ def main() -> None:
     parser.add_argument("--shapes", nargs="*", default=SHAPES)
     parser.add_argument("--patterns", nargs="*", default=PATTERNS)
     parser.add_argument("--tokens", nargs="*", type=int, default=TOKENS)
-    parser.add_argument("--dtype", choices=("float32", "bfloat16"), default="float32")
+    parser.add_argument("--dtype", choices=("float32", "bfloat16", "int8"), default="float32")
     parser.add_argument("--tuning", nargs="*", default=[], help="name=value of dsf_tuning")
     options = parser.parse_args()
     tuning = {name: int(value) for name, value in (pair.split("=") for pair in options.tuning)}
     torch.set_num_threads(options.threads)
+    logging.disable(logging.WARNING)  # of the quantizer
     torch.manual_seed(0)
     print(f"{RATIO}x, {options.dtype}, {options.threads} thread(s), torch {torch.__version__}, kernels {describe()}")
     print("| layer | pattern | r | c | s | multiply-adds |" + "".join(f" {t} |" for t in options.tokens))
@@ -84,13 +92,42 @@ def measure(shape: str, spec: FormSpec, tokens: int, options: argparse.Namespace
     dtype = getattr(torch, options.dtype)
     members = MEMBERS.get(shape, (spec.out_features,))
     form = random_form(spec, members)
-    bias = torch.randn(spec.out_features)
+    x, weight, bias = torch.randn(tokens, spec.in_features), form.dense(), torch.randn(spec.out_features)
+    if dtype == torch.int8:
+        plan = CpuPlan.of(round_form(form), bias, members, tuning=tuning)
+        dense = dynamic_int8(weight, bias, options.threads)
+        error = (torch.cat(plan(x), 1) - linear(x, weight, bias)).norm() / linear(x, weight).norm()
+        assert error < 0.03, error
+        array = x.numpy()
+        return paired(lambda: dense(array), lambda: plan(x), options.seconds)
     stored = replace(form, values=form.values.to(dtype), dictionary=form.dictionary.to(dtype))
-    plan = CpuPlan.of(stored, bias.to(dtype), members, tuning=tuning)
-    x, weight, b = torch.randn(tokens, spec.in_features).to(dtype), form.dense().to(dtype), bias.to(dtype)
+    x, weight, bias = x.to(dtype), weight.to(dtype), bias.to(dtype)
+    plan = CpuPlan.of(stored, bias, members, tuning=tuning)
     tolerance = 1e-3 if dtype == torch.float32 else 0.1
-    torch.testing.assert_close(torch.cat(plan(x), 1), linear(x, weight, b), rtol=tolerance, atol=tolerance)
-    return paired(lambda: linear(x, weight, b), lambda: plan(x), options.seconds)
+    torch.testing.assert_close(torch.cat(plan(x), 1), linear(x, weight, bias), rtol=tolerance, atol=tolerance)
+    return paired(lambda: linear(x, weight, bias), lambda: plan(x), options.seconds)
+
+
+def dynamic_int8(weight: Tensor, bias: Tensor, threads: int) -> Callable[[Any], Any]:
+    """A dense layer in ONNX Runtime, weights int8 by output, the input rounded when it is there."""
+    import onnxruntime
+    from onnxruntime.quantization import QuantType, quantize_dynamic
+
+    layer = nn.Linear(*weight.t().shape)
+    layer.weight, layer.bias = nn.Parameter(weight), nn.Parameter(bias)
+    with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        plain, path = Path(folder) / "plain.onnx", Path(folder) / "int8.onnx"
+        # Three dimensions: a product with two of them would become an operator that is not quantized.
+        example = torch.randn(1, 2, weight.shape[1])
+        torch.onnx.export(
+            layer, (example,), plain, input_names=["x"], dynamic_axes={"x": {1: "tokens"}}, dynamo=False, verbose=False
+        )
+        quantize_dynamic(plain, path, per_channel=True, weight_type=QuantType.QInt8)
+        settings = onnxruntime.SessionOptions()
+        settings.intra_op_num_threads, settings.log_severity_level = threads, 3
+        session = onnxruntime.InferenceSession(path, settings, providers=["CPUExecutionProvider"])
+    return lambda array: session.run(None, {"x": array[None]})
 
 
 def spec_at_ratio(shape: str, pattern: Pattern, value_bits: int) -> FormSpec:

@@ -15,11 +15,11 @@ extern "C" {
 #endif
 
 /* Raised whenever a caller built for the old interface would misbehave. */
-#define DSF_ABI_VERSION 1
+#define DSF_ABI_VERSION 2
 
 enum dsf_orientation { DSF_INPUT_DICTIONARY = 0, DSF_OUTPUT_DICTIONARY = 1 };
 
-/* Type of x, y, dictionary, values and bias. Sums are always fp32. Int8 is reserved. */
+/* Sums are always fp32, of int8 weights int32: inputs are then rounded to 8 bits, a scale for every token. */
 enum dsf_dtype { DSF_FLOAT32 = 0, DSF_BFLOAT16 = 1, DSF_INT8 = 2 };
 
 /* Applied after the bias. GELU is the exact one (erf). */
@@ -37,8 +37,12 @@ enum dsf_error {
 /* One block. Input dictionary: units are output rows and width the input's length; output dictionary: units are input
  * columns and width = out_features. Everything is row-major and copied when a plan is made.
  *
+ *   dtype       of x, y and bias: not int8
+ *   weights     type of dictionary and values: dtype or int8
  *   dictionary  (atoms, width) for an input dictionary, (width, atoms) for an output one; NULL without atoms
  *   values      (units, core + nonzeros)
+ *   dictionary_scales, value_scales  for int8 weights, what a weight of 1 stands for: one for every row of the
+ *               dictionary; one for every unit of an input dictionary, for every position of an output one
  *   indices     (units / group, nonzeros), candidates as in dsformer.factorization.Form
  *   permutation (units) or NULL: the unit of the weight that code i belongs to
  *   bias        (out_features) or NULL
@@ -48,6 +52,7 @@ typedef struct dsf_form {
   uint32_t struct_size; /* sizeof(dsf_form) of the caller */
   int32_t orientation;
   int32_t dtype;
+  int32_t weights;
   int32_t activation;
   int64_t units;
   int64_t width;
@@ -64,6 +69,8 @@ typedef struct dsf_form {
   const int32_t* indices;
   const int64_t* permutation;
   const void* bias;
+  const float* dictionary_scales;
+  const float* value_scales;
 } dsf_form;
 
 /* How a plan runs; zeros mean the library's choice. */
@@ -78,7 +85,8 @@ typedef struct dsf_plan dsf_plan;
 DSF_API int dsf_abi_version(void);
 DSF_API const char* dsf_error_string(int error);
 
-/* Instruction set of plans made from now on: "avx512_bf16", "avx512", "avx2", "neon" or "portable"; NULL: the best one.
+/* Instruction set of plans made from now on: "avx512_bf16", "avx512_vnni", "avx512", "avx2", "neon" or "portable"; NULL:
+ * the best one.
  * DSF_UNSUPPORTED, and no change, where the build or the CPU lacks it. */
 DSF_API int dsf_set_isa(const char* name);
 DSF_API const char* dsf_isa_name(void);

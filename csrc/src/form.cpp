@@ -1,5 +1,6 @@
 #include "form.h"
 
+#include <algorithm>
 #include <cstring>
 
 namespace dsf {
@@ -10,6 +11,8 @@ constexpr int64_t LARGEST = int64_t(1) << 18;
 // What codes read must be within reach of 16-bit windows, and is padded to whole vectors.
 constexpr int64_t MOST_POSITIONS = LARGEST - 64;
 constexpr int64_t MOST_VALUES = int64_t(1) << 31;
+// Products of bytes are at most 255 * 128: so many fit a sum.
+constexpr int64_t MOST_BYTES = int64_t(1) << 16;
 
 bool within(int64_t value, int64_t low, int64_t high) { return low <= value && value <= high; }
 
@@ -40,6 +43,11 @@ std::vector<float> as_float(const void* data, int64_t count, int dtype) {
   std::vector<float> result(count);
   if (dtype == DSF_FLOAT32) {
     if (count) std::memcpy(result.data(), data, count * sizeof(float));
+    return result;
+  }
+  if (dtype == DSF_INT8) {
+    const int8_t* bytes = static_cast<const int8_t*>(data);
+    std::copy_n(bytes, count, result.begin());
     return result;
   }
   const uint16_t* halves = static_cast<const uint16_t*>(data);
@@ -78,20 +86,24 @@ bool permutation_fits(const Form& form) {
 int check(const dsf_form* raw, Form& form) {
   if (!raw || raw->struct_size != sizeof(dsf_form)) return DSF_BAD_ARGUMENT;
   const dsf_form& f = form.raw = *raw;
-  if (f.dtype == DSF_INT8) return DSF_UNSUPPORTED;
   if (!within(f.orientation, 0, 1) || !within(f.dtype, 0, 1) || !within(f.activation, 0, 3)) return DSF_BAD_ARGUMENT;
+  if (f.weights != f.dtype && f.weights != DSF_INT8) return DSF_BAD_ARGUMENT;
   if (!sizes_fit(f) || !members_fit(f)) return DSF_BAD_ARGUMENT;
   form.kept = f.core + f.nonzeros;
   form.groups = f.units / f.group;
   form.candidates = f.atoms - f.core + (f.canonical ? f.width : 0);
   form.in_features = form.output() ? f.units : f.width;
   if ((f.atoms && !f.dictionary) || (form.kept && !f.values) || (f.nonzeros && !f.indices)) return DSF_BAD_ARGUMENT;
+  if (form.bytes()) {
+    if ((f.atoms && !f.dictionary_scales) || !f.value_scales) return DSF_BAD_ARGUMENT;
+    if (std::max(f.atoms, std::max(f.units, f.width)) > MOST_BYTES) return DSF_UNSUPPORTED;
+  }
   if (!indices_fit(form)) return DSF_BAD_INDEX;
   form.unit_of_code.resize(f.units);
   for (int64_t i = 0; i < f.units; i++) form.unit_of_code[i] = f.permutation ? f.permutation[i] : i;
   if (!permutation_fits(form)) return DSF_BAD_PERMUTATION;
-  form.dictionary = as_float(f.dictionary, f.atoms * f.width, f.dtype);
-  form.values = as_float(f.values, f.units * form.kept, f.dtype);
+  form.dictionary = as_float(f.dictionary, f.atoms * f.width, f.weights);
+  form.values = as_float(f.values, f.units * form.kept, f.weights);
   if (f.bias) form.bias = as_float(f.bias, f.out_features, f.dtype);
   return DSF_OK;
 }

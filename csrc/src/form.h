@@ -1,4 +1,4 @@
-// The caller's form, checked, with its numbers as fp32.
+// The caller's form, checked, with its numbers (of int8 weights without their scales) as fp32.
 #pragma once
 
 #include <vector>
@@ -13,6 +13,7 @@ struct Form {
   std::vector<int64_t> unit_of_code;  // the permutation, or 0, 1, 2, ...
   std::vector<float> dictionary, values, bias;
 
+  bool bytes() const { return raw.weights == DSF_INT8; }
   bool output() const { return raw.orientation == DSF_OUTPUT_DICTIONARY; }
   float value(int64_t code, int64_t k) const { return values[code * kept + k]; }
   // The position, among learned atoms and then canonical ones, of a code's k-th value.

@@ -48,6 +48,7 @@ struct Ahead {
 
 // In a panel.
 constexpr int MOST_VECTORS = 6;
+constexpr int MOST_BYTE_VECTORS = 4;
 
 // Panels are feature-major, `vectors * lanes` tokens a row and nothing between rows. Rows of few-token operands are
 // tokens, `ld` floats apart. Products write their first row to row (or column) 0 of y; `accumulate` adds to what is
@@ -81,6 +82,12 @@ struct Kernels {
   // Rows of one block; always adds.
   void (*scatter_panel)(const Scatter&, int64_t block, Range part, const float* z, int vectors, float* y, Ahead&);
 
+  // Rounds rows [0, rows) of a panel of at most MOST_BYTE_VECTORS to bytes, in the orders there is room for.
+  void (*round_bytes)(const float* panel, int64_t rows, int vectors, const Bytes&);
+  // Rows of packs [first, last) from bytes.
+  void (*quads_panel)(const Quads&, int64_t first_pack, int64_t last_pack, const Bytes&, int vectors, float* y,
+                      bool accumulate);
+
   void (*load_few)(const void* x, int dtype, int64_t stride, int64_t tokens, int64_t features,
                    const uint32_t* destination, float* z, int64_t ld);
   void (*store_few)(const float* z, int64_t ld, const Epilogue&, int64_t first, int64_t last, int64_t tokens, void* y,
@@ -93,10 +100,15 @@ struct Kernels {
   // Overwrites y; `sums` has room for tokens * (rows of the block + 16) * height floats.
   void (*scatter_few)(const Scatter&, int64_t block, const float* x, int64_t ldx, int64_t tokens, float* sums, float* y,
                       int64_t ldy);
+  // As for panels; `rows` of the bytes are tokens, `ld` apart.
+  void (*round_bytes_few)(const float* z, int64_t ldz, int64_t features, int64_t tokens, const Bytes&, int64_t ld);
+  void (*quads_few)(const Quads&, int64_t first_pack, int64_t last_pack, const Bytes&, int64_t ld, int64_t tokens,
+                    float* y, int64_t ldy, bool accumulate);
 };
 
 // Null where the compiler cannot build it.
 const Kernels* avx512_bf16_kernels();
+const Kernels* avx512_vnni_kernels();
 const Kernels* avx512_kernels();
 const Kernels* avx2_kernels();
 const Kernels* neon_kernels();

@@ -1,6 +1,8 @@
 #include "kernels.h"
 
 #if defined(__AVX2__) && defined(__FMA__)
+#include <immintrin.h>
+
 namespace dsf {
 namespace avx2 {
 
@@ -9,6 +11,7 @@ namespace avx2 {
 #define DSF_REGISTERS 16
 #define DSF_LOOKUP 0
 #define DSF_PAIRS 0
+#define DSF_VNNI 0
 #include "set.h"
 
 }  // namespace avx2

@@ -11,6 +11,7 @@ namespace avx512 {
 #define DSF_REGISTERS 32
 #define DSF_LOOKUP 1
 #define DSF_PAIRS 0
+#define DSF_VNNI 0
 #include "set.h"
 
 }  // namespace avx512

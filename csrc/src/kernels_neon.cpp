@@ -9,6 +9,7 @@ namespace neon {
 #define DSF_REGISTERS 32
 #define DSF_LOOKUP 0
 #define DSF_PAIRS 0
+#define DSF_VNNI 0
 #include "set.h"
 
 }  // namespace neon

@@ -8,6 +8,7 @@ namespace portable {
 #define DSF_REGISTERS 16
 #define DSF_LOOKUP 0
 #define DSF_PAIRS 0
+#define DSF_VNNI 0
 #include "set.h"
 
 }  // namespace portable

@@ -18,6 +18,7 @@ bool cpu_runs(const Kernels* kernels) {
     return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
            __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq") &&
            __builtin_cpu_supports("fma") &&
+           (!std::strcmp(kernels->name, "avx512") || __builtin_cpu_supports("avx512vnni")) &&
            (!kernels->has_pairs || __builtin_cpu_supports("avx512bf16"));
   if (!std::strcmp(kernels->name, "avx2")) return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
 #endif
@@ -26,7 +27,8 @@ bool cpu_runs(const Kernels* kernels) {
 
 // Best first; null: there is none of that name.
 const Kernels* find(const char* name) {
-  const Kernels* every[] = {avx512_bf16_kernels(), avx512_kernels(), avx2_kernels(), neon_kernels(), portable_kernels()};
+  const Kernels* every[] = {avx512_bf16_kernels(), avx512_vnni_kernels(), avx512_kernels(),
+                            avx2_kernels(),        neon_kernels(),        portable_kernels()};
   for (const Kernels* kernels : every)
     if (cpu_runs(kernels) && (!name || !std::strcmp(kernels->name, name))) return kernels;
   return nullptr;

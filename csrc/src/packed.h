@@ -103,6 +103,32 @@ struct Scatter {
   Buffer<uint32_t> pairs;  // (entries, height / 2) where paired: two bfloat16, of the first column below
 };
 
+// Rows of 8-bit numbers in packs that read the same columns, four columns to a word.
+struct Quads {
+  // Where a quad's columns are: next to those of the one before, four in a row that start anywhere, or anywhere.
+  enum Source { DENSE, ALIGNED, GATHERED };
+  Source source = DENSE;
+  int64_t rows = 0, packs = 0;
+  int height = 8;            // 8, 4 or 1
+  Buffer<uint32_t> starts;   // (packs + 1), of quads
+  Buffer<uint32_t> words;    // (quads, height): four weights of a row, the first one lowest
+  Buffer<uint32_t> columns;  // (quads, 4) where gathered; (quads) columns / 4 where aligned
+  Buffer<int32_t> sums;      // (packs * height) of a row's weights
+  Buffer<float> scales;      // (packs * height) what a weight of 1 stands for
+};
+
+// Activations as unsigned bytes, number = scale * (byte - zero). Every token has a scale of its own. Panels are kept
+// in either or both of two orders:
+//   quads  (features / 4, tokens), four features to a word
+//   rows   (features, 4 vectors) whatever the number of vectors. Byte 16 l + 4 v + i of a row is of lane 4 l + i of
+//          vector v: interleaving four rows within quarters of a register then gives quads.
+struct Bytes {
+  float* scales = nullptr;   // by token
+  int32_t* zeros = nullptr;  // by token
+  uint32_t* quads = nullptr;
+  uint8_t* rows = nullptr;
+};
+
 // What is done to results on their way out.
 struct Epilogue {
   const float* bias = nullptr;         // by output feature

@@ -1,55 +1,27 @@
 // Some tokens on their way through a plan: phases of items that do not depend on each other.
 #pragma once
 
-#include <algorithm>
-
-#include "pack.h"
-#include "plan.h"
+#include "tokens.h"
 
 namespace dsf {
 
-constexpr int64_t ROWS_PER_ITEM = 64;
 // Every item brings the activations into the first-level cache anew, a block of positions at a time.
 constexpr int64_t SPARSE_ROWS_PER_ITEM = 256;
 // Of x taken at a time where blocks of positions do not decide; whole groups.
 constexpr int64_t STREAMED_COLUMNS = 256;
 
-struct Call {
-  const dsf_plan& plan;
-  const char* x;
-  int64_t tokens, x_stride;
-  void* const* y;
-  const int64_t* y_strides;
-
-  int64_t item_size() const { return plan.dtype == DSF_FLOAT32 ? 4 : 2; }
-};
-
-// Some tokens on their way through a plan. `vectors` 0: the kernels for few tokens, buffers token-major.
-class Part {
+class Part : Tokens {
  public:
   // Run by one thread, items in order, results that leave at once can share the same few rows. `next_tokens` from
   // `next_token` on will probably be wanted after these.
   Part(const Call& call, int64_t token, int64_t tokens, int vectors, float* scratch, bool alone,
        int64_t next_token = 0, int64_t next_tokens = 0)
-      : call_(call),
-        plan_(call.plan),
-        kernels_(*call.plan.kernels),
-        token_(token),
-        tokens_(tokens),
-        next_token_(next_token),
-        next_tokens_(next_tokens),
-        vectors_(vectors),
-        alone_(alone) {
+      : Tokens(call, token, tokens, vectors), next_token_(next_token), next_tokens_(next_tokens), alone_(alone) {
     z_ = scratch;
     rounded_ = reinterpret_cast<uint16_t*>(scratch + z_floats(plan_, tokens, vectors));
     u_ = scratch + z_floats(plan_, tokens, vectors) + rounded_floats(plan_, vectors);
-    if (vectors) {
-      row_ = int64_t(vectors) * kernels_.lanes;
-    } else {
-      row_ = 1;
-      ldz_ = few_ld(plan_.z_rows);
-      ldu_ = few_ld(plan_.u_rows);
-    }
+    ldz_ = few_ld(plan_.z_rows);
+    ldu_ = few_ld(plan_.u_rows);
   }
 
   static int64_t scratch_floats(const dsf_plan& plan, int64_t tokens, int vectors) {
@@ -78,7 +50,7 @@ class Part {
 
   void run(int phase, int64_t item) const {
     switch (phase) {
-      case 0: return read(item);
+      case 0: return read(item, z_ + plan_.x_row * row_, ldz_);
       case 1: return dictionary(item);
       case 2: return round(item);
       case CODES:
@@ -90,8 +62,6 @@ class Part {
   }
 
  private:
-  static int64_t parts(int64_t whole, int64_t size) { return (whole + size - 1) / size; }
-
   // Lookups read whole windows, up to 32 columns beyond the last.
   static int64_t few_ld(int64_t rows) { return round_up(rows, 16) + 48; }
 
@@ -119,39 +89,12 @@ class Part {
     return plan_.has_sparse ? parts(plan_.sparse.rows, SPARSE_ROWS_PER_ITEM) : 0;
   }
 
-  void read(int64_t item) const {
-    const int64_t size = call_.item_size(), stride = call_.x_stride;
-    const char* x = call_.x + token_ * stride * size;
-    const uint32_t* destinations = plan_.destinations.data();
-    float* to = z_ + plan_.x_row * row_;
-    if (!vectors_) {
-      kernels_.load_few(x, plan_.dtype, stride, tokens_, plan_.in_features, destinations, to, ldz_);
-      return;
-    }
-    const int64_t first = item * ROWS_PER_ITEM, last = std::min(first + ROWS_PER_ITEM, plan_.in_features);
-    kernels_.load_panel(x, plan_.dtype, stride, tokens_, first, last, destinations, vectors_, to);
-  }
-
   // Rows of the next input, shared out among the items of the codes.
   void fetch_input(Ahead& ahead, int64_t item, int64_t steps) const {
     const int64_t all = items(CODES), size = call_.item_size();
     const int64_t first = item * next_tokens_ / all, last = (item + 1) * next_tokens_ / all;
     const char* x = call_.x + (next_token_ + first) * call_.x_stride * size;
     Ahead::set(ahead.reads, x, call_.x_stride * size, last - first, plan_.in_features * size, steps);
-  }
-
-  // Where features [first, last) will be written; of several layers, those of the first.
-  void fetch_output(Ahead& ahead, int64_t first, int64_t last, int64_t steps) const {
-    const size_t member = member_of(first);
-    const int64_t size = call_.item_size(), stride = call_.y_strides[member], start = plan_.member_starts[member];
-    const char* y = static_cast<char*>(call_.y[member]) + (token_ * stride + first - start) * size;
-    last = std::min(last, plan_.member_starts[member + 1]);
-    Ahead::set(ahead.writes, y, stride * size, tokens_, (last - first) * size, steps);
-  }
-
-  size_t member_of(int64_t feature) const {
-    const std::vector<int64_t>& starts = plan_.member_starts;
-    return std::upper_bound(starts.begin(), starts.end(), feature) - starts.begin() - 1;
   }
 
   void dictionary(int64_t item) const {
@@ -199,7 +142,7 @@ class Part {
     float* to = alone_ && vectors_ && !stores_apart() ? u_ : u_ + first * row_;
     if (plan_.has_dense) packs(plan_.dense, first / height, parts(last, height), to, false, ahead);
     if (plan_.has_sparse) sparse(first, last, to, plan_.sparse_adds, ahead);
-    if (!stores_apart()) write(first, last, to);
+    if (!stores_apart()) write(first, last, to, ldu_);
   }
 
   void output_codes(int64_t item) const {
@@ -268,40 +211,20 @@ class Part {
     fetch_output(ahead, first, last, parts(last - first, 8));
     float* to = u_ + (plan_.result_row + first) * row_;
     packs(plan_.dictionary, first / 8, parts(last, 8), to, plan_.dictionary_adds, ahead);
-    write(first, last, to);
+    write(first, last, to, ldu_);
   }
 
   void write_apart(int64_t item) const {
     const int64_t first = item * ROWS_PER_ITEM, last = std::min(first + ROWS_PER_ITEM, plan_.out_features);
     const float* all = u_ + plan_.result_row * row_;
-    write(first, last, plan_.any_order ? all + first * row_ : all);
+    write(first, last, plan_.any_order ? all + first * row_ : all, ldu_);
   }
 
-  // `result` is where feature `first` is, or where all are if they have another order.
-  void write(int64_t first, int64_t last, const float* result) const {
-    const Epilogue epilogue{plan_.bias.data(), plan_.sources.data(), plan_.activation};
-    const std::vector<int64_t>& starts = plan_.member_starts;
-    for (size_t member = member_of(first); first < last; member++) {
-      const int64_t end = std::min(last, starts[member + 1]), stride = call_.y_strides[member];
-      char* y = static_cast<char*>(call_.y[member]) + (token_ * stride + first - starts[member]) * call_.item_size();
-      if (vectors_)
-        kernels_.store_panel(result, vectors_, epilogue, first, end, tokens_, y, plan_.dtype, stride);
-      else
-        kernels_.store_few(result, ldu_, epilogue, first, end, tokens_, y, plan_.dtype, stride);
-      if (plan_.any_order) result += (end - first) * row_;
-      first = end;
-    }
-  }
-
-  const Call& call_;
-  const dsf_plan& plan_;
-  const Kernels& kernels_;
-  int64_t token_, tokens_, next_token_, next_tokens_;
-  int vectors_;
+  int64_t next_token_, next_tokens_;
   bool alone_;
   float *z_, *u_;
   uint16_t* rounded_;  // z as bfloat16
-  int64_t row_, ldz_ = 0, ldu_ = 0;
+  int64_t ldz_, ldu_;  // between tokens of few
 };
 
 }  // namespace dsf

@@ -5,6 +5,7 @@
 
 #include "form.h"
 #include "pack.h"
+#include "pack_bytes.h"
 
 namespace dsf {
 namespace {
@@ -17,12 +18,13 @@ class Packer {
   Packer(const Form& form, dsf_plan& plan) : form_(form), raw_(form.raw), plan_(plan) {}
 
   void pack() {
+    pack_epilogue();
+    if (form_.bytes()) return pack_bytes(form_, plan_);
     place();
     if (form_.output())
       pack_output();
     else
       pack_input();
-    pack_epilogue();
     if (paired()) {
       pair_columns(plan_.dictionary);
       pair_columns(plan_.dense);
@@ -213,7 +215,9 @@ dsf_tuning with_defaults(const dsf_tuning* given, const dsf_form& form) {
   dsf_tuning tuning = given ? *given : dsf_tuning{};
   const bool sparse = form.group % 4 != 0 && form.nonzeros > 0;
   if (tuning.panel_vectors <= 0) tuning.panel_vectors = sparse ? 4 : 3;
-  if (tuning.panel_vectors > MOST_VECTORS) tuning.panel_vectors = MOST_VECTORS;
+  const int most = form.weights == DSF_INT8 ? MOST_BYTE_VECTORS : MOST_VECTORS;
+  if (form.weights == DSF_INT8 && (!given || given->panel_vectors <= 0)) tuning.panel_vectors = most;
+  if (tuning.panel_vectors > most) tuning.panel_vectors = most;
   const bool scattered = form.orientation == DSF_OUTPUT_DICTIONARY && form.group % 4 == 0 && form.nonzeros > 0;
   if (tuning.small_tokens == 0) tuning.small_tokens = scattered ? 3 : 8;
   if (tuning.small_tokens > 64) tuning.small_tokens = 64;
@@ -235,12 +239,25 @@ int create(const dsf_form* raw, const dsf_tuning* tuning, std::unique_ptr<dsf_pl
   return DSF_OK;
 }
 
+int64_t bytes_of(const BytePlan& b) {
+  int64_t bytes = 0;
+  for (const Quads* m : {&b.first[0], &b.first[1], &b.first[2], &b.second[0], &b.second[1]})
+    bytes += m->starts.bytes() + m->words.bytes() + m->columns.bytes() + m->sums.bytes() + m->scales.bytes();
+  return bytes;
+}
+
 int64_t bytes_of(const Packs& m) { return m.values.bytes() + m.pairs.bytes() + m.columns.bytes(); }
 
 }  // namespace
 }  // namespace dsf
 
 double dsf_plan::multiplications() const {
+  if (in_bytes) {
+    size_t words = 0;
+    for (const dsf::Quads* m : {&bytes.first[0], &bytes.first[1], &bytes.first[2], &bytes.second[0], &bytes.second[1]})
+      words += m->words.size();
+    return double(words);  // of four multiplications that take as long as one of fp32
+  }
   return double(dictionary.packs * dictionary.count * dictionary.height) +
          double(dense.packs * dense.count * dense.height) + double(sparse.offsets.size()) +
          double(scatter.entry_rows.size() * scatter.height);
@@ -267,7 +284,7 @@ dsf_tuning dsf_plan_tuning(const dsf_plan* plan) { return plan->tuning; }
 int64_t dsf_plan_bytes(const dsf_plan* plan) {
   const dsf::Sparse& s = plan->sparse;
   const dsf::Scatter& c = plan->scatter;
-  return dsf::bytes_of(plan->dictionary) + dsf::bytes_of(plan->dense) + s.starts.bytes() + s.offsets.bytes() +
+  return dsf::bytes_of(plan->bytes) + dsf::bytes_of(plan->dictionary) + dsf::bytes_of(plan->dense) + s.starts.bytes() + s.offsets.bytes() +
          s.pairs.bytes() + s.values.bytes() + s.steps.bytes() + s.lane_rows.bytes() + s.windows.bytes() +
          s.lanes.bytes() + s.lane_values.bytes() + c.values.bytes() + c.pairs.bytes() + c.starts.bytes() +
          c.entry_rows.bytes() + plan->destinations.bytes() + plan->sources.bytes() + plan->bias.bytes();

@@ -6,6 +6,21 @@
 #include "../include/dsformer.h"
 #include "kernels.h"
 
+namespace dsf {
+
+// The weights of a plan in bytes. Two rounds of sums, what they read being rounded in between:
+//   input dictionary   first: p = D x                 second: u = codes [p; x]
+//   output dictionary  first: [p; u] = codes x        second: u += D p
+struct BytePlan {
+  Quads first[3], second[2];   // second[0] reads p, second[1] x; those without rows are not there
+  int64_t first_rows[3] = {};  // of the buffer [p; u], where the results of each begin
+  int64_t p_rows = 0, u_row = 0, rows = 0;  // rows of p; where u begins; of the whole buffer
+  bool adds = false;                        // to rows of u that are there already
+  bool x_quads = false, x_rows = false, p_quads = false, p_bytes = false;  // orders that are read
+};
+
+}  // namespace dsf
+
 struct dsf_plan {
   const dsf::Kernels* kernels = nullptr;
   dsf_tuning tuning{};
@@ -31,10 +46,14 @@ struct dsf_plan {
   bool sparse_adds = false;        // likewise
   bool any_order = true;           // rows of u are output features in order: they can leave as they are made
 
+  bool in_bytes = false;
+  dsf::BytePlan bytes;
+
   dsf::Buffer<uint32_t> destinations;  // rows of z for the features of x; empty: in order
   dsf::Buffer<uint32_t> sources;       // rows of u for the output features; empty: in order
   dsf::Buffer<float> bias;
   int activation = DSF_IDENTITY;
 
+  int most_vectors() const { return in_bytes ? dsf::MOST_BYTE_VECTORS : dsf::MOST_VECTORS; }
   double multiplications() const;  // per token
 };

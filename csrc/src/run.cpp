@@ -3,6 +3,7 @@
 #include <atomic>
 #include <thread>
 
+#include "byte_part.h"
 #include "parallel.h"
 #include "part.h"
 
@@ -18,12 +19,14 @@ float* scratch(int64_t floats) {
   return buffer.data();
 }
 
+template <class Part>
 void run_alone(const Part& part) {
   for (int phase = 0; phase < Part::PHASES; phase++)
     for (int64_t item = 0, items = part.items(phase); item < items; item++) part.run(phase, item);
 }
 
 // Panels of one call, taken by whichever thread is free.
+template <class Part>
 struct Panels {
   const Call& call;
   int64_t vectors, panels;
@@ -52,6 +55,7 @@ struct Panels {
 
 // One part whose items several threads take. Nobody waits for an item that no running thread has taken, so fewer
 // threads than asked for do no harm.
+template <class Part>
 struct Shared {
   const Part& part;
   std::atomic<int64_t> next[Part::PHASES] = {};
@@ -75,6 +79,7 @@ void work_on(void* state) {
   static_cast<T*>(state)->work();
 }
 
+template <class Part>
 int run_part(const Call& call, int vectors, int threads) {
   float* buffers = scratch(Part::scratch_floats(call.plan, call.tokens, vectors));
   const Part part(call, 0, call.tokens, vectors, buffers, threads == 1);
@@ -82,21 +87,22 @@ int run_part(const Call& call, int vectors, int threads) {
     run_alone(part);
     return DSF_OK;
   }
-  Shared shared{part};
-  run_parallel(threads, work_on<Shared>, &shared);
+  Shared<Part> shared{part};
+  run_parallel(threads, work_on<Shared<Part>>, &shared);
   return DSF_OK;
 }
 
+template <class Part>
 int run(const Call& call, int threads) {
   const dsf_plan& plan = call.plan;
   if (!parallel_available() || plan.multiplications() * double(call.tokens) < WORTH_A_THREAD) threads = 1;
-  if (call.tokens <= plan.tuning.small_tokens) return run_part(call, 0, threads);
+  if (call.tokens <= plan.tuning.small_tokens) return run_part<Part>(call, 0, threads);
   const int64_t vectors = (call.tokens + plan.kernels->lanes - 1) / plan.kernels->lanes;
-  if (vectors < threads && vectors <= MOST_VECTORS) return run_part(call, int(vectors), threads);
+  if (vectors < threads && vectors <= plan.most_vectors()) return run_part<Part>(call, int(vectors), threads);
   int64_t panels = (vectors + plan.tuning.panel_vectors - 1) / plan.tuning.panel_vectors;
   if (panels < 8 * threads) panels = std::min(vectors, round_up(panels, threads));
-  Panels state{call, vectors, panels};
-  run_parallel(threads, work_on<Panels>, &state);
+  Panels<Part> state{call, vectors, panels};
+  run_parallel(threads, work_on<Panels<Part>>, &state);
   return state.failed ? DSF_NO_MEMORY : DSF_OK;
 }
 
@@ -109,7 +115,8 @@ extern "C" int dsf_plan_run(const dsf_plan* plan, const void* x, int64_t tokens,
   if (tokens == 0) return DSF_OK;
   if (!x || !y || !y_strides) return DSF_BAD_ARGUMENT;
   try {
-    return dsf::run(dsf::Call{*plan, static_cast<const char*>(x), tokens, x_stride, y, y_strides}, threads);
+    const dsf::Call call{*plan, static_cast<const char*>(x), tokens, x_stride, y, y_strides};
+    return plan->in_bytes ? dsf::run<dsf::BytePart>(call, threads) : dsf::run<dsf::Part>(call, threads);
   } catch (...) {
     return DSF_NO_MEMORY;
   }

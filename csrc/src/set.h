@@ -9,5 +9,8 @@
 #include "panel.h"
 #include "few.h"
 #include "lookup.h"
+#include "dot.h"
+#include "bytes.h"
+#include "bytes_few.h"
 #include "table.h"
 // clang-format on

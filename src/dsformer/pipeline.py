@@ -17,7 +17,7 @@ from dsformer.factorization.search import Fitted, search
 from dsformer.huggingface.artefact import reserve, save
 from dsformer.huggingface.quantizer import attach
 from dsformer.huggingface.source import Source, open_source, quiet
-from dsformer.layers import BlockConfig, install_forms
+from dsformer.layers import BlockConfig, install_forms, round_factors
 from dsformer.parallel import one_thread_each
 from dsformer.plan import Job, Plan, make_plan
 from dsformer.processes import count
@@ -110,12 +110,14 @@ def once(
     prepared = prepare(model, recipe=recipe, tokenizer=tokenizer, texts=texts, progress=progress)
     jobs, fitted = factorize(prepared.plan, prepared.recipe, progress)
     blocks = install(prepared, jobs, fitted)
+    if prepared.recipe.factors == "int8" and prepared.recipe.training.train == "none":
+        blocks = round_factors(prepared.source.model, blocks)
     summary = summarise(
         prepared.source.name,
         prepared.recipe,
         prepared.plan,
         prepared.tracing,
-        [BlockSummary.of(job, one, prepared.plan.value_bits) for job, one in zip(jobs, fitted, strict=True)],
+        [BlockSummary.of(job, one, prepared.plan.types) for job, one in zip(jobs, fitted, strict=True)],
         prepared.statistics.tokens,
         perf_counter() - started,
     )

@@ -11,6 +11,7 @@ from dsformer.allocation import Demand, balanced, uniform
 from dsformer.allocation.budgets import RANK_GAIN
 from dsformer.calibration import Block, Exchange, Statistics, Tracing, interchangeable, sensitivities
 from dsformer.errors import InputError
+from dsformer.factorization.form import SCALE_BITS
 from dsformer.factorization.pattern import Pattern
 from dsformer.factorization.search import Budget
 from dsformer.factorization.weight import Table, Weight
@@ -48,23 +49,37 @@ class Job:
 
 
 @dataclass(frozen=True)
+class Types:
+    """Bits of a stored value: of factors (or of the weight they stand for), and of everything else."""
+
+    factors: int
+    rest: int
+
+    @classmethod
+    def of(cls, model: nn.Module, recipe: Recipe) -> "Types":
+        dtype = next(model.parameters()).dtype if recipe.dtype == "keep" else getattr(torch, recipe.dtype)
+        rest = 8 * dtype.itemsize
+        return cls(8 if recipe.factors == "int8" else rest, rest)
+
+
+@dataclass(frozen=True)
 class Plan:
     """Every job, and the bytes of the model before, all at the stored value type.
 
     Attributes:
-        value_bits: size of a stored value.
+        types: sizes of stored values.
         rest_bytes: parameters and buffers that stay as they are.
-        type_factor: size of the model's values before / stored.
+        type_factor: size of a weight's values before / stored.
     """
 
     jobs: list[Job]
-    value_bits: int
+    types: Types
     rest_bytes: int
     type_factor: float
 
     def dense_bytes(self, jobs: Sequence[Job] | None = None) -> int:
         """Weights and biases of the blocks before compression."""
-        return sum(dense_bytes(job.block, self.value_bits) for job in (self.jobs if jobs is None else jobs))
+        return sum(dense_bytes(job.block, self.types) for job in (self.jobs if jobs is None else jobs))
 
     def linear_jobs(self) -> list[Job]:
         return [job for job in self.jobs if job.block.kind != "embedding"]
@@ -77,9 +92,10 @@ def whitened(block: Block, metric: Metric, row_weights: torch.Tensor | None) -> 
     return Weight(block.weight(), metric, block.members)
 
 
-def dense_bytes(block: Block, value_bits: int) -> int:
-    """Weight and biases at a value type."""
-    return (block.shape[0] * block.shape[1] + block.bias_count) * value_bits // 8
+def dense_bytes(block: Block, types: Types) -> int:
+    """Weight (in int8 with a scale for every row) and biases."""
+    scales = SCALE_BITS * block.shape[0] if types.factors <= 8 else 0
+    return (block.shape[0] * block.shape[1] * types.factors + scales + block.bias_count * types.rest) // 8
 
 
 def make_plan(
@@ -99,37 +115,31 @@ def make_plan(
         InputError: the ratio cannot be reached; says which can.
     """
     blocks = tracing.blocks + (tracing.tables if recipe.with_embeddings else [])
-    value_bits = value_size(model, recipe) * 8
-    rest = stored_bytes(model, value_bits) - sum(dense_bytes(block, value_bits) for block in blocks)
-    bits = _bits_for_values(blocks, recipe, value_bits, rest)
+    types = Types.of(model, recipe)
+    rest = stored_bytes(model, types.rest) - sum(dense_bytes(block, Types(types.rest, types.rest)) for block in blocks)
+    bits = _bits_for_values(blocks, recipe, types, rest)
     metrics = {block.name: _metric(block, statistics, recipe) for block in blocks}
     if recipe.allocation == "uniform":
         shares = uniform([Demand(block.shape, torch.ones(1)) for block in blocks], bits)
     else:
-        shares = balanced(_demands(model, blocks, metrics, probes, recipe, progress), bits, value_bits)
+        shares = balanced(_demands(model, blocks, metrics, probes, recipe, progress), bits, types.factors)
     group = Pattern.parse(recipe.pattern).group
     exchanges = interchangeable(model, probes[0], tracing.blocks, group) if group > 1 else {}
     jobs = [
         Job(
             block,
             metrics[block.name][0],
-            Budget(share, value_bits, block.name in exchanges),
+            Budget(share, types.factors, block.name in exchanges),
             exchanges.get(block.name),
             metrics[block.name][1],
         )
         for block, share in zip(blocks, shares, strict=True)
     ]
-    return Plan(jobs, value_bits, rest, next(model.parameters()).dtype.itemsize * 8 / value_bits)
-
-
-def value_size(model: nn.Module, recipe: Recipe) -> int:
-    """Bytes of a stored value."""
-    dtype = next(model.parameters()).dtype if recipe.dtype == "keep" else getattr(torch, recipe.dtype)
-    return dtype.itemsize
+    return Plan(jobs, types, rest, next(model.parameters()).dtype.itemsize * 8 / types.factors)
 
 
 def stored_bytes(model: nn.Module, value_bits: int) -> int:
-    """What the dense model takes on disk: every tensor once (tied ones too), floating ones at the value type."""
+    """What the dense model takes on disk: every tensor once (tied ones too), floating ones at a value type."""
     seen: dict[int, int] = {}
     for tensor in model.state_dict(keep_vars=True).values():
         size = value_bits // 8 if tensor.is_floating_point() else tensor.element_size()
@@ -137,13 +147,13 @@ def stored_bytes(model: nn.Module, value_bits: int) -> int:
     return sum(seen.values())
 
 
-def _bits_for_values(blocks: Sequence[Block], recipe: Recipe, value_bits: int, rest: int) -> int:
+def _bits_for_values(blocks: Sequence[Block], recipe: Recipe, types: Types, rest: int) -> int:
     """Bits left for weights once biases, and with scope all the rest of the file, are paid."""
-    biases = sum(block.bias_count for block in blocks) * value_bits // 8
-    before = sum(dense_bytes(block, value_bits) for block in blocks)
+    biases = sum(block.bias_count for block in blocks) * types.rest // 8
+    before = sum(dense_bytes(block, types) for block in blocks)
     fixed = biases + (rest if recipe.scope == "all" else 0)
     whole = before + (rest if recipe.scope == "all" else 0)
-    least = sum(sum(block.shape) for block in blocks) * value_bits // 8
+    least = sum(sum(block.shape) for block in blocks) * types.factors // 8
     reachable = whole / (fixed + least)
     if recipe.ratio > reachable:
         hint = "" if recipe.with_embeddings else "; --embeddings compresses the embedding tables too"

@@ -171,6 +171,13 @@ class Recipe(_Strict):
         Literal["keep", "float32", "bfloat16", "float16"],
         Field(description="type of the stored values; its factor is reported apart from the ratio"),
     ] = "keep"
+    factors: Annotated[
+        Literal["float", "int8"],
+        Field(
+            description="type of dictionaries and codes: that of the other values, or int8 with a scale for every row; "
+            "the ratio is then of a dense int8 model's weights"
+        ),
+    ] = "float"
     include: Annotated[
         tuple[str, ...], Field(description="glob patterns of the modules to compress (default: all that can be)")
     ] = ()

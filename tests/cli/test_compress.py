@@ -86,6 +86,21 @@ def test_dry_run_predicts_the_bytes(run: Callable, model: Path, quick: list[str]
     assert plan["predicted_peak_bytes"] > 1e6
 
 
+def test_int8_factors_are_accounted_for(run: Callable, model: Path, quick: list[str], tmp_path: Path):
+    words = ["--factors", "int8", "--ratio", "1.6", "--embeddings", *quick]
+    plan = json.loads(run("compress", model, "--dry-run", "--json", *words).out)
+    done = json.loads(run("compress", model, "-o", tmp_path / "out", "--json", *words).out)
+    assert done["bytes_after"] <= plan["bytes_after"]
+    assert done["encoder_ratio"] == pytest.approx(1.6, rel=0.05)
+    assert done["type_factor"] == 4
+    found = json.loads(run("inspect", tmp_path / "out", "--json").out)
+    assert found["differences"] == []
+    assert found["bytes_after"] == done["bytes_after"]
+    assert found["bytes_before"] == done["bytes_before"]
+    assert found["encoder_ratio"] == pytest.approx(done["encoder_ratio"])
+    assert {block.int8 for block in dsformer.load(tmp_path / "out").config.quantization_config.blocks} == {True}
+
+
 def test_dry_run_with_embeddings(run: Callable, model: Path, quick: list[str]):
     plan = json.loads(run("compress", model, "--dry-run", "--json", "--embeddings", "--ratio", "1.5", *quick).out)
     assert all(block["budget"] > 0 for block in plan["blocks"])

@@ -37,6 +37,15 @@ def test_a_base_model_learns_a_task(run: Callable, base: Path, task_file: Path, 
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
 
 
+def test_factors_are_rounded_when_they_have_learned(run: Callable, base: Path, task_file: Path, tmp_path: Path):
+    words = ["--train", "fixed", "--task", task_file, "--factors", "int8", "--json"]
+    summary = json.loads(run("compress", base, "-o", tmp_path / "out", *words, *FAST).out)
+    assert summary["training"]["steps"] == 3
+    assert {block.int8 for block in dsformer.load(tmp_path / "out").config.quantization_config.blocks} == {True}
+    found = json.loads(run("inspect", tmp_path / "out", "--json").out)
+    assert (found["differences"], found["bytes_after"]) == ([], summary["bytes_after"])
+
+
 def test_two_processes_compress_one_model(base: Path, task_file: Path, tmp_path: Path):
     program = "from dsformer.cli.main import run; run()"
     words = ["compress", base, "-o", tmp_path / "out", "--train", "stf", "--latent-rate", "1e-4", "--task", task_file]

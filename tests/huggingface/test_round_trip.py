@@ -51,6 +51,30 @@ def test_every_architecture(name: str, tmp_path: Path):
     torch.testing.assert_close(logits(loaded), expected, rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
+@pytest.mark.parametrize("name", ARCHITECTURES)
+def test_int8_factors(name: str, dtype: torch.dtype, tmp_path: Path):
+    model = compressed(name, int8=True)
+    expected = logits(model)
+    first = save(model, tmp_path / "first")
+    loaded, information = type(model).from_pretrained(first, dtype=dtype, output_loading_info=True)
+    assert not any(information.values()), information
+    stored = [module for module in loaded.modules() if isinstance(module, StoredForm)]
+    assert stored
+    assert {module.weight.dtype for module in stored} == {torch.int8}
+    if dtype == torch.float32:
+        assert torch.equal(logits(loaded), expected)
+    else:
+        torch.testing.assert_close(logits(loaded).float(), expected, rtol=0.2, atol=0.2 * expected.abs().max().item())
+    again = save(loaded, tmp_path / "again")
+    assert torch.equal(logits(type(model).from_pretrained(again, dtype="auto")), logits(loaded))
+    if dtype == torch.float32:
+        assert filecmp.cmp(first / "model.safetensors", again / "model.safetensors", shallow=False)
+    densify(loaded)
+    assert loaded.dtype == dtype
+    torch.testing.assert_close(logits(loaded).float(), expected, rtol=0.2, atol=0.2 * expected.abs().max().item())
+
+
 @pytest.mark.parametrize("name", ["BertForMaskedLM", "T5ForConditionalGeneration", "Qwen2ForCausalLM"])
 def test_tied_weights_are_stored_once(name: str, tmp_path: Path):
     model = compressed(name)

@@ -18,6 +18,7 @@ from torch.nn import functional
 from dsformer.errors import InputError
 from dsformer.factorization.form import Form, FormSpec
 from dsformer.factorization.pattern import Pattern
+from dsformer.factorization.rounding import ByteForm, round_form
 from dsformer.ops.backends import reference
 from dsformer.ops.backends.cpu import CpuPlan, available, describe
 from dsformer.ops.backends.cpu.library import library, set_isa
@@ -34,7 +35,7 @@ ACTIVATIONS = {
 TOKENS = (0, 1, 2, 3, 4, 5, 7, 8, 9, 15, 16, 17, 33, 48, 64, 65, 100, 200)
 
 
-@pytest.fixture(params=("avx512_bf16", "avx512", "avx2", "neon", "portable"))
+@pytest.fixture(params=("avx512_bf16", "avx512_vnni", "avx512", "avx2", "neon", "portable"))
 def isa(request: pytest.FixtureRequest, native_library: None) -> Iterator[str]:
     try:
         set_isa(request.param)
@@ -126,6 +127,95 @@ def test_bfloat16(isa: str, case: Case):
     sizes = Form(low.spec, low.dictionary.abs(), low.values.abs(), low.indices, low.permutation)
     terms = expected(sizes, x.abs(), None if bias is None else bias.abs())
     assert ((y.double() - expected(low, x, bias)).abs() <= 8e-3 * terms).all()
+
+
+def step(x: Tensor) -> Tensor:
+    """What the numbers of a token are rounded to multiples of."""
+    return (
+        (x.amax(1, keepdim=True).clamp_min(0) - x.amin(1, keepdim=True).clamp_max(0)) / 255 if x.numel() else x[:, :1]
+    )
+
+
+def expected_of_bytes(rounded: ByteForm, x: Tensor, bias: Tensor | None) -> tuple[Tensor, Tensor]:
+    """By the reference, and how far off one number of the input and one of the product is allowed to be.
+
+    What lies in the middle between two bytes may be rounded either way.
+    """
+    form, spec = rounded.form(), rounded.spec
+    dictionary, codes = form.dictionary if spec.atoms else None, form.codes()
+    output = spec.orientation == "output"
+    y = reference.linear_bytes(x, dictionary, codes, bias, spec.canonical, output)
+    learned = codes[:, : spec.atoms]
+    product = x @ learned if output else x @ form.dictionary.T
+    left = form.dictionary if output else learned
+    off = step(x) * form.dense().abs().amax(1) + 1e-4 * (1 + y.abs())
+    if spec.atoms:
+        off = off + 1.01 * step(product) * (left.abs().amax(1) + 0.05 * left.abs().sum(1))
+    return y, off
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(case=cases(), dtype=st.sampled_from((torch.float32, torch.bfloat16)))
+def test_int8(isa: str, case: Case, dtype: torch.dtype):
+    rounded = round_form(random_form(case.spec, case.seed))
+    x = random(case.tokens, case.spec.in_features, dtype=dtype)
+    bias = random(case.spec.out_features, dtype=dtype) if case.bias else None
+    plan = CpuPlan.of(rounded, bias, case.members, case.activation, dtype, dict(case.tuning))
+    y = torch.cat(plan(x), 1)
+    assert y.dtype == dtype
+    wanted, off = expected_of_bytes(rounded, x.float(), None if bias is None else bias.float())
+    wanted = ACTIVATIONS[case.activation](wanted)
+    off = 1.2 * off + (0.01 * wanted.abs() if dtype == torch.bfloat16 else 0)
+    assert ((y.float() - wanted).abs() <= off).all()
+    if case.activation == "none":
+        torch.testing.assert_close(y.float(), wanted, rtol=0, atol=float(0.03 * wanted.abs().max()) if y.numel() else 0)
+
+
+@pytest.mark.parametrize("tokens", [1, 6, 40, 700])
+@pytest.mark.parametrize("orientation", ["input", "output"])
+@pytest.mark.parametrize("group", [1, 4, 8])
+def test_int8_sizes_of_real_layers(isa: str, orientation: str, group: int, tokens: int):
+    shape = (384, 192) if orientation == "input" else (192, 384)
+    spec = FormSpec(orientation, *shape, 61, 3, 60, True, Pattern(group=group), permuted=True)
+    rounded, x = round_form(random_form(spec)), random(tokens, shape[1])
+    wanted, _ = expected_of_bytes(rounded, x, None)
+    y = CpuPlan.of(rounded)(x)[0]
+    assert (y - wanted).norm() < 2e-3 * wanted.norm()
+
+
+def test_int8_extremes(isa: str):
+    spec = FormSpec("input", 16, 40, atoms=0, nonzeros=40, canonical=True)
+    form = random_form(spec)
+    ones = Form(spec, form.dictionary, torch.ones_like(form.values), form.indices)
+    x = torch.zeros(6, 40)
+    x[1], x[2, 3], x[3, 5], x[4], x[5, 0] = -2.0, 1e30, float("nan"), 1e-38, float("inf")
+    y = CpuPlan.of(round_form(ones))(x)[0]
+    assert not y[0].any()
+    torch.testing.assert_close(y[1], torch.full((16,), -80.0), rtol=1e-3, atol=0)
+    torch.testing.assert_close(y[2], torch.full((16,), 1e30), rtol=5e-3, atol=0)
+    assert y[3].isnan().all()
+    assert not y[4].any()
+    assert y[5].isnan().all()
+
+
+def test_int8_products_do_not_saturate(isa: str):
+    """The largest bytes there are, all of one sign."""
+    spec = FormSpec("input", 8, 4096, atoms=0, nonzeros=4096, canonical=True)
+    form = random_form(spec)
+    ones = Form(spec, form.dictionary, torch.full_like(form.values, -1.0), form.indices)
+    for x in (torch.ones(20, 4096), -torch.ones(1, 4096)):
+        torch.testing.assert_close(CpuPlan.of(round_form(ones))(x)[0], -x.sum(1, True).expand(-1, 8), rtol=5e-3, atol=0)
+
+
+def test_int8_needs_its_scales():
+    form = round_form(small_form())
+    with pytest.raises(InputError, match="scales for int8 values"):
+        CpuPlan.of(replace(form, value_scales=form.value_scales[:-1]))
+    layout = (0, 1, True, False, 16)
+    with pytest.raises(InputError, match="scales for int8 values"):
+        CpuPlan(form.values, form.indices, None, form.dictionary, None, *layout)
+    with pytest.raises(InputError, match=r"weights must be torch\.int8"):
+        CpuPlan(form.values, form.indices, None, form.dictionary.float(), None, *layout)
 
 
 @pytest.mark.parametrize("tokens", [1, 6, 40, 700])

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from dsformer.plan import Types
 from dsformer.report.page import detail_bars, part_bytes, render, size, total_bars, write_page
 from dsformer.report.parts import label_of, part_of
 from dsformer.report.rows import LatencyRow, ScoreRow
@@ -14,7 +15,7 @@ VOID = {"meta", "wbr", "rect", "br"}
 
 
 def block(*names: str, kind: str = "linear", error: float = 0.1) -> BlockSummary:
-    sizes = {"dictionary": 100, "codes": 300, "support": 40, "permutation": 0, "bias": 60}
+    sizes = {"dictionary": 100, "codes": 290, "scales": 10, "support": 40, "permutation": 0, "bias": 60}
     return BlockSummary(
         names=names,
         kind=kind,
@@ -46,6 +47,7 @@ def summary() -> Summary:
         recipe={"ratio": 3.0, "calibration": {"text": None}},
         blocks=blocks,
         rest_bytes=3000,
+        types=Types(32, 32),
         type_factor=1.0,
         embedding_share=2000 / 4500,
         silent=("never.ran",),

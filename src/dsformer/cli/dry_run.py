@@ -7,7 +7,7 @@ from dsformer.cli.output import console, duration, megabytes, percent, print_jso
 from dsformer.cli.tables import calibration_line
 from dsformer.estimate import Estimate, estimate
 from dsformer.pipeline import Prepared, prepare
-from dsformer.plan import Job, Plan, dense_bytes
+from dsformer.plan import Job, Plan, Types, dense_bytes
 from dsformer.progress import rich_progress
 from dsformer.recipe import Recipe
 from dsformer.report.parts import label_of
@@ -37,7 +37,7 @@ def as_data(prepared: Prepared, predicted: Estimate, calibration: float) -> dict
                 "names": job.block.names,
                 "kind": job.block.kind,
                 "shape": job.block.shape,
-                "bytes_before": dense_bytes(job.block, plan.value_bits),
+                "bytes_before": dense_bytes(job.block, plan.types),
                 "budget": budget_bytes(job, plan),
             }
             for job in plan.jobs
@@ -62,7 +62,10 @@ def figures(prepared: Prepared) -> dict[str, Any]:
     before = plan.rest_bytes + plan.dense_bytes()
     linear = plan.linear_jobs()
     tables = {job.block.name: budget_bytes(job, plan) for job in plan.jobs if job.block.kind == "embedding"}
-    embeddings = sum(tables.get(block.name, dense_bytes(block, plan.value_bits)) for block in prepared.tracing.tables)
+    embeddings = sum(
+        tables.get(block.name, dense_bytes(block, Types(plan.types.rest, plan.types.rest)))
+        for block in prepared.tracing.tables
+    )
     return {
         "bytes_before": before,
         "bytes_after": after,
@@ -74,7 +77,7 @@ def figures(prepared: Prepared) -> dict[str, Any]:
 
 def budget_bytes(job: Job, plan: Plan) -> int:
     """What a block may take, biases included."""
-    return job.budget.bits // 8 + job.block.bias_count * plan.value_bits // 8
+    return job.budget.bits // 8 + job.block.bias_count * plan.types.rest // 8
 
 
 def show(prepared: Prepared, predicted: Estimate, calibration: float) -> None:
@@ -82,7 +85,7 @@ def show(prepared: Prepared, predicted: Estimate, calibration: float) -> None:
     plan, tracing = prepared.plan, prepared.tracing
     rows = []
     for job in plan.jobs:
-        before, after = dense_bytes(job.block, plan.value_bits), budget_bytes(job, plan)
+        before, after = dense_bytes(job.block, plan.types), budget_bytes(job, plan)
         shape = f"{job.block.shape[0]} x {job.block.shape[1]}"
         rows.append([label_of(job.block.names), shape, megabytes(before), megabytes(after), times(before / after)])
     out = console()

@@ -51,10 +51,10 @@ def training_line(training: TrainingSummary) -> str:
 
 def stored_values(summary: Summary) -> tuple[int, int]:
     """Numbers stored before and after, whatever their type; supports and permutations are bytes, not values."""
-    first = summary.blocks[0]
-    value = (first.bytes_before - first.bias) // (first.shape[0] * first.shape[1])
-    after = summary.rest_bytes + sum(block.dictionary + block.codes + block.bias for block in summary.blocks)
-    return summary.bytes_before // value, after // value
+    factor, rest = summary.types.factors // 8, summary.types.rest // 8
+    others = (summary.rest_bytes + sum(block.bias for block in summary.blocks)) // rest
+    before = others + sum(block.shape[0] * block.shape[1] for block in summary.blocks)
+    return before, others + sum(block.dictionary + block.codes for block in summary.blocks) // factor
 
 
 def embedding_share_before(summary: Summary) -> float:

@@ -18,6 +18,8 @@ from dsformer.factorization.pattern import FREE, Pattern
 
 Orientation = Literal["input", "output"]
 Encoding = Literal["none", "mask", "index"]
+# Of the scale of a row of int8 values: bfloat16.
+SCALE_BITS = 16
 
 
 @dataclass(frozen=True)
@@ -106,9 +108,24 @@ class FormSpec:
             return [self]
         return [replace(self, out_features=count) for count in members]
 
+    @property
+    def code_scales(self) -> int:
+        """Scales of codes in int8: one for every unit of an input dictionary, every position of an output one."""
+        return self.units if self.orientation == "input" else self.core + self.candidates
+
+    @property
+    def dictionary_scales(self) -> int:
+        """Scales of a dictionary in int8: one for every row."""
+        return self.atoms if self.orientation == "input" or not self.atoms else self.width
+
+    def scale_bits(self, value_bits: int) -> int:
+        """Bits of the scales that values of so many bits have."""
+        return SCALE_BITS * (self.code_scales + self.dictionary_scales) if value_bits <= 8 else 0
+
     def stored_bits(self, value_bits: int) -> int:
-        """Bits of everything stored (values at ``value_bits``, support, permutation), biases aside."""
-        return self.value_count * value_bits + 8 * (self.support_bytes + self.permutation_bytes)
+        """Bits of everything stored (values at ``value_bits``, scales, support, permutation), biases aside."""
+        packed = 8 * (self.support_bytes + self.permutation_bytes)
+        return self.value_count * value_bits + self.scale_bits(value_bits) + packed
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ from functools import cached_property
 
 from dsformer.errors import InputError
 from dsformer.factorization.dense_sparse import DEFAULT_EFFORT, Effort
-from dsformer.factorization.form import Form, FormSpec, Orientation
+from dsformer.factorization.form import SCALE_BITS, Form, FormSpec, Orientation
 from dsformer.factorization.pattern import FREE, Pattern
 from dsformer.factorization.weight import Weight
 
@@ -201,7 +201,8 @@ def _apart(members: tuple[int, ...], pattern: Pattern, free_order: bool) -> int:
 
 def rank_within(shape: tuple[int, int], budget: Budget) -> int:
     """The rank of low rank at these bits."""
-    return min(budget.bits // (budget.value_bits * sum(shape)), *shape)
+    scales = SCALE_BITS if budget.value_bits <= 8 else 0  # of every atom, and of as many rows as there may be
+    return min(max(0, budget.bits - scales * max(shape)) // (budget.value_bits * sum(shape) + scales), *shape)
 
 
 class _Descent:

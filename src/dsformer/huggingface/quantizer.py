@@ -19,7 +19,13 @@ from dsformer.layers.blocks import BlockConfig
 from dsformer.layers.builder import densify, install
 from dsformer.layers.stored import StoredForm
 
-_TENSORS = ("weight", "dictionary", "support", "permutation")
+_TENSORS = ("weight", "dictionary", "support", "permutation", "weight_scale", "dictionary_scale")
+_INTEGERS = {
+    "support": torch.uint8,
+    "permutation": torch.uint8,
+    "weight_scale": torch.int16,
+    "dictionary_scale": torch.int16,
+}
 _V5 = int(transformers.__version__.split(".")[0]) >= 5
 
 
@@ -174,10 +180,14 @@ def _check_headers(model: PreTrainedModel, headers: dict[str, Header]) -> None:
 
 def _restore_integers(module: StoredForm) -> None:
     """transformers 5.0 casts even integers where a model keeps a layer in float32, as T5 does."""
-    for key in ("support", "permutation"):
+    for key, dtype in _INTEGERS.items():
         tensor = getattr(module, key)
         if tensor is not None and tensor.dtype == torch.float32:
-            setattr(module, key, tensor.to(torch.uint8))
+            setattr(module, key, tensor.to(dtype))
+    for key in ("weight", "dictionary") if module.int8 else ():
+        tensor = getattr(module, key)
+        if tensor is not None and tensor.dtype != torch.int8:
+            setattr(module, key, nn.Parameter(tensor.to(torch.int8), requires_grad=False))
 
 
 def _check_loaded(name: str, module: StoredForm) -> None:

@@ -5,6 +5,7 @@ from dsformer.layers.builder import densify as densify
 from dsformer.layers.builder import install as install
 from dsformer.layers.builder import install_forms as install_forms
 from dsformer.layers.builder import read_forms as read_forms
+from dsformer.layers.builder import round_factors as round_factors
 from dsformer.layers.dense_sparse import DenseSparseLinear as DenseSparseLinear
 from dsformer.layers.embedding import DenseSparseEmbedding as DenseSparseEmbedding
 from dsformer.layers.embedding import TiedEmbedding as TiedEmbedding

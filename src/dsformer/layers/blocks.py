@@ -27,7 +27,8 @@ class Member(BaseModel):
 class BlockConfig(BaseModel):
     """One block: its modules, in the order in which they are stacked, and its form.
 
-    ``tied`` names further modules that read a compressed embedding (output layers, a decoder's embedding).
+    ``tied`` names further modules that read a compressed embedding (output layers, a decoder's embedding). ``int8``
+    says that dictionary and codes are stored in bytes, with scales.
     """
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
@@ -43,6 +44,7 @@ class BlockConfig(BaseModel):
     canonical: bool = False
     pattern: Annotated[str, Field(max_length=30)] = "free"
     permuted: bool = False
+    int8: bool = False
 
     @classmethod
     def of(

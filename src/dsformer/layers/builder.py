@@ -8,6 +8,7 @@ from transformers.pytorch_utils import Conv1D
 
 from dsformer.errors import ArtefactError, InputError
 from dsformer.factorization.form import Form
+from dsformer.factorization.rounding import round_form
 from dsformer.layers.blocks import BlockConfig
 from dsformer.layers.dense_sparse import DenseSparseLinear
 from dsformer.layers.embedding import DenseSparseEmbedding, TiedEmbedding, TiedHead
@@ -30,7 +31,7 @@ def install(model: nn.Module, blocks: Sequence[BlockConfig]) -> None:
             _check_tied(block, modules.get(name), name)
     replacements: dict[str, nn.Module] = {}
     for block in blocks:
-        replacements |= _new_embedding(block, modules) if block.kind == "embedding" else _new_linear(block, modules)
+        replacements |= _new_modules(block, modules)
     by_module = {id(modules[name]): new for name, new in replacements.items()}
     for name, module in modules.items():
         # A module that is in the model under several names is replaced under all of them.
@@ -68,6 +69,28 @@ def install_forms(
             if dtype is not None:
                 module.to(dtype)
             module.fill(part)
+
+
+def round_factors(model: nn.Module, blocks: Sequence[BlockConfig]) -> list[BlockConfig]:
+    """Replace every compressed module the blocks name by one with the same factors in int8.
+
+    Returns:
+        The blocks as they are then.
+    """
+    modules = dict(model.named_modules(remove_duplicate=False))
+    rounded = []
+    for block in blocks:
+        stored = [model.get_submodule(name) for name in block.names]
+        forms = [module.form() for module in stored if isinstance(module, StoredForm)]
+        assert len(forms) == len(stored), block.names
+        parts = round_form(Form.joined(forms)).split([member.out_features for member in block.members])
+        rounded.append(block.model_copy(update={"int8": True}))
+        new = _new_modules(rounded[-1], modules)
+        for name, module in new.items():
+            _replace(model, name, module)
+        for name, part in zip(block.names, parts, strict=True):
+            new[name].fill(part)  # type: ignore[operator]
+    return rounded
 
 
 def read_forms(model: nn.Module) -> dict[str, Form]:
@@ -123,13 +146,19 @@ def _described(module: nn.Module | None) -> str:
     return "no such module" if module is None else f"a {type(module).__name__}"
 
 
+def _new_modules(block: BlockConfig, modules: dict[str, nn.Module]) -> dict[str, nn.Module]:
+    """What takes the place of a block's modules, dense or compressed in another type; without numbers."""
+    return _new_embedding(block, modules) if block.kind == "embedding" else _new_linear(block, modules)
+
+
 def _new_linear(block: BlockConfig, modules: dict[str, nn.Module]) -> dict[str, nn.Module]:
     new: dict[str, nn.Module] = {}
     lead: DenseSparseLinear | None = None
     for name, spec in zip(block.names, block.member_specs(), strict=True):
         old = modules[name]
-        assert isinstance(old, (nn.Linear, Conv1D)), name
-        layer = DenseSparseLinear(spec, False, lead, block.kind == "conv1d", old.weight.device, old.weight.dtype)
+        assert isinstance(old, (nn.Linear, Conv1D, DenseSparseLinear)), name
+        place = (old.weight.device, old.weight.dtype)
+        layer = DenseSparseLinear(spec, False, lead, block.kind == "conv1d", *place, int8=block.int8)
         layer.bias = old.bias  # the same tensor: it may be tied to others
         new[name] = layer.train(old.training)
         lead = lead or layer
@@ -139,12 +168,14 @@ def _new_linear(block: BlockConfig, modules: dict[str, nn.Module]) -> dict[str, 
 def _new_embedding(block: BlockConfig, modules: dict[str, nn.Module]) -> dict[str, nn.Module]:
     name = block.names[0]
     old = modules[name]
-    assert isinstance(old, nn.Embedding), name
-    owner = DenseSparseEmbedding(block.spec(), old.padding_idx, old.weight.device, old.weight.dtype)
+    assert isinstance(old, (nn.Embedding, DenseSparseEmbedding)), name
+    place = (old.weight.device, old.weight.dtype)
+    owner = DenseSparseEmbedding(block.spec(), old.padding_idx, *place, int8=block.int8)
     new: dict[str, nn.Module] = {}
     for tied in block.tied:
         module = modules[tied]
-        reader = TiedHead(owner, module.bias) if isinstance(module, nn.Linear) else TiedEmbedding(owner)
+        head = isinstance(module, (nn.Linear, TiedHead))
+        reader = TiedHead(owner, module.bias) if head else TiedEmbedding(owner)  # type: ignore[arg-type]
         new[tied] = reader.train(module.training)
     return {**new, name: owner.train(old.training)}
 

@@ -15,7 +15,7 @@ from dsformer.layers.execution import Plan, cheapest
 from dsformer.layers.native import NativeBlock, enabled, native_layer
 from dsformer.layers.product import SharedProduct
 from dsformer.layers.stored import StoredForm
-from dsformer.ops.backends.reference import dense_codes
+from dsformer.ops.backends.reference import dense_codes, linear_bytes
 
 L = TypeVar("L", bound="LinearProduct")
 # Exported graphs leave the process: they hold the weights and the operators. Before this release graphs cannot tell
@@ -78,7 +78,7 @@ class LinearProduct(nn.Module):
         self._native.clear()
 
     def _compiled(self, x: Tensor) -> Tensor:
-        plain = x.device.type == "cpu" and x.dtype == self.stored.weight.dtype
+        plain = x.device.type == "cpu" and x.dtype == self.stored.dtype
         plain = plain and not (torch.is_grad_enabled() or torch.is_autocast_enabled("cpu"))
         if _TELLS_EXPORTS and plain and self._settled and enabled() and not torch.compiler.is_exporting():
             return native_layer(x, self._native.number, self._member, self.stored.spec.out_features)
@@ -88,6 +88,8 @@ class LinearProduct(nn.Module):
         """The output by the operators, which keep nothing and have gradients."""
         stored, spec = self.stored, self.stored.spec
         indices = stored.indices
+        if stored.int8:
+            return self._operate_bytes(x, self._codes(indices))
         x, dictionary, values, bias = _autocast(x, stored.shared_dictionary, stored.values, self.bias)
         permutation, core, group = stored.order, spec.core, spec.pattern.group
         if spec.orientation == "input" and dictionary is not None:
@@ -103,20 +105,35 @@ class LinearProduct(nn.Module):
             return linear(x, dictionary)
         return self._product.get(x, dictionary, self._member)
 
+    def _operate_bytes(self, x: Tensor, codes: Tensor) -> Tensor:
+        spec = self.stored.spec
+        x, dictionary, codes, bias = _autocast(x, self.stored.shared_dictionary, codes, self.bias)
+        rows = x.reshape(-1, x.shape[-1])
+        y = linear_bytes(rows, dictionary, codes, bias, spec.canonical, spec.orientation == "output")
+        return y.view(*x.shape[:-1], spec.out_features)
+
+    def _codes(self, indices: Tensor) -> Tensor:
+        stored, spec = self.stored, self.stored.spec
+        layout = (stored.order, spec.core, spec.pattern.group, spec.core + spec.candidates)
+        return dense_codes(stored.values, indices, *layout)
+
     def _make_plan(self) -> Plan:
         stored, spec = self.stored, self.stored.spec
+        if stored.int8:
+            return Plan("factored", self._codes(stored.unpacked()))
         way = cheapest(spec, self._product.members)
         if way == "gathered":
             return Plan(way)
         if way == "dense":
             return Plan(way, stored.form().dense())
-        layout = (stored.order, spec.core, spec.pattern.group, spec.core + spec.candidates)
-        codes = dense_codes(stored.values, stored.unpacked(), *layout)
+        codes = self._codes(stored.unpacked())
         return Plan(way, codes if spec.orientation == "input" else codes.t().contiguous())
 
     def _run(self, plan: Plan, x: Tensor) -> Tensor:
         if plan.matrix is None:
             return self.operate(x)
+        if self.stored.int8:
+            return self._operate_bytes(x, plan.matrix)
         dictionary = self.stored.shared_dictionary
         if plan.way == "dense" or dictionary is None:
             return linear(x, plan.matrix, self.bias)
@@ -136,7 +153,7 @@ class DenseSparseLinear(LinearProduct, StoredForm):
         bias: whether there is one.
         lead: the first layer of the block, None for that one itself.
         conv1d: it replaces a GPT-2 ``Conv1D`` (which stores the transposed weight).
-        device, dtype: of the tensors, uninitialised.
+        device, dtype, int8: of the tensors, uninitialised.
     """
 
     def __init__(
@@ -147,8 +164,9 @@ class DenseSparseLinear(LinearProduct, StoredForm):
         conv1d: bool = False,
         device: torch.device | None = None,
         dtype: torch.dtype | None = None,
+        int8: bool = False,
     ):
-        StoredForm.__init__(self, spec, (spec.units * (spec.core + spec.nonzeros),), lead, device, dtype)
+        StoredForm.__init__(self, spec, (spec.units * (spec.core + spec.nonzeros),), lead, device, dtype, int8)
         LinearProduct.__init__(self)
         empty = torch.empty(spec.out_features, device=device, dtype=dtype) if bias else None
         self.register_parameter("bias", None if empty is None else nn.Parameter(empty))

@@ -21,7 +21,7 @@ class DenseSparseEmbedding(StoredForm):
     Args:
         spec: units are rows, ``out_features`` the vocabulary, ``in_features`` the length of a vector.
         padding_idx: the row that gets no gradient.
-        device, dtype: of the tensors, uninitialised.
+        device, dtype, int8: of the tensors, uninitialised.
     """
 
     def __init__(
@@ -30,8 +30,9 @@ class DenseSparseEmbedding(StoredForm):
         padding_idx: int | None = None,
         device: torch.device | None = None,
         dtype: torch.dtype | None = None,
+        int8: bool = False,
     ):
-        super().__init__(spec, (spec.units, spec.core + spec.nonzeros), None, device, dtype)
+        super().__init__(spec, (spec.units, spec.core + spec.nonzeros), None, device, dtype, int8)
         self.num_embeddings, self.embedding_dim, self.padding_idx = spec.out_features, spec.in_features, padding_idx
         self._code_of: Derived[Tensor | None] = Derived()
 
@@ -39,7 +40,7 @@ class DenseSparseEmbedding(StoredForm):
         spec = self.spec
         padding_idx = -1 if self.padding_idx is None else self.padding_idx
         layout = (spec.core, spec.pattern.group, spec.canonical, spec.in_features, padding_idx)
-        return ops.dense_sparse_embedding(ids, self.dictionary, self.values, self.indices, self.code_of, *layout)
+        return ops.dense_sparse_embedding(ids, self.shared_dictionary, self.values, self.indices, self.code_of, *layout)
 
     @property
     def code_of(self) -> Int[Tensor, " units"] | None:

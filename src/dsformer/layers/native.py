@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from dsformer.errors import InputError
 from dsformer.factorization.form import Form
+from dsformer.factorization.rounding import ByteForm
 from dsformer.layers.derived import Derived
 from dsformer.layers.product import Shared
 from dsformer.layers.stored import parameter_of
@@ -64,9 +65,8 @@ class NativeBlock:
 
     def run(self, x: Float[Tensor, "*batch in"], member: int) -> Float[Tensor, "*batch out"] | None:
         """A layer's output, without gradients; None where the kernels do not apply and other ways have to be taken."""
-        sources = self._sources()
-        weight = sources[0]
-        if not (x.is_cpu and x.dtype is weight.dtype and x.dtype in _TYPES) or weight.is_inference():
+        sources, dtype = self._sources(), self._layers[0].stored.dtype
+        if not (x.is_cpu and x.dtype is dtype and x.dtype in _TYPES) or sources[0].is_inference():
             return None
         if torch.is_autocast_enabled("cpu") or (torch.is_grad_enabled() and x.requires_grad):
             return None
@@ -98,16 +98,22 @@ class NativeBlock:
     def _make(self) -> "_Packed | None":
         if not enabled():
             return None
-        form, layers = Form.joined([layer.stored.form() for layer in self._layers]), self._layers
-        bias = None
+        layers, stored = self._layers, [layer.stored for layer in self._layers]
+        form: Form | ByteForm
+        if stored[0].int8:
+            form = ByteForm.joined([one.byte_form(one.unpacked()) for one in stored])
+        else:
+            form = Form.joined([one.form() for one in stored])
+        bias, dtype = None, stored[0].dtype
         if any(layer.bias is not None for layer in layers):
-            zeros = [layer.stored.weight.new_zeros(layer.stored.spec.out_features) for layer in layers]
+            zeros = [torch.zeros(one.spec.out_features, dtype=dtype) for one in stored]
             bias = torch.cat(
                 [zero if one.bias is None else one.bias.detach() for one, zero in zip(layers, zeros, strict=True)]
             )
         try:
-            members = [layer.stored.spec.out_features for layer in layers]
-            plan = tuned(form.spec, form.values.dtype, partial(CpuPlan.of, form, bias, members, "none"))
+            members = [one.spec.out_features for one in stored]
+            make = partial(CpuPlan.of, form, bias, members, "none", dtype)
+            plan = tuned(form.spec, form.values.dtype, make)
         except InputError:
             return None
         return _Packed(plan, Shared(len(layers)))

@@ -6,6 +6,7 @@ from torch import Tensor, nn
 
 from dsformer.errors import InputError
 from dsformer.factorization.form import Form, FormSpec
+from dsformer.factorization.rounding import ByteForm
 from dsformer.layers.derived import Derived
 from dsformer.layers.packing import (
     check_permutation,
@@ -38,12 +39,15 @@ class StoredForm(nn.Module):
         uint8 bytes, absent unless the spec is permuted.
     ``dictionary``
         absent without learned atoms, and in all but the first layer of a block (the *lead*).
+    ``weight_scale``, ``dictionary_scale``
+        with int8 values and dictionary, those of ``ByteForm``: bfloat16 bits as int16, which no change of type touches.
 
     Args:
         spec: of this module alone, not of the block.
         values_shape: of ``weight``.
         lead: the first module of the block, None for that one itself.
         device, dtype: of the tensors, uninitialised.
+        int8: values and dictionary are; ``dtype`` is then that of inputs and outputs.
 
     Raises:
         InputError: the spec has no atoms at all.
@@ -51,6 +55,9 @@ class StoredForm(nn.Module):
 
     weight: nn.Parameter
     dictionary: nn.Parameter | None
+    weight_scale: Tensor | None
+    dictionary_scale: Tensor | None
+    _typed: Tensor | None
     support: Tensor | None
     permutation: Tensor | None
 
@@ -61,18 +68,20 @@ class StoredForm(nn.Module):
         lead: "StoredForm | None" = None,
         device: torch.device | None = None,
         dtype: torch.dtype | None = None,
+        int8: bool = False,
     ):
         super().__init__()
         if not spec.atoms and not spec.canonical:
             raise InputError(f"a form without atoms: {spec}")
-        self.spec = spec
+        self.spec, self.int8 = spec, int8
         # In a tuple, so that it is not registered: the lead's tensors must appear once in a state dict.
         self._lead = () if lead is None else (lead,)
-        self.weight = nn.Parameter(torch.empty(values_shape, device=device, dtype=dtype))
+        floating, dtype = dtype, torch.int8 if int8 else dtype
+        self.weight = nn.Parameter(torch.empty(values_shape, device=device, dtype=dtype), requires_grad=not int8)
         dictionary = None
         if lead is None and spec.atoms:
             shape = (spec.atoms, spec.width) if spec.orientation == "input" else (spec.width, spec.atoms)
-            dictionary = nn.Parameter(torch.empty(shape, device=device, dtype=dtype))
+            dictionary = nn.Parameter(torch.empty(shape, device=device, dtype=dtype), requires_grad=not int8)
         self.register_parameter("dictionary", dictionary)
         support = permutation = None
         if spec.encoding != "none":
@@ -81,17 +90,67 @@ class StoredForm(nn.Module):
             permutation = torch.empty(spec.permutation_bytes, dtype=torch.uint8, device=device)
         self.register_buffer("support", support)
         self.register_buffer("permutation", permutation)
+        self._add_scales(device, floating)
+        self._numbers: Derived[Form] = Derived()
         self._indices: Derived[Tensor] = Derived()
         self._order: Derived[Tensor] = Derived()
 
+    def _add_scales(self, device: torch.device | None, dtype: torch.dtype | None) -> None:
+        counts = {"weight_scale": self.spec.code_scales}
+        counts["dictionary_scale"] = 0 if self.dictionary is None else self.spec.dictionary_scales
+        for name, count in counts.items():
+            # Buffers that are None before others that are not: torch.export trips over them.
+            if self.int8 and count:
+                self.register_buffer(name, torch.empty(count, dtype=torch.int16, device=device))
+            else:
+                setattr(self, name, None)
+        # Bytes have no floating-point type; this has, and follows the model's.
+        if self.int8:
+            self.register_buffer("_typed", torch.empty(0, device=device, dtype=dtype), persistent=False)
+        else:
+            self._typed = None
+
+    def _scales(self) -> tuple[Tensor | None, Tensor | None]:
+        return self.weight_scale, self.dictionary_scale
+
     @property
-    def shared_dictionary(self) -> nn.Parameter | None:
+    def dtype(self) -> torch.dtype:
+        """The type of inputs and outputs."""
+        return self._typed.dtype if self._typed is not None else self.weight.dtype
+
+    @property
+    def shared_dictionary(self) -> Tensor | None:
         """The dictionary, which the first module of the block holds."""
+        if self.int8:
+            return self._as_floats().dictionary if self.spec.atoms else None
         return self._lead[0].dictionary if self._lead else self.dictionary
 
     @property
     def values(self) -> Float[Tensor, "units kept"]:
+        """The code values, in the type of outputs."""
+        return self._as_floats().values if self.int8 else self._values()
+
+    def _values(self) -> Tensor:
         return self.weight.view(self.spec.units, self.spec.core + self.spec.nonzeros)
+
+    def _as_floats(self) -> Form:
+        if torch.compiler.is_compiling():
+            return self.byte_form(self.indices).form(self.dtype)
+        return self._numbers.get(self.sources, lambda: self.byte_form(self.unpacked()).form(self.dtype))
+
+    def byte_form(self, indices: Int[Tensor, "groups nonzeros"]) -> ByteForm:
+        """What is stored in int8, given the support; values and dictionary share memory with the module."""
+        spec, lead = self.spec, self._lead[0] if self._lead else self
+        shape = (0, spec.width) if spec.orientation == "input" else (spec.width, 0)
+        dictionary = self.weight.new_empty(shape) if lead.dictionary is None else lead.dictionary.detach()
+        scales = [
+            torch.empty(0, dtype=torch.bfloat16) if scale is None else scale.view(torch.bfloat16)
+            for scale in (lead.dictionary_scale, self.weight_scale)
+        ]
+        return ByteForm(spec, dictionary, self._values().detach(), indices, self._unpacked_order(), *scales)
+
+    def _unpacked_order(self) -> Int[Tensor, " units"] | None:
+        return None if self.permutation is None else unpack_permutation(self.spec, self.permutation)
 
     @property
     def indices(self) -> Int[Tensor, "groups nonzeros"]:
@@ -118,6 +177,8 @@ class StoredForm(nn.Module):
         """All tensors the weight is made of."""
         lead = self._lead[0] if self._lead else self
         tensors = (parameter_of(self, "weight"), parameter_of(lead, "dictionary"), *self._buffers.values())
+        if lead is not self:
+            tensors = (*tensors, lead.dictionary_scale)
         return tuple([tensor for tensor in tensors if tensor is not None])
 
     def validate(self) -> None:
@@ -127,13 +188,23 @@ class StoredForm(nn.Module):
             check_permutation(self.spec, self.permutation)
 
     @torch.no_grad()
-    def fill(self, form: Form) -> None:
-        """Take over a form's numbers, cast to the type of this module. Raises InputError for a form of another spec."""
+    def fill(self, form: Form | ByteForm) -> None:
+        """Take over a form's numbers, cast to the type of this module.
+
+        Raises:
+            InputError: the form has another spec, or is not of the kind stored here.
+        """
         if form.spec != self.spec or (form.permutation is None) == self.spec.permuted:
             raise InputError(f"the form of {form.spec} does not fit a layer of {self.spec}")
+        if isinstance(form, ByteForm) != self.int8:
+            raise InputError("int8 layers take rounded forms, others forms that are not")
         self.weight.copy_(form.values.reshape(self.weight.shape))
         if self.dictionary is not None:
             self.dictionary.copy_(form.dictionary)
+        if isinstance(form, ByteForm):
+            for mine, scales in zip(self._scales(), (form.value_scales, form.dictionary_scales), strict=True):
+                if mine is not None:
+                    mine.copy_(scales.view(torch.int16))
         packed = pack_support(form.spec, form.indices)
         if self.support is not None:
             self.support.copy_(packed)
@@ -142,15 +213,16 @@ class StoredForm(nn.Module):
 
     @torch.no_grad()
     def form(self) -> Form:
-        """The form stored here; values and dictionary share memory with the module."""
+        """The form stored here; values and dictionary share memory with the module, unless they are in int8."""
+        if self.int8:
+            return self.byte_form(self.unpacked().long()).form(self.dtype)
         spec, dictionary = self.spec, self.shared_dictionary
         shape = (0, spec.width) if spec.orientation == "input" else (spec.width, 0)
         stored = self.weight.new_empty(shape) if dictionary is None else dictionary.detach()
-        permutation = None if self.permutation is None else unpack_permutation(spec, self.permutation)
-        return Form(spec, stored, self.values.detach(), self.unpacked().long(), permutation)
+        return Form(spec, stored, self.values.detach(), self.unpacked().long(), self._unpacked_order())
 
     def form_repr(self) -> str:
         spec = self.spec
         parts = [f"{spec.orientation} dictionary", f"atoms={spec.atoms}", f"core={spec.core}"]
         parts += [f"nonzeros={spec.nonzeros}", f"pattern={spec.pattern}"]
-        return ", ".join(parts + ["canonical"] * spec.canonical + ["permuted"] * spec.permuted)
+        return ", ".join(parts + ["canonical"] * spec.canonical + ["permuted"] * spec.permuted + ["int8"] * self.int8)

@@ -2,27 +2,30 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
+from itertools import chain, product
 from math import prod
 from pathlib import Path
 from typing import Any
 
 from dsformer.calibration.blocks import SMALLEST_SIDE, TABLE_ASPECT
 from dsformer.errors import ArtefactError
-from dsformer.factorization.form import FormSpec
+from dsformer.factorization.form import SCALE_BITS, FormSpec
 from dsformer.huggingface.checkpoint import Header, read_headers, weight_files
 from dsformer.huggingface.skeleton import read_config
 from dsformer.layers.blocks import BlockConfig
+from dsformer.plan import Types
 from dsformer.report.summary import describe, support_and_permutation_bytes
 
-KINDS = ("dictionary", "codes", "support", "permutation", "bias")
-# Tensor of a compressed module (the rest of its name) to what it holds.
+# What the tensors of a compressed module hold, and the rest of their names.
 _TENSORS = {
-    "dictionary": "dictionary",
-    "codes": "weight",
-    "support": "support",
-    "permutation": "permutation",
-    "bias": "bias",
+    "dictionary": ("dictionary",),
+    "codes": ("weight",),
+    "scales": ("dictionary_scale", "weight_scale"),
+    "support": ("support",),
+    "permutation": ("permutation",),
+    "bias": ("bias",),
 }
+KINDS = tuple(_TENSORS)
 _SIZES = {"F64": 8, "I64": 8, "U64": 8, "F32": 4, "I32": 4, "U32": 4, "F16": 2, "BF16": 2, "I16": 2, "U16": 2}
 _TABLE_NAMES = ("embed", "wte", "shared")
 
@@ -125,7 +128,7 @@ def inspect_directory(directory: str | Path) -> Inspection:
     headers = read_headers(files)
     errors = _errors(config.summary)
     blocks = tuple(_stored_block(block, headers, errors) for block in config.blocks)
-    own = {f"{name}.{part}" for block in config.blocks for name in block.names for part in _TENSORS.values()}
+    own = {f"{name}.{part}" for block in config.blocks for name in block.names for part in chain(*_TENSORS.values())}
     rest = {name: header for name, header in headers.items() if name not in own}
     tables = sum(tensor_bytes(header) for name, header in rest.items() if _is_table(name, header))
     factor = config.summary.get("type_factor")
@@ -151,10 +154,13 @@ def _stored_block(
     if missing:
         raise ArtefactError(f"{missing}.weight is not in the weights")
     value = _SIZES.get(headers[f"{names[0]}.weight"].dtype, 1)
-    stored = {kind: _total(headers, names, tensor) for kind, tensor in _TENSORS.items()}
+    stored = {kind: _total(headers, names, tensors) for kind, tensors in _TENSORS.items()}
     biases = sum(
         spec.out_features for spec, name in zip(block.member_specs(), names, strict=True) if f"{name}.bias" in headers
     )
+    rest = next((_SIZES.get(headers[f"{name}.bias"].dtype, 1) for name in names if f"{name}.bias" in headers), value)
+    types = Types(8 * value, 8 * rest)
+    scales = SCALE_BITS // 8 * spec.out_features if block.int8 else 0
     return StoredBlock(
         names=names,
         kind=block.kind,
@@ -167,25 +173,28 @@ def _stored_block(
         nonzeros=spec.nonzeros,
         canonical=spec.canonical,
         error=errors.get(names),
-        bytes_before=(spec.out_features * spec.in_features + biases) * value,
+        bytes_before=spec.out_features * spec.in_features * value + scales + biases * rest,
         stored=stored,
-        expected=_expected(spec, [member.out_features for member in block.members], value, biases),
+        expected=_expected(spec, [member.out_features for member in block.members], types, biases),
     )
 
 
-def _expected(spec: FormSpec, members: list[int], value: int, biases: int) -> dict[str, int]:
+def _expected(spec: FormSpec, members: list[int], types: Types, biases: int) -> dict[str, int]:
+    value = types.factors // 8
     support, permutation = support_and_permutation_bytes(spec, members)
     return {
         "dictionary": spec.atoms * spec.width * value,
         "codes": spec.units * (spec.core + spec.nonzeros) * value,
+        "scales": spec.scale_bits(types.factors) // 8,
         "support": support,
         "permutation": permutation,
-        "bias": biases * value,
+        "bias": biases * types.rest // 8,
     }
 
 
-def _total(headers: Mapping[str, Header], names: Iterable[str], tensor: str) -> int:
-    return sum(tensor_bytes(headers[f"{name}.{tensor}"]) for name in names if f"{name}.{tensor}" in headers)
+def _total(headers: Mapping[str, Header], names: Iterable[str], tensors: Iterable[str]) -> int:
+    wanted = [f"{name}.{tensor}" for name, tensor in product(names, tensors)]
+    return sum(tensor_bytes(headers[name]) for name in wanted if name in headers)
 
 
 def _errors(summary: Mapping[str, Any]) -> dict[tuple[str, ...], float]:

@@ -13,7 +13,7 @@ from dsformer.report.parts import PARTS, Part, label_of, part_of
 from dsformer.report.rows import LatencyRow, ScoreRow
 from dsformer.report.summary import BlockSummary, Summary
 
-KINDS = ("dictionary", "codes", "support", "permutation", "bias")
+KINDS = ("dictionary", "codes", "scales", "support", "permutation", "bias")
 TEMPLATE = "page.html.j2"
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from dsformer.factorization.form import FormSpec
 from dsformer.factorization.search import Fitted
-from dsformer.plan import Job, Plan, dense_bytes
+from dsformer.plan import Job, Plan, Types, dense_bytes
 
 if TYPE_CHECKING:
     from dsformer.calibration import Tracing
@@ -32,13 +32,14 @@ class BlockSummary:
     bytes_before: int
     dictionary: int
     codes: int
+    scales: int
     support: int
     permutation: int
     bias: int
 
     @classmethod
-    def of(cls, job: Job, fitted: Fitted, value_bits: int) -> "BlockSummary":
-        spec, value = fitted.form.spec, value_bits // 8
+    def of(cls, job: Job, fitted: Fitted, types: Types) -> "BlockSummary":
+        spec, value = fitted.form.spec, types.factors // 8
         supports, permutations = support_and_permutation_bytes(spec, job.block.members)
         return cls(
             names=job.block.names,
@@ -52,17 +53,18 @@ class BlockSummary:
             nonzeros=spec.nonzeros,
             canonical=spec.canonical,
             error=fitted.error,
-            bytes_before=dense_bytes(job.block, value_bits),
+            bytes_before=dense_bytes(job.block, types),
             dictionary=spec.atoms * spec.width * value,
             codes=spec.units * (spec.core + spec.nonzeros) * value,
+            scales=spec.scale_bits(types.factors) // 8,
             support=supports,
             permutation=permutations,
-            bias=job.block.bias_count * value,
+            bias=job.block.bias_count * types.rest // 8,
         )
 
     @property
     def bytes_after(self) -> int:
-        return self.dictionary + self.codes + self.support + self.permutation + self.bias
+        return self.dictionary + self.codes + self.scales + self.support + self.permutation + self.bias
 
     @property
     def ratio(self) -> float:
@@ -98,7 +100,8 @@ class Summary:
 
     Attributes:
         rest_bytes: tensors left as they are.
-        type_factor: bytes of the values' type before / after (1 unless the recipe changes the type); not in the ratios.
+        types: sizes of stored values.
+        type_factor: bytes of a weight's values before / after (1 unless the recipe changes them); not in the ratios.
         embedding_share: part of the file after compression that is embedding tables.
     """
 
@@ -108,6 +111,7 @@ class Summary:
     recipe: dict[str, Any]
     blocks: tuple[BlockSummary, ...]
     rest_bytes: int
+    types: Types
     type_factor: float
     embedding_share: float
     silent: tuple[str, ...]
@@ -128,7 +132,8 @@ class Summary:
         )
         kept = {key: _tuple(value) for key, value in fields.items() if key in own}
         training = fields.get("training")
-        return cls(**kept | {"blocks": blocks, "training": TrainingSummary(**training) if training else None})
+        known = {"blocks": blocks, "types": Types(**fields["types"])}
+        return cls(**kept | known | {"training": TrainingSummary(**training) if training else None})
 
     @property
     def encoder_blocks(self) -> list[BlockSummary]:
@@ -184,7 +189,7 @@ def summarise(
     after = plan.rest_bytes + sum(block.bytes_after for block in blocks)
     compressed = {block.names[0]: block.bytes_after for block in blocks if block.kind == "embedding"}
     tables = sum(
-        compressed.get(table.name, table.shape[0] * table.shape[1] * plan.value_bits // 8) for table in tracing.tables
+        compressed.get(table.name, table.shape[0] * table.shape[1] * plan.types.rest // 8) for table in tracing.tables
     )
     return Summary(
         model=model,
@@ -193,6 +198,7 @@ def summarise(
         recipe=recipe.model_dump(mode="json"),
         blocks=tuple(blocks),
         rest_bytes=plan.rest_bytes,
+        types=plan.types,
         type_factor=plan.type_factor,
         embedding_share=tables / after,
         silent=tuple(tracing.silent),

@@ -15,6 +15,7 @@ from dsformer.errors import InputError
 from dsformer.huggingface.artefact import reserve, save
 from dsformer.huggingface.quantizer import attach
 from dsformer.huggingface.source import Source, model_place, open_source, quiet
+from dsformer.layers import round_factors
 from dsformer.loading import load
 from dsformer.processes import by_one, count, leading
 from dsformer.progress import Progress
@@ -98,11 +99,19 @@ def _staged(
     started = perf_counter()
     learn(network, _as_teacher(source, task), data, run.recipe, run.work / "training", task is not None, run.progress)
     seconds = perf_counter() - started
+    _round(network, run.recipe)
     scores = (_score(source.model, source, task, settings), before, _score(network, source, task, settings))
     trained = _account(settings, task, scores, data, seconds)
     return _written(
         network, source, replace(summary, training=trained, model=str(model)), run.recipe, target, overwrite
     )
+
+
+def _round(network: PreTrainedModel, recipe: Recipe) -> None:
+    """Factors are rounded once they have learned, before the model is scored."""
+    if recipe.factors == "int8":
+        config = network.config.quantization_config
+        attach(network, round_factors(network, config.blocks), config.summary)
 
 
 def _account(
@@ -148,6 +157,7 @@ def distilled(done: "Compressed", source: str | Path, output: Path, recipe: Reci
     started = perf_counter()
     with tempfile.TemporaryDirectory() as scratch:
         learn(done.model, _as_teacher(origin, None), data, recipe, Path(scratch), False, progress)
+    _round(done.model, recipe)
     trained = _account(recipe.training, None, (None, None, None), data, perf_counter() - started)
     return _written(done.model, origin, replace(done.summary, training=trained), recipe, output, True)
 

@@ -22,6 +22,9 @@ from torch.nn.functional import linear
 # Tokens gathered at a time, so that what a batched product reads is still in cache.
 _GATHERED_TOKENS = 128
 
+# Activations that differ by less are all zero.
+SMALLEST_RANGE = 1e-30
+
 # Costs in multiply-adds of a large matrix product, measured with benchmarks/reference_cost.py on one AVX-512 core: a
 # multiply-add of a batched product, reading one gathered number, adding one to where it belongs, transposing one.
 BATCHED, GATHER, SCATTER, MOVE = 2, 15, 40, 40
@@ -106,6 +109,45 @@ def linear_output(
         return u if bias is None else u + bias
     y = linear(u[:, :atoms], dictionary, bias)
     return y + u[:, atoms:] if canonical else y
+
+
+def round_tokens(x: Float[Tensor, "tokens features"]) -> Float[Tensor, "tokens features"]:
+    """The input as products with int8 weights see it: to nearest of 256 numbers, zero among them, for every token.
+
+    Gradients pass as if nothing were rounded.
+    """
+    with torch.no_grad():
+        wide = x.float()
+        low, high = wide.amin(1, keepdim=True).clamp_max(0), wide.amax(1, keepdim=True).clamp_min(0)
+        reach = high - low
+        steps = torch.where(reach > SMALLEST_RANGE, 255 / reach, torch.zeros_like(reach))
+        zero = (-low * steps).round()
+        rounded = ((wide * steps + zero).round().clamp(0, 255) - zero) * (reach / 255)
+    return x + (rounded.to(x.dtype) - x).detach()
+
+
+def linear_bytes(
+    x: Float[Tensor, "tokens in"],
+    dictionary: Float[Tensor, "atoms width"] | Float[Tensor, "width atoms"] | None,
+    codes: Float[Tensor, "units positions"],
+    bias: Float[Tensor, " out"] | None,
+    canonical: bool,
+    output_dictionary: bool,
+) -> Float[Tensor, "tokens out"]:
+    """A layer with int8 weights, given what those stand for: what is multiplied with them is rounded as well."""
+    x = round_tokens(x)
+    if output_dictionary:
+        u = x @ codes
+        atoms = 0 if dictionary is None else dictionary.shape[1]
+        rest = u[:, atoms:] if canonical or dictionary is None else None
+        product = None if dictionary is None else linear(round_tokens(u[:, :atoms]), dictionary)
+    else:
+        atoms = 0 if dictionary is None else dictionary.shape[0]
+        rest = linear(x, codes[:, atoms:]) if canonical or dictionary is None else None
+        product = None if dictionary is None else linear(round_tokens(linear(x, dictionary)), codes[:, :atoms])
+    y = rest if product is None else product if rest is None else product + rest
+    assert y is not None, "neither atoms nor unit vectors"
+    return y if bias is None else y + bias
 
 
 def embedding(

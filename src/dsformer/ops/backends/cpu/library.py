@@ -11,7 +11,7 @@ from pathlib import Path
 from dsformer.errors import InputError
 from dsformer.ops.backends.cpu.threads import gomp_parallel
 
-ABI_VERSION = 1
+ABI_VERSION = 2
 
 
 class FormStruct(ctypes.Structure):
@@ -21,6 +21,7 @@ class FormStruct(ctypes.Structure):
         ("struct_size", c_uint32),
         ("orientation", c_int32),
         ("dtype", c_int32),
+        ("weights", c_int32),
         ("activation", c_int32),
         ("units", c_int64),
         ("width", c_int64),
@@ -37,6 +38,8 @@ class FormStruct(ctypes.Structure):
         ("indices", c_void_p),
         ("permutation", c_void_p),
         ("bias", c_void_p),
+        ("dictionary_scales", c_void_p),
+        ("value_scales", c_void_p),
     )
 
 

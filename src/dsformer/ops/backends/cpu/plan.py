@@ -12,6 +12,7 @@ from torch import Tensor
 
 from dsformer.errors import InputError
 from dsformer.factorization.form import Form
+from dsformer.factorization.rounding import ByteForm
 from dsformer.ops.backends.cpu.library import FormStruct, TuningStruct, library
 from dsformer.ops.backends.cpu.pages import LARGE, use_large_pages
 
@@ -19,6 +20,7 @@ Activation = Literal["none", "gelu", "gelu_tanh", "relu"]
 
 _ACTIVATIONS = {"none": 0, "gelu": 1, "gelu_tanh": 2, "relu": 3}
 _DTYPES = {torch.float32: 0, torch.bfloat16: 1}
+_WEIGHTS = {**_DTYPES, torch.int8: 2}
 _get_num_threads = torch.get_num_threads
 
 
@@ -28,7 +30,8 @@ class CpuPlan:
     It copies what it needs: later changes of the tensors do not reach it. Threads may share a plan.
 
     Args:
-        values: (units, core + nonzeros), float32 or bfloat16; x and all other numbers have the same type.
+        values: (units, core + nonzeros), float32, bfloat16 or int8; the dictionary has the same type, and with floating
+            point ones so have x and the bias.
         indices: (groups, nonzeros), ascending.
         permutation: (units,) which unit each code belongs to; None: its own.
         dictionary: (atoms, in), or (out, atoms) with ``output_dictionary``; None without learned atoms.
@@ -41,6 +44,8 @@ class CpuPlan:
         members: the out_features of stacked layers; None: there is one.
         in_features: only needed where no tensor tells, for an input dictionary without learned atoms.
         activation: applied after the bias.
+        scales: with int8 values, those of the dictionary's rows and of the values, as of ``ByteForm``.
+        dtype: with int8 values, float32 or bfloat16: type of x and the bias.
         tuning: for measurements: ``panel_vectors``, ``small_tokens``, ``block_bytes`` of ``dsf_tuning``.
 
     Raises:
@@ -62,12 +67,15 @@ class CpuPlan:
         members: Sequence[int] | None = None,
         in_features: int | None = None,
         activation: Activation = "none",
+        scales: tuple[Tensor, Tensor] | None = None,
+        dtype: torch.dtype = torch.float32,
         tuning: dict[str, int] | None = None,
     ):
         loaded = library()
         if loaded is None:
             raise InputError("native library not found")
-        self.dtype, self.members = values.dtype, tuple(members or (out_features,))
+        self.dtype = dtype if values.dtype == torch.int8 else values.dtype
+        self.members = tuple(members or (out_features,))
         if not output_dictionary and dictionary is not None:
             in_features = dictionary.shape[1]
         self.in_features = values.shape[0] if output_dictionary else in_features or 0
@@ -82,11 +90,17 @@ class CpuPlan:
             indices.to(torch.int32).contiguous(),
             None if permutation is None else permutation.long().contiguous(),
         )
+        positions = atoms + (width if canonical else 0)
+        rows = (width if atoms else 0, positions) if output_dictionary else (atoms, values.shape[0])
+        floats = [] if scales is None else [scale.detach().float().contiguous() for scale in scales]
+        if [scale.shape for scale in floats] != [(count,) for count in rows if values.dtype == torch.int8]:
+            raise InputError(f"native plan: {rows} scales for int8 values, none for others")
         sizes = (c_int64 * len(self.members))(*self.members)
         form = FormStruct(
             ctypes.sizeof(FormStruct),
             int(output_dictionary),
             _DTYPES[self.dtype],
+            _WEIGHTS[values.dtype],
             _ACTIVATIONS[activation],
             values.shape[0],
             width,
@@ -98,7 +112,7 @@ class CpuPlan:
             int(canonical),
             len(self.members),
             sizes,
-            *map(_address, (tensors[0], tensors[1], integers[0], integers[1], tensors[2])),
+            *map(_address, (tensors[0], tensors[1], integers[0], integers[1], tensors[2], *floats)),
         )
         error = c_int()
         self._handle = loaded.dsf_plan_create(byref(form), byref(TuningStruct(**(tuning or {}))), byref(error))
@@ -113,10 +127,11 @@ class CpuPlan:
     @classmethod
     def of(
         cls,
-        form: Form,
+        form: Form | ByteForm,
         bias: Float[Tensor, " out"] | None = None,
         members: Sequence[int] | None = None,
         activation: Activation = "none",
+        dtype: torch.dtype = torch.float32,
         tuning: dict[str, int] | None = None,
     ) -> "CpuPlan":
         """The plan of a form. Arguments and errors as of the constructor."""
@@ -135,6 +150,8 @@ class CpuPlan:
             members,
             spec.in_features,
             activation,
+            (form.dictionary_scales, form.value_scales) if isinstance(form, ByteForm) else None,
+            dtype,
             tuning,
         )
 
@@ -189,9 +206,9 @@ class CpuPlan:
         units = values.shape[0]
         if self.dtype not in _DTYPES:
             raise InputError(f"native plan: {self.dtype} is neither float32 nor bfloat16")
-        numbers = [t for t in (values, dictionary, bias) if t is not None]
-        if any(t.dtype is not self.dtype or t.device.type != "cpu" for t in numbers):
-            raise InputError(f"native plan: all numbers must be {self.dtype} on the CPU")
+        numbers = [(values, values.dtype), (dictionary, values.dtype), (bias, self.dtype)]
+        if any(t is not None and (t.dtype is not dtype or t.device.type != "cpu") for t, dtype in numbers):
+            raise InputError(f"native plan: weights must be {values.dtype} and the bias {self.dtype}, on the CPU")
         fits = group > 0 and units == indices.shape[0] * group and values.shape[1] == core + indices.shape[1]
         fits = fits and (bias is None or bias.shape == (self.out_features,))
         fits = fits and (permutation is None or permutation.shape == (units,))

@@ -1,0 +1,12 @@
+// From a form to the bytes its plan multiplies.
+#pragma once
+
+#include "form.h"
+#include "plan.h"
+
+namespace dsf {
+
+// Fills everything of a plan but its epilogue.
+void pack_bytes(const Form& form, dsf_plan& plan);
+
+}  // namespace dsf
