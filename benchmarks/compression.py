@@ -3,7 +3,7 @@
     python benchmarks/compression.py --data-dir DIR --results results.jsonl
 
 STS-B is read from ``DIR/glue-stsb``; Banking77 is bundled. Finished rows are kept in the results file, so an
-interrupted run goes on where it stopped.
+interrupted run goes on where it stopped. With ``--factors int8`` ratios are of a model with dense int8 weights.
 """
 
 import argparse
@@ -22,20 +22,17 @@ TASKS = ("banking77", "stsb", "fidelity")
 
 
 def measure(
-    scope: str, ratio: float, method: str, pattern: str, data_dir: Path | None, effort: dict[str, int]
+    scope: str, ratio: float, method: str, pattern: str, factors: str, data_dir: Path | None, effort: dict[str, int]
 ) -> dict[str, object]:
     """Compress once and evaluate what was written."""
     original = find_minilm()
     with tempfile.TemporaryDirectory() as scratch:
         out = Path(scratch) / "model"
-        recipe = {"ratio": ratio, "scope": scope, "method": method, "pattern": pattern, "effort": effort}
-        done = dsformer.compress(original, out, **recipe)
+        recipe = {"ratio": ratio, "scope": scope, "method": method, "pattern": pattern, "factors": factors}
+        done = dsformer.compress(original, out, **recipe, effort=effort)
         scores = dsformer.evaluate(out, TASKS, data_dir, original=original)
         return {
-            "scope": scope,
-            "ratio": ratio,
-            "method": method,
-            "pattern": pattern,
+            **recipe,
             "bytes": weight_bytes(out),
             "encoder_ratio": round(done.summary.encoder_ratio, 3),
             "total_ratio": round(done.summary.total_ratio, 3),
@@ -51,14 +48,19 @@ def main() -> None:
     parser.add_argument("--results", type=Path, default=Path("compression.jsonl"))
     parser.add_argument("--iterations", type=int, default=Effort.iterations)
     parser.add_argument("--screening", type=int, default=Effort.screening)
+    parser.add_argument("--factors", choices=("float", "int8"), default="float")
+    parser.add_argument("--ratios", type=float, nargs="+", help="only these targets")
+    parser.add_argument("--patterns", nargs="+", help="only these")
     args = parser.parse_args()
     effort = {"iterations": args.iterations, "screening": args.screening}
     rows = [json.loads(line) for line in args.results.read_text().splitlines()] if args.results.exists() else []
-    finished = {(row["scope"], row["ratio"], row["method"], row["pattern"]) for row in rows}
+    keys = ("scope", "ratio", "method", "pattern", "factors")
+    finished = {tuple(row[key] for key in keys) for row in rows}
     for scope, ratio in TARGETS:
         for method, pattern in METHODS:
-            if (scope, ratio, method, pattern) not in finished:
-                rows.append(measure(scope, ratio, method, pattern, args.data_dir, effort))
+            wanted = ratio in (args.ratios or [ratio]) and pattern in (args.patterns or [pattern])
+            if wanted and (scope, ratio, method, pattern, args.factors) not in finished:
+                rows.append(measure(scope, ratio, method, pattern, args.factors, args.data_dir, effort))
                 with args.results.open("a") as file:
                     file.write(json.dumps(rows[-1]) + "\n")
     original = dsformer.evaluate(find_minilm(), TASKS[:2], args.data_dir)
@@ -70,7 +72,7 @@ def main() -> None:
         f"| {original['banking77'].value:.2f} | {original['stsb'].value:.2f} | 100 |"
     )
     for row in rows:
-        form = "low rank" if row["method"] == "low_rank" else row["pattern"]
+        form = ("low rank" if row["method"] == "low_rank" else row["pattern"]) + f", {row['factors']}"
         print(
             f"| {row['scope']} {row['ratio']}x | {form} | {row['bytes']:,} | {row['encoder_ratio']:.2f} "
             f"| {row['total_ratio']:.2f} | {row['mean_error']:.4f} | {row['banking77']:.2f} | {row['stsb']:.2f} "

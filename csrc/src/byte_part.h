@@ -8,9 +8,9 @@ namespace dsf {
 class BytePart : Tokens {
  public:
   // As of Part.
-  BytePart(const Call& call, int64_t token, int64_t tokens, int vectors, float* scratch, bool alone, int64_t = 0,
-           int64_t = 0)
-      : Tokens(call, token, tokens, vectors), bytes_(call.plan.bytes), alone_(alone) {
+  BytePart(const Call& call, int64_t token, int64_t tokens, int vectors, float* scratch, bool alone,
+           int64_t next_token = 0, int64_t next_tokens = 0)
+      : Tokens(call, token, tokens, vectors, next_token, next_tokens), bytes_(call.plan.bytes), alone_(alone) {
     const Layout layout(plan_, tokens, vectors);
     ldz_ = few_ld(plan_.in_features);
     ldu_ = few_ld(bytes_.rows);
@@ -30,7 +30,7 @@ class BytePart : Tokens {
 
   int64_t items(int phase) const {
     switch (phase) {
-      case 0: return vectors_ ? parts(plan_.in_features, ROWS_PER_ITEM) : 1;
+      case 0: return vectors_ ? (loads_bytes() ? 0 : parts(plan_.in_features, ROWS_PER_ITEM)) : 1;
       case 1: return 1;
       case 2: return first_items(0) + first_items(1) + first_items(2);
       case 3: return bytes_.second[0].rows ? 1 : 0;
@@ -42,7 +42,7 @@ class BytePart : Tokens {
   void run(int phase, int64_t item) const {
     switch (phase) {
       case 0: return read(item, z_, ldz_);
-      case 1: return round(z_, ldz_, plan_.in_features, x_);
+      case 1: return loads_bytes() ? load() : round(z_, ldz_, plan_.in_features, x_);
       case 2: return first(item);
       case 3: return round(u_, ldu_, bytes_.p_rows, p_);
       case 4: return second(item);
@@ -59,7 +59,7 @@ class BytePart : Tokens {
       const BytePlan& b = plan.bytes;
       if (vectors) {
         tokens = int64_t(vectors) * plan.kernels->lanes;
-        z = plan.in_features * tokens;
+        z = plan.destinations.data() ? plan.in_features * tokens : 0;
         u = b.rows * tokens;
         const int64_t rows = int64_t(MOST_BYTE_VECTORS) * plan.kernels->lanes / 4;
         if (b.x_quads) x_quads = parts(plan.in_features, 4) * tokens;
@@ -91,12 +91,19 @@ class BytePart : Tokens {
     return bytes;
   }
 
+  // Features in another order go by way of a panel.
+  bool loads_bytes() const { return vectors_ && !plan_.destinations.data(); }
   bool has_second() const { return bytes_.second[0].rows || bytes_.second[1].rows; }
   bool stores_apart() const { return !has_second() || !plan_.any_order; }
   static int64_t packs_per_item(const Quads& m) { return ROWS_PER_ITEM / m.height; }
   int64_t first_items(int which) const {
     const Quads& m = bytes_.first[which];
     return m.rows ? parts(m.packs, packs_per_item(m)) : 0;
+  }
+
+  void load() const {
+    const char* x = call_.x + token_ * call_.x_stride * call_.item_size();
+    kernels_.load_bytes(x, plan_.dtype, call_.x_stride, tokens_, plan_.in_features, vectors_, x_);
   }
 
   void round(const float* from, int64_t ld, int64_t features, const Bytes& to) const {
@@ -106,19 +113,23 @@ class BytePart : Tokens {
       kernels_.round_bytes_few(from, ld, features, tokens_, to, ld);
   }
 
-  void quads(const Quads& m, int64_t first, int64_t last, const Bytes& from, int64_t ld, float* y, bool add) const {
+  void quads(const Quads& m, int64_t first, int64_t last, const Bytes& from, int64_t ld, float* y, bool add,
+             Ahead& ahead) const {
     if (vectors_)
-      kernels_.quads_panel(m, first, last, from, vectors_, y, add);
+      kernels_.quads_panel(m, first, last, from, vectors_, y, add, ahead);
     else
       kernels_.quads_few(m, first, last, from, ld, tokens_, y, ldu_, add);
   }
 
   void first(int64_t item) const {
+    Ahead ahead;
+    const int64_t whole_item = item;
     int which = 0;
     while (item >= first_items(which)) item -= first_items(which++);
     const Quads& m = bytes_.first[which];
     const int64_t step = packs_per_item(m), first = item * step, last = std::min(first + step, m.packs);
-    quads(m, first, last, x_, ldz_, u_ + (bytes_.first_rows[which] + first * m.height) * row_, false);
+    fetch_input(ahead, whole_item, items(2), last - first);
+    quads(m, first, last, x_, ldz_, u_ + (bytes_.first_rows[which] + first * m.height) * row_, false, ahead);
   }
 
   void second(int64_t item) const {
@@ -127,10 +138,15 @@ class BytePart : Tokens {
     const bool same_rows = alone_ && vectors_ && !stores_apart() && !bytes_.adds;
     float* to = u_ + (bytes_.u_row + (same_rows ? 0 : first)) * row_;
     bool add = bytes_.adds;
+    Ahead ahead;
+    int64_t steps = 0;
+    for (const Quads& m : bytes_.second) steps += m.rows ? parts(last - first, m.height) : 0;
+    fetch_output(ahead, first, last, steps);
+    if (!items(2)) fetch_input(ahead, item, items(4), steps);
     for (int which = 0; which < 2; which++) {
       const Quads& m = bytes_.second[which];
       if (!m.rows) continue;
-      quads(m, first / m.height, parts(last, m.height), which ? x_ : p_, which ? ldz_ : ldu_, to, add);
+      quads(m, first / m.height, parts(last, m.height), which ? x_ : p_, which ? ldz_ : ldu_, to, add, ahead);
       add = true;
     }
     if (!stores_apart()) write(first, last, to, ldu_);

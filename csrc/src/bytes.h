@@ -186,9 +186,10 @@ DSF_INLINE void quads_tile(const Quads& m, int64_t pack, const Bytes& bytes, int
 // Tiles of what the registers hold: of rows on their own, all vectors at once.
 template <int R, Quads::Source SOURCE>
 static void quads_panel_of(const Quads& m, int64_t first, int64_t last, const Bytes& bytes, int vectors, float* y,
-                           bool add) {
+                           bool add, Ahead& ahead) {
   const int64_t ld = int64_t(vectors) * W;
   for (int64_t pack = first; pack < last; pack++, y += R * ld) {
+    ahead.step();
     if (R == 1) {
       switch (vectors) {
         case 1: quads_tile<R, SOURCE, 0, 1>(m, pack, bytes, vectors, y, add); break;
@@ -216,19 +217,19 @@ static void quads_panel_of(const Quads& m, int64_t first, int64_t last, const By
 
 template <int R>
 static void quads_panel_by(const Quads& m, int64_t first, int64_t last, const Bytes& bytes, int vectors, float* y,
-                           bool add) {
+                           bool add, Ahead& ahead) {
   switch (m.source) {
-    case Quads::DENSE: return quads_panel_of<R, Quads::DENSE>(m, first, last, bytes, vectors, y, add);
-    case Quads::ALIGNED: return quads_panel_of<R, Quads::ALIGNED>(m, first, last, bytes, vectors, y, add);
-    default: return quads_panel_of<R, Quads::GATHERED>(m, first, last, bytes, vectors, y, add);
+    case Quads::DENSE: return quads_panel_of<R, Quads::DENSE>(m, first, last, bytes, vectors, y, add, ahead);
+    case Quads::ALIGNED: return quads_panel_of<R, Quads::ALIGNED>(m, first, last, bytes, vectors, y, add, ahead);
+    default: return quads_panel_of<R, Quads::GATHERED>(m, first, last, bytes, vectors, y, add, ahead);
   }
 }
 
 static void quads_panel(const Quads& m, int64_t first, int64_t last, const Bytes& bytes, int vectors, float* y,
-                        bool add) {
+                        bool add, Ahead& ahead) {
   switch (m.height) {
-    case 8: return quads_panel_by<8>(m, first, last, bytes, vectors, y, add);
-    case 4: return quads_panel_by<4>(m, first, last, bytes, vectors, y, add);
-    default: return quads_panel_by<1>(m, first, last, bytes, vectors, y, add);
+    case 8: return quads_panel_by<8>(m, first, last, bytes, vectors, y, add, ahead);
+    case 4: return quads_panel_by<4>(m, first, last, bytes, vectors, y, add, ahead);
+    default: return quads_panel_by<1>(m, first, last, bytes, vectors, y, add, ahead);
   }
 }

@@ -133,12 +133,3 @@ static void quads_few_by(const Quads& m, int64_t first, int64_t last, const Byte
     default: return quads_few_of<R, Quads::GATHERED>(m, first, last, bytes, ld, tokens, y, ldy, add);
   }
 }
-
-static void quads_few(const Quads& m, int64_t first, int64_t last, const Bytes& bytes, int64_t ld, int64_t tokens,
-                      float* y, int64_t ldy, bool add) {
-  switch (m.height) {
-    case 8: return quads_few_by<8>(m, first, last, bytes, ld, tokens, y, ldy, add);
-    case 4: return quads_few_by<4>(m, first, last, bytes, ld, tokens, y, ldy, add);
-    default: return quads_few_by<1>(m, first, last, bytes, ld, tokens, y, ldy, add);
-  }
-}

@@ -59,12 +59,20 @@ DSF_INLINE Row low_bytes(Row a, Row b) { return _mm512_unpacklo_epi8(a, b); }
 DSF_INLINE Row high_bytes(Row a, Row b) { return _mm512_unpackhi_epi8(a, b); }
 DSF_INLINE Row low_words(Row a, Row b) { return _mm512_unpacklo_epi16(a, b); }
 DSF_INLINE Row high_words(Row a, Row b) { return _mm512_unpackhi_epi16(a, b); }
+DSF_INLINE Row low_words32(Row a, Row b) { return _mm512_unpacklo_epi32(a, b); }
+DSF_INLINE Row high_words32(Row a, Row b) { return _mm512_unpackhi_epi32(a, b); }
+DSF_INLINE Row low_words64(Row a, Row b) { return _mm512_unpacklo_epi64(a, b); }
+DSF_INLINE Row high_words64(Row a, Row b) { return _mm512_unpackhi_epi64(a, b); }
 #elif DSF_LANES == 8
 typedef __m256i Row;
 DSF_INLINE Row low_bytes(Row a, Row b) { return _mm256_unpacklo_epi8(a, b); }
 DSF_INLINE Row high_bytes(Row a, Row b) { return _mm256_unpackhi_epi8(a, b); }
 DSF_INLINE Row low_words(Row a, Row b) { return _mm256_unpacklo_epi16(a, b); }
 DSF_INLINE Row high_words(Row a, Row b) { return _mm256_unpackhi_epi16(a, b); }
+DSF_INLINE Row low_words32(Row a, Row b) { return _mm256_unpacklo_epi32(a, b); }
+DSF_INLINE Row high_words32(Row a, Row b) { return _mm256_unpackhi_epi32(a, b); }
+DSF_INLINE Row low_words64(Row a, Row b) { return _mm256_unpacklo_epi64(a, b); }
+DSF_INLINE Row high_words64(Row a, Row b) { return _mm256_unpackhi_epi64(a, b); }
 #else
 typedef uint8_t Row __attribute__((vector_size(16)));
 typedef uint16_t RowWords __attribute__((vector_size(16)));
@@ -80,6 +88,10 @@ DSF_INLINE Row low_words(Row a, Row b) {
 DSF_INLINE Row high_words(Row a, Row b) {
   return (Row)__builtin_shufflevector((RowWords)a, (RowWords)b, 4, 12, 5, 13, 6, 14, 7, 15);
 }
+DSF_INLINE Row low_words32(Row a, Row b) { return (Row)__builtin_shufflevector((vu)a, (vu)b, 0, 4, 1, 5); }
+DSF_INLINE Row high_words32(Row a, Row b) { return (Row)__builtin_shufflevector((vu)a, (vu)b, 2, 6, 3, 7); }
+DSF_INLINE Row low_words64(Row a, Row b) { return (Row)__builtin_shufflevector((vu)a, (vu)b, 0, 1, 4, 5); }
+DSF_INLINE Row high_words64(Row a, Row b) { return (Row)__builtin_shufflevector((vu)a, (vu)b, 2, 3, 6, 7); }
 #endif
 
 DSF_INLINE Row load_row(const uint8_t* p) {

@@ -59,7 +59,7 @@ struct Kernels {
   int lanes;
 
   // Few tokens are worth the second copy of free codes that makes them fast.
-  bool has_lookup;
+  bool has_lookup, has_byte_lookup;
   // Products of bfloat16, two at a time: packs of such numbers are paired.
   bool has_pairs;
 
@@ -82,11 +82,14 @@ struct Kernels {
   // Rows of one block; always adds.
   void (*scatter_panel)(const Scatter&, int64_t block, Range part, const float* z, int vectors, float* y, Ahead&);
 
+  // x (tokens, features), token-major -> bytes, in the orders there is room for; missing tokens are zero.
+  void (*load_bytes)(const void* x, int dtype, int64_t stride, int64_t tokens, int64_t features, int vectors,
+                     const Bytes&);
   // Rounds rows [0, rows) of a panel of at most MOST_BYTE_VECTORS to bytes, in the orders there is room for.
   void (*round_bytes)(const float* panel, int64_t rows, int vectors, const Bytes&);
-  // Rows of packs [first, last) from bytes.
+  // Rows of packs [first, last) from bytes. A step of `Ahead` is taken for every pack.
   void (*quads_panel)(const Quads&, int64_t first_pack, int64_t last_pack, const Bytes&, int vectors, float* y,
-                      bool accumulate);
+                      bool accumulate, Ahead&);
 
   void (*load_few)(const void* x, int dtype, int64_t stride, int64_t tokens, int64_t features,
                    const uint32_t* destination, float* z, int64_t ld);
@@ -102,6 +105,7 @@ struct Kernels {
                       int64_t ldy);
   // As for panels; `rows` of the bytes are tokens, `ld` apart.
   void (*round_bytes_few)(const float* z, int64_t ldz, int64_t features, int64_t tokens, const Bytes&, int64_t ld);
+  // Packs of height 1 in multiples of 16, but for the last. Rows of a lookup that are not in order leave [first, last).
   void (*quads_few)(const Quads&, int64_t first_pack, int64_t last_pack, const Bytes&, int64_t ld, int64_t tokens,
                     float* y, int64_t ldy, bool accumulate);
 };

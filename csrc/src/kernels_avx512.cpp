@@ -12,6 +12,7 @@ namespace avx512 {
 #define DSF_LOOKUP 1
 #define DSF_PAIRS 0
 #define DSF_VNNI 0
+#define DSF_BYTE_LOOKUP 0
 #include "set.h"
 
 }  // namespace avx512

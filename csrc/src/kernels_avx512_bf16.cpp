@@ -3,7 +3,7 @@
 #include "kernels.h"
 
 #if defined(__AVX512F__) && defined(__AVX512BW__) && defined(__AVX512VL__) && defined(__AVX512DQ__) && \
-    defined(__AVX512BF16__) && defined(__AVX512VNNI__)
+    defined(__AVX512BF16__) && defined(__AVX512VNNI__) && defined(__AVX512VBMI__)
 namespace dsf {
 namespace avx512_bf16 {
 
@@ -13,6 +13,7 @@ namespace avx512_bf16 {
 #define DSF_LOOKUP 1
 #define DSF_PAIRS 1
 #define DSF_VNNI 1
+#define DSF_BYTE_LOOKUP 1
 #include "set.h"
 
 }  // namespace avx512_bf16

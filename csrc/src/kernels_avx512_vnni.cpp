@@ -13,6 +13,7 @@ namespace avx512_vnni {
 #define DSF_LOOKUP 1
 #define DSF_PAIRS 0
 #define DSF_VNNI 1
+#define DSF_BYTE_LOOKUP 0
 #include "set.h"
 
 }  // namespace avx512_vnni

@@ -9,6 +9,7 @@ namespace portable {
 #define DSF_LOOKUP 0
 #define DSF_PAIRS 0
 #define DSF_VNNI 0
+#define DSF_BYTE_LOOKUP 0
 #include "set.h"
 
 }  // namespace portable

@@ -19,6 +19,7 @@ bool cpu_runs(const Kernels* kernels) {
            __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq") &&
            __builtin_cpu_supports("fma") &&
            (!std::strcmp(kernels->name, "avx512") || __builtin_cpu_supports("avx512vnni")) &&
+           (!kernels->has_byte_lookup || __builtin_cpu_supports("avx512vbmi")) &&
            (!kernels->has_pairs || __builtin_cpu_supports("avx512bf16"));
   if (!std::strcmp(kernels->name, "avx2")) return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
 #endif

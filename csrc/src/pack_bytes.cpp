@@ -1,6 +1,7 @@
 #include "pack_bytes.h"
 
 #include <algorithm>
+#include <numeric>
 
 #include "pack.h"
 
@@ -12,6 +13,12 @@ struct Pack {
   std::vector<uint32_t> columns;  // of quads where they are aligned
   std::vector<int8_t> weights;    // (columns, height), or (quads, height, 4) where they are aligned
 };
+
+template <class T>
+void copy(Buffer<T>& to, const std::vector<T>& from) {
+  to.resize(from.size());
+  std::copy(from.begin(), from.end(), to.data());
+}
 
 uint32_t word_of(const int8_t* weights, int64_t stride, int64_t count) {
   uint32_t word = 0;
@@ -55,10 +62,83 @@ void pack_quads(Quads& m, Quads::Source source, int64_t rows, int height, const 
         for (int shift = 0; shift < 32; shift += 8)
           m.sums[pack * height + r] += int8_t(words[size_t(k) * height + r] >> shift);
   for (int64_t row = 0; row < rows; row++) m.scales[row] = scale(row);
-  m.words.resize(words.size());
-  std::copy(words.begin(), words.end(), m.words.data());
-  m.columns.resize(columns.size());
-  std::copy(columns.begin(), columns.end(), m.columns.data());
+  copy(m.words, words);
+  copy(m.columns, columns);
+}
+
+// Sixteen rows of a lookup.
+struct LookupSteps {
+  std::vector<uint32_t> runs{0}, steps{0}, words;
+  std::vector<uint16_t> windows;
+  std::vector<uint8_t> lanes;
+
+  void take(const std::vector<const Pack*>& rows) {
+    std::vector<size_t> next(rows.size(), 0);
+    for (int64_t window; (window = window_of(rows, next)) >= 0;) {
+      windows.push_back(uint16_t(window));
+      while (step(rows, next, window * BYTE_WINDOW_STEP)) {
+      }
+      steps.push_back(uint32_t(words.size() / 16));
+    }
+    runs.push_back(uint32_t(windows.size()));
+  }
+
+ private:
+  // Where the row that is furthest behind goes on; -1: all are done.
+  static int64_t window_of(const std::vector<const Pack*>& rows, const std::vector<size_t>& next) {
+    int64_t window = -1;
+    for (size_t lane = 0; lane < rows.size(); lane++) {
+      if (next[lane] == rows[lane]->columns.size()) continue;
+      const int64_t own = rows[lane]->columns[next[lane]] / BYTE_WINDOW_STEP;
+      if (window < 0 || own < window) window = own;
+    }
+    return window;
+  }
+
+  bool step(const std::vector<const Pack*>& rows, std::vector<size_t>& next, int64_t first) {
+    uint8_t where[64] = {};
+    int8_t weights[64] = {};
+    bool any = false;
+    for (size_t lane = 0; lane < rows.size(); lane++) {
+      const Pack& row = *rows[lane];
+      for (int i = 0; i < 4; i++) {
+        size_t& k = next[lane];
+        if (k == row.columns.size() || row.columns[k] >= first + 2 * BYTE_WINDOW_STEP) break;
+        where[4 * lane + i] = uint8_t(row.columns[k] - first);
+        weights[4 * lane + i] = row.weights[k++];
+        any = true;
+      }
+    }
+    if (!any) return false;
+    lanes.insert(lanes.end(), where, where + 64);
+    for (int lane = 0; lane < 16; lane++) words.push_back(word_of(weights + 4 * lane, 1, 4));
+    return true;
+  }
+};
+
+void pack_lookup(ByteLookup& m, const std::vector<Pack>& rows, bool by_length) {
+  std::vector<uint32_t> order(rows.size());
+  std::iota(order.begin(), order.end(), 0u);
+  if (by_length)
+    std::stable_sort(order.begin(), order.end(),
+                     [&](uint32_t a, uint32_t b) { return rows[a].columns.size() > rows[b].columns.size(); });
+  m.sixteens = (int64_t(rows.size()) + 15) / 16;
+  m.lane_rows.resize(m.sixteens * 16);
+  LookupSteps steps;
+  for (int64_t sixteen = 0; sixteen < m.sixteens; sixteen++) {
+    std::vector<const Pack*> lanes;
+    for (int64_t lane = 0; lane < 16; lane++) {
+      const size_t i = sixteen * 16 + lane;
+      m.lane_rows[i] = i < order.size() ? order[i] : UINT32_MAX;
+      if (i < order.size()) lanes.push_back(&rows[order[i]]);
+    }
+    steps.take(lanes);
+  }
+  copy(m.runs, steps.runs);
+  copy(m.steps, steps.steps);
+  copy(m.windows, steps.windows);
+  copy(m.lanes, steps.lanes);
+  copy(m.words, steps.words);
 }
 
 // `value(row, k)` for every row and column.
@@ -137,8 +217,14 @@ class Packer {
         for (int r = 0; r < height; r++) to.weights.push_back(int8_t(form_.value(code + r, k)));
       }
     const auto scale = [&](int64_t code) { return code_scale(code); };
-    if (raw_.atoms) pack_quads(to_.second[0], Quads::GATHERED, raw_.units, height, parts[0], scale);
-    if (raw_.canonical) pack_quads(to_.second[1], Quads::GATHERED, raw_.units, height, parts[1], scale);
+    if (raw_.atoms) pack_gathered(to_.second[0], raw_.units, height, parts[0], scale, false);
+    if (raw_.canonical) pack_gathered(to_.second[1], raw_.units, height, parts[1], scale, false);
+  }
+
+  template <class Scale>
+  void pack_gathered(Quads& m, int64_t rows, int height, const std::vector<Pack>& packs, Scale scale, bool by_length) {
+    pack_quads(m, Quads::GATHERED, rows, height, packs, scale);
+    if (height == 1 && plan_.kernels->has_byte_lookup) pack_lookup(m.lookup, packs, by_length);
   }
 
   void pack_output() {
@@ -156,8 +242,10 @@ class Packer {
     const Quads::Source source = group_height() > 1 ? Quads::ALIGNED : Quads::GATHERED;
     // The rows of atoms, then those of unit vectors; of a weight that is zero, the zeros.
     const auto pack_rows = [&](Quads& m, int64_t first, int64_t last) {
-      pack_quads(m, source, last - first, 1, {selected.begin() + first, selected.begin() + last},
-                 [&](int64_t row) { return code_scale(first + row); });
+      const std::vector<Pack> packs(selected.begin() + first, selected.begin() + last);
+      const auto scale = [&](int64_t row) { return code_scale(first + row); };
+      if (source == Quads::GATHERED) return pack_gathered(m, last - first, 1, packs, scale, true);
+      pack_quads(m, source, last - first, 1, packs, scale);
     };
     to_.first_rows[1] = raw_.core;
     to_.first_rows[2] = to_.u_row;

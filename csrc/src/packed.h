@@ -103,6 +103,21 @@ struct Scatter {
   Buffer<uint32_t> pairs;  // (entries, height / 2) where paired: two bfloat16, of the first column below
 };
 
+// Where windows of a lookup of bytes may begin.
+constexpr int64_t BYTE_WINDOW_STEP = 64;
+
+// Rows of bytes with supports of their own, by 16 rows, one to a lane. In every step each lane takes its next four
+// entries, or as many of them as lie in the window of the step's run.
+struct ByteLookup {
+  int64_t sixteens = 0;
+  Buffer<uint32_t> runs;       // (sixteens + 1) where each begins
+  Buffer<uint32_t> steps;      // (runs + 1) likewise
+  Buffer<uint16_t> windows;    // (runs) of the 128 columns from BYTE_WINDOW_STEP * window on
+  Buffer<uint8_t> lanes;       // (steps, 16, 4) column - BYTE_WINDOW_STEP * window
+  Buffer<uint32_t> words;      // (steps, 16) four weights; zeros where a lane rests
+  Buffer<uint32_t> lane_rows;  // (sixteens, 16); >= rows: none
+};
+
 // Rows of 8-bit numbers in packs that read the same columns, four columns to a word.
 struct Quads {
   // Where a quad's columns are: next to those of the one before, four in a row that start anywhere, or anywhere.
@@ -115,6 +130,7 @@ struct Quads {
   Buffer<uint32_t> columns;  // (quads, 4) where gathered; (quads) columns / 4 where aligned
   Buffer<int32_t> sums;      // (packs * height) of a row's weights
   Buffer<float> scales;      // (packs * height) what a weight of 1 stands for
+  ByteLookup lookup;         // for few tokens, of gathered rows of height 1 where the kernels have it
 };
 
 // Activations as unsigned bytes, number = scale * (byte - zero). Every token has a scale of its own. Panels are kept

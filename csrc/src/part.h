@@ -12,11 +12,10 @@ constexpr int64_t STREAMED_COLUMNS = 256;
 
 class Part : Tokens {
  public:
-  // Run by one thread, items in order, results that leave at once can share the same few rows. `next_tokens` from
-  // `next_token` on will probably be wanted after these.
+  // Run by one thread, items in order, results that leave at once can share the same few rows.
   Part(const Call& call, int64_t token, int64_t tokens, int vectors, float* scratch, bool alone,
        int64_t next_token = 0, int64_t next_tokens = 0)
-      : Tokens(call, token, tokens, vectors), next_token_(next_token), next_tokens_(next_tokens), alone_(alone) {
+      : Tokens(call, token, tokens, vectors, next_token, next_tokens), alone_(alone) {
     z_ = scratch;
     rounded_ = reinterpret_cast<uint16_t*>(scratch + z_floats(plan_, tokens, vectors));
     u_ = scratch + z_floats(plan_, tokens, vectors) + rounded_floats(plan_, vectors);
@@ -89,14 +88,6 @@ class Part : Tokens {
     return plan_.has_sparse ? parts(plan_.sparse.rows, SPARSE_ROWS_PER_ITEM) : 0;
   }
 
-  // Rows of the next input, shared out among the items of the codes.
-  void fetch_input(Ahead& ahead, int64_t item, int64_t steps) const {
-    const int64_t all = items(CODES), size = call_.item_size();
-    const int64_t first = item * next_tokens_ / all, last = (item + 1) * next_tokens_ / all;
-    const char* x = call_.x + (next_token_ + first) * call_.x_stride * size;
-    Ahead::set(ahead.reads, x, call_.x_stride * size, last - first, plan_.in_features * size, steps);
-  }
-
   void dictionary(int64_t item) const {
     Ahead none;
     const int64_t first = item * 4, last = std::min(first + 4, plan_.dictionary.packs);
@@ -137,7 +128,7 @@ class Part : Tokens {
     int64_t steps = plan_.has_dense ? parts(last - first, height) : 0;
     if (plan_.has_sparse) steps += (last - first) * plan_.sparse.blocks;
     Ahead ahead;
-    fetch_input(ahead, item, steps);
+    fetch_input(ahead, item, items(CODES), steps);
     fetch_output(ahead, first, last, steps);
     float* to = alone_ && vectors_ && !stores_apart() ? u_ : u_ + first * row_;
     if (plan_.has_dense) packs(plan_.dense, first / height, parts(last, height), to, false, ahead);
@@ -149,7 +140,7 @@ class Part : Tokens {
     Ahead ahead;
     if (item < dense_items()) {
       const int64_t first = item * 8, last = std::min(first + 8, plan_.dense.packs);
-      fetch_input(ahead, item, last - first);
+      fetch_input(ahead, item, items(CODES), last - first);
       packs(plan_.dense, first, last, u_ + first * plan_.dense.height * row_, false, ahead);
       return;
     }
@@ -159,7 +150,7 @@ class Part : Tokens {
     if (plan_.has_sparse) {
       const int64_t first = item * SPARSE_ROWS_PER_ITEM;
       const int64_t last = std::min(first + SPARSE_ROWS_PER_ITEM, plan_.sparse.rows);
-      fetch_input(ahead, whole_item, (last - first) * plan_.sparse.blocks);
+      fetch_input(ahead, whole_item, items(CODES), (last - first) * plan_.sparse.blocks);
       sparse(first, last, to + first * row_, false, ahead);
       return;
     }
@@ -167,7 +158,7 @@ class Part : Tokens {
     if (vectors_) {
       const int64_t first = item * m.block_rows, last = std::min(first + m.block_rows, m.rows);
       std::fill(to + first * row_, to + last * row_, 0.0f);
-      fetch_input(ahead, whole_item, m.groups);
+      fetch_input(ahead, whole_item, items(CODES), m.groups);
       kernels_.scatter_panel(m, item, {0, m.groups}, z_, vectors_, to, ahead);
       return;
     }
@@ -220,7 +211,6 @@ class Part : Tokens {
     write(first, last, plan_.any_order ? all + first * row_ : all, ldu_);
   }
 
-  int64_t next_token_, next_tokens_;
   bool alone_;
   float *z_, *u_;
   uint16_t* rounded_;  // z as bfloat16

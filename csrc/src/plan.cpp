@@ -211,15 +211,20 @@ class Packer {
   bool in_order_ = true;
 };
 
+// Up to how many tokens the kernels for few are faster.
+int32_t usual_small_tokens(const dsf_form& form) {
+  const bool grouped = form.group % 4 == 0 && form.nonzeros > 0, free = !grouped && form.nonzeros > 0;
+  if (form.weights != DSF_INT8) return grouped && form.orientation == DSF_OUTPUT_DICTIONARY ? 3 : 8;
+  return free ? (current_kernels()->has_byte_lookup ? 12 : -1) : 3;
+}
+
 dsf_tuning with_defaults(const dsf_tuning* given, const dsf_form& form) {
   dsf_tuning tuning = given ? *given : dsf_tuning{};
-  const bool sparse = form.group % 4 != 0 && form.nonzeros > 0;
-  if (tuning.panel_vectors <= 0) tuning.panel_vectors = sparse ? 4 : 3;
-  const int most = form.weights == DSF_INT8 ? MOST_BYTE_VECTORS : MOST_VECTORS;
-  if (form.weights == DSF_INT8 && (!given || given->panel_vectors <= 0)) tuning.panel_vectors = most;
+  const bool sparse = form.group % 4 != 0 && form.nonzeros > 0, bytes = form.weights == DSF_INT8;
+  const int most = bytes ? MOST_BYTE_VECTORS : MOST_VECTORS;
+  if (tuning.panel_vectors <= 0) tuning.panel_vectors = bytes ? most : sparse ? 4 : 3;
   if (tuning.panel_vectors > most) tuning.panel_vectors = most;
-  const bool scattered = form.orientation == DSF_OUTPUT_DICTIONARY && form.group % 4 == 0 && form.nonzeros > 0;
-  if (tuning.small_tokens == 0) tuning.small_tokens = scattered ? 3 : 8;
+  if (tuning.small_tokens == 0) tuning.small_tokens = usual_small_tokens(form);
   if (tuning.small_tokens > 64) tuning.small_tokens = 64;
   if (tuning.block_bytes <= 0) tuning.block_bytes = 48 * 1024;
   return tuning;
@@ -242,7 +247,8 @@ int create(const dsf_form* raw, const dsf_tuning* tuning, std::unique_ptr<dsf_pl
 int64_t bytes_of(const BytePlan& b) {
   int64_t bytes = 0;
   for (const Quads* m : {&b.first[0], &b.first[1], &b.first[2], &b.second[0], &b.second[1]})
-    bytes += m->starts.bytes() + m->words.bytes() + m->columns.bytes() + m->sums.bytes() + m->scales.bytes();
+    bytes += m->starts.bytes() + m->words.bytes() + m->columns.bytes() + m->sums.bytes() + m->scales.bytes() +
+             m->lookup.lanes.bytes() + m->lookup.words.bytes() + m->lookup.steps.bytes() + m->lookup.lane_rows.bytes();
   return bytes;
 }
 

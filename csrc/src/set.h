@@ -11,6 +11,8 @@
 #include "lookup.h"
 #include "dot.h"
 #include "bytes.h"
+#include "bytes_load.h"
 #include "bytes_few.h"
+#include "bytes_lookup.h"
 #include "table.h"
 // clang-format on

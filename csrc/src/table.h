@@ -7,7 +7,7 @@
 #endif
 
 static const Kernels table = {
-    DSF_NAME,     W,          DSF_LOOKUP, DSF_PAIRS,  load_panel, store_panel, packs_panel, sparse_panel,
-    DSF_ROUND_PANEL, scatter_panel, round_bytes, quads_panel, load_few, store_few, packs_few, sparse_few, scatter_few,
+    DSF_NAME,     W,          DSF_LOOKUP, DSF_BYTE_LOOKUP, DSF_PAIRS,  load_panel, store_panel, packs_panel, sparse_panel,
+    DSF_ROUND_PANEL, scatter_panel, load_bytes, round_bytes, quads_panel, load_few, store_few, packs_few, sparse_few, scatter_few,
     round_bytes_few, quads_few,
 };

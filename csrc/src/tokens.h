@@ -23,12 +23,15 @@ struct Call {
 // `vectors` 0: buffers are token-major, for the kernels for few tokens; else panels.
 class Tokens {
  protected:
-  Tokens(const Call& call, int64_t token, int64_t tokens, int vectors)
+  // `next_tokens` from `next_token` on will probably be wanted after these.
+  Tokens(const Call& call, int64_t token, int64_t tokens, int vectors, int64_t next_token, int64_t next_tokens)
       : call_(call),
         plan_(call.plan),
         kernels_(*call.plan.kernels),
         token_(token),
         tokens_(tokens),
+        next_token_(next_token),
+        next_tokens_(next_tokens),
         vectors_(vectors),
         row_(vectors ? int64_t(vectors) * kernels_.lanes : 1) {}
 
@@ -45,6 +48,14 @@ class Tokens {
     }
     const int64_t first = item * ROWS_PER_ITEM, last = std::min(first + ROWS_PER_ITEM, plan_.in_features);
     kernels_.load_panel(x, plan_.dtype, stride, tokens_, first, last, destinations, vectors_, to);
+  }
+
+  // Rows of the next input, shared out among so many items.
+  void fetch_input(Ahead& ahead, int64_t item, int64_t items, int64_t steps) const {
+    const int64_t size = call_.item_size();
+    const int64_t first = item * next_tokens_ / items, last = (item + 1) * next_tokens_ / items;
+    const char* x = call_.x + (next_token_ + first) * call_.x_stride * size;
+    Ahead::set(ahead.reads, x, call_.x_stride * size, last - first, plan_.in_features * size, steps);
   }
 
   // Where features [first, last) will be written; of several layers, those of the first.
@@ -80,7 +91,7 @@ class Tokens {
   const Call& call_;
   const dsf_plan& plan_;
   const Kernels& kernels_;
-  int64_t token_, tokens_;
+  int64_t token_, tokens_, next_token_, next_tokens_;
   int vectors_;
   int64_t row_;  // floats between rows of a panel
 };

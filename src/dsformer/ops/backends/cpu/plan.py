@@ -21,6 +21,8 @@ Activation = Literal["none", "gelu", "gelu_tanh", "relu"]
 _ACTIVATIONS = {"none": 0, "gelu": 1, "gelu_tanh": 2, "relu": 3}
 _DTYPES = {torch.float32: 0, torch.bfloat16: 1}
 _WEIGHTS = {**_DTYPES, torch.int8: 2}
+# Bytes of outputs that are allocated one by one.
+APART = 1 << 20
 _get_num_threads = torch.get_num_threads
 
 
@@ -121,7 +123,7 @@ class CpuPlan:
         self._run = loaded.dsf_plan_run
         self._pointers = c_void_p * len(self.members)
         self._strides = sizes
-        self._token_bytes = max(self.members) * self.dtype.itemsize
+        self._token_bytes = self.out_features * self.dtype.itemsize
         weakref.finalize(self, loaded.dsf_plan_free, self._handle)
 
     @classmethod
@@ -169,10 +171,7 @@ class CpuPlan:
                 x = x.contiguous()
             tokens, stride = x.shape[0], x.stride(0)
         if out is None:
-            ys = [torch.empty((*leading, size), dtype=self.dtype) for size in self.members]
-            if tokens * self._token_bytes >= LARGE:
-                for y in ys:
-                    use_large_pages(y)
+            ys = self._empty(tokens, leading)
         else:
             ys = self._checked(out, leading)
         pointers = self._pointers(*[y.data_ptr() for y in ys])
@@ -192,6 +191,22 @@ class CpuPlan:
 
     def __reduce__(self) -> NoReturn:
         raise TypeError("a CpuPlan belongs to its process: copy the tensors and make another")
+
+    def _empty(self, tokens: int, leading: torch.Size) -> list[Tensor]:
+        total = tokens * self._token_bytes
+        if total < APART or len(self.members) == 1:
+            ys = [torch.empty((*leading, size), dtype=self.dtype) for size in self.members]
+        else:
+            # glibc hands the memory of several large tensors, all freed, back to the system, and it has to be asked for
+            # page by page at the next call; that of one it keeps.
+            parts = torch.empty(tokens * self.out_features, dtype=self.dtype).split(
+                [tokens * size for size in self.members]
+            )
+            ys = [part.view(*leading, size) for part, size in zip(parts, self.members, strict=True)]
+        if total >= LARGE:
+            for y in ys:
+                use_large_pages(y)
+        return ys
 
     def _checked(self, out: Sequence[Tensor], leading: torch.Size) -> list[Tensor]:
         for y, size in zip(out, self.members, strict=True):
