@@ -215,21 +215,12 @@ static void quads_panel_of(const Quads& m, int64_t first, int64_t last, const By
   }
 }
 
-template <int R>
-static void quads_panel_by(const Quads& m, int64_t first, int64_t last, const Bytes& bytes, int vectors, float* y,
-                           bool add, Ahead& ahead) {
-  switch (m.source) {
-    case Quads::DENSE: return quads_panel_of<R, Quads::DENSE>(m, first, last, bytes, vectors, y, add, ahead);
-    case Quads::ALIGNED: return quads_panel_of<R, Quads::ALIGNED>(m, first, last, bytes, vectors, y, add, ahead);
-    default: return quads_panel_of<R, Quads::GATHERED>(m, first, last, bytes, vectors, y, add, ahead);
-  }
-}
-
 static void quads_panel(const Quads& m, int64_t first, int64_t last, const Bytes& bytes, int vectors, float* y,
                         bool add, Ahead& ahead) {
-  switch (m.height) {
-    case 8: return quads_panel_by<8>(m, first, last, bytes, vectors, y, add, ahead);
-    case 4: return quads_panel_by<4>(m, first, last, bytes, vectors, y, add, ahead);
-    default: return quads_panel_by<1>(m, first, last, bytes, vectors, y, add, ahead);
-  }
+  const auto run = m.source == Quads::DENSE     ? quads_panel_of<8, Quads::DENSE>
+                   : m.source == Quads::ALIGNED ? quads_panel_of<1, Quads::ALIGNED>
+                   : m.height == 8              ? quads_panel_of<8, Quads::GATHERED>
+                   : m.height == 4              ? quads_panel_of<4, Quads::GATHERED>
+                                                : quads_panel_of<1, Quads::GATHERED>;
+  run(m, first, last, bytes, vectors, y, add, ahead);
 }

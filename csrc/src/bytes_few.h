@@ -123,13 +123,3 @@ static void quads_few_of(const Quads& m, int64_t first, int64_t last, const Byte
     }
   }
 }
-
-template <int R>
-static void quads_few_by(const Quads& m, int64_t first, int64_t last, const Bytes& bytes, int64_t ld, int64_t tokens,
-                         float* y, int64_t ldy, bool add) {
-  switch (m.source) {
-    case Quads::DENSE: return quads_few_of<R, Quads::DENSE>(m, first, last, bytes, ld, tokens, y, ldy, add);
-    case Quads::ALIGNED: return quads_few_of<R, Quads::ALIGNED>(m, first, last, bytes, ld, tokens, y, ldy, add);
-    default: return quads_few_of<R, Quads::GATHERED>(m, first, last, bytes, ld, tokens, y, ldy, add);
-  }
-}

@@ -79,9 +79,10 @@ static void quads_few(const Quads& m, int64_t first, int64_t last, const Bytes& 
 #if DSF_BYTE_LOOKUP
   if (m.lookup.sixteens) return rows_few(m, first / 16, (last + 15) / 16, bytes, ld, tokens, y - first, ldy, add);
 #endif
-  switch (m.height) {
-    case 8: return quads_few_by<8>(m, first, last, bytes, ld, tokens, y, ldy, add);
-    case 4: return quads_few_by<4>(m, first, last, bytes, ld, tokens, y, ldy, add);
-    default: return quads_few_by<1>(m, first, last, bytes, ld, tokens, y, ldy, add);
-  }
+  const auto run = m.source == Quads::DENSE     ? quads_few_of<8, Quads::DENSE>
+                   : m.source == Quads::ALIGNED ? quads_few_of<1, Quads::ALIGNED>
+                   : m.height == 8              ? quads_few_of<8, Quads::GATHERED>
+                   : m.height == 4              ? quads_few_of<4, Quads::GATHERED>
+                                                : quads_few_of<1, Quads::GATHERED>;
+  run(m, first, last, bytes, ld, tokens, y, ldy, add);
 }

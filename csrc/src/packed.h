@@ -120,7 +120,8 @@ struct ByteLookup {
 
 // Rows of 8-bit numbers in packs that read the same columns, four columns to a word.
 struct Quads {
-  // Where a quad's columns are: next to those of the one before, four in a row that start anywhere, or anywhere.
+  // Where a quad's columns are: next to those of the one before (packs of 8), four in a row that start anywhere (of 1),
+  // or anywhere.
   enum Source { DENSE, ALIGNED, GATHERED };
   Source source = DENSE;
   int64_t rows = 0, packs = 0;
