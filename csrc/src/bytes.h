@@ -16,14 +16,13 @@ struct Rounding {
     const vi some = range > all(SMALLEST_RANGE);
     inverse = (vf)(some & (vi)(all(255.0f) / range));
     scale = (vf)(some & (vi)(range * (1.0f / 255.0f)));
-    zero = nearest(-low * inverse);
-  }
-
-  DSF_METHOD vu operator()(vf v) const {
-    const vf moved = v * inverse + zero;
-    return (vu)(smaller(larger(moved, all(0.0f)), all(255.0f)) + all(WHOLE)) & 255u;
+    zero = nearest(smaller(larger(-low * inverse, all(0.0f)), all(255.0f)));  // whatever is not a number becomes one
   }
 };
+
+DSF_INLINE vu byte_of(vf v, vf inverse, vf zero) {
+  return (vu)(smaller(larger(v * inverse + zero, all(0.0f)), all(255.0f)) + all(WHOLE)) & 255u;
+}
 
 DSF_INLINE vi whole(vf v) { return __builtin_convertvector(v, vi); }
 
@@ -71,8 +70,7 @@ static void round_bytes_of(const float* panel, int64_t rows, const Bytes& to) {
 #pragma GCC unroll 4
       for (int u = 0; u < U; u++) {
         const vf v = row + i < rows ? load(panel + (row + i) * LD + u * W) : vf{};
-        const vf moved = v * inverse[u] + zero[u];
-        q[i][u] = (vu)(smaller(larger(moved, all(0.0f)), all(255.0f)) + all(WHOLE)) & 255u;
+        q[i][u] = byte_of(v, inverse[u], zero[u]);
       }
     }
     if (to.quads) {

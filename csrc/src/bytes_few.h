@@ -5,27 +5,15 @@ static void round_bytes_few(const float* z, int64_t ldz, int64_t features, int64
   for (int64_t t = 0; t < tokens; t++) {
     const float* from = z + t * ldz;
     uint8_t* bytes = to.rows + t * ld;
-    vf low = {}, high = {}, bad = {};
-    for (int64_t f = 0; f < features; f += W) {
-      const vf v = features - f >= W ? load(from + f) : load_some(from + f, int(features - f));
-      low = smaller(v, low);
-      high = larger(v, high);
-      bad += v * all(0.0f);
-    }
-    float least = low[0], largest = high[0], wrong = bad[0];
-    for (int i = 1; i < W; i++) {
-      least = low[i] < least ? low[i] : least;
-      largest = high[i] > largest ? high[i] : largest;
-      wrong += bad[i];
-    }
-    const Rounding rounding(all(least), all(largest));
-    to.scales[t] = rounding.scale[0] + wrong;
+    const Reach<float> reach = reach_of(from, features);
+    const Rounding rounding(all(reach.low), all(reach.high));
+    to.scales[t] = rounding.scale[0] + reach.bad;
     to.zeros[t] = int32_t(rounding.zero[0]);
     for (int64_t f = 0; f < features; f += W) {
       const bool whole_vector = features - f >= W;
       const vf v = whole_vector ? load(from + f) : load_some(from + f, int(features - f));
       typedef uint8_t narrow_bytes __attribute__((vector_size(W)));
-      const narrow_bytes q = __builtin_convertvector(rounding(v), narrow_bytes);
+      const narrow_bytes q = __builtin_convertvector(byte_of(v, rounding.inverse, rounding.zero), narrow_bytes);
       __builtin_memcpy(bytes + f, &q, sizeof q);
     }
   }

@@ -24,42 +24,46 @@ DSF_INLINE vu pack_whole(vf a, vf b, vf c, vf d) {
 #endif
 }
 
-// Least, largest and what is not finite, in lane i those of row i of two.
+// Of one token, or of a lane: the least and the largest number (or zero), and NaN unless all are finite.
+template <class V>
 struct Reach {
-  vf low = {}, high = {}, bad = {};
-
-  DSF_METHOD void see(vf v) {
-    low = smaller(v, low);
-    high = larger(v, high);
-    bad += v * all(0.0f);
-  }
+  V low = {}, high = {}, bad = {};
 };
 
-DSF_INLINE float least_of(vf v) {
-  float least = v[0];
-  for (int i = 1; i < W; i++) least = v[i] < least ? v[i] : least;
-  return least;
+DSF_INLINE void see(Reach<vf>& reach, vf v) {
+  reach.low = smaller(v, reach.low);
+  reach.high = larger(v, reach.high);
+  reach.bad += v * all(0.0f);
 }
 
-// How the numbers of W tokens are rounded.
 template <class T>
-static void reach_of(const T* x, int64_t stride, int64_t tokens, int64_t features, float* scales, int32_t* zeros,
-                     float* steps, float* starts) {
+static Reach<float> reach_of(const T* x, int64_t features) {
+  Reach<vf> reach[2];
+  int64_t f = 0;
+  for (; f + 2 * W <= features; f += 2 * W) {
+    __builtin_prefetch(x + f + 8 * W);
+    see(reach[0], load_as(x + f));
+    see(reach[1], load_as(x + f + W));
+  }
+  for (; f < features; f += W) see(reach[0], features - f >= W ? load_as(x + f) : load_some(x + f, int(features - f)));
+  Reach<float> whole;
+  for (int i = 0; i < 2 * W; i++) {
+    const Reach<vf>& own = reach[i / W];
+    whole.low = own.low[i % W] < whole.low ? own.low[i % W] : whole.low;
+    whole.high = own.high[i % W] > whole.high ? own.high[i % W] : whole.high;
+    whole.bad += own.bad[i % W];
+  }
+  return whole;
+}
+
+// How the numbers of up to W tokens are rounded.
+template <class T>
+static void rounding_of(const T* x, int64_t stride, int64_t tokens, int64_t features, float* scales, int32_t* zeros,
+                        float* steps, float* starts) {
   float lows[W] = {}, highs[W] = {}, bads[W] = {};
   for (int64_t token = 0; token < tokens; token++) {
-    const T* from = x + token * stride;
-    Reach reach[2];
-    int64_t f = 0;
-    for (; f + 2 * W <= features; f += 2 * W) {
-      __builtin_prefetch(from + f + 8 * W);
-      reach[0].see(load_as(from + f));
-      reach[1].see(load_as(from + f + W));
-    }
-    for (; f < features; f += W) reach[0].see(features - f >= W ? load_as(from + f) : load_some(from + f, int(features - f)));
-    lows[token] = least_of(smaller(reach[0].low, reach[1].low));
-    highs[token] = -least_of(-larger(reach[0].high, reach[1].high));
-    const vf bad = reach[0].bad + reach[1].bad;
-    for (int i = 0; i < W; i++) bads[token] += bad[i];
+    const Reach<float> reach = reach_of(x + token * stride, features);
+    lows[token] = reach.low, highs[token] = reach.high, bads[token] = reach.bad;
   }
   const Rounding rounding(load(lows), load(highs));
   store(scales, rounding.scale + load(bads));
@@ -110,8 +114,8 @@ static void load_bytes_of(const T* x, int64_t stride, int64_t tokens, int64_t fe
   float steps[MOST_BYTE_VECTORS * W], starts[MOST_BYTE_VECTORS * W];
   for (int v = 0; v < vectors; v++) {
     const int64_t token = int64_t(v) * W, there = tokens - token < W ? tokens - token : W;
-    reach_of(x + token * stride, stride, there, features, to.scales + token, to.zeros + token, steps + token,
-             starts + token);
+    rounding_of(x + token * stride, stride, there, features, to.scales + token, to.zeros + token, steps + token,
+                starts + token);
   }
   for (int64_t f = 0; f < features; f += 4 * W) {
     const int64_t left = features - f, quads = left >= 4 * W ? W : (left + 3) / 4;
