@@ -160,7 +160,7 @@ def test_int8(isa: str, case: Case, dtype: torch.dtype):
     rounded = round_form(random_form(case.spec, case.seed))
     x = random(case.tokens, case.spec.in_features, dtype=dtype)
     bias = random(case.spec.out_features, dtype=dtype) if case.bias else None
-    plan = CpuPlan.of(rounded, bias, case.members, case.activation, dtype, dict(case.tuning))
+    plan = CpuPlan.of(rounded, bias, case.members, case.activation, dict(case.tuning), dtype)
     y = torch.cat(plan(x), 1)
     assert y.dtype == dtype
     wanted, off = expected_of_bytes(rounded, x.float(), None if bias is None else bias.float())

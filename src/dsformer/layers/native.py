@@ -112,7 +112,7 @@ class NativeBlock:
             )
         try:
             members = [one.spec.out_features for one in stored]
-            make = partial(CpuPlan.of, form, bias, members, "none", dtype)
+            make = partial(CpuPlan.of, form, bias, members, "none", dtype=dtype)
             plan = tuned(form.spec, form.values.dtype, make)
         except InputError:
             return None

@@ -46,9 +46,9 @@ class CpuPlan:
         members: the out_features of stacked layers; None: there is one.
         in_features: only needed where no tensor tells, for an input dictionary without learned atoms.
         activation: applied after the bias.
+        tuning: for measurements: ``panel_vectors``, ``small_tokens``, ``block_bytes`` of ``dsf_tuning``.
         scales: with int8 values, those of the dictionary's rows and of the values, as of ``ByteForm``.
         dtype: with int8 values, float32 or bfloat16: type of x and the bias.
-        tuning: for measurements: ``panel_vectors``, ``small_tokens``, ``block_bytes`` of ``dsf_tuning``.
 
     Raises:
         InputError: there is no native library, or it refuses the form.
@@ -69,9 +69,9 @@ class CpuPlan:
         members: Sequence[int] | None = None,
         in_features: int | None = None,
         activation: Activation = "none",
+        tuning: dict[str, int] | None = None,
         scales: tuple[Tensor, Tensor] | None = None,
         dtype: torch.dtype = torch.float32,
-        tuning: dict[str, int] | None = None,
     ):
         loaded = library()
         if loaded is None:
@@ -133,8 +133,8 @@ class CpuPlan:
         bias: Float[Tensor, " out"] | None = None,
         members: Sequence[int] | None = None,
         activation: Activation = "none",
-        dtype: torch.dtype = torch.float32,
         tuning: dict[str, int] | None = None,
+        dtype: torch.dtype = torch.float32,
     ) -> "CpuPlan":
         """The plan of a form. Arguments and errors as of the constructor."""
         spec = form.spec
@@ -152,9 +152,9 @@ class CpuPlan:
             members,
             spec.in_features,
             activation,
+            tuning,
             (form.dictionary_scales, form.value_scales) if isinstance(form, ByteForm) else None,
             dtype,
-            tuning,
         )
 
     def __call__(self, x: Float[Tensor, "*batch in"], out: Sequence[Tensor] | None = None) -> list[Tensor]:
