@@ -65,7 +65,8 @@ def test_companions_are_copied(model, source: Path, tmp_path: Path):
     assert stat.S_IMODE(out.stat().st_mode) == stat.S_IMODE(source.stat().st_mode)
 
 
-def test_sentence_transformers_loads_it(model, tmp_path: Path):
+@pytest.mark.parametrize("int8", [False, True])
+def test_sentence_transformers_loads_it(int8: bool, tmp_path: Path):
     pytest.importorskip("sentence_transformers")
     from sentence_transformers import SentenceTransformer
     from tokenizers import Tokenizer, models, pre_tokenizers
@@ -82,7 +83,7 @@ def test_sentence_transformers_loads_it(model, tmp_path: Path):
     SentenceTransformer(str(source), device="cpu").save(str(source / "st"))
 
     base = tiny_model(NAME).distilbert
-    compress(base)
+    compress(base, int8=int8)
     out = save(base, tmp_path / "out", source / "st")
     loaded = SentenceTransformer(str(out), device="cpu")
     ids = torch.tensor([[2, 3, 4, 5]])

@@ -81,8 +81,12 @@ def test_gradients_pass_the_rounding():
     with torch.no_grad():
         expected = 2 * layer.operate(X) @ layer.form().dense()
     torch.testing.assert_close(x.grad, expected)
-    assert layer.weight.grad is None
     assert layer.bias.grad is not None
+
+
+def test_bytes_are_not_taken_for_parameters():
+    layer = layer_of(FormSpec("input", 16, 12, atoms=8, nonzeros=5)).requires_grad_(True)
+    assert [name for name, _ in layer.named_parameters()] == ["bias"]
 
 
 def test_autocast():

@@ -187,7 +187,7 @@ def _restore_integers(module: StoredForm) -> None:
     for key in ("weight", "dictionary") if module.int8 else ():
         tensor = getattr(module, key)
         if tensor is not None and tensor.dtype != torch.int8:
-            setattr(module, key, nn.Parameter(tensor.to(torch.int8), requires_grad=False))
+            setattr(module, key, tensor.to(torch.int8))
 
 
 def _check_loaded(name: str, module: StoredForm) -> None:

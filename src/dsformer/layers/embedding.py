@@ -81,7 +81,7 @@ class _Tied(nn.Module):
         return self._owner[0]
 
     @property
-    def weight(self) -> nn.Parameter:
+    def weight(self) -> Tensor:
         return self.owner.weight
 
     def __setattr__(self, name: str, value: Any) -> None:

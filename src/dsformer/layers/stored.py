@@ -53,8 +53,8 @@ class StoredForm(nn.Module):
         InputError: the spec has no atoms at all.
     """
 
-    weight: nn.Parameter
-    dictionary: nn.Parameter | None
+    weight: Tensor
+    dictionary: Tensor | None
     weight_scale: Tensor | None
     dictionary_scale: Tensor | None
     _typed: Tensor | None
@@ -76,13 +76,12 @@ class StoredForm(nn.Module):
         self.spec, self.int8 = spec, int8
         # In a tuple, so that it is not registered: the lead's tensors must appear once in a state dict.
         self._lead = () if lead is None else (lead,)
-        floating, dtype = dtype, torch.int8 if int8 else dtype
-        self.weight = nn.Parameter(torch.empty(values_shape, device=device, dtype=dtype), requires_grad=not int8)
+        self._add("weight", torch.empty(values_shape, device=device, dtype=torch.int8 if int8 else dtype))
         dictionary = None
         if lead is None and spec.atoms:
             shape = (spec.atoms, spec.width) if spec.orientation == "input" else (spec.width, spec.atoms)
-            dictionary = nn.Parameter(torch.empty(shape, device=device, dtype=dtype), requires_grad=not int8)
-        self.register_parameter("dictionary", dictionary)
+            dictionary = torch.empty(shape, device=device, dtype=torch.int8 if int8 else dtype)
+        self._add("dictionary", dictionary)
         support = permutation = None
         if spec.encoding != "none":
             support = torch.empty(spec.support_bytes, dtype=torch.uint8, device=device)
@@ -90,10 +89,17 @@ class StoredForm(nn.Module):
             permutation = torch.empty(spec.permutation_bytes, dtype=torch.uint8, device=device)
         self.register_buffer("support", support)
         self.register_buffer("permutation", permutation)
-        self._add_scales(device, floating)
+        self._add_scales(device, dtype)
         self._numbers: Derived[Form] = Derived()
         self._indices: Derived[Tensor] = Derived()
         self._order: Derived[Tensor] = Derived()
+
+    def _add(self, name: str, tensor: Tensor | None) -> None:
+        """Numbers that can be trained; bytes cannot, and many programs take parameters for what they are not."""
+        if self.int8 and tensor is not None:
+            self.register_buffer(name, tensor)
+        else:
+            self.register_parameter(name, None if tensor is None else nn.Parameter(tensor))
 
     def _add_scales(self, device: torch.device | None, dtype: torch.dtype | None) -> None:
         counts = {"weight_scale": self.spec.code_scales}
@@ -176,9 +182,10 @@ class StoredForm(nn.Module):
     def sources(self) -> tuple[Tensor, ...]:
         """All tensors the weight is made of."""
         lead = self._lead[0] if self._lead else self
-        tensors = (parameter_of(self, "weight"), parameter_of(lead, "dictionary"), *self._buffers.values())
+        tensors = [parameter_of(self, "weight"), parameter_of(lead, "dictionary")]
+        tensors += [buffer for name, buffer in self._buffers.items() if name not in ("weight", "dictionary")]
         if lead is not self:
-            tensors = (*tensors, lead.dictionary_scale)
+            tensors.append(lead.dictionary_scale)
         return tuple([tensor for tensor in tensors if tensor is not None])
 
     def validate(self) -> None:
