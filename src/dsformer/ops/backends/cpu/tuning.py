@@ -86,8 +86,11 @@ def _measured(make: Maker) -> Tuning:
     panel, few = usual.tuning()["panel_vectors"], usual.tuning()["small_tokens"]
     found: Tuning = {}
     fastest = CLEARLY
-    for width in (width for width in PANELS if width != panel):
-        before, now = _times([usual, make({"panel_vectors": width})], PANEL_TOKENS)
+    for width in PANELS:
+        other = make({"panel_vectors": width})
+        if other.tuning()["panel_vectors"] == panel:  # int8 has no wider ones than 4
+            continue
+        before, now = _times([usual, other], PANEL_TOKENS)
         if now / before < fastest:
             found, fastest = {"panel_vectors": width}, now / before
     always, never = make({"small_tokens": max(FEW)}), make({"small_tokens": -1})
