@@ -20,8 +20,23 @@ struct Rounding {
   }
 };
 
-DSF_INLINE vu byte_of(vf v, vf inverse, vf zero) {
-  return (vu)(smaller(larger(v * inverse + zero, all(0.0f)), all(255.0f)) + all(WHOLE)) & 255u;
+DSF_INLINE vu nearest_byte(vf v) {
+  return (vu)(smaller(larger(v, all(0.0f)), all(255.0f)) + all(WHOLE)) & 255u;
+}
+
+DSF_INLINE vu byte_of(vf v, vf inverse, vf zero) { return nearest_byte(v * inverse + zero); }
+
+// Of one token, or of a lane: the least and the largest number (or zero), and NaN unless all are finite,
+// which makes all the results of the token so.
+template <class V>
+struct Reach {
+  V low = {}, high = {}, bad = {};
+};
+
+DSF_INLINE void see(Reach<vf>& reach, vf v) {
+  reach.low = smaller(v, reach.low);
+  reach.high = larger(v, reach.high);
+  reach.bad += v * all(0.0f);
 }
 
 DSF_INLINE vi whole(vf v) { return __builtin_convertvector(v, vi); }
@@ -45,22 +60,17 @@ DSF_INLINE void store_words(void* p, vu v) { __builtin_memcpy(p, &v, sizeof v); 
 template <int U>
 static void round_bytes_of(const float* panel, int64_t rows, const Bytes& to) {
   constexpr int64_t LD = U * W;
-  vf low[U] = {}, high[U] = {}, bad[U] = {};
+  Reach<vf> reach[U];
   for (int64_t row = 0; row < rows; row++) {
 #pragma GCC unroll 4
-    for (int u = 0; u < U; u++) {
-      const vf v = load(panel + row * LD + u * W);
-      low[u] = smaller(v, low[u]);
-      high[u] = larger(v, high[u]);
-      bad[u] += v * all(0.0f);  // what is not finite makes all the token's results so
-    }
+    for (int u = 0; u < U; u++) see(reach[u], load(panel + row * LD + u * W));
   }
   vf scale[U], inverse[U], zero[U];
 #pragma GCC unroll 4
   for (int u = 0; u < U; u++) {
-    const Rounding rounding(low[u], high[u]);
+    const Rounding rounding(reach[u].low, reach[u].high);
     scale[u] = rounding.scale, inverse[u] = rounding.inverse, zero[u] = rounding.zero;
-    store(to.scales + u * W, scale[u] + bad[u]);
+    store(to.scales + u * W, scale[u] + reach[u].bad);
     store_words(to.zeros + u * W, (vu)whole(zero[u]));
   }
   for (int64_t row = 0; row < rows; row += 4) {

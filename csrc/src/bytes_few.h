@@ -19,6 +19,18 @@ static void round_bytes_few(const float* z, int64_t ldz, int64_t features, int64
   }
 }
 
+// From token t on.
+DSF_INLINE Bytes token_of(const Bytes& bytes, int64_t t, int64_t ld) {
+  return {bytes.scales + t, bytes.zeros + t, nullptr, bytes.rows + t * ld};
+}
+
+// What the sum of a row's products with a token stands for.
+DSF_INLINE void store_sum(const Quads& m, int64_t row, const Bytes& bytes, int t, int32_t sum, float* to,
+                          bool accumulate) {
+  const float v = float(sum - bytes.zeros[t] * m.sums[row]) * (bytes.scales[t] * m.scales[row]);
+  *to = accumulate ? *to + v : v;
+}
+
 // What a quad reads, of a token whose bytes these are.
 template <Quads::Source SOURCE>
 DSF_INLINE uint32_t quad_few(const uint8_t* bytes, const uint32_t* columns, uint32_t first, uint32_t k) {
@@ -82,12 +94,7 @@ DSF_INLINE void quads_pack_few(const Quads& m, int64_t pack, const Bytes& bytes,
       sum += __builtin_shufflevector(sum, sum, 2, 3, 0, 1, 6, 7, 4, 5);
       sum += __builtin_shufflevector(sum, sum, 1, 0, 3, 2, 5, 4, 7, 6);
     }
-    for (int r = 0; r < R; r++) {
-      const int64_t row = pack * R + r;
-      const float v = float(sum[r] - bytes.zeros[t] * m.sums[row]) * (bytes.scales[t] * m.scales[row]);
-      float* to = y + t * ldy + r;
-      *to = accumulate ? *to + v : v;
-    }
+    for (int r = 0; r < R; r++) store_sum(m, pack * R + r, bytes, t, sum[r], y + t * ldy + r, accumulate);
   }
 }
 
@@ -95,19 +102,9 @@ template <int R, Quads::Source SOURCE>
 static void quads_few_of(const Quads& m, int64_t first, int64_t last, const Bytes& bytes, int64_t ld, int64_t tokens,
                          float* y, int64_t ldy, bool add) {
   for (int64_t pack = first; pack < last; pack++) {
-    for (int64_t t = 0; t < tokens;) {
-      const Bytes from = {bytes.scales + t, bytes.zeros + t, nullptr, bytes.rows + t * ld};
-      float* to = y + t * ldy + (pack - first) * R;
-      if (tokens - t >= 4) {
-        quads_pack_few<R, SOURCE, 4>(m, pack, from, ld, to, ldy, add);
-        t += 4;
-      } else if (tokens - t >= 2) {
-        quads_pack_few<R, SOURCE, 2>(m, pack, from, ld, to, ldy, add);
-        t += 2;
-      } else {
-        quads_pack_few<R, SOURCE, 1>(m, pack, from, ld, to, ldy, add);
-        t += 1;
-      }
-    }
+    for_few<4>(tokens, [&](int64_t t, auto count) __attribute__((always_inline)) {
+      quads_pack_few<R, SOURCE, decltype(count)::value>(m, pack, token_of(bytes, t, ld), ld,
+                                                        y + t * ldy + (pack - first) * R, ldy, add);
+    });
   }
 }

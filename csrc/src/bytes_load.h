@@ -3,37 +3,22 @@
 // The nearest whole numbers of four vectors as bytes, those out of range as the nearest in it. Quad V / 4 i + l of the
 // result, counting the vectors' own, is in word 4 l + i.
 DSF_INLINE vu pack_whole(vf a, vf b, vf c, vf d) {
-#if DSF_LANES == 16
-  const __m512i ab = _mm512_packs_epi32(_mm512_cvtps_epi32((__m512)a), _mm512_cvtps_epi32((__m512)b));
-  const __m512i cd = _mm512_packs_epi32(_mm512_cvtps_epi32((__m512)c), _mm512_cvtps_epi32((__m512)d));
-  return (vu)_mm512_packus_epi16(ab, cd);
-#elif DSF_LANES == 8
-  const __m256i ab = _mm256_packs_epi32(_mm256_cvtps_epi32((__m256)a), _mm256_cvtps_epi32((__m256)b));
-  const __m256i cd = _mm256_packs_epi32(_mm256_cvtps_epi32((__m256)c), _mm256_cvtps_epi32((__m256)d));
-  return (vu)_mm256_packus_epi16(ab, cd);
+#if DSF_LANES >= 8
+  typedef decltype(DSF_WIDE(setzero_ps)()) Floats;
+  const auto whole_of = [](vf v) __attribute__((always_inline)) { return DSF_WIDE(cvtps_epi32)(Floats(v)); };
+  const Row ab = DSF_WIDE(packs_epi32)(whole_of(a), whole_of(b)), cd = DSF_WIDE(packs_epi32)(whole_of(c), whole_of(d));
+  return (vu)DSF_WIDE(packus_epi16)(ab, cd);
 #else
   uint8_t bytes[16];
   const vf all_of_them[4] = {a, b, c, d};
   for (int v = 0; v < 4; v++) {
-    const vu q = (vu)(smaller(larger(all_of_them[v], all(0.0f)), all(255.0f)) + all(WHOLE));
+    const vu q = nearest_byte(all_of_them[v]);
     for (int i = 0; i < 4; i++) bytes[4 * v + i] = uint8_t(q[i]);
   }
   vu packed;
   __builtin_memcpy(&packed, bytes, sizeof packed);
   return packed;
 #endif
-}
-
-// Of one token, or of a lane: the least and the largest number (or zero), and NaN unless all are finite.
-template <class V>
-struct Reach {
-  V low = {}, high = {}, bad = {};
-};
-
-DSF_INLINE void see(Reach<vf>& reach, vf v) {
-  reach.low = smaller(v, reach.low);
-  reach.high = larger(v, reach.high);
-  reach.bad += v * all(0.0f);
 }
 
 template <class T>

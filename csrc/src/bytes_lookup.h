@@ -39,11 +39,8 @@ DSF_INLINE void sixteen_rows(const Quads& m, int64_t sixteen, const Bytes& bytes
     int32_t some[16];
     _mm512_storeu_si512(some, SETS == 1 ? sums[0][t] : _mm512_add_epi32(sums[0][t], sums[SETS - 1][t]));
     for (int i = 0; i < 16; i++) {
-      const uint32_t row = rows[i];
-      if (row >= m.rows) continue;
-      const float v = float(some[i] - bytes.zeros[t] * m.sums[row]) * (bytes.scales[t] * m.scales[row]);
-      float* to = y + t * ldy + row;
-      *to = accumulate ? *to + v : v;
+      if (rows[i] >= m.rows) continue;
+      store_sum(m, rows[i], bytes, t, some[i], y + t * ldy + rows[i], accumulate);
     }
   }
 }
@@ -52,23 +49,9 @@ DSF_INLINE void sixteen_rows(const Quads& m, int64_t sixteen, const Bytes& bytes
 static void rows_few(const Quads& m, int64_t first, int64_t last, const Bytes& bytes, int64_t ld, int64_t tokens,
                      float* y, int64_t ldy, bool add) {
   for (int64_t sixteen = first; sixteen < last; sixteen++) {
-    for (int64_t t = 0; t < tokens;) {
-      const Bytes from = {bytes.scales + t, bytes.zeros + t, nullptr, bytes.rows + t * ld};
-      float* to = y + t * ldy;
-      if (tokens - t >= 8) {
-        sixteen_rows<8>(m, sixteen, from, ld, to, ldy, add);
-        t += 8;
-      } else if (tokens - t >= 4) {
-        sixteen_rows<4>(m, sixteen, from, ld, to, ldy, add);
-        t += 4;
-      } else if (tokens - t >= 2) {
-        sixteen_rows<2>(m, sixteen, from, ld, to, ldy, add);
-        t += 2;
-      } else {
-        sixteen_rows<1>(m, sixteen, from, ld, to, ldy, add);
-        t += 1;
-      }
-    }
+    for_few<8>(tokens, [&](int64_t t, auto count) __attribute__((always_inline)) {
+      sixteen_rows<decltype(count)::value>(m, sixteen, token_of(bytes, t, ld), ld, y + t * ldy, ldy, add);
+    });
   }
 }
 

@@ -4,15 +4,6 @@
 typedef int32_t v8i __attribute__((vector_size(32)));
 typedef uint32_t v8u __attribute__((vector_size(32)));
 
-// The products written out: four multiplications for what other sets do in one or two.
-template <class Sums, class Words>
-DSF_INLINE Sums dot_of(Sums sums, Words bytes, Words weights) {
-#pragma GCC unroll 4
-  for (int shift = 0; shift < 32; shift += 8)
-    sums += (Sums)((bytes >> shift) & 255u) * ((Sums)(weights << (24 - shift)) >> 24);
-  return sums;
-}
-
 #if DSF_VNNI
 
 DSF_INLINE vi dot(vi sums, vu bytes, vu weights) {
@@ -47,32 +38,38 @@ DSF_INLINE vi dot(vi sums, vu bytes, vu weights) { return dot8(sums, bytes, weig
 
 #else
 
+// The products written out: four multiplications for what other sets do in one or two.
+template <class Sums, class Words>
+DSF_INLINE Sums dot_of(Sums sums, Words bytes, Words weights) {
+#pragma GCC unroll 4
+  for (int shift = 0; shift < 32; shift += 8)
+    sums += (Sums)((bytes >> shift) & 255u) * ((Sums)(weights << (24 - shift)) >> 24);
+  return sums;
+}
+
 DSF_INLINE vi dot(vi sums, vu bytes, vu weights) { return dot_of(sums, bytes, weights); }
 DSF_INLINE v8i dot8(v8i sums, v8u bytes, v8u weights) { return dot_of(sums, bytes, weights); }
 
 #endif
 
-// Four rows of bytes, one to a register, as quads: the first U of four vectors from vector FIRST on.
+// Rows of bytes, one to a register, and their parts riffled within quarters of it.
 #if DSF_LANES == 16
 typedef __m512i Row;
-DSF_INLINE Row low_bytes(Row a, Row b) { return _mm512_unpacklo_epi8(a, b); }
-DSF_INLINE Row high_bytes(Row a, Row b) { return _mm512_unpackhi_epi8(a, b); }
-DSF_INLINE Row low_words(Row a, Row b) { return _mm512_unpacklo_epi16(a, b); }
-DSF_INLINE Row high_words(Row a, Row b) { return _mm512_unpackhi_epi16(a, b); }
-DSF_INLINE Row low_words32(Row a, Row b) { return _mm512_unpacklo_epi32(a, b); }
-DSF_INLINE Row high_words32(Row a, Row b) { return _mm512_unpackhi_epi32(a, b); }
-DSF_INLINE Row low_words64(Row a, Row b) { return _mm512_unpacklo_epi64(a, b); }
-DSF_INLINE Row high_words64(Row a, Row b) { return _mm512_unpackhi_epi64(a, b); }
+#define DSF_WIDE(OPERATION) _mm512_##OPERATION
 #elif DSF_LANES == 8
 typedef __m256i Row;
-DSF_INLINE Row low_bytes(Row a, Row b) { return _mm256_unpacklo_epi8(a, b); }
-DSF_INLINE Row high_bytes(Row a, Row b) { return _mm256_unpackhi_epi8(a, b); }
-DSF_INLINE Row low_words(Row a, Row b) { return _mm256_unpacklo_epi16(a, b); }
-DSF_INLINE Row high_words(Row a, Row b) { return _mm256_unpackhi_epi16(a, b); }
-DSF_INLINE Row low_words32(Row a, Row b) { return _mm256_unpacklo_epi32(a, b); }
-DSF_INLINE Row high_words32(Row a, Row b) { return _mm256_unpackhi_epi32(a, b); }
-DSF_INLINE Row low_words64(Row a, Row b) { return _mm256_unpacklo_epi64(a, b); }
-DSF_INLINE Row high_words64(Row a, Row b) { return _mm256_unpackhi_epi64(a, b); }
+#define DSF_WIDE(OPERATION) _mm256_##OPERATION
+#endif
+
+#if DSF_LANES >= 8
+DSF_INLINE Row low_bytes(Row a, Row b) { return DSF_WIDE(unpacklo_epi8)(a, b); }
+DSF_INLINE Row high_bytes(Row a, Row b) { return DSF_WIDE(unpackhi_epi8)(a, b); }
+DSF_INLINE Row low_words(Row a, Row b) { return DSF_WIDE(unpacklo_epi16)(a, b); }
+DSF_INLINE Row high_words(Row a, Row b) { return DSF_WIDE(unpackhi_epi16)(a, b); }
+DSF_INLINE Row low_words32(Row a, Row b) { return DSF_WIDE(unpacklo_epi32)(a, b); }
+DSF_INLINE Row high_words32(Row a, Row b) { return DSF_WIDE(unpackhi_epi32)(a, b); }
+DSF_INLINE Row low_words64(Row a, Row b) { return DSF_WIDE(unpacklo_epi64)(a, b); }
+DSF_INLINE Row high_words64(Row a, Row b) { return DSF_WIDE(unpackhi_epi64)(a, b); }
 #else
 typedef uint8_t Row __attribute__((vector_size(16)));
 typedef uint16_t RowWords __attribute__((vector_size(16)));
@@ -100,6 +97,7 @@ DSF_INLINE Row load_row(const uint8_t* p) {
   return row;
 }
 
+// Four rows as quads: U of four vectors, from vector FIRST on.
 template <int FIRST, int U>
 DSF_INLINE void quads_of(Row a, Row b, Row c, Row d, vu (&quads)[U]) {
   if (FIRST < 2) {

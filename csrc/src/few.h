@@ -1,6 +1,16 @@
 // Products with a few tokens: weights are read once, activations come from the first-level cache. Included inside the
 // namespace of an instruction set.
 
+// Tokens at most MOST at a time; how many is a constant for the compiler.
+template <int MOST, class F>
+DSF_INLINE void for_few(int64_t tokens, F&& run) {
+  int64_t t = 0;
+  for (; MOST >= 8 && tokens - t >= 8; t += 8) run(t, Width<MOST >= 8 ? 8 : 1>{});
+  for (; tokens - t >= 4; t += 4) run(t, Width<4>{});
+  for (; tokens - t >= 2; t += 2) run(t, Width<2>{});
+  for (; t < tokens; t++) run(t, Width<1>{});
+}
+
 template <int R>
 struct Lanes;
 
@@ -112,20 +122,10 @@ template <int R, bool INDEXED>
 static void packs_few_of(const Packs& m, int64_t first, int64_t last, const float* z, int64_t ldz, int64_t tokens,
                          float* y, int64_t ldy, bool accumulate) {
   for (int64_t pack = first; pack < last; pack++) {
-    for (int64_t t = 0; t < tokens;) {
-      const float* from = z + t * ldz;
-      float* to = y + t * ldy + (pack - first) * R;
-      if (tokens - t >= 4) {
-        one_pack_few<4, R, INDEXED>(m, pack, from, ldz, to, ldy, accumulate);
-        t += 4;
-      } else if (tokens - t >= 2) {
-        one_pack_few<2, R, INDEXED>(m, pack, from, ldz, to, ldy, accumulate);
-        t += 2;
-      } else {
-        one_pack_few<1, R, INDEXED>(m, pack, from, ldz, to, ldy, accumulate);
-        t += 1;
-      }
-    }
+    for_few<4>(tokens, [&](int64_t t, auto count) __attribute__((always_inline)) {
+      one_pack_few<decltype(count)::value, R, INDEXED>(m, pack, z + t * ldz, ldz, y + t * ldy + (pack - first) * R, ldy,
+                                                       accumulate);
+    });
   }
 }
 

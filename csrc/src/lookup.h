@@ -46,23 +46,9 @@ DSF_INLINE void sixteen_few(const Sparse& m, int64_t sixteen, const float* z, in
 static void sparse_few(const Sparse& m, int64_t first, int64_t last, const float* z, int64_t ldz, int64_t tokens,
                        float* y, int64_t ldy, bool accumulate) {
   for (int64_t sixteen = first; sixteen < last; sixteen++) {
-    for (int64_t t = 0; t < tokens;) {
-      const float* from = z + t * ldz;
-      float* to = y + t * ldy;
-      if (tokens - t >= 8) {
-        sixteen_few<8>(m, sixteen, from, ldz, to, ldy, accumulate);
-        t += 8;
-      } else if (tokens - t >= 4) {
-        sixteen_few<4>(m, sixteen, from, ldz, to, ldy, accumulate);
-        t += 4;
-      } else if (tokens - t >= 2) {
-        sixteen_few<2>(m, sixteen, from, ldz, to, ldy, accumulate);
-        t += 2;
-      } else {
-        sixteen_few<1>(m, sixteen, from, ldz, to, ldy, accumulate);
-        t += 1;
-      }
-    }
+    for_few<8>(tokens, [&](int64_t t, auto count) __attribute__((always_inline)) {
+      sixteen_few<decltype(count)::value>(m, sixteen, z + t * ldz, ldz, y + t * ldy, ldy, accumulate);
+    });
   }
 }
 

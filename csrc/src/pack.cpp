@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <cstring>
-#include <numeric>
 
 namespace dsf {
 
@@ -89,17 +88,6 @@ void pack_sparse(Sparse& m, const std::vector<Entries>& rows, int64_t columns, i
 
 namespace {
 
-// One step of sixteen lanes: the window of the lane that lags most, and every lane's entry in it, if any.
-int64_t window_of(const std::vector<const Entries*>& lanes, const std::vector<size_t>& next) {
-  int64_t window = -1;
-  for (size_t lane = 0; lane < lanes.size(); lane++) {
-    if (next[lane] == lanes[lane]->columns.size()) continue;
-    const int64_t own = lanes[lane]->columns[next[lane]] / WINDOW_STEP;
-    if (window < 0 || own < window) window = own;
-  }
-  return window;
-}
-
 struct Steps {
   std::vector<uint16_t> windows;
   std::vector<uint8_t> lanes;
@@ -113,7 +101,7 @@ struct Steps {
 
   void take(const std::vector<const Entries*>& rows) {
     std::vector<size_t> next(rows.size(), 0);
-    for (int64_t window; (window = window_of(rows, next)) >= 0;) {
+    for (int64_t window; (window = window_of(rows, next, WINDOW_STEP)) >= 0;) {
       const size_t step = windows.size();
       rest(1);
       windows[step] = uint16_t(window);
@@ -129,35 +117,17 @@ struct Steps {
   }
 };
 
-template <class T>
-void copy(Buffer<T>& to, const std::vector<T>& from) {
-  to.resize(from.size());
-  std::copy(from.begin(), from.end(), to.data());
-}
-
 }  // namespace
 
 void pack_lookup(Sparse& m, const std::vector<Entries>& rows, bool by_length) {
-  std::vector<uint32_t> order(rows.size());
-  std::iota(order.begin(), order.end(), 0u);
-  if (by_length)
-    std::stable_sort(order.begin(), order.end(),
-                     [&](uint32_t a, uint32_t b) { return rows[a].columns.size() > rows[b].columns.size(); });
   m.sixteens = (int64_t(rows.size()) + 15) / 16;
-  m.lane_rows.resize(m.sixteens * 16);
   m.steps.resize(m.sixteens + 1);
   Steps steps;
-  for (int64_t sixteen = 0; sixteen < m.sixteens; sixteen++) {
-    std::vector<const Entries*> lanes;
-    for (int64_t lane = 0; lane < 16; lane++) {
-      const size_t i = sixteen * 16 + lane;
-      m.lane_rows[i] = i < order.size() ? order[i] : UINT32_MAX;
-      if (i < order.size()) lanes.push_back(&rows[order[i]]);
-    }
+  by_sixteens(rows, by_length, m.lane_rows, [&](int64_t sixteen, const std::vector<const Entries*>& lanes) {
     steps.take(lanes);
     steps.rest((4 - steps.windows.size() % 4) % 4);  // kernels take four steps at a time
     m.steps[sixteen + 1] = uint32_t(steps.windows.size());
-  }
+  });
   copy(m.windows, steps.windows);
   copy(m.lanes, steps.lanes);
   copy(m.lane_values, steps.values);

@@ -1,7 +1,6 @@
 #include "pack_bytes.h"
 
 #include <algorithm>
-#include <numeric>
 
 #include "pack.h"
 
@@ -13,12 +12,6 @@ struct Pack {
   std::vector<uint32_t> columns;  // of quads where they are aligned
   std::vector<int8_t> weights;    // (columns, height), or (quads, height, 4) where they are aligned
 };
-
-template <class T>
-void copy(Buffer<T>& to, const std::vector<T>& from) {
-  to.resize(from.size());
-  std::copy(from.begin(), from.end(), to.data());
-}
 
 uint32_t word_of(const int8_t* weights, int64_t stride, int64_t count) {
   uint32_t word = 0;
@@ -74,7 +67,7 @@ struct LookupSteps {
 
   void take(const std::vector<const Pack*>& rows) {
     std::vector<size_t> next(rows.size(), 0);
-    for (int64_t window; (window = window_of(rows, next)) >= 0;) {
+    for (int64_t window; (window = window_of(rows, next, BYTE_WINDOW_STEP)) >= 0;) {
       windows.push_back(uint16_t(window));
       while (step(rows, next, window * BYTE_WINDOW_STEP)) {
       }
@@ -84,17 +77,6 @@ struct LookupSteps {
   }
 
  private:
-  // Where the row that is furthest behind goes on; -1: all are done.
-  static int64_t window_of(const std::vector<const Pack*>& rows, const std::vector<size_t>& next) {
-    int64_t window = -1;
-    for (size_t lane = 0; lane < rows.size(); lane++) {
-      if (next[lane] == rows[lane]->columns.size()) continue;
-      const int64_t own = rows[lane]->columns[next[lane]] / BYTE_WINDOW_STEP;
-      if (window < 0 || own < window) window = own;
-    }
-    return window;
-  }
-
   bool step(const std::vector<const Pack*>& rows, std::vector<size_t>& next, int64_t first) {
     uint8_t where[64] = {};
     int8_t weights[64] = {};
@@ -117,23 +99,10 @@ struct LookupSteps {
 };
 
 void pack_lookup(ByteLookup& m, const std::vector<Pack>& rows, bool by_length) {
-  std::vector<uint32_t> order(rows.size());
-  std::iota(order.begin(), order.end(), 0u);
-  if (by_length)
-    std::stable_sort(order.begin(), order.end(),
-                     [&](uint32_t a, uint32_t b) { return rows[a].columns.size() > rows[b].columns.size(); });
   m.sixteens = (int64_t(rows.size()) + 15) / 16;
-  m.lane_rows.resize(m.sixteens * 16);
   LookupSteps steps;
-  for (int64_t sixteen = 0; sixteen < m.sixteens; sixteen++) {
-    std::vector<const Pack*> lanes;
-    for (int64_t lane = 0; lane < 16; lane++) {
-      const size_t i = sixteen * 16 + lane;
-      m.lane_rows[i] = i < order.size() ? order[i] : UINT32_MAX;
-      if (i < order.size()) lanes.push_back(&rows[order[i]]);
-    }
-    steps.take(lanes);
-  }
+  by_sixteens(rows, by_length, m.lane_rows,
+              [&](int64_t, const std::vector<const Pack*>& lanes) { steps.take(lanes); });
   copy(m.runs, steps.runs);
   copy(m.steps, steps.steps);
   copy(m.windows, steps.windows);

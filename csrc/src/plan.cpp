@@ -246,7 +246,7 @@ int create(const dsf_form* raw, const dsf_tuning* tuning, std::unique_ptr<dsf_pl
 
 int64_t bytes_of(const BytePlan& b) {
   int64_t bytes = 0;
-  for (const Quads* m : {&b.first[0], &b.first[1], &b.first[2], &b.second[0], &b.second[1]})
+  for (const Quads* m : b.all())
     bytes += m->starts.bytes() + m->words.bytes() + m->columns.bytes() + m->sums.bytes() + m->scales.bytes() +
              m->lookup.lanes.bytes() + m->lookup.words.bytes() + m->lookup.steps.bytes() + m->lookup.lane_rows.bytes();
   return bytes;
@@ -260,8 +260,7 @@ int64_t bytes_of(const Packs& m) { return m.values.bytes() + m.pairs.bytes() + m
 double dsf_plan::multiplications() const {
   if (in_bytes) {
     size_t words = 0;
-    for (const dsf::Quads* m : {&bytes.first[0], &bytes.first[1], &bytes.first[2], &bytes.second[0], &bytes.second[1]})
-      words += m->words.size();
+    for (const dsf::Quads* m : bytes.all()) words += m->words.size();
     return double(words);  // of four multiplications that take as long as one of fp32
   }
   return double(dictionary.packs * dictionary.count * dictionary.height) +
@@ -290,7 +289,8 @@ dsf_tuning dsf_plan_tuning(const dsf_plan* plan) { return plan->tuning; }
 int64_t dsf_plan_bytes(const dsf_plan* plan) {
   const dsf::Sparse& s = plan->sparse;
   const dsf::Scatter& c = plan->scatter;
-  return dsf::bytes_of(plan->bytes) + dsf::bytes_of(plan->dictionary) + dsf::bytes_of(plan->dense) + s.starts.bytes() + s.offsets.bytes() +
+  return dsf::bytes_of(plan->bytes) + dsf::bytes_of(plan->dictionary) + dsf::bytes_of(plan->dense) +
+         s.starts.bytes() + s.offsets.bytes() +
          s.pairs.bytes() + s.values.bytes() + s.steps.bytes() + s.lane_rows.bytes() + s.windows.bytes() +
          s.lanes.bytes() + s.lane_values.bytes() + c.values.bytes() + c.pairs.bytes() + c.starts.bytes() +
          c.entry_rows.bytes() + plan->destinations.bytes() + plan->sources.bytes() + plan->bias.bytes();

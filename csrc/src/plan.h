@@ -1,6 +1,7 @@
 // A block, checked and packed.
 #pragma once
 
+#include <array>
 #include <vector>
 
 #include "../include/dsformer.h"
@@ -17,6 +18,8 @@ struct BytePlan {
   int64_t p_rows = 0, u_row = 0, rows = 0;  // rows of p; where u begins; of the whole buffer
   bool adds = false;                        // to rows of u that are there already
   bool x_quads = false, x_rows = false, p_quads = false, p_bytes = false;  // orders that are read
+
+  std::array<const Quads*, 5> all() const { return {&first[0], &first[1], &first[2], &second[0], &second[1]}; }
 };
 
 }  // namespace dsf
