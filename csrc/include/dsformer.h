@@ -15,7 +15,7 @@ extern "C" {
 #endif
 
 /* Raised whenever a caller built for the old interface would misbehave. */
-#define DSF_ABI_VERSION 2
+#define DSF_ABI_VERSION 3
 
 enum dsf_orientation { DSF_INPUT_DICTIONARY = 0, DSF_OUTPUT_DICTIONARY = 1 };
 
@@ -82,11 +82,46 @@ typedef struct dsf_tuning {
 
 typedef struct dsf_plan dsf_plan;
 
+/* An embedding as it is stored, an input dictionary whose units are the rows. Nothing is copied: everything must stay
+ * where it is while rows are read.
+ *
+ *   dtype       of y
+ *   weights     type of dictionary and values: dtype or int8
+ *   dictionary  (atoms, width), values (units, core + nonzeros)
+ *   dictionary_scales, value_scales  with int8 weights, of every atom and every unit: bits of bfloat16
+ *   support     bits, lowest first, group after group: one for every candidate (field_bits 0), or a field for every
+ *               non-zero; NULL when all candidates are on. With of_set > 0 there are `sets` strided sets of candidates
+ *               with so many on in each, and a field says which of its set.
+ *   code_of     (units) the code that describes a row, or NULL: its own
+ */
+typedef struct dsf_table {
+  uint32_t struct_size; /* sizeof(dsf_table) of the caller */
+  int32_t dtype;
+  int32_t weights;
+  int32_t canonical;
+  int64_t units;
+  int64_t width;
+  int64_t atoms;
+  int64_t core;
+  int64_t nonzeros;
+  int64_t group;
+  int32_t field_bits;
+  int32_t of_set;
+  int64_t sets;
+  int64_t support_bytes;
+  const void* dictionary;
+  const void* values;
+  const uint8_t* support;
+  const int64_t* code_of;
+  const uint16_t* dictionary_scales;
+  const uint16_t* value_scales;
+} dsf_table;
+
 DSF_API int dsf_abi_version(void);
 DSF_API const char* dsf_error_string(int error);
 
-/* Instruction set of plans made from now on: "avx512_bf16", "avx512_vnni", "avx512", "avx2", "neon" or "portable"; NULL:
- * the best one.
+/* Instruction set of plans made from now on: "amx", "avx512_bf16", "avx512_vnni", "avx512", "avx_vnni", "avx2", "neon",
+ * "portable", or for tests "amx_emulated"; NULL: the best one.
  * DSF_UNSUPPORTED, and no change, where the build or the CPU lacks it. */
 DSF_API int dsf_set_isa(const char* name);
 DSF_API const char* dsf_isa_name(void);
@@ -104,6 +139,9 @@ DSF_API int64_t dsf_plan_bytes(const dsf_plan* plan);
  * number of threads may run one at a time. */
 DSF_API int dsf_plan_run(const dsf_plan* plan, const void* x, int64_t tokens, int64_t x_stride, void* const* y,
                          const int64_t* y_strides, int threads);
+
+/* Rows `ids` of an embedding to y (count, width). DSF_BAD_INDEX, and nothing written, where one is not there. */
+DSF_API int dsf_table_read(const dsf_table* table, const int64_t* ids, int64_t count, void* y, int threads);
 
 #ifdef __cplusplus
 }

@@ -4,7 +4,14 @@
 typedef int32_t v8i __attribute__((vector_size(32)));
 typedef uint32_t v8u __attribute__((vector_size(32)));
 
-#if DSF_VNNI
+#if DSF_VNNI && DSF_LANES == 8
+
+DSF_INLINE v8i dot8(v8i sums, v8u bytes, v8u weights) {
+  return (v8i)_mm256_dpbusd_avx_epi32((__m256i)sums, (__m256i)bytes, (__m256i)weights);
+}
+DSF_INLINE vi dot(vi sums, vu bytes, vu weights) { return dot8(sums, bytes, weights); }
+
+#elif DSF_VNNI
 
 DSF_INLINE vi dot(vi sums, vu bytes, vu weights) {
   return (vi)_mm512_dpbusd_epi32((__m512i)sums, (__m512i)bytes, (__m512i)weights);
@@ -51,6 +58,29 @@ DSF_INLINE vi dot(vi sums, vu bytes, vu weights) { return dot_of(sums, bytes, we
 DSF_INLINE v8i dot8(v8i sums, v8u bytes, v8u weights) { return dot_of(sums, bytes, weights); }
 
 #endif
+
+static int32_t plain_dot(int32_t sum, uint32_t bytes, uint32_t weights) {
+  for (int shift = 0; shift < 32; shift += 8)
+    sum += int32_t(uint8_t(bytes >> shift)) * int32_t(int8_t(weights >> shift));
+  return sum;
+}
+
+// Whether sums of products of bytes are what they should be.
+static bool dots_work() {
+  vi sums;
+  vu bytes, weights;
+  for (int i = 0; i < W; i++) {
+    sums[i] = 1 - i;
+    bytes[i] = 0xff7f0180u * uint32_t(i + 3);
+    weights[i] = 0x80ff0103u * uint32_t(i + 1);
+  }
+  // The compiler is not to know them.
+  __asm__ volatile("" : "+m"(sums), "+m"(bytes), "+m"(weights));
+  const vi found = dot(sums, bytes, weights);
+  bool right = true;
+  for (int i = 0; i < W; i++) right = right && found[i] == plain_dot(sums[i], bytes[i], weights[i]);
+  return right;
+}
 
 // Rows of bytes, one to a register, and their parts riffled within quarters of it.
 #if DSF_LANES == 16

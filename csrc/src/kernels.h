@@ -62,6 +62,11 @@ struct Kernels {
   bool has_lookup, has_byte_lookup;
   // Products of bfloat16, two at a time: packs of such numbers are paired.
   bool has_pairs;
+  // Rows that share columns are multiplied sixteen words at a time, and packed for that too.
+  bool has_tiles;
+  // Whether products come out right on this CPU, which must have what the set is compiled for: instructions that no
+  // machine of ours has are tried before they are relied on.
+  bool (*works)();
 
   // x (tokens, features), token-major -> rows destination[f] (null: f) of a panel; missing tokens become zero.
   void (*load_panel)(const void* x, int dtype, int64_t stride, int64_t tokens, int64_t first, int64_t last,
@@ -103,6 +108,9 @@ struct Kernels {
   // Overwrites y; `sums` has room for tokens * (rows of the block + 16) * height floats.
   void (*scatter_few)(const Scatter&, int64_t block, const float* x, int64_t ldx, int64_t tokens, float* sums, float* y,
                       int64_t ldy);
+  // y (width) = sum of `count` rows of a table (float32, bfloat16 or int8) times their weights.
+  void (*mix)(const void* rows, int dtype, int64_t width, const uint32_t* which, const float* weights, int64_t count,
+              float* y);
   // As for panels; `rows` of the bytes are tokens, `ld` apart.
   void (*round_bytes_few)(const float* z, int64_t ldz, int64_t features, int64_t tokens, const Bytes&, int64_t ld);
   // Packs of height 1 in multiples of 16, but for the last. Rows of a lookup that are not in order leave [first, last).
@@ -111,9 +119,12 @@ struct Kernels {
 };
 
 // Null where the compiler cannot build it.
+const Kernels* amx_kernels();
+const Kernels* amx_emulated_kernels();
 const Kernels* avx512_bf16_kernels();
 const Kernels* avx512_vnni_kernels();
 const Kernels* avx512_kernels();
+const Kernels* avx_vnni_kernels();
 const Kernels* avx2_kernels();
 const Kernels* neon_kernels();
 const Kernels* portable_kernels();

@@ -13,6 +13,7 @@ namespace avx512 {
 #define DSF_PAIRS 0
 #define DSF_VNNI 0
 #define DSF_BYTE_LOOKUP 0
+#define DSF_TILES 0
 #include "set.h"
 
 }  // namespace avx512

@@ -14,6 +14,7 @@ namespace avx512_bf16 {
 #define DSF_PAIRS 1
 #define DSF_VNNI 1
 #define DSF_BYTE_LOOKUP 1
+#define DSF_TILES 0
 #include "set.h"
 
 }  // namespace avx512_bf16

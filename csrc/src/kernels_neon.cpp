@@ -11,6 +11,7 @@ namespace neon {
 #define DSF_PAIRS 0
 #define DSF_VNNI 0
 #define DSF_BYTE_LOOKUP 0
+#define DSF_TILES 0
 #include "set.h"
 
 }  // namespace neon

@@ -3,6 +3,14 @@
 #include <cstdlib>
 #include <cstring>
 
+#if defined(__x86_64__)
+#include <cpuid.h>
+#if defined(__linux__)
+#include <sys/syscall.h>
+#include <unistd.h>
+#endif
+#endif
+
 #include "../include/dsformer.h"
 #include "kernels.h"
 #include "parallel.h"
@@ -10,26 +18,51 @@
 namespace dsf {
 namespace {
 
-bool cpu_runs(const Kernels* kernels) {
-  if (!kernels) return false;
-#if defined(__x86_64__) || defined(__i386__)
+#if defined(__x86_64__)
+bool has_avx_vnni() {
+  unsigned a, b, c, d;
+  return __get_cpuid_count(7, 1, &a, &b, &c, &d) && (a & 1u << 4);
+}
+
+// Whether there are tiles for bytes and bfloat16, and the system lets this process use them.
+bool has_tiles() {
+#if defined(__linux__) && defined(SYS_arch_prctl)
+  constexpr unsigned TILE = 1u << 24, INT8 = 1u << 25, BF16 = 1u << 22;
+  constexpr int REQUEST_PERMISSION = 0x1023, TILE_DATA = 18;
+  unsigned a, b, c, d;
+  if (!__get_cpuid_count(7, 0, &a, &b, &c, &d) || (d & (TILE | INT8 | BF16)) != (TILE | INT8 | BF16)) return false;
+  return syscall(SYS_arch_prctl, REQUEST_PERMISSION, TILE_DATA) == 0;
+#else
+  return false;
+#endif
+}
+#endif
+
+bool cpu_has(const Kernels* kernels) {
+#if defined(__x86_64__)
   __builtin_cpu_init();
-  if (!std::strncmp(kernels->name, "avx512", 6))
+  if (kernels->lanes == 16)
     return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
            __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq") &&
            __builtin_cpu_supports("fma") &&
            (!std::strcmp(kernels->name, "avx512") || __builtin_cpu_supports("avx512vnni")) &&
            (!kernels->has_byte_lookup || __builtin_cpu_supports("avx512vbmi")) &&
-           (!kernels->has_pairs || __builtin_cpu_supports("avx512bf16"));
-  if (!std::strcmp(kernels->name, "avx2")) return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
+           (!kernels->has_pairs || __builtin_cpu_supports("avx512bf16")) &&
+           (kernels != amx_kernels() || has_tiles());
+  if (kernels->lanes == 8)
+    return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") &&
+           (kernels != avx_vnni_kernels() || has_avx_vnni());
 #endif
   return true;
 }
 
-// Best first; null: there is none of that name.
+bool cpu_runs(const Kernels* kernels) { return kernels && cpu_has(kernels) && kernels->works(); }
+
+// Best first, then what is only for tests; null: there is none of that name.
 const Kernels* find(const char* name) {
-  const Kernels* every[] = {avx512_bf16_kernels(), avx512_vnni_kernels(), avx512_kernels(),
-                            avx2_kernels(),        neon_kernels(),        portable_kernels()};
+  const Kernels* every[] = {amx_kernels(),      avx512_bf16_kernels(), avx512_vnni_kernels(),
+                            avx512_kernels(),   avx_vnni_kernels(),    avx2_kernels(),
+                            neon_kernels(),     portable_kernels(),    amx_emulated_kernels()};
   for (const Kernels* kernels : every)
     if (cpu_runs(kernels) && (!name || !std::strcmp(kernels->name, name))) return kernels;
   return nullptr;

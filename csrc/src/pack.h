@@ -82,6 +82,10 @@ void pack_columns(Packs& m, Column column) {
 void pair_columns(Packs& m);
 void pair_columns(Scatter& m);
 
+// Sixteen words of rows that share columns to a tile, after everything else; nothing where there are none.
+void pack_tiles(Packs& m);
+void pack_tiles(Quads& m);
+
 void pack_sparse(Sparse& m, const std::vector<Entries>& rows, int64_t columns, int64_t most_block_columns,
                  bool paired);
 void pack_lookup(Sparse& m, const std::vector<Entries>& rows, bool by_length);

@@ -55,6 +55,9 @@ struct Packs {
   Buffer<float> values;      // (packs, count, height) unless paired
   Buffer<uint32_t> pairs;    // (packs, pair_count, height) where paired: two bfloat16, of the first column below
   Buffer<uint32_t> columns;  // (packs, stride) where indexed
+  // Pairs once more, where paired and there are tiles: (packs, blocks of 16 pairs, height, 16) where indexed, else two
+  // packs in a tile, (packs / 2, blocks, 16, 16).
+  Buffer<uint32_t> tiles;
 
   __attribute__((always_inline)) int64_t pair_count() const { return (count + 1) / 2; }
   // An odd last column has a partner, itself, of weight zero.
@@ -132,6 +135,10 @@ struct Quads {
   Buffer<int32_t> sums;      // (packs * height) of a row's weights
   Buffer<float> scales;      // (packs * height) what a weight of 1 stands for
   ByteLookup lookup;         // for few tokens, of gathered rows of height 1 where the kernels have it
+  // Words once more, where there are tiles and rows share columns: blocks of 16 quads, (height, 16) or, of two dense
+  // packs, (16, 16).
+  Buffer<uint32_t> tiles;
+  Buffer<uint32_t> tile_starts;  // (packs + 1), of blocks
 };
 
 // Activations as unsigned bytes, number = scale * (byte - zero). Every token has a scale of its own. Panels are kept

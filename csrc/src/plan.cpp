@@ -30,6 +30,10 @@ class Packer {
       pair_columns(plan_.dense);
       pair_columns(plan_.scatter);
     }
+    if (plan_.kernels->has_tiles) {
+      pack_tiles(plan_.dictionary);
+      pack_tiles(plan_.dense);
+    }
   }
 
  private:
@@ -248,11 +252,12 @@ int64_t bytes_of(const BytePlan& b) {
   int64_t bytes = 0;
   for (const Quads* m : b.all())
     bytes += m->starts.bytes() + m->words.bytes() + m->columns.bytes() + m->sums.bytes() + m->scales.bytes() +
+             m->tiles.bytes() + m->tile_starts.bytes() +
              m->lookup.lanes.bytes() + m->lookup.words.bytes() + m->lookup.steps.bytes() + m->lookup.lane_rows.bytes();
   return bytes;
 }
 
-int64_t bytes_of(const Packs& m) { return m.values.bytes() + m.pairs.bytes() + m.columns.bytes(); }
+int64_t bytes_of(const Packs& m) { return m.values.bytes() + m.pairs.bytes() + m.tiles.bytes() + m.columns.bytes(); }
 
 }  // namespace
 }  // namespace dsf

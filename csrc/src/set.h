@@ -9,10 +9,15 @@
 #include "panel.h"
 #include "few.h"
 #include "lookup.h"
+#include "mix.h"
 #include "dot.h"
 #include "bytes.h"
 #include "bytes_load.h"
 #include "bytes_few.h"
 #include "bytes_lookup.h"
-#include "table.h"
+#if DSF_TILES
+#include "tile.h"
+#include "tiles.h"
+#endif
+#include "entries.h"
 // clang-format on

@@ -16,6 +16,7 @@ typedef uint32_t vu __attribute__((vector_size(4 * DSF_LANES)));
 typedef int32_t vi __attribute__((vector_size(4 * DSF_LANES)));
 typedef uint16_t vh __attribute__((vector_size(2 * DSF_LANES)));
 typedef uint16_t vh_any __attribute__((vector_size(2 * DSF_LANES), aligned(2), may_alias));
+typedef int8_t vb_any __attribute__((vector_size(DSF_LANES), aligned(1), may_alias));
 
 // Eight floats whatever the set: packs are eight rows high.
 typedef float v8 __attribute__((vector_size(32)));
@@ -59,6 +60,16 @@ DSF_INLINE vh narrow(vf v) {
 
 DSF_INLINE vf load_as(const float* p) { return load(p); }
 DSF_INLINE vf load_as(const uint16_t* p) { return widen(*reinterpret_cast<const vh_any*>(p)); }
+// Compilers do not know the short way from bytes to floats.
+DSF_INLINE vf load_as(const int8_t* p) {
+#if DSF_LANES == 16
+  return (vf)_mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p))));
+#elif DSF_LANES == 8
+  return (vf)_mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(p))));
+#else
+  return __builtin_convertvector(*reinterpret_cast<const vb_any*>(p), vf);
+#endif
+}
 DSF_INLINE void store_as(float* p, vf v) { store(p, v); }
 DSF_INLINE void store_as(uint16_t* p, vf v) { *reinterpret_cast<vh_any*>(p) = narrow(v); }
 

@@ -8,8 +8,11 @@ from torch.nn.functional import linear
 
 from dsformer.factorization.form import FormSpec
 from dsformer.factorization.pattern import Pattern
+from dsformer.factorization.rounding import round_form
 from dsformer.layers import DenseSparseEmbedding, TiedEmbedding, TiedHead
+from dsformer.ops.backends.cpu import CpuTable
 from fixtures.forms import random_form
+from fixtures.native import native_library  # noqa: F401
 
 VARIANTS = [
     {"atoms": 8, "core": 2, "nonzeros": 3},
@@ -123,3 +126,51 @@ def test_tying_again_changes_nothing_and_untying_is_refused():
     assert "head.weight" not in model.state_dict()
     with pytest.raises(AttributeError, match="cannot be replaced"):
         model.head.weight = nn.Parameter(torch.zeros(20, 12))
+
+
+def stored_embedding(spec: FormSpec, int8: bool, dtype: torch.dtype) -> DenseSparseEmbedding:
+    layer = DenseSparseEmbedding(spec, 7, dtype=dtype, int8=int8)
+    layer.fill(round_form(random_form(spec)) if int8 else random_form(spec))
+    return layer
+
+
+@pytest.mark.parametrize("spec", SPECS, ids=str)
+@pytest.mark.parametrize("int8", [False, True], ids=["floats", "int8"])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_rows_by_the_kernels(spec: FormSpec, int8: bool, dtype: torch.dtype, native_library, monkeypatch):  # noqa: F811
+    layer, far = stored_embedding(spec, int8, dtype), {"rtol": 0.01, "atol": 0.01} if dtype.itemsize == 2 else {}
+    with torch.no_grad():
+        rows = layer(IDS)
+        assert layer._numbers._entry is None  # neither numbers nor indices have been unpacked
+        assert layer._indices._entry is None
+        torch.testing.assert_close(rows, layer.operate(IDS), **far)
+        layer.weight.mul_(2)
+        torch.testing.assert_close(layer(IDS), layer.operate(IDS), **far)
+        with pytest.raises(IndexError, match="0 to 19"):
+            layer(torch.tensor([20]))
+    monkeypatch.setenv("DSFORMER_KERNELS", "reference")
+    again = copy.deepcopy(layer)
+    with torch.inference_mode():
+        assert torch.equal(again(IDS), layer.operate(IDS))
+
+
+@pytest.mark.parametrize("int8", [False, True], ids=["floats", "int8"])
+def test_rows_by_the_kernels_in_compiled_graphs(int8: bool, native_library, monkeypatch):  # noqa: F811
+    calls = []
+    call = CpuTable.__call__
+    monkeypatch.setattr(CpuTable, "__call__", lambda self, ids: calls.append(ids) or call(self, ids))
+    layer = stored_embedding(SPECS[0], int8, torch.float32)
+    compiled = torch.compile(layer, fullgraph=True)
+    with torch.no_grad():
+        torch.testing.assert_close(compiled(IDS), layer.operate(IDS))
+        assert calls
+        layer.weight.zero_()
+        assert not compiled(IDS).any()
+    calls.clear()
+    if not int8:
+        compiled(IDS).sum().backward()
+        assert layer.weight.grad is not None
+        assert not calls
+    exported = torch.export.export(layer, (IDS,))
+    assert "native_embedding" not in str(exported)
+    torch._dynamo.reset()

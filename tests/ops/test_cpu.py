@@ -3,7 +3,6 @@
 import copy
 import pickle
 import threading
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
@@ -23,6 +22,7 @@ from dsformer.ops.backends import reference
 from dsformer.ops.backends.cpu import CpuPlan, available, describe
 from dsformer.ops.backends.cpu.library import library, set_isa
 from fixtures.forms import random_form
+from fixtures.native import isa as isa
 from fixtures.native import native_library as native_library
 
 pytestmark = pytest.mark.usefixtures("native_library")
@@ -33,16 +33,6 @@ ACTIVATIONS = {
     "relu": functional.relu,
 }
 TOKENS = (0, 1, 2, 3, 4, 5, 7, 8, 9, 15, 16, 17, 33, 48, 64, 65, 100, 200)
-
-
-@pytest.fixture(params=("avx512_bf16", "avx512_vnni", "avx512", "avx2", "neon", "portable"))
-def isa(request: pytest.FixtureRequest, native_library: None) -> Iterator[str]:
-    try:
-        set_isa(request.param)
-    except InputError:
-        pytest.skip(f"this CPU or compiler lacks {request.param}")
-    yield request.param
-    set_isa(None)
 
 
 @dataclass(frozen=True)

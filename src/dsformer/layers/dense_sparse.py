@@ -12,15 +12,12 @@ from dsformer import ops
 from dsformer.factorization.form import FormSpec
 from dsformer.layers.derived import Derived
 from dsformer.layers.execution import Plan, cheapest
-from dsformer.layers.native import NativeBlock, enabled, native_layer
+from dsformer.layers.native import TELLS_EXPORTS, NativeBlock, enabled, native_layer
 from dsformer.layers.product import SharedProduct
 from dsformer.layers.stored import StoredForm
 from dsformer.ops.backends.reference import dense_codes, linear_bytes
 
 L = TypeVar("L", bound="LinearProduct")
-# Exported graphs leave the process: they hold the weights and the operators. Before this release graphs cannot tell
-# reliably that they are exported.
-_TELLS_EXPORTS = tuple(int(part) for part in torch.__version__.split(".")[:2]) >= (2, 13)
 
 
 class LinearProduct(nn.Module):
@@ -80,7 +77,7 @@ class LinearProduct(nn.Module):
     def _compiled(self, x: Tensor) -> Tensor:
         plain = x.device.type == "cpu" and x.dtype == self.stored.dtype
         plain = plain and not (torch.is_grad_enabled() or torch.is_autocast_enabled("cpu"))
-        if _TELLS_EXPORTS and plain and self._settled and enabled() and not torch.compiler.is_exporting():
+        if TELLS_EXPORTS and plain and self._settled and enabled() and not torch.compiler.is_exporting():
             return native_layer(x, self._native.number, self._member, self.stored.spec.out_features)
         return self.operate(x)
 

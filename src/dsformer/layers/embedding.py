@@ -10,6 +10,8 @@ from dsformer import ops
 from dsformer.factorization.form import FormSpec
 from dsformer.layers.dense_sparse import LinearProduct
 from dsformer.layers.derived import Derived
+from dsformer.layers.native import TELLS_EXPORTS, enabled
+from dsformer.layers.native_table import NativeTable, native_embedding
 from dsformer.layers.stored import StoredForm
 
 
@@ -35,8 +37,19 @@ class DenseSparseEmbedding(StoredForm):
         super().__init__(spec, (spec.units, spec.core + spec.nonzeros), None, device, dtype, int8)
         self.num_embeddings, self.embedding_dim, self.padding_idx = spec.out_features, spec.in_features, padding_idx
         self._code_of: Derived[Tensor | None] = Derived()
+        self._native = NativeTable(self)
 
     def forward(self, ids: Int[Tensor, "*batch"]) -> Float[Tensor, "*batch dim"]:
+        if torch.compiler.is_compiling():
+            plain = ids.device.type == "cpu" and not torch.is_grad_enabled()
+            if TELLS_EXPORTS and plain and enabled() and not torch.compiler.is_exporting():
+                return native_embedding(ids, self._native.number, self.embedding_dim, self.dtype)
+            return self.operate(ids)
+        native = self._native.read(ids)
+        return self.operate(ids) if native is None else native
+
+    def operate(self, ids: Int[Tensor, "*batch"]) -> Float[Tensor, "*batch dim"]:
+        """The rows by the operator, which keeps nothing and has gradients."""
         spec = self.spec
         padding_idx = -1 if self.padding_idx is None else self.padding_idx
         layout = (spec.core, spec.pattern.group, spec.canonical, spec.in_features, padding_idx)

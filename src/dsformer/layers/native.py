@@ -22,6 +22,9 @@ from dsformer.ops.backends.cpu import CpuPlan, available, tuned
 if TYPE_CHECKING:
     from dsformer.layers.dense_sparse import LinearProduct
 
+# Exported graphs leave the process: they hold the weights and the operators. Before this release graphs cannot tell
+# reliably that they are exported.
+TELLS_EXPORTS = tuple(int(part) for part in torch.__version__.split(".")[:2]) >= (2, 13)
 _TYPES = (torch.float32, torch.bfloat16)
 _numbers = itertools.count()
 _blocks: "weakref.WeakValueDictionary[int, NativeBlock]" = weakref.WeakValueDictionary()

@@ -8,10 +8,15 @@ import warnings
 from ctypes import POINTER, c_char_p, c_int, c_int32, c_int64, c_uint32, c_void_p
 from pathlib import Path
 
+import torch
+from torch import Tensor
+
 from dsformer.errors import InputError
 from dsformer.ops.backends.cpu.threads import gomp_parallel
 
-ABI_VERSION = 2
+ABI_VERSION = 3
+DTYPES = {torch.float32: 0, torch.bfloat16: 1}
+WEIGHTS = {**DTYPES, torch.int8: 2}
 
 
 class FormStruct(ctypes.Structure):
@@ -47,6 +52,38 @@ class TuningStruct(ctypes.Structure):
     """``dsf_tuning``; zeros leave the choice to the library."""
 
     _fields_ = (("panel_vectors", c_int32), ("small_tokens", c_int32), ("block_bytes", c_int32))
+
+
+class TableStruct(ctypes.Structure):
+    """``dsf_table``."""
+
+    _fields_ = (
+        ("struct_size", c_uint32),
+        ("dtype", c_int32),
+        ("weights", c_int32),
+        ("canonical", c_int32),
+        ("units", c_int64),
+        ("width", c_int64),
+        ("atoms", c_int64),
+        ("core", c_int64),
+        ("nonzeros", c_int64),
+        ("group", c_int64),
+        ("field_bits", c_int32),
+        ("of_set", c_int32),
+        ("sets", c_int64),
+        ("support_bytes", c_int64),
+        ("dictionary", c_void_p),
+        ("values", c_void_p),
+        ("support", c_void_p),
+        ("code_of", c_void_p),
+        ("dictionary_scales", c_void_p),
+        ("value_scales", c_void_p),
+    )
+
+
+def address(tensor: Tensor | None) -> int | None:
+    """Where a tensor is; None where there is nothing."""
+    return None if tensor is None or not tensor.numel() else tensor.data_ptr()
 
 
 def available() -> bool:
@@ -105,6 +142,7 @@ def _declare(loaded: ctypes.CDLL) -> None:
         "dsf_plan_free": (None, [c_void_p]),
         "dsf_plan_tuning": (TuningStruct, [c_void_p]),
         "dsf_plan_bytes": (c_int64, [c_void_p]),
+        "dsf_table_read": (c_int, [POINTER(TableStruct), c_void_p, c_int64, c_void_p, c_int]),
         "dsf_plan_run": (c_int, [c_void_p, c_void_p, c_int64, c_int64, c_void_p, c_void_p, c_int]),
     }
     for name, (result, arguments) in signatures.items():

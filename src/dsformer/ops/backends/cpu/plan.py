@@ -13,14 +13,12 @@ from torch import Tensor
 from dsformer.errors import InputError
 from dsformer.factorization.form import Form
 from dsformer.factorization.rounding import ByteForm
-from dsformer.ops.backends.cpu.library import FormStruct, TuningStruct, library
+from dsformer.ops.backends.cpu.library import DTYPES, WEIGHTS, FormStruct, TuningStruct, address, library
 from dsformer.ops.backends.cpu.pages import LARGE, use_large_pages
 
 Activation = Literal["none", "gelu", "gelu_tanh", "relu"]
 
 _ACTIVATIONS = {"none": 0, "gelu": 1, "gelu_tanh": 2, "relu": 3}
-_DTYPES = {torch.float32: 0, torch.bfloat16: 1}
-_WEIGHTS = {**_DTYPES, torch.int8: 2}
 # Bytes of outputs that are allocated one by one.
 APART = 1 << 20
 _get_num_threads = torch.get_num_threads
@@ -101,8 +99,8 @@ class CpuPlan:
         form = FormStruct(
             ctypes.sizeof(FormStruct),
             int(output_dictionary),
-            _DTYPES[self.dtype],
-            _WEIGHTS[values.dtype],
+            DTYPES[self.dtype],
+            WEIGHTS[values.dtype],
             _ACTIVATIONS[activation],
             values.shape[0],
             width,
@@ -114,7 +112,7 @@ class CpuPlan:
             int(canonical),
             len(self.members),
             sizes,
-            *map(_address, (tensors[0], tensors[1], integers[0], integers[1], tensors[2], *floats)),
+            *map(address, (tensors[0], tensors[1], integers[0], integers[1], tensors[2], *floats)),
         )
         error = c_int()
         self._handle = loaded.dsf_plan_create(byref(form), byref(TuningStruct(**(tuning or {}))), byref(error))
@@ -219,7 +217,7 @@ class CpuPlan:
     def _check(self, values, indices, permutation, dictionary, bias, core: int, group: int) -> None:
         """What the library cannot see: that the tensors are as large as the sizes it is told."""
         units = values.shape[0]
-        if self.dtype not in _DTYPES:
+        if self.dtype not in DTYPES:
             raise InputError(f"native plan: {self.dtype} is neither float32 nor bfloat16")
         numbers = [(values, values.dtype), (dictionary, values.dtype), (bias, self.dtype)]
         if any(t is not None and (t.dtype is not dtype or t.device.type != "cpu") for t, dtype in numbers):
@@ -229,7 +227,3 @@ class CpuPlan:
         fits = fits and (permutation is None or permutation.shape == (units,))
         if not fits:
             raise InputError("native plan: the tensors' shapes contradict each other")
-
-
-def _address(tensor: Tensor | None) -> int | None:
-    return None if tensor is None or not tensor.numel() else tensor.data_ptr()
