@@ -1,8 +1,8 @@
-#include <immintrin.h>
-
 #include "kernels.h"
 
 #if defined(__AVX512F__) && defined(__AVX512BW__) && defined(__AVX512VL__) && defined(__AVX512DQ__)
+#include <immintrin.h>
+
 namespace dsf {
 namespace avx512 {
 

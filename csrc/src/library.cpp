@@ -38,7 +38,7 @@ bool has_tiles() {
 }
 #endif
 
-bool cpu_has(const Kernels* kernels) {
+bool cpu_has([[maybe_unused]] const Kernels* kernels) {
 #if defined(__x86_64__)
   __builtin_cpu_init();
   if (kernels->lanes == 16)
