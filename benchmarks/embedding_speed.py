@@ -18,9 +18,10 @@ from torch import Tensor, nn
 
 from dsformer.benchmarking.timing import Ratio, in_turn, timed
 from dsformer.factorization.form import Form, FormSpec
+from dsformer.factorization.methods.dense_sparse import families
 from dsformer.factorization.pattern import FREE
 from dsformer.factorization.rounding import round_form
-from dsformer.factorization.search import Budget, dense_sparse_families, rank_within
+from dsformer.factorization.search import Budget, rank_within
 from dsformer.layers import DenseSparseEmbedding
 from dsformer.ops.backends.cpu import describe
 
@@ -64,8 +65,8 @@ def embeddings(dtype: torch.dtype) -> tuple[DenseSparseEmbedding, nn.Embedding]:
     """A compressed table and the dense one of the type its rows have."""
     bits = 8 * dtype.itemsize
     budget = Budget(int(ROWS * WIDTH * bits / RATIO), bits)
-    family = dense_sparse_families((ROWS, WIDTH), FREE, False)[0]
-    specs = family.specs((ROWS, WIDTH), budget, rank_within((ROWS, WIDTH), budget), False)
+    family = families((ROWS, WIDTH), FREE, False)[0]
+    specs = family.specs((ROWS, WIDTH), budget, rank_within((ROWS, WIDTH), budget))
     form = random_form(specs[min(specs, key=lambda multiple: abs(multiple - family.start))])
     rows = torch.float32 if dtype == torch.int8 else dtype
     layer = DenseSparseEmbedding(form.spec, dtype=rows, int8=dtype == torch.int8).eval().requires_grad_(False)

@@ -26,9 +26,10 @@ from torch.nn.functional import linear
 
 from dsformer.benchmarking.timing import Ratio, in_turn, timed
 from dsformer.factorization.form import Form, FormSpec
+from dsformer.factorization.methods.dense_sparse import families
 from dsformer.factorization.pattern import Pattern
 from dsformer.factorization.rounding import round_form
-from dsformer.factorization.search import Budget, dense_sparse_families, rank_within
+from dsformer.factorization.search import Budget, rank_within
 from dsformer.ops.backends.cpu import CpuPlan, describe
 
 SHAPES = ("1152x384", "1536x384", "384x1536", "384x384", "3072x768", "768x3072")
@@ -135,8 +136,8 @@ def spec_at_ratio(shape: str, pattern: Pattern, value_bits: int) -> FormSpec:
     out_features, in_features = map(int, shape.split("x"))
     budget = Budget(int(out_features * in_features * value_bits / RATIO), value_bits)
     size = (out_features, in_features)
-    family = dense_sparse_families(size, pattern, shape in MEMBERS)[0]
-    specs = family.specs(size, budget, rank_within(size, budget), False)
+    family = families(size, pattern, shape in MEMBERS)[0]
+    specs = family.specs(size, budget, rank_within(size, budget))
     return specs[min(specs, key=lambda multiple: abs(multiple - family.start))]
 
 

@@ -20,8 +20,9 @@ from dsformer.calibration import batches, collect, trace
 from dsformer.cli.demo import find_minilm
 from dsformer.factorization.dense_sparse import Effort
 from dsformer.factorization.grouping import Span
+from dsformer.factorization.methods import fit_weight
 from dsformer.factorization.pattern import Pattern
-from dsformer.factorization.search import Budget, rank_within, search
+from dsformer.factorization.search import Budget, rank_within
 from dsformer.factorization.weight import Weight
 from dsformer.factorization.whitening import Metric
 from dsformer.parallel import one_thread_each
@@ -86,7 +87,7 @@ def row(weight: Weight, ratio: float, bits: int, effort: Effort, columns: list[s
         errors["svd each"] = each(weight, ratio, bits)
     for column in columns:
         method, pattern = COLUMNS[column]
-        errors[column] = search(weight, budget, Pattern.parse(pattern), method, effort).error
+        errors[column] = fit_weight(weight, budget, Pattern.parse(pattern), method, effort).error
     return errors
 
 

@@ -14,8 +14,9 @@ import torch
 from dsformer.factorization.codes import CONJUGATE_STEPS
 from dsformer.factorization.dense_sparse import Effort
 from dsformer.factorization.form import FormSpec
+from dsformer.factorization.methods import METHODS
 from dsformer.factorization.pattern import Pattern
-from dsformer.factorization.search import METHODS, Family, rank_within
+from dsformer.factorization.search import Family, rank_within
 from dsformer.factorization.weight import CHUNK_ROWS, SAMPLE_ROWS
 from dsformer.parallel import one_thread_each
 from dsformer.pipeline import Prepared
@@ -112,15 +113,16 @@ def _starts(job: Job, pattern: Pattern, method: str) -> list[FormSpec]:
     shape = job.block.shape
     rank = rank_within(shape, job.budget)
     specs = []
-    for family in METHODS[method](shape, pattern, len(job.block.members) > 1):
-        found = _start(family, job, rank, method == "pruning")
+    families = METHODS[method].families
+    for family in families(shape, pattern, len(job.block.members) > 1) if families else ():
+        found = _start(family, job, rank)
         if found is not None:
             specs.append(found)
     return specs
 
 
-def _start(family: Family, job: Job, rank: int, only_canonical: bool) -> FormSpec | None:
-    specs = family.specs(job.block.shape, job.budget, rank, only_canonical)
+def _start(family: Family, job: Job, rank: int) -> FormSpec | None:
+    specs = family.specs(job.block.shape, job.budget, rank)
     if not specs:
         return None
     return specs[min(specs, key=lambda multiple: abs(multiple - family.start))]

@@ -12,8 +12,9 @@ from transformers import PreTrainedModel
 
 from dsformer.calibration import Statistics, Text, Tracing, calibrate, model_batches, reorder, trace
 from dsformer.errors import InputError
+from dsformer.factorization.methods import fit_weight
 from dsformer.factorization.pattern import Pattern
-from dsformer.factorization.search import Fitted, search
+from dsformer.factorization.search import Fitted
 from dsformer.huggingface.artefact import reserve, save
 from dsformer.huggingface.quantizer import attach
 from dsformer.huggingface.source import Source, open_source, quiet
@@ -198,7 +199,7 @@ def _fit_all(jobs: Sequence[Job], recipe: Recipe, results: dict[str, Fitted], ti
     def work(job: Job) -> Fitted:
         with torch.no_grad():
             try:
-                return search(job.weight(), job.budget, pattern, recipe.method, effort)
+                return fit_weight(job.weight(), job.budget, pattern, recipe.method, effort)
             except InputError as error:
                 raise InputError(f"{job.block.name}: {error}") from None
 

@@ -8,8 +8,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from dsformer.errors import InputError
 from dsformer.factorization.dense_sparse import Effort
+from dsformer.factorization.methods import METHODS
 from dsformer.factorization.pattern import Pattern
-from dsformer.factorization.search import METHODS
 from dsformer.training.distillation import TERMS
 from dsformer.training.learners import DEFAULT_LEARNER, LEARNERS
 
@@ -200,6 +200,13 @@ class Recipe(_Strict):
     @classmethod
     def _known_pattern(cls, value: str) -> str:
         return str(Pattern.parse(value))
+
+    @model_validator(mode="after")
+    def _pattern_of_the_method(self) -> "Recipe":
+        reason = METHODS[self.method].refuses(Pattern.parse(self.pattern))
+        if reason:
+            raise ValueError(f"pattern: method {self.method} {reason}")
+        return self
 
     @property
     def with_embeddings(self) -> bool:

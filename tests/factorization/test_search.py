@@ -3,8 +3,9 @@ import torch
 
 from dsformer.errors import InputError
 from dsformer.factorization.dense_sparse import Effort
+from dsformer.factorization.methods import fit_weight
 from dsformer.factorization.pattern import Pattern
-from dsformer.factorization.search import Budget, search
+from dsformer.factorization.search import Budget
 from dsformer.factorization.weight import Table, Weight
 from dsformer.factorization.whitening import Metric
 
@@ -17,22 +18,24 @@ QUICK = Effort(iterations=10, screening=4)
 def test_chosen_form_fits_the_budget_and_beats_low_rank(request, name, pattern, value_bits):
     weight = request.getfixturevalue(name)
     budget = Budget(weight.matrix.numel() * value_bits // 2, value_bits)
-    found = search(weight, budget, Pattern.parse(pattern), effort=QUICK)
+    found = fit_weight(weight, budget, Pattern.parse(pattern), effort=QUICK)
     parts = found.form.spec.split(weight.members)
     support = sum(part.support_bytes + part.permutation_bytes for part in parts)
     assert found.form.spec.value_count * value_bits + 8 * support <= budget.bits
-    assert found.error <= search(weight, budget, method="low_rank").error
+    assert found.error <= fit_weight(weight, budget, method="low_rank").error
 
 
 def test_free_dense_sparse_is_at_or_below_its_special_cases(tall):
     budget = Budget(tall.matrix.numel() * 16 // 2, 16)
-    errors = {method: search(tall, budget, method=method).error for method in ("low_rank", "pruning", "dense_sparse")}
+    errors = {
+        method: fit_weight(tall, budget, method=method).error for method in ("low_rank", "pruning", "dense_sparse")
+    }
     assert errors["dense_sparse"] <= min(errors.values()) + 1e-3
 
 
 def test_tiny_budget_says_so(wide):
     with pytest.raises(InputError, match="fits in"):
-        search(wide, Budget(64, 32))
+        fit_weight(wide, Budget(64, 32))
 
 
 def test_table_is_learned_on_a_sample_and_coded_whole(monkeypatch):
@@ -43,12 +46,12 @@ def test_table_is_learned_on_a_sample_and_coded_whole(monkeypatch):
     weights = torch.rand(400, generator=generator) + 0.1
     table = Table(matrix, Metric.identity(40), (400,), weights)
     for pattern in ("free", "grouped(8)"):
-        found = search(table, Budget(400 * 40 * 32 // 2, 32), Pattern.parse(pattern), effort=QUICK)
+        found = fit_weight(table, Budget(400 * 40 * 32 // 2, 32), Pattern.parse(pattern), effort=QUICK)
         assert found.form.spec.out_features == 400
         root = weights.sqrt()[:, None]
         error = ((matrix - found.form.dense()) * root).norm() / (matrix * root).norm()
         assert found.error == pytest.approx(float(error), abs=1e-4)
-        assert found.error <= search(table, Budget(400 * 40 * 32 // 2, 32), method="low_rank").error
+        assert found.error <= fit_weight(table, Budget(400 * 40 * 32 // 2, 32), method="low_rank").error
 
 
 def test_whitening_refuses_a_broken_gram():

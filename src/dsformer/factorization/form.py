@@ -52,7 +52,8 @@ class FormSpec:
             raise InputError(f"pattern {self.pattern}: {self.units} rows cannot be divided into groups")
         if self.pattern.m:
             expected = self.candidates // self.pattern.m * self.pattern.n
-            if self.canonical or self.candidates % self.pattern.m or self.nonzeros != expected:
+            mixed = self.canonical and self.atoms > 0
+            if mixed or self.candidates % self.pattern.m or self.nonzeros != expected:
                 raise InputError(
                     f"pattern {self.pattern}: {self.candidates} atoms, {self.nonzeros} non-zeros do not fit"
                 )

@@ -1,10 +1,9 @@
 """Per weight, the shape with the least whitened error that fits a budget of bits."""
 
-from collections.abc import Callable
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
-from dsformer.errors import InputError
 from dsformer.factorization.dense_sparse import DEFAULT_EFFORT, Effort
 from dsformer.factorization.form import SCALE_BITS, Form, FormSpec, Orientation
 from dsformer.factorization.pattern import FREE, Pattern
@@ -48,7 +47,7 @@ class Family:
     """Forms that differ only in how the bits are split between dictionary and codes.
 
     Attributes:
-        start: multiple at which the descent over numbers of atoms begins.
+        start: multiple at which the descent over numbers of atoms begins; 0: there are only canonical atoms.
     """
 
     orientation: Orientation
@@ -56,11 +55,11 @@ class Family:
     pattern: Pattern
     start: float
 
-    def specs(self, shape: tuple[int, int], budget: Budget, rank: int, only_canonical: bool) -> dict[float, FormSpec]:
+    def specs(self, shape: tuple[int, int], budget: Budget, rank: int) -> dict[float, FormSpec]:
         """The family's specs on a grid of numbers of atoms, by their multiple of ``rank``, the low-rank rank."""
         if self.pattern.m:
             rank = max((r for r in range(1, min(shape) + 1) if self.spec(shape, budget, r)), default=0)
-        multiples = (0.0,) if only_canonical else STRIDED_MULTIPLES if self.pattern.m else MULTIPLES
+        multiples = (0.0,) if self.start == 0 else STRIDED_MULTIPLES if self.pattern.m else MULTIPLES
         specs = {multiple: self.spec(shape, budget, round(multiple * rank)) for multiple in multiples}
         return {multiple: spec for multiple, spec in specs.items() if spec is not None}
 
@@ -70,15 +69,11 @@ class Family:
         if atoms > MOST_ATOMS * blank.width or (atoms == 0 and not self.canonical) or blank.units % self.pattern.group:
             return None
         if self.pattern.m:
-            return self._core_filled(shape, budget, atoms)
+            return self._strided(shape, budget, atoms)
         permuted = self.pattern.group > 1
-        low, high = 0, atoms + (blank.width if self.canonical else 0)
         empty = replace(blank, atoms=atoms, canonical=self.canonical, pattern=self.pattern, permuted=permuted)
-        while low < high:
-            middle = (low + high + 1) // 2
-            fits = budget.holds(replace(empty, nonzeros=middle))
-            low, high = (middle, high) if fits else (low, middle - 1)
-        return self._filled(replace(empty, nonzeros=low), budget) if low else None
+        most = most_nonzeros(empty, budget)
+        return self._filled(replace(empty, nonzeros=most), budget) if most else None
 
     def _filled(self, spec: FormSpec, budget: Budget) -> FormSpec:
         """Spend what is left, less than one non-zero a unit, on more atoms."""
@@ -89,9 +84,15 @@ class Family:
             spec = more
         return spec
 
-    def _core_filled(self, shape: tuple[int, int], budget: Budget, atoms: int) -> FormSpec | None:
+    def _strided(self, shape: tuple[int, int], budget: Budget, atoms: int) -> FormSpec | None:
         """n:m fixes the density, so the bits left over go to core atoms."""
         n, m = self.pattern.n, self.pattern.m
+        if self.canonical:
+            blank = FormSpec(self.orientation, *shape, atoms=0)
+            if atoms or blank.width % m:
+                return None
+            spec = replace(blank, nonzeros=blank.width // m * n, canonical=True, pattern=self.pattern)
+            return spec if budget.holds(spec) else None
         for free in range(1, atoms // m + 1):
             spec = FormSpec(
                 self.orientation, *shape, atoms=atoms, core=atoms - free * m, nonzeros=free * n, pattern=self.pattern
@@ -110,69 +111,30 @@ class Fitted:
     tried: list[tuple[FormSpec, float]] = field(default_factory=list)
 
 
-# What a method is: the families of forms it searches for a weight's shape, a pattern, and whether layers are stacked.
-Method = Callable[[tuple[int, int], Pattern, bool], list[Family]]
-
-
-def dense_sparse_families(shape: tuple[int, int], pattern: Pattern, stacked: bool) -> list[Family]:
-    """Dense x sparse with and without canonical atoms; output dictionary where the weight is wider than tall."""
-    orientation: Orientation = "output" if shape[1] > shape[0] and not stacked else "input"
-    if pattern.m:
-        return [Family(orientation, False, pattern, 1.0)]
-    grouped = pattern.group > 1
-    return [
-        Family(orientation, True, pattern, 1.0 if grouped else 0.45),
-        Family(orientation, False, pattern, 1.5 if grouped else 2.0),
-    ]
-
-
-def pruning_families(shape: tuple[int, int], pattern: Pattern, stacked: bool) -> list[Family]:
-    """Canonical atoms only, every output row its own support."""
-    return [Family("input", True, pattern, 0.0)]
-
-
-def low_rank_families(shape: tuple[int, int], pattern: Pattern, stacked: bool) -> list[Family]:
-    """None: low rank is a candidate of every method."""
-    return []
-
-
-METHODS: dict[str, Method] = {
-    "dense_sparse": dense_sparse_families,
-    "low_rank": low_rank_families,
-    "pruning": pruning_families,
-}
-
-
 def search(
-    weight: Weight,
-    budget: Budget,
-    pattern: Pattern = FREE,
-    method: str = "dense_sparse",
-    effort: Effort = DEFAULT_EFFORT,
-) -> Fitted:
-    """Screen the shapes of a method that fit the budget, fit the best, and return the form of least error.
+    weight: Weight, budget: Budget, families: Sequence[Family], effort: Effort = DEFAULT_EFFORT, low_rank: bool = True
+) -> Fitted | None:
+    """Screen the shapes of some families that fit the budget, fit the best, and return the form of least error.
 
-    Low rank is always among the candidates, except for pruning, which is asked for by name to be compared.
+    Args:
+        low_rank: whether the optimum of low rank is a candidate too.
 
-    Raises:
-        InputError: nothing fits the budget.
+    Returns None when nothing fits the budget.
     """
     shape = (weight.matrix.shape[0], weight.matrix.shape[1])
     rank = rank_within(shape, budget)
+    pattern = families[0].pattern if families else FREE
     budget = replace(budget, bits=budget.bits + _apart(weight.members, pattern, budget.free_order))
-    descents = [
-        _Descent(weight, family.specs(shape, budget, rank, method == "pruning"), family.start, effort)
-        for family in METHODS[method](shape, pattern, len(weight.members) > 1)
-    ]
+    descents = [_Descent(weight, family.specs(shape, budget, rank), family.start, effort) for family in families]
     descents = [descent for descent in descents if descent.specs]
     fitted = []
-    if rank and method != "pruning":
+    if rank and low_rank:
         fitted.append(Fitted(*weight.low_rank(rank)))
     descents = _promising(descents, budget)
     best = min((descent.least for descent in descents), default=0.0)
     fitted += [descent.fit() for descent in descents if descent.least <= CONTENDER * best]
     if not fitted:
-        raise InputError(f"no {method} form of a {shape[0]}x{shape[1]} weight fits in {budget.bits // 8} bytes")
+        return None
     chosen = min(fitted, key=lambda one: one.error)
     chosen.tried = [pair for descent in descents for pair in descent.tried]
     return chosen
@@ -197,6 +159,16 @@ def _apart(members: tuple[int, ...], pattern: Pattern, free_order: bool) -> int:
     together = sum(members) * (sum(members) // pattern.group - 1).bit_length()
     apart = sum(units * (units // pattern.group - 1).bit_length() for units in members)
     return 2 * padding + together - apart
+
+
+def most_nonzeros(empty: FormSpec, budget: Budget) -> int:
+    """As many non-zeros a unit as a spec can have within a budget."""
+    low, high = 0, empty.candidates
+    while low < high:
+        middle = (low + high + 1) // 2
+        fits = budget.holds(replace(empty, nonzeros=middle))
+        low, high = (middle, high) if fits else (low, middle - 1)
+    return low
 
 
 def rank_within(shape: tuple[int, int], budget: Budget) -> int:

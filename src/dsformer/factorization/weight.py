@@ -66,6 +66,11 @@ class Weight:
         spec = FormSpec(self.narrow, rows, columns, atoms=rank, core=rank)
         return fit_low_rank(self.problem(self.narrow), spec)
 
+    def error(self, form: Form) -> float:
+        """Relative whitened error of a form made in another way."""
+        residual = (self.matrix - form.dense()) @ self.metric.factor
+        return float(residual.norm() / (self.matrix @ self.metric.factor).norm().clamp_min(1e-30))
+
     def screen(self, spec: FormSpec, effort: Effort) -> float:
         """Error after a short run."""
         return dense_sparse.screen(self.problem(spec.orientation), spec, effort.screening)
@@ -115,8 +120,11 @@ class Table(Weight):
             problem = input_problem(self.matrix[rows], self.metric, unit_weights=self.row_weights[rows])
             forms.append(dense_sparse.fit(problem, part, effort.screening, 0.0, learned.dictionary / norm)[0])
         form = _stacked(spec, forms)
+        return form, self.error(form)
+
+    def error(self, form: Form) -> float:
         residual = (self.matrix - form.dense()) * self.row_weights.sqrt()[:, None]
-        return form, float(residual.norm()) / max(self.input.energy, 1e-30) ** 0.5
+        return float(residual.norm()) / max(self.input.energy, 1e-30) ** 0.5
 
 
 def _stacked(spec: FormSpec, forms: list[Form]) -> Form:

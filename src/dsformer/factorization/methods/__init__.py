@@ -1,0 +1,45 @@
+"""Methods of compression, by name. All give forms of the one family, so that everything else is shared."""
+
+from dsformer.errors import InputError
+from dsformer.factorization.dense_sparse import DEFAULT_EFFORT, Effort
+from dsformer.factorization.methods.base import Method as Method
+from dsformer.factorization.methods.dense_sparse import DENSE_SPARSE
+from dsformer.factorization.methods.low_rank import ASVD, LOW_RANK, SVD
+from dsformer.factorization.methods.pruning import MAGNITUDE, PRUNING, SPARSEGPT, WANDA
+from dsformer.factorization.methods.sparse_low_rank import OATS
+from dsformer.factorization.pattern import FREE, Pattern
+from dsformer.factorization.search import Budget, Fitted
+from dsformer.factorization.weight import Weight
+
+METHODS: dict[str, Method] = {
+    "dense_sparse": DENSE_SPARSE,
+    "low_rank": LOW_RANK,
+    "svd": SVD,
+    "asvd": ASVD,
+    "pruning": PRUNING,
+    "magnitude": MAGNITUDE,
+    "wanda": WANDA,
+    "sparsegpt": SPARSEGPT,
+    "oats": OATS,
+}
+"""Every method a recipe can name. A new one is added by assigning to its name."""
+
+
+def fit_weight(
+    weight: Weight,
+    budget: Budget,
+    pattern: Pattern = FREE,
+    method: str = "dense_sparse",
+    effort: Effort = DEFAULT_EFFORT,
+) -> Fitted:
+    """The form that a method gives a weight.
+
+    Raises:
+        InputError: nothing fits the budget.
+    """
+    fitted = METHODS[method].fit(weight, budget, pattern, effort)
+    if fitted is None:
+        rows, columns = weight.matrix.shape
+        constrained = f" with pattern {pattern}" if METHODS[method].patterns else ""
+        raise InputError(f"no {method} form of a {rows}x{columns} weight{constrained} fits in {budget.bits // 8} bytes")
+    return fitted

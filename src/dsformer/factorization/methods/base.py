@@ -1,0 +1,39 @@
+"""What a method of compression is."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+from dsformer.factorization.dense_sparse import Effort
+from dsformer.factorization.pattern import Pattern
+from dsformer.factorization.search import Budget, Family, Fitted
+from dsformer.factorization.weight import Weight
+
+Kind = Literal["free", "grouped", "n:m"]
+
+
+@dataclass(frozen=True)
+class Method:
+    """A way to compress one weight.
+
+    Attributes:
+        fit: the form of a weight within a budget of bits; None when it has none that fits.
+        patterns: kinds of patterns it has forms of; none: it has no supports.
+        families: what a search over shapes would look at, for a weight's shape, a pattern, and whether layers are
+            stacked; None for methods that do not search.
+        about: what it does and where it was published, in one line.
+    """
+
+    fit: Callable[[Weight, Budget, Pattern, Effort], Fitted | None]
+    about: str
+    patterns: tuple[Kind, ...] = ()
+    families: Callable[[tuple[int, int], Pattern, bool], list[Family]] | None = None
+
+    def refuses(self, pattern: Pattern) -> str | None:
+        """Why it has no forms of this pattern; None: it has."""
+        kind: Kind = "n:m" if pattern.m else "grouped" if pattern.group > 1 else "free"
+        if kind in self.patterns or (kind == "free" and not self.patterns):
+            return None
+        if not self.patterns:
+            return f"has no supports to constrain, so no pattern {pattern}"
+        return f"has supports that are {' or '.join(self.patterns)}, not {pattern}"

@@ -1,0 +1,34 @@
+"""Dense x sparse with every shape, pattern and special case, searched for the least whitened error."""
+
+from dsformer.factorization.dense_sparse import Effort
+from dsformer.factorization.form import Orientation
+from dsformer.factorization.methods.base import Method
+from dsformer.factorization.pattern import Pattern
+from dsformer.factorization.search import Budget, Family, Fitted, search
+from dsformer.factorization.weight import Weight
+
+
+def families(shape: tuple[int, int], pattern: Pattern, stacked: bool) -> list[Family]:
+    """With and without canonical atoms; output dictionary where the weight is wider than tall."""
+    orientation: Orientation = "output" if shape[1] > shape[0] and not stacked else "input"
+    if pattern.m:
+        return [Family(orientation, False, pattern, 1.0)]
+    grouped = pattern.group > 1
+    return [
+        Family(orientation, True, pattern, 1.0 if grouped else 0.45),
+        Family(orientation, False, pattern, 1.5 if grouped else 2.0),
+    ]
+
+
+def fit(weight: Weight, budget: Budget, pattern: Pattern, effort: Effort) -> Fitted | None:
+    """The form of least error; low rank is always a candidate."""
+    shape = (weight.matrix.shape[0], weight.matrix.shape[1])
+    return search(weight, budget, families(shape, pattern, len(weight.members) > 1), effort)
+
+
+DENSE_SPARSE = Method(
+    fit,
+    "a small dense matrix times a sparse one, learned in the metric of the inputs (after DSFormer, arXiv 2312.13211)",
+    ("free", "grouped", "n:m"),
+    families,
+)

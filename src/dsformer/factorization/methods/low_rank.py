@@ -1,0 +1,50 @@
+"""Low rank in closed form, in the metrics of several papers. Stacked layers share the basis of their input."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+
+import torch
+
+from dsformer.factorization.dense_sparse import Effort
+from dsformer.factorization.methods.base import Method
+from dsformer.factorization.pattern import Pattern
+from dsformer.factorization.search import Budget, Fitted, rank_within
+from dsformer.factorization.weight import Weight
+from dsformer.factorization.whitening import Metric
+
+# Exponent of the inputs' size in ASVD's scaling, as its authors recommend.
+ASVD_EXPONENT = 0.5
+
+
+def truncated(
+    metric: Callable[[Metric], Metric], weight: Weight, budget: Budget, pattern: Pattern, effort: Effort
+) -> Fitted | None:
+    """The optimum of the largest rank that fits, in a metric made from that of the inputs."""
+    shape = (weight.matrix.shape[0], weight.matrix.shape[1])
+    rank = rank_within(shape, budget)
+    if not rank:
+        return None
+    form, _ = replace(weight, metric=metric(weight.metric)).low_rank(rank)
+    return Fitted(form, weight.error(form))
+
+
+def plain(metric: Metric) -> Metric:
+    """All inputs alike."""
+    return Metric.identity(len(metric.gram))
+
+
+def by_size(metric: Metric) -> Metric:
+    """Every input by a power of its root mean square (the authors of ASVD take the mean absolute value)."""
+    scale = metric.gram.diagonal().pow(ASVD_EXPONENT / 2)
+    return Metric(torch.diag(scale.square()), torch.diag(scale))
+
+
+def whitened(metric: Metric) -> Metric:
+    """That of the inputs itself."""
+    return metric
+
+
+LOW_RANK = Method(partial(truncated, whitened), "truncated SVD of the whitened weight (SVD-LLM, arXiv 2403.07378)")
+SVD = Method(partial(truncated, plain), "truncated SVD of the weight")
+ASVD = Method(partial(truncated, by_size), "truncated SVD, inputs scaled by their size (ASVD, arXiv 2312.05821)")

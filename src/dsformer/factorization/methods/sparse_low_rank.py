@@ -1,0 +1,53 @@
+"""Low rank plus sparse: ``W ~ U V + S``, of the one family every atom a core atom and unit vectors to choose among."""
+
+from dataclasses import replace
+
+import torch
+
+from dsformer.factorization.dense_sparse import Effort
+from dsformer.factorization.form import Form, FormSpec
+from dsformer.factorization.methods.base import Method
+from dsformer.factorization.pattern import Pattern, largest
+from dsformer.factorization.search import Budget, Fitted, most_nonzeros, rank_within
+from dsformer.factorization.weight import Weight
+
+# Part of the values that the low-rank term gets, and alternations between the two terms: the authors' choices.
+RANK_SHARE, ALTERNATIONS = 0.25, 80
+
+
+def spec_within(shape: tuple[int, int], budget: Budget) -> FormSpec | None:
+    """The low-rank term's share of the bits, and as many entries of every row as the rest holds."""
+    rank = max(1, int(RANK_SHARE * rank_within(shape, budget)))
+    empty = FormSpec("input", *shape, atoms=rank, core=rank, canonical=True)
+    most = most_nonzeros(empty, budget)
+    return replace(empty, nonzeros=most) if most else None
+
+
+def fit(weight: Weight, budget: Budget, pattern: Pattern, effort: Effort) -> Fitted | None:
+    """OATS (arXiv 2409.13652): alternating thresholding, columns scaled by the norm of their inputs."""
+    shape = (weight.matrix.shape[0], weight.matrix.shape[1])
+    spec = spec_within(shape, budget)
+    if spec is None:
+        return None
+    scale = weight.metric.gram.diagonal().sqrt()
+    scaled = weight.matrix * scale
+    sparse = torch.zeros_like(scaled)
+    for _ in range(ALTERNATIONS):
+        basis = _leading(scaled - sparse, spec.core)
+        codes = (scaled - sparse) @ basis.T
+        residual = scaled - codes @ basis
+        mask = largest(residual.abs(), spec.nonzeros)
+        sparse = residual * mask
+    indices = mask.nonzero()[:, 1].view(spec.units, spec.nonzeros)
+    values = torch.cat([codes, (sparse / scale).gather(1, indices)], 1)
+    form = Form(spec, (basis / scale).contiguous(), values, indices)
+    return Fitted(form, weight.error(form))
+
+
+def _leading(matrix: torch.Tensor, rank: int) -> torch.Tensor:
+    """Leading right singular vectors, one a row."""
+    vectors = torch.linalg.eigh((matrix.T @ matrix).double()).eigenvectors
+    return vectors[:, -rank:].T.flip(0).float()
+
+
+OATS = Method(fit, "low rank plus sparse by alternating thresholding (OATS, arXiv 2409.13652)", ("free",))

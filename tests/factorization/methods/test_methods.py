@@ -1,0 +1,123 @@
+"""What all methods promise, and the reference behaviour of each."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from dsformer.errors import InputError
+from dsformer.factorization.dense_sparse import Effort
+from dsformer.factorization.form import FormSpec
+from dsformer.factorization.methods import METHODS, fit_weight
+from dsformer.factorization.methods.obs import inverse_factor, prune
+from dsformer.factorization.methods.sparse_low_rank import spec_within
+from dsformer.factorization.pattern import Pattern
+from dsformer.factorization.search import Budget
+from dsformer.factorization.weight import Weight
+from dsformer.factorization.whitening import Metric
+from dsformer.layers.packing import pack_support, unpack_support
+from dsformer.recipe import Recipe
+
+QUICK = Effort(iterations=10, screening=4)
+PATTERNS = {"free": "free", "grouped": "grouped(4)", "n:m": "1:4"}
+CASES = [(name, PATTERNS[kind]) for name, method in METHODS.items() for kind in (method.patterns or ("free",))]
+
+
+@pytest.mark.parametrize("value_bits", [32, 16, 8])
+@pytest.mark.parametrize(("method", "pattern"), CASES)
+def test_forms_fit_the_budget_and_can_be_stored(tall: Weight, method: str, pattern: str, value_bits: int):
+    budget = Budget(tall.matrix.numel() * value_bits // 2, value_bits)
+    found = fit_weight(tall, budget, Pattern.parse(pattern), method, QUICK)
+    spec = found.form.spec
+    assert spec.stored_bits(value_bits) <= budget.bits + 64
+    assert found.error == pytest.approx(tall.error(found.form), rel=1e-3, abs=1e-4)
+    indices = found.form.indices
+    assert torch.equal(unpack_support(spec, pack_support(spec, indices)).long(), indices.long())
+
+
+@pytest.mark.parametrize("method", ["dense_sparse", "low_rank", "pruning"])
+def test_stronger_methods_have_lower_errors(tall: Weight, method: str):
+    rivals = {"low_rank": ("svd", "asvd"), "pruning": ("magnitude", "wanda", "sparsegpt")}
+    budget = Budget(tall.matrix.numel() * 16 // 2, 16)
+    errors = {name: fit_weight(tall, budget, method=name).error for name in METHODS}
+    weaker = rivals.get(method, tuple(METHODS))
+    assert errors[method] <= min(errors[name] for name in weaker) + 1e-4
+
+
+def test_error_compensation_compensates(tall: Weight):
+    form = fit_weight(tall, Budget(tall.matrix.numel() * 16 // 2, 16), method="sparsegpt").form
+    only_left_out = tall.matrix * (form.dense() != 0)
+    form_error, bare = tall.error(form), (tall.matrix - only_left_out) @ tall.metric.factor
+    assert form_error < float(bare.norm() / (tall.matrix @ tall.metric.factor).norm())
+
+
+def test_plain_svd_attains_its_optimum(tall: Weight):
+    budget = Budget(tall.matrix.numel() * 32 // 2, 32)
+    form = fit_weight(tall, budget, method="svd").form
+    tail = torch.linalg.svdvals(tall.matrix.double())[form.spec.atoms :]
+    assert float((tall.matrix - form.dense()).norm()) == pytest.approx(float(tail.norm()), rel=1e-4)
+
+
+def test_whitened_svd_attains_its_optimum(tall: Weight):
+    budget = Budget(tall.matrix.numel() * 32 // 2, 32)
+    found = fit_weight(tall, budget, method="low_rank")
+    values = torch.linalg.svdvals((tall.matrix @ tall.metric.factor).double())
+    tail = values[found.form.spec.atoms :].norm() / values.norm()
+    assert found.error == pytest.approx(float(tail), rel=1e-4)
+
+
+def test_scales_do_not_matter_where_inputs_are_alike():
+    matrix = torch.randn(40, 24, generator=torch.Generator().manual_seed(1))
+    weight, budget = Weight(matrix, Metric.identity(24), (40,)), Budget(40 * 24 * 16, 32)
+    for one, other in (("svd", "low_rank"), ("asvd", "svd"), ("wanda", "magnitude"), ("sparsegpt", "magnitude")):
+        forms = [fit_weight(weight, budget, method=name).form.dense() for name in (one, other)]
+        torch.testing.assert_close(*forms, rtol=1e-3, atol=1e-4)
+
+
+def test_what_is_pruned_is_made_up_for_as_brute_force_would(tall: Weight):
+    gram, width = tall.metric.gram[:12, :12], 12
+    matrix = tall.matrix[:6, :12].clone()
+    matrix[:, 0] = 1e-3 * matrix[:, 0]
+    spec = FormSpec("input", 6, width, 0, 0, width - 1, True)
+    values, kept = prune(matrix, gram, spec)
+    assert not kept[:, 0].any()
+    assert int(kept.sum()) == 6 * (width - 1)
+    damped = gram.double() + 0.01 * gram.diagonal().mean() * torch.eye(width, dtype=torch.float64)
+    rest = damped[1:, 1:]
+    best = torch.linalg.solve(rest, (matrix.double() @ damped)[:, 1:].T).T
+    torch.testing.assert_close(values[:, 1:].double(), best, rtol=1e-4, atol=1e-5)
+    upper = inverse_factor(gram).double()
+    torch.testing.assert_close(upper.T @ upper, torch.linalg.inv(damped), rtol=1e-3, atol=1e-4)
+
+
+def test_n_of_m_keeps_the_largest_of_every_set(tall: Weight):
+    spec = FormSpec("input", *tall.matrix.shape, 0, 0, tall.matrix.shape[1] // 4, True, Pattern(n=1, m=4))
+    found = fit_weight(tall, Budget(spec.stored_bits(32), 32), Pattern(n=1, m=4), "magnitude")
+    sets = tall.matrix.view(len(tall.matrix), 4, -1)
+    kept = found.form.dense().view_as(sets)
+    assert torch.equal(kept.abs().sum(1), sets.abs().amax(1))
+    with pytest.raises(InputError, match=r"no magnitude form .* with pattern 2:4 fits"):
+        fit_weight(tall, Budget(spec.stored_bits(32), 32), Pattern(n=2, m=4), "magnitude")
+
+
+def test_low_rank_plus_sparse_shares_the_bits(tall: Weight):
+    shape = (tall.matrix.shape[0], tall.matrix.shape[1])
+    budget = Budget(tall.matrix.numel() * 16 // 2, 16)
+    spec = spec_within(shape, budget)
+    assert spec is not None
+    assert spec.atoms == spec.core > 0
+    assert not budget.holds(replace(spec, nonzeros=spec.nonzeros + 1))
+    assert spec_within(shape, Budget(64, 16)) is None
+
+
+@pytest.mark.parametrize(
+    ("method", "pattern", "reason"),
+    [
+        ("svd", "2:4", "no supports"),
+        ("oats", "grouped(8)", "free, not grouped"),
+        ("wanda", "grouped(8)", "free or n:m"),
+    ],
+)
+def test_patterns_a_method_has_no_forms_of_are_refused_with_the_recipe(method: str, pattern: str, reason: str):
+    with pytest.raises(InputError, match=f"pattern: method {method} .*{reason}"):
+        Recipe().merged({"method": method, "pattern": pattern})
