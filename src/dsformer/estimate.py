@@ -72,15 +72,17 @@ def matmul_rate() -> float:
 def job_operations(job: Job, pattern: Pattern, method: str, effort: Effort) -> float:
     """Operations of one block's search and fit."""
     rows, columns = job.block.shape
-    total = _setup(rows, columns)
+    total, curved = _setup(rows, columns), job.metric.output is not None
+    if curved:
+        total += EIGEN * rows**3
     for position, spec in enumerate(_starts(job, pattern, method)):
         if job.row_weights is not None:
             total += _table_operations(spec, effort)
             continue
         screens = SCREENED if position == 0 else 1
-        total += screens * effort.screening * _alternation(spec)
+        total += screens * effort.screening * _alternation(spec, curved)
         if position == 0:
-            total += effort.final(spec) * _alternation(spec) + _polish(spec)
+            total += effort.final(spec) * _alternation(spec, curved) + _polish(spec, curved)
     return total
 
 
@@ -92,7 +94,7 @@ def working_set(job: Job, pattern: Pattern, method: str) -> int:
     for spec in _starts(job, pattern, method):
         units = min(spec.units, CHUNK_ROWS) if table else spec.units
         positions = spec.core + spec.candidates
-        coupled = 4 * units**2 if spec.orientation == "output" else 0
+        coupled = 4 * units**2 if spec.orientation == "output" or job.metric.output is not None else 0
         # A table's codes are written out densely once, to measure their error.
         whole = 2 * rows * (columns + positions) if table else 0
         own = max(own, coupled + whole + 8 * units * positions + 3 * positions**2)
@@ -133,11 +135,11 @@ def _setup(rows: int, columns: int) -> float:
     return 4.0 * rows * columns**2 + 3 * columns**3 + EIGEN * columns**3
 
 
-def _alternation(spec: FormSpec) -> float:
-    """One step of codes and dictionary."""
+def _alternation(spec: FormSpec, curved: bool = False) -> float:
+    """One step of codes and dictionary; ``curved`` where the outputs have a metric too."""
     units, width, atoms, positions = spec.units, spec.width, spec.atoms, spec.core + spec.candidates
     dictionary = 2 * units * atoms * (atoms + width) + 2 * atoms**2 * width
-    if spec.orientation == "input":
+    if spec.orientation == "input" and not curved:
         gram = 2 * atoms**2 * width
         if spec.canonical:
             dictionary += 2 * units * width**2
@@ -146,13 +148,15 @@ def _alternation(spec: FormSpec) -> float:
     else:
         dictionary += 2 * units**2 * atoms
         codes = 4 * units**2 * width + EIGEN * atoms**3 + 8 * units * width * atoms
+        if curved and spec.canonical:
+            codes += EIGEN * width**3 + 6 * units * width**2
     return float(dictionary + codes + CODE * units * positions)
 
 
-def _polish(spec: FormSpec) -> float:
+def _polish(spec: FormSpec, curved: bool = False) -> float:
     """Exact codes on the final support, twice."""
     kept = spec.core + spec.nonzeros
-    if spec.orientation == "input":
+    if spec.orientation == "input" and not curved:
         return 2 * spec.groups * kept**3 / 3 / SMALL_SYSTEMS
     return 2 * CONJUGATE_STEPS * (4.0 * spec.units * spec.atoms * spec.width + 2 * spec.units**2 * spec.width)
 

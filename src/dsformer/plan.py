@@ -19,6 +19,9 @@ from dsformer.factorization.whitening import Metric
 from dsformer.progress import Progress, silent
 from dsformer.recipe import Recipe
 
+# Largest weights whose outputs have a metric, and the ridge added to it, relative to its mean diagonal: it is measured
+# on few texts, and what no text depends on now may matter once other layers have changed.
+LARGEST_CURVED, OUTPUT_RIDGE = (8192, 1536), 0.1
 # Weight of a token that calibration never saw, relative to the rarest it saw: unseen tokens will come.
 UNSEEN = 0.5
 
@@ -162,9 +165,18 @@ def _bits_for_values(blocks: Sequence[Block], recipe: Recipe, types: Types, rest
     return int((whole / recipe.ratio - fixed) * 8)
 
 
+def linear_metric(block: Block, statistics: Statistics, recipe: Recipe) -> Metric:
+    """The metric of a block of linear layers: of its inputs, and where tokens count by their influence, its outputs."""
+    gram, output = statistics.output_grams.get(block.name), None
+    small = max(block.shape) <= LARGEST_CURVED[0] and min(block.shape) <= LARGEST_CURVED[1]
+    if gram is not None and small and float(gram.trace()) > 0:
+        output = Metric.from_gram(gram, OUTPUT_RIDGE)
+    return Metric.from_gram(statistics.grams[block.name], recipe.ridge, output)
+
+
 def _metric(block: Block, statistics: Statistics, recipe: Recipe) -> tuple[Metric, torch.Tensor | None]:
     if block.kind != "embedding":
-        return Metric.from_gram(statistics.grams[block.name], recipe.ridge), None
+        return linear_metric(block, statistics, recipe), None
     counts = statistics.counts[block.name].float()
     floor = UNSEEN * float(counts[counts > 0].min()) if bool((counts > 0).any()) else 1.0
     weights = counts.clamp_min(floor)

@@ -38,22 +38,26 @@ def inputs_of(model, name):
 
 def test_a_classifier_reads_the_first_token_of_its_last_layer(classifier):
     blocks = trace(classifier, padded()).blocks
-    found = influence_grams(classifier, [padded()], blocks)[LAST]
+    found, outputs = influence_grams(classifier, [padded()], blocks)
     x = inputs_of(classifier, LAST)
     tokens = torch.tensor([4.0, 2.0])
     weights = torch.full((2, 4), EVEN)
     weights[:, 0] += (1 - EVEN) * tokens
     rows = x[padded()["attention_mask"].bool()]
     expected = (rows * weights[padded()["attention_mask"].bool()][:, None]).T @ rows
-    torch.testing.assert_close(found.float(), expected, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(found[LAST].float(), expected, rtol=1e-4, atol=1e-4)
+    # Of every text, one token's gradients, in units of the mean over all of its tokens.
+    assert float(outputs[LAST].trace()) == pytest.approx(float(tokens.sum()), rel=1e-3)
+    assert int(torch.linalg.matrix_rank(outputs[LAST], rtol=1e-4)) == 2
 
 
 def test_earlier_layers_weigh_all_tokens(classifier):
     blocks = trace(classifier, padded()).blocks
     plain = collect(classifier, [padded()], blocks, []).grams
-    found = influence_grams(classifier, [padded()], blocks)
-    assert found.keys() == plain.keys()
-    for gram in found.values():
+    found, outputs = influence_grams(classifier, [padded()], blocks)
+    assert found.keys() == outputs.keys() == plain.keys()
+    assert {name: len(gram) for name, gram in outputs.items()} == {block.name: block.shape[0] for block in blocks}
+    for gram in [*found.values(), *outputs.values()]:
         assert torch.allclose(gram, gram.T)
         assert torch.linalg.eigvalsh(gram).min() > -1e-3
     first = "bert.encoder.layer.0.attention.self.query"
@@ -63,8 +67,9 @@ def test_earlier_layers_weigh_all_tokens(classifier):
 def test_padding_does_not_count(classifier):
     blocks = trace(classifier, padded()).blocks
     longer = {name: torch.nn.functional.pad(tensor, (0, 3)) for name, tensor in padded().items()}
-    one, other = (influence_grams(classifier, [batch], blocks)[LAST] for batch in (padded(), longer))
-    torch.testing.assert_close(one, other, rtol=1e-3, atol=1e-3)
+    pairs = [influence_grams(classifier, [batch], blocks) for batch in (padded(), longer)]
+    for one, other in zip(*pairs, strict=True):
+        torch.testing.assert_close(one[LAST], other[LAST], rtol=1e-3, atol=1e-3)
 
 
 def test_the_model_is_left_as_it_was(classifier):
@@ -81,7 +86,7 @@ def test_shared_layers_add_up_their_uses():
     config = AlbertConfig(**SMALL, embedding_size=32, vocab_size=400, num_labels=2)
     model = AlbertForSequenceClassification(config).eval()
     blocks = trace(model, padded()).blocks
-    found, plain = influence_grams(model, [padded()], blocks), collect(model, [padded()], blocks, []).grams
+    found, plain = influence_grams(model, [padded()], blocks)[0], collect(model, [padded()], blocks, []).grams
     shared = next(name for name in found if "query" in name)
     assert 0.3 < float(found[shared].trace() / plain[shared].trace()) < 3
 
@@ -90,6 +95,6 @@ def test_hidden_states_where_there_is_no_head():
     torch.manual_seed(0)
     model = BertModel(BertConfig(**SMALL, vocab_size=400)).eval()
     blocks = [block for block in trace(model, padded()).blocks if "pooler" not in block.name]
-    found = influence_grams(model, [padded()], blocks)
+    found, _ = influence_grams(model, [padded()], blocks)
     assert found.keys() == {block.name for block in blocks}
     assert all(float(gram.trace()) > 0 for gram in found.values())

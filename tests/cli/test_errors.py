@@ -127,3 +127,19 @@ def test_interrupted(run: Callable, model: Path, quick: list[str], tmp_path: Pat
     monkeypatch.setattr(command, "run_compress", interrupt)
     before = run("compress", model, "-o", tmp_path / "more", "--quiet")
     assert (before.code, before.err) == (130, "interrupted, nothing was written\n")
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--methods", "svdd", "--evaluate", "banking77"], "methods: 'svdd' is not one of"),
+        (["--methods", "svd@2:4", "--evaluate", "banking77"], "methods: svd has no supports"),
+        (["--ratios", "two", "--evaluate", "banking77"], "ratios: 'two' is not a list of numbers"),
+        (["--ratio", "2"], "sweep: give --ratios instead of --ratio"),
+        (["--task", "mrpc"], "sweep: give --tasks and --seeds"),
+        ([], "sweep: give tasks to score on"),
+    ],
+)
+def test_sweeps_that_make_no_sense(run, tmp_path, words, message):
+    assert message in run("sweep", "anything", "-o", tmp_path / "out", *words).error
+    assert not (tmp_path / "out").exists()

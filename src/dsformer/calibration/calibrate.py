@@ -40,6 +40,6 @@ def calibrate(
         seen = collect(model, batches, [], tables)
     else:
         seen = Statistics(tokens=sum(real_tokens(batch) for batch in batches))
-    seen.grams = influence_grams(model, ticking(), blocks)
+    seen.grams, seen.output_grams = influence_grams(model, ticking(), blocks)
     require_finite(seen.grams)
     return seen

@@ -21,11 +21,14 @@ class Statistics:
 
     Attributes:
         grams: per block name, ``XᵀX`` over all tokens (and all uses of the block), float64.
+        output_grams: per block name, the second moment of how the model's output depends on those of the block; empty
+            unless tokens count by their influence.
         counts: per table name, how often each row was looked up.
         tokens: tokens seen, padding left out.
     """
 
     grams: dict[str, Float[Tensor, "in in"]] = field(default_factory=dict)
+    output_grams: dict[str, Float[Tensor, "out out"]] = field(default_factory=dict)
     counts: dict[str, Int[Tensor, " rows"]] = field(default_factory=dict)
     tokens: int = 0
 

@@ -1,12 +1,13 @@
-"""Gram matrices in which a token counts by how much the model's output depends on it.
+"""Gram matrices in which tokens and outputs count by how much the model's output depends on them.
 
-A classifier reads one token of its last layer: errors at the others do not matter there. With ``δ_t`` the gradient of a
-random projection of the output by what a block says at token ``t``, the Gram matrix is ``Σ_t ‖δ_t‖² x_t x_tᵀ``: the
-Kronecker-factored curvature of the output (K-FAC, Martens and Grosse, arXiv 1503.05671) with its output side traced
-out. Weights are relative to the mean of their text, so that no few texts of unusual slope stand for all.
+A classifier reads one token of its last layer: errors at the others do not matter there, and of those at that token the
+ones that no logit depends on. With ``δ_t`` the gradient of a random projection of the output by what a block says at
+token ``t``, the Gram matrices are ``Σ_t ‖δ_t‖² x_t x_tᵀ`` of the inputs and ``Σ_t δ_t δ_tᵀ`` of the outputs: the
+Kronecker-factored curvature of the output (K-FAC, Martens and Grosse, arXiv 1503.05671). Weights are relative to the
+mean of their text, so that no few texts of unusual slope stand for all.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -43,13 +44,15 @@ def weighs_tokens(model: nn.Module, batch: Mapping[str, Tensor], weighting: str)
 
 def influence_grams(
     model: nn.Module, batches: Iterable[Mapping[str, Tensor]], blocks: Sequence[Block], seed: int = 0
-) -> dict[str, Float[Tensor, "in in"]]:
-    """Per block name, the weighted second moment of its inputs over all tokens and uses, float64. Needs no labels.
+) -> tuple[dict[str, Float[Tensor, "in in"]], dict[str, Float[Tensor, "out out"]]]:
+    """Per block name, over all tokens and uses, the weighted second moment of its inputs, and that of the gradient by
+    its outputs, float64. Needs no labels.
 
     Args:
         seed: of the random projections.
     """
     grams: dict[str, Tensor] = {}
+    output_grams: dict[str, Tensor] = {}
     calls: list[_Call] = []
 
     def keep(block: Block, member: int):
@@ -73,11 +76,11 @@ def influence_grams(
                 calls.clear()
                 read = _projected(model(**batch), batch.get("attention_mask"), generator)
                 gradients = torch.autograd.grad(read, [call.outputs for call in calls], allow_unused=True)
-                _add(grams, calls, gradients, batch.get("attention_mask"))
+                _add(grams, output_grams, calls, gradients, batch.get("attention_mask"))
     finally:
         for parameter in trained:
             parameter.requires_grad_()
-    return grams
+    return grams, output_grams
 
 
 def _projected(outputs: Any, mask: Tensor | None, generator: torch.Generator) -> Float[Tensor, ""]:
@@ -92,27 +95,41 @@ def _projected(outputs: Any, mask: Tensor | None, generator: torch.Generator) ->
 
 
 def _add(
-    grams: dict[str, Tensor], calls: Sequence[_Call], gradients: Sequence[Tensor | None], mask: Tensor | None
+    grams: dict[str, Tensor],
+    output_grams: dict[str, Tensor],
+    calls: Sequence[_Call],
+    gradients: Sequence[Tensor | None],
+    mask: Tensor | None,
 ) -> None:
     """Add one batch; layers of a block have read the same inputs, which count by the gradients of all of them."""
-    uses: dict[tuple[str, int], tuple[Tensor, Tensor]] = {}
+    for block, inputs, slopes in _uses(calls, gradients):
+        size = slopes.square().sum(-1)
+        real = mask.bool() if mask is not None and mask.shape == size.shape else torch.ones_like(size, dtype=torch.bool)
+        mean = _mean(size, real)
+        weight = torch.where(mean > 0, EVEN + (1 - EVEN) * size / mean.clamp_min(1e-30), torch.ones_like(size))
+        rows = inputs[real].float() * weight[real].sqrt()[:, None]
+        grams[block] = grams.get(block, torch.zeros(())) + (rows.T @ rows).double()
+        rows = (slopes / mean.clamp_min(1e-30).sqrt()[..., None])[real]
+        output_grams[block] = output_grams.get(block, torch.zeros(())) + (rows.T @ rows).double()
+
+
+def _uses(
+    calls: Sequence[_Call], gradients: Sequence[Tensor | None]
+) -> Iterator[tuple[str, Float[Tensor, "batch *time in"], Float[Tensor, "batch *time out"]]]:
+    """Every use of every block: its name, what it read, and the gradients by the outputs of all its layers."""
+    found: dict[tuple[str, int], list[tuple[_Call, Tensor]]] = {}
     seen: dict[tuple[str, int], int] = {}
     for call, gradient in zip(calls, gradients, strict=True):
         use = seen.get((call.block, call.member), 0)
         seen[call.block, call.member] = use + 1
-        size = call.inputs.new_zeros(call.inputs.shape[:-1], dtype=torch.float32)
-        if gradient is not None:
-            size = gradient.float().square().sum(-1)
-        before = uses.get((call.block, use))
-        uses[call.block, use] = (call.inputs, size if before is None else before[1] + size)
-    for (name, _), (inputs, size) in uses.items():
-        real = mask.bool() if mask is not None and mask.shape == size.shape else torch.ones_like(size, dtype=torch.bool)
-        rows = inputs[real].float() * _relative(size, real)[real].sqrt()[:, None]
-        grams[name] = grams.get(name, torch.zeros(())) + (rows.T @ rows).double()
+        slope = torch.zeros_like(call.outputs) if gradient is None else gradient
+        found.setdefault((call.block, use), []).append((call, slope.detach().float()))
+    for (block, _), members in found.items():
+        members.sort(key=lambda one: one[0].member)
+        yield block, members[0][0].inputs, torch.cat([slope for _, slope in members], -1)
 
 
-def _relative(size: Float[Tensor, "batch *time"], real: Float[Tensor, "batch *time"]) -> Float[Tensor, "batch *time"]:
-    """Weights of mean 1 over the real tokens of every text (over all, where inputs have no time)."""
+def _mean(size: Float[Tensor, "batch *time"], real: Float[Tensor, "batch *time"]) -> Float[Tensor, "batch *one"]:
+    """Mean over the real tokens of every text (over all, where inputs have no time)."""
     along = tuple(range(1, size.ndim)) or (0,)
-    mean = (size * real).sum(along, keepdim=True) / real.sum(along, keepdim=True).clamp_min(1)
-    return torch.where(mean > 0, EVEN + (1 - EVEN) * size / mean.clamp_min(1e-30), torch.ones_like(size))
+    return (size * real).sum(along, keepdim=True) / real.sum(along, keepdim=True).clamp_min(1)

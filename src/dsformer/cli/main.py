@@ -13,6 +13,7 @@ from dsformer.cli.evaluate import evaluate
 from dsformer.cli.finetune import finetune
 from dsformer.cli.guard import GuardedGroup
 from dsformer.cli.inspect import inspect
+from dsformer.cli.sweep import sweep
 
 app = typer.Typer(
     name="dsformer",
@@ -22,7 +23,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_show_locals=False,
 )
-for command in (compress, finetune, inspect, evaluate, benchmark, densify, demo):
+for command in (compress, finetune, inspect, evaluate, benchmark, sweep, densify, demo):
     app.command()(command)
 
 

@@ -68,8 +68,13 @@ def penalised_codes(
 def _resolvent(
     atoms: Atoms, residual: Float[Tensor, "units width"], shift: Float[Tensor, "units 1"]
 ) -> Float[Tensor, "units width"]:
-    """Rows g with ``g (shift + AᵀA) = residual``; AᵀA, identity aside, is diagonalised through the small DDᵀ."""
+    """Rows g with ``g (shift + AᵀA) = residual``."""
     dictionary = atoms.dictionary
+    if atoms.canonical and atoms.problem.canonical is not None:
+        gram = dictionary.T @ dictionary + atoms.problem.canonical_moment
+        values, basis = torch.linalg.eigh(gram)
+        return (residual @ basis / (shift + values.clamp_min(0))) @ basis.T
+    # AᵀA, identity aside, is diagonalised through the small DDᵀ.
     if atoms.canonical:
         shift = shift + 1
     values, basis = torch.linalg.eigh(dictionary @ dictionary.T)

@@ -3,14 +3,19 @@
 Find codes C (units x positions, sparse rows) and a dictionary D that minimise ``tr Eᵀ M E``, ``E = X - C A``, where the
 rows of A are the atoms of D followed, if allowed, by the canonical atoms.
 
-* input dictionary: units are output rows, ``X = W L`` (L whitens the inputs), M = I;
-* output dictionary: units are input columns, ``X = Wᵀ``, ``M = L Lᵀ``: the metric couples the units.
+* input dictionary: units are output rows, ``X = W L`` (L whitens the inputs), M the metric of the outputs, if there is
+  one, else I;
+* output dictionary: units are input columns, ``X = Wᵀ L'`` (L' whitens the outputs, if they have a metric),
+  ``M = L Lᵀ``.
+
+A metric M that is not I couples the units.
 
 Units are scaled to ``M_ii = 1`` and atoms to norm 1, so that one penalty suits all of them.
 """
 
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -79,6 +84,12 @@ class Problem:
     @cached_property
     def canonical_gram(self) -> Float[Tensor, "width width"]:
         return torch.eye(self.target.shape[1]) if self.canonical is None else self.canonical @ self.canonical.T
+
+    @cached_property
+    def canonical_moment(self) -> Float[Tensor, "width width"]:
+        """CᵀC of the canonical atoms C, one a row."""
+        assert self.canonical is not None
+        return self.canonical.T @ self.canonical
 
     @cached_property
     def canonical_product(self) -> Float[Tensor, "units width"]:
@@ -174,31 +185,49 @@ def input_problem(
         unit_weights: (> 0) how much each row's error counts.
     """
     scale = torch.ones(len(weight)) if unit_weights is None else unit_weights.float().sqrt()
-    norm = metric.factor.norm(dim=1)
-    identity = torch.eye(len(metric.factor))
+    coupling = None
+    if metric.output is not None:
+        scale, coupling = _coupling(metric.output)
     return Problem(
         target=weight.float() @ metric.factor * scale[:, None],
-        canonical=metric.factor / norm[:, None],
-        canonical_norm=norm,
-        whiten=metric.factor,
-        unwhiten=torch.linalg.solve_triangular(metric.factor, identity, upper=False),
+        **_whitening(metric),
         unit_scale=scale,
-        coupling=None,
+        coupling=coupling,
         spans=spans or stacked([len(weight)]),
     )
 
 
 def output_problem(weight: Float[Tensor, "out in"], metric: Metric) -> Problem:
     """Fit input columns with atoms of the output space; the metric couples them."""
-    scale = metric.gram.diagonal().sqrt()
-    gram = metric.gram / scale[:, None] / scale[None]
+    scale, coupling = _coupling(metric)
+    target, whitening = weight.float().T, _PLAIN | {"canonical_norm": torch.ones(len(weight))}
+    if metric.output is not None:
+        target, whitening = target @ metric.output.factor, _whitening(metric.output)
     return Problem(
-        target=weight.float().T * scale[:, None],
-        canonical=None,
-        canonical_norm=torch.ones(len(weight)),
-        whiten=None,
-        unwhiten=None,
+        target=target * scale[:, None],
+        **whitening,
         unit_scale=scale,
-        coupling=Coupling(gram),
+        coupling=coupling,
         spans=stacked([weight.shape[1]]),
     )
+
+
+_PLAIN: dict[str, Any] = {"canonical": None, "whiten": None, "unwhiten": None}
+
+
+def _coupling(metric: Metric) -> tuple[Float[Tensor, " units"], Coupling]:
+    """The scale of units that gives M a unit diagonal, and M."""
+    scale = metric.gram.diagonal().sqrt()
+    return scale, Coupling(metric.gram / scale[:, None] / scale[None])
+
+
+def _whitening(metric: Metric) -> dict[str, Any]:
+    """How atoms and unit vectors come into the coordinates of a metric."""
+    norm = metric.factor.norm(dim=1)
+    identity = torch.eye(len(metric.factor))
+    return {
+        "canonical": metric.factor / norm[:, None],
+        "canonical_norm": norm,
+        "whiten": metric.factor,
+        "unwhiten": torch.linalg.solve_triangular(metric.factor, identity, upper=False),
+    }

@@ -22,7 +22,7 @@ CHUNK_ROWS = 8192
 
 @dataclass(frozen=True)
 class Weight:
-    """A block's stacked weight and the metric of its inputs.
+    """A block's stacked weight and its metric.
 
     Attributes:
         members: output features of the stacked layers.
@@ -68,8 +68,9 @@ class Weight:
 
     def error(self, form: Form) -> float:
         """Relative whitened error of a form made in another way."""
-        residual = (self.matrix - form.dense()) @ self.metric.factor
-        return float(residual.norm() / (self.matrix @ self.metric.factor).norm().clamp_min(1e-30))
+        metric = self.metric
+        energy = metric.weighed(self.matrix).norm().clamp_min(1e-30)
+        return float(metric.weighed(self.matrix - form.dense()).norm() / energy)
 
     def screen(self, spec: FormSpec, effort: Effort) -> float:
         """Error after a short run."""

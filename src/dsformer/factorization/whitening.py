@@ -1,4 +1,4 @@
-"""The metric a weight is fitted in: the second moment of the layer's real inputs."""
+"""The metric a weight is fitted in: the second moment of the layer's real inputs, and how much its outputs matter."""
 
 from dataclasses import dataclass
 
@@ -14,13 +14,19 @@ class Metric:
     """``gram = factor @ factor.T``, scaled to mean diagonal 1, ridge included.
 
     The error of an approximation is ``‖(W - Ŵ) factor‖_F``: the error of the layer's outputs on the calibration text.
+    With a metric of the outputs, ``‖output.factorᵀ (W - Ŵ) factor‖_F``: the error of what the model makes of them, to
+    second order and with the two sides taken for independent (K-FAC, Martens and Grosse, arXiv 1503.05671).
+
+    Attributes:
+        output: of the layer's outputs (out, out); None: all matter alike.
     """
 
     gram: Float[Tensor, "in in"]
     factor: Float[Tensor, "in in"]
+    output: "Metric | None" = None
 
     @classmethod
-    def from_gram(cls, gram: Float[Tensor, "in in"], ridge: float = 1e-3) -> "Metric":
+    def from_gram(cls, gram: Float[Tensor, "in in"], ridge: float = 1e-3, output: "Metric | None" = None) -> "Metric":
         """Normalise a Gram matrix ``XᵀX`` of inputs and add a ridge, relative to the mean diagonal.
 
         Raises:
@@ -31,12 +37,17 @@ class Metric:
         if not torch.isfinite(gram).all() or scale <= 0:
             raise InputError("calibration gave a zero or non-finite input to a layer; check the text and the weights")
         gram = gram / scale + ridge * torch.eye(len(gram), dtype=gram.dtype)
-        return cls(gram.float(), torch.linalg.cholesky(gram).float())
+        return cls(gram.float(), torch.linalg.cholesky(gram).float(), output)
 
     def reordered(self, order: Int[Tensor, " in"]) -> "Metric":
         """The metric after the inputs changed places."""
         gram = self.gram[order][:, order].double()
-        return Metric(gram.float(), torch.linalg.cholesky(gram).float())
+        return Metric(gram.float(), torch.linalg.cholesky(gram).float(), self.output)
+
+    def weighed(self, difference: Float[Tensor, "out in"]) -> Float[Tensor, "out in"]:
+        """A difference of weights in coordinates in which its norm is the error."""
+        whitened = difference @ self.factor
+        return whitened if self.output is None else self.output.factor.T @ whitened
 
     @classmethod
     def identity(cls, size: int) -> "Metric":

@@ -85,14 +85,10 @@ def render(
     Raises:
         MissingExtraError: jinja2 is not installed.
     """
-    jinja2 = require_jinja()
-    loader = jinja2.FileSystemLoader(Path(__file__).parent)
-    environment = jinja2.Environment(
-        loader=loader, autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    environment.filters |= {"size": size, "css": lambda name: name.replace(" ", "-")}
+    templates = environment(Path(__file__).parent)
+    templates.filters |= {"size": size, "css": lambda name: name.replace(" ", "-")}
     parts = part_bytes(summary)
-    return environment.get_template(TEMPLATE).render(
+    return templates.get_template(TEMPLATE).render(
         summary=summary,
         name=title or summary.model.rstrip("/").rsplit("/", 1)[-1],
         totals=total_bars(parts),
@@ -104,6 +100,18 @@ def render(
         latency=latency,
         recipe=yaml.safe_dump(summary.recipe, sort_keys=False),
         command=command,
+    )
+
+
+def environment(folder: Path) -> Any:
+    """The jinja2 environment of the templates in a folder. Raises MissingExtraError."""
+    jinja2 = require_jinja()
+    return jinja2.Environment(
+        loader=jinja2.FileSystemLoader(folder),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
     )
 
 

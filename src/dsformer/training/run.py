@@ -15,6 +15,7 @@ from dsformer.huggingface.config import DSFormerConfig
 from dsformer.huggingface.quantizer import attach
 from dsformer.huggingface.source import quiet
 from dsformer.layers import BlockConfig
+from dsformer.plan import linear_metric
 from dsformer.processes import share_gradients
 from dsformer.progress import Progress, silent
 from dsformer.recipe import Recipe, TrainingRecipe
@@ -155,9 +156,9 @@ def _order_alike(model: nn.Module, batch: dict[str, Tensor], dense: list[Block],
 def _metrics(
     teacher: Teacher, blocks: list[Block], batches: list[dict[str, Tensor]], recipe: Recipe
 ) -> dict[str, Metric]:
-    """Metric of every block's inputs, as of the factorization."""
-    grams = calibrate(teacher.model.eval(), batches, blocks, weighting=recipe.calibration.weighting).grams
-    return {name: Metric.from_gram(gram, recipe.ridge) for name, gram in grams.items()}
+    """Metric of every block, as of the factorization."""
+    seen = calibrate(teacher.model.eval(), batches, blocks, weighting=recipe.calibration.weighting)
+    return {block.name: linear_metric(block, seen, recipe) for block in blocks}
 
 
 def _distiller(

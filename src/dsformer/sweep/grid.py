@@ -1,0 +1,110 @@
+"""What a sweep compares."""
+
+import hashlib
+import json
+import re
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from itertools import product
+from typing import Any
+
+from dsformer.errors import InputError
+from dsformer.factorization.methods import METHODS
+from dsformer.factorization.pattern import Pattern
+from dsformer.recipe import Recipe
+
+
+@dataclass(frozen=True)
+class Variant:
+    """A method with a pattern, written ``method`` or ``method@pattern``."""
+
+    method: str
+    pattern: str = "free"
+
+    @classmethod
+    def parse(cls, text: str) -> "Variant":
+        """Raises InputError: unknown method, or a pattern it has no forms of."""
+        method, _, pattern = text.strip().partition("@")
+        if method not in METHODS:
+            raise InputError(f"methods: {method!r} is not one of {', '.join(METHODS)}")
+        parsed = Pattern.parse(pattern or "free")
+        if reason := METHODS[method].refuses(parsed):
+            raise InputError(f"methods: {method} {reason}")
+        return cls(method, str(parsed))
+
+    def __str__(self) -> str:
+        return self.method if self.pattern == "free" else f"{self.method}@{self.pattern}"
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One compression.
+
+    Attributes:
+        model: what is compressed, without the task's head if there is a task.
+        task: it is fine-tuned, calibrated, trained (if the recipe says so) and scored on; None: no task.
+        evaluate: what sentence encoders are scored on.
+        fields: all else of the recipe, nested as it is.
+    """
+
+    model: str
+    variant: Variant
+    ratio: float
+    task: str | None
+    seed: int
+    evaluate: tuple[str, ...]
+    data_dir: str | None
+    fields: dict[str, Any]
+
+    @property
+    def recipe(self) -> Recipe:
+        own = {"method": self.variant.method, "pattern": self.variant.pattern, "ratio": self.ratio}
+        training = {**self.fields.get("training", {}), "task": self.task, "seed": self.seed}
+        return Recipe().merged({**self.fields, **own, "training": training})
+
+    @property
+    def key(self) -> str:
+        """Names it among all cells there can be: a readable part, and a hash of everything."""
+        parts = [str(self.variant), f"{self.ratio:g}x", *([self.task] if self.task else []), f"seed{self.seed}"]
+        readable = re.sub(r"[^A-Za-z0-9.]+", "-", "_".join(parts)).strip("-")
+        return f"{readable}-{_digest(asdict(self))}"
+
+    @property
+    def teacher_key(self) -> str:
+        """Names the dense model of its task: shared by all cells that differ only in how they compress."""
+        dense = self.recipe.training.model_dump(mode="json")
+        same = {name: dense[name] for name in ("epochs", "examples", "batch_size", "learning_rate", "length", "bf16")}
+        return f"{self.task}-seed{self.seed}-{_digest({'model': self.model, **same})}"
+
+
+@dataclass(frozen=True)
+class Grid:
+    """All cells of a sweep: ``model`` by everything that there are several of."""
+
+    model: str
+    variants: tuple[Variant, ...]
+    ratios: tuple[float, ...]
+    tasks: tuple[str, ...] = ()
+    seeds: int = 1
+    evaluate: tuple[str, ...] = ()
+    data_dir: str | None = None
+    fields: Any = None
+
+    def cells(self) -> Iterator[Cell]:
+        """In an order that finishes a whole seed, and in it a whole task, before the next."""
+        seeds = range(self.seeds if self.tasks else 1)
+        for seed, task, ratio, variant in product(seeds, self.tasks or (None,), self.ratios, self.variants):
+            yield Cell(self.model, variant, ratio, task, seed, self.evaluate, self.data_dir, dict(self.fields or {}))
+
+    def check(self) -> None:
+        """Raises InputError: there is nothing to do or to score, or a recipe is wrong."""
+        if not self.variants or not self.ratios or self.seeds < 1:
+            raise InputError("sweep: give at least one method, one ratio and one seed")
+        if not self.tasks and not self.evaluate:
+            raise InputError("sweep: give tasks to score on (tasks), or what to evaluate encoders on (evaluate)")
+        for cell in self.cells():
+            _ = cell.recipe
+
+
+def _digest(described: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(described, sort_keys=True).encode()).hexdigest()[:8]

@@ -1,0 +1,121 @@
+"""Run a sweep: every cell in a process of its own, finished ones never again."""
+
+import json
+from collections.abc import Callable, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from functools import partial
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from dsformer.errors import DSFormerError, InputError
+from dsformer.progress import Progress, silent
+from dsformer.sweep.cell import make_teacher, model_place, run_cell, teacher_place
+from dsformer.sweep.grid import Cell, Grid
+from dsformer.sweep.latency import measured
+
+RESULTS = "results.jsonl"
+
+
+def sweep(
+    grid: Grid, place: str | Path, workers: int = 1, seconds: float = 3.0, progress: Progress = silent
+) -> list[dict[str, Any]]:
+    """Compress, score and time every cell of a grid.
+
+    What is done is kept in ``place``: ``results.jsonl`` with a line a cell, ``models`` and ``teachers``. A sweep that
+    was stopped or killed goes on from there; one with more methods, ratios or seeds adds to it.
+
+    Args:
+        workers: cells at a time; each has its share of torch's threads.
+        seconds: spent on timing each model of the first seed, all in turn once everything is compressed; 0: none.
+        progress: told about every cell.
+
+    Returns:
+        The rows of the grid's cells. A cell whose method cannot do what is asked has ``refused`` and why.
+
+    Raises:
+        InputError: the grid has nothing to do or a wrong recipe, or a dense model could not be trained.
+    """
+    grid.check()
+    place = Path(place)
+    place.mkdir(parents=True, exist_ok=True)
+    rows = read_rows(place)
+    cells = list(grid.cells())
+    left = [cell for cell in cells if cell.key not in rows]
+    threads = max(1, torch.get_num_threads() // workers)
+    _teachers(left, place, workers, threads)
+    progress("sweep", len(cells) - len(left), len(cells))
+
+    def keep(row: dict[str, Any]) -> None:
+        rows[row["key"]] = row
+        with (place / RESULTS).open("a", encoding="utf-8") as file:
+            file.write(json.dumps(row) + "\n")
+        progress("sweep", sum(cell.key in rows for cell in cells), len(cells))
+
+    _in_processes([partial(run_cell, cell, place, threads) for cell in left], workers, keep)
+    if seconds > 0:
+        _time(grid, cells, rows, place, seconds)
+    return [rows[cell.key] for cell in cells]
+
+
+def read_rows(place: Path) -> dict[str, dict[str, Any]]:
+    """Finished rows by key. A last line that was cut short, by a kill, does not count."""
+    path, rows = place / RESULTS, {}
+    if path.is_file():
+        kept = []
+        for line in path.read_text(encoding="utf-8").splitlines():
+            try:
+                row = json.loads(line)
+            except json.JSONDecodeError:
+                continue
+            rows[row["key"]] = row
+            kept.append(line)
+        path.write_text("".join(f"{line}\n" for line in kept), encoding="utf-8")
+    return rows
+
+
+def _teachers(cells: Sequence[Cell], place: Path, workers: int, threads: int) -> None:
+    missing = {cell.teacher_key: cell for cell in cells if cell.task and not teacher_place(cell, place).is_dir()}
+    _in_processes([partial(make_teacher, cell, place, threads) for cell in missing.values()], workers, lambda _: None)
+
+
+def _in_processes(jobs: Sequence[Callable[[], Any]], workers: int, keep: Callable[[Any], None]) -> None:
+    """Every job in a fresh process: memory and random state of one do not reach the next."""
+    if not jobs:
+        return
+    waiting: set[Future[Any]] = set()
+    left = list(reversed(jobs))
+    with ProcessPoolExecutor(workers, get_context("spawn"), max_tasks_per_child=1) as pool:
+        try:
+            while left or waiting:
+                while left and len(waiting) < workers:
+                    waiting.add(pool.submit(left.pop()))
+                done, waiting = wait(waiting, return_when=FIRST_COMPLETED)
+                for future in done:
+                    keep(future.result())
+        except BrokenProcessPool:
+            raise InputError(
+                "sweep: a worker was killed (out of memory?); run it again to go on, with fewer workers"
+            ) from None
+        except DSFormerError:
+            raise
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _time(grid: Grid, cells: Sequence[Cell], rows: dict[str, dict[str, Any]], place: Path, seconds: float) -> None:
+    """Add speed-ups to the rows of the first seed (of the first task, others have the same shapes)."""
+    first = [cell for cell in cells if cell.seed == 0 and cell.task in (None, *grid.tasks[:1])]
+    timed = [cell for cell in first if "refused" not in rows[cell.key] and "speedup" not in rows[cell.key]]
+    if not timed:
+        return
+    dense = teacher_place(timed[0], place) if timed[0].task else Path(grid.model)
+    found: list[list[dict[str, float]]] = []
+    job = partial(measured, str(dense), [str(model_place(cell, place)) for cell in timed], seconds)
+    _in_processes([job], 1, found.append)
+    for cell, speedup in zip(timed, found[0], strict=True):
+        rows[cell.key]["speedup"] = speedup
+    (place / RESULTS).write_text("".join(json.dumps(row) + "\n" for row in rows.values()), encoding="utf-8")

@@ -1,0 +1,90 @@
+"""Weights whose outputs have a metric too: both orientations solve one and the same problem."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from dsformer.factorization.codes import Atoms, least_squares, penalised_codes, update_dictionary
+from dsformer.factorization.dense_sparse import Effort
+from dsformer.factorization.form import FormSpec, Orientation
+from dsformer.factorization.methods import fit_weight
+from dsformer.factorization.search import Budget
+from dsformer.factorization.weight import Weight
+from dsformer.factorization.whitening import Metric
+
+ORIENTATIONS: tuple[Orientation, ...] = ("input", "output")
+
+
+def curved(weight: Weight) -> Weight:
+    """The weight with a metric of its outputs, a few of which matter much more than the others."""
+    rows = len(weight.matrix)
+    generator = torch.Generator().manual_seed(3)
+    slopes = torch.randn(40, rows, generator=generator) @ torch.diag(torch.linspace(1, 0.05, rows))
+    mixed = slopes @ torch.linalg.qr(torch.randn(rows, rows, generator=generator)).Q
+    return replace(weight, metric=replace(weight.metric, output=Metric.from_gram(mixed.T @ mixed, 0.1)))
+
+
+@pytest.fixture(params=["wide", "tall"])
+def weight(request: pytest.FixtureRequest) -> Weight:
+    return curved(request.getfixturevalue(request.param))
+
+
+@pytest.mark.parametrize("orientation", ORIENTATIONS)
+def test_errors_are_those_of_the_metric(weight: Weight, orientation: Orientation):
+    spec = FormSpec(orientation, *weight.matrix.shape, atoms=10, nonzeros=6, canonical=True)
+    form, error = weight.fit(spec, Effort(iterations=5, screening=2))
+    problem, difference = weight.problem(orientation), weight.matrix - form.dense()
+    assert error == pytest.approx(weight.error(form), rel=1e-3)
+    output = weight.metric.output
+    assert output is not None
+    exact = torch.einsum("ij,ik,kl,jl->", difference, output.gram, difference, weight.metric.gram)
+    whole = torch.einsum("ij,ik,kl,jl->", weight.matrix, output.gram, weight.matrix, weight.metric.gram)
+    assert error == pytest.approx(float((exact / whole).sqrt()), rel=1e-3)
+    assert problem.error(torch.zeros_like(problem.target)) == pytest.approx(1.0, rel=1e-4)
+
+
+@pytest.mark.parametrize("orientation", ORIENTATIONS)
+@pytest.mark.parametrize("canonical", [False, True])
+def test_penalised_codes_are_where_the_slope_is_zero(weight: Weight, orientation: Orientation, canonical: bool):
+    problem = weight.problem(orientation)
+    atoms = Atoms(problem, problem.start(8), canonical)
+    anchor = 0.1 * torch.ones_like(atoms.product())
+    codes = penalised_codes(atoms, anchor, 0.3).requires_grad_()
+    residual = problem.target - atoms.combine(codes)
+    assert problem.coupling is not None
+    loss = (residual * (problem.coupling.gram @ residual)).sum() + 0.3 * (codes - anchor).square().sum()
+    (slope,) = torch.autograd.grad(loss, codes)
+    assert float(slope.abs().max()) < 2e-3
+
+
+@pytest.mark.parametrize("orientation", ORIENTATIONS)
+def test_every_step_lowers_the_error(weight: Weight, orientation: Orientation):
+    problem = weight.problem(orientation)
+    atoms = Atoms(problem, problem.start(8), True)
+    mask = torch.rand(atoms.product().shape, generator=torch.Generator().manual_seed(0)) < 0.4
+    codes, order = torch.zeros(mask.shape), torch.arange(len(mask))
+    errors = [problem.error(atoms.combine(codes))]
+    for _ in range(3):
+        codes = least_squares(atoms, codes, mask, order, 1)
+        errors.append(problem.error(atoms.combine(codes)))
+        dictionary, norm = update_dictionary(atoms, codes)
+        codes[:, :8] *= norm.T
+        atoms = Atoms(problem, dictionary, True)
+        errors.append(problem.error(atoms.combine(codes)))
+    assert errors == sorted(errors, reverse=True)
+
+
+def test_low_rank_attains_its_optimum(weight: Weight):
+    form, error = weight.low_rank(7)
+    values = torch.linalg.svdvals(weight.metric.weighed(weight.matrix).double())
+    assert error == pytest.approx(float(values[7:].norm() / values.norm()), rel=1e-3)
+    assert weight.error(form) == pytest.approx(error, rel=1e-3)
+
+
+@pytest.mark.parametrize("method", ["dense_sparse", "pruning", "low_rank"])
+def test_a_fit_in_the_metric_of_both_sides_is_better_there(weight: Weight, method: str):
+    budget, quick = Budget(weight.matrix.numel() * 16 // 2, 16), Effort(iterations=15, screening=5)
+    inputs_only = replace(weight, metric=replace(weight.metric, output=None))
+    both, one = (fit_weight(each, budget, method=method, effort=quick) for each in (weight, inputs_only))
+    assert both.error < 0.97 * weight.error(one.form)

@@ -1,0 +1,143 @@
+"""Sweeps in real worker processes, killed and taken up again."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dsformer.errors import InputError
+from dsformer.sweep import Grid, Variant, sweep
+from dsformer.sweep.lines import dense_scores, lines
+from dsformer.sweep.page import write_page
+from dsformer.sweep.run import RESULTS, read_rows
+from fixtures.training import QUICK, write_base, write_task
+
+FIELDS: dict[str, Any] = {
+    "allocation": "uniform",
+    "effort": QUICK["effort"],
+    "calibration": QUICK["calibration"],
+    "training": {"epochs": 1.0, "batch_size": 32, "learning_rate": 1e-3, "bf16": False},
+}
+
+
+@pytest.fixture(scope="module")
+def grid(tmp_path_factory: pytest.TempPathFactory) -> Grid:
+    place = tmp_path_factory.mktemp("sweep")
+    task = write_task(place / "reviews.csv", 100)
+    variants = tuple(map(Variant.parse, ("low_rank", "magnitude@2:4")))
+    return Grid(str(write_base(place / "base")), variants, (3.0,), (str(task),), fields=FIELDS)
+
+
+def started(grid: Grid, place: Path) -> subprocess.Popen[bytes]:
+    """The same sweep by the command, in a process group of its own."""
+    words = ["sweep", grid.model, "-o", str(place), "--tasks", grid.tasks[0], "--ratios", "3"]
+    words += ["--methods", ",".join(map(str, grid.variants)), "--allocation", "uniform", "--iterations", "4"]
+    words += ["--screening", "1", "--calibration-count", "16", "--calibration-length", "16", "--epochs", "1"]
+    words += ["--batch-size", "32", "--learning-rate", "1e-3", "--no-bf16", "--seconds", "0", "--quiet"]
+    program = "from dsformer.cli.main import run; run()"
+    return subprocess.Popen([sys.executable, "-c", program, *words], start_new_session=True)
+
+
+def test_a_killed_sweep_goes_on_and_refusals_are_rows(grid: Grid, tmp_path: Path):
+    process = started(grid, tmp_path)
+    deadline = time.monotonic() + 200
+    while not (tmp_path / RESULTS).is_file() and time.monotonic() < deadline and process.poll() is None:
+        time.sleep(0.05)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    first = read_rows(tmp_path)
+    assert len(first) == 1
+    teachers = {path: path.stat().st_mtime_ns for path in (tmp_path / "teachers").glob("*/model.safetensors")}
+    rows = sweep(grid, tmp_path, seconds=0.05)
+    assert [row["method"] for row in rows] == ["low_rank", "magnitude@2:4"]
+    done, refused = rows
+    assert all(done[name] == value for name, value in first[done["key"]].items())
+    assert {path: path.stat().st_mtime_ns for path in teachers} == teachers
+    assert done["encoder_ratio"] == pytest.approx(3.0, rel=0.05)
+    assert done["bytes"] < done["bytes_before"]
+    assert set(done["scores"]) == set(done["dense"]) == {"reviews.csv"}
+    assert done["speedup"]["middle"] > 0
+    assert "with pattern 2:4 fits in" in refused["refused"]
+    assert read_rows(tmp_path) == {row["key"]: row for row in rows}
+    assert sweep(grid, tmp_path, seconds=0.05) == rows
+
+
+def test_a_line_cut_short_does_not_count(tmp_path: Path):
+    row = {"key": "a", "method": "svd"}
+    (tmp_path / RESULTS).write_text(json.dumps(row) + "\n" + '{"key": "b", "met')
+    assert read_rows(tmp_path) == {"a": row}
+    assert (tmp_path / RESULTS).read_text() == json.dumps(row) + "\n"
+
+
+def test_keys_tell_cells_apart(grid: Grid):
+    (cell, other) = grid.cells()
+    again = next(grid.cells())
+    assert (cell.key, cell.teacher_key) == (again.key, again.teacher_key)
+    assert cell.key != other.key
+    assert cell.teacher_key == other.teacher_key
+    assert cell.key.startswith("low-rank-3x-")
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"variants": ()}, "at least one method"),
+        ({"tasks": ()}, "give tasks to score on"),
+        ({"ratios": (0.5,)}, "recipe: ratio"),
+        ({"fields": {"surprise": 1}}, "recipe: surprise"),
+    ],
+)
+def test_grids_that_make_no_sense(grid: Grid, tmp_path: Path, changes: dict[str, Any], message: str):
+    wrong = Grid(**{**vars(grid), **changes})
+    with pytest.raises(InputError, match=message):
+        sweep(wrong, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("text", "message"), [("svdd", "not one of"), ("svd@2:4", "no supports"), ("wanda@x", "pattern")]
+)
+def test_methods_that_are_not_there(text: str, message: str):
+    with pytest.raises(InputError, match=message):
+        Variant.parse(text)
+
+
+def rows_of(*scores: float, method: str = "svd", ratio: float = 2.0) -> list[dict[str, Any]]:
+    return [
+        {
+            "method": method,
+            "ratio": ratio,
+            "seed": seed,
+            "bytes": 5e6,
+            "bytes_before": 10_000_000,
+            "encoder_ratio": ratio,
+            "error": 0.2,
+            "errors": {"layer 0": 0.25},
+            "scores": {"mrpc": score},
+            "dense": {"mrpc": 90.0 + seed},
+        }
+        for seed, score in enumerate(scores)
+    ]
+
+
+def test_lines_are_means_over_seeds_and_the_page_has_them(tmp_path: Path):
+    rows = [*rows_of(80.0, 84.0), *rows_of(88.0, method="<best>")]
+    rows[0]["speedup"] = {"middle": 1.5, "low": 1.4, "high": 1.6}
+    rows.append({"method": "magnitude@2:4", "ratio": 2.0, "seed": 0, "refused": "does not fit"})
+    best, mean, refused = lines(rows)
+    assert (best.method, best.scores, best.speedup) == ("<best>", {"mrpc": (88.0, None)}, None)
+    assert (mean.scores, mean.mean, mean.speedup) == ({"mrpc": (82.0, 2.0)}, 82.0, rows[0]["speedup"])
+    assert refused.refused == "does not fit"
+    assert dense_scores(rows) == {"mrpc": 90.5}
+    write_page(tmp_path / "sweep.html", rows, "some/model", "dsformer sweep some/model")
+    page = (tmp_path / "sweep.html").read_text()
+    for text in ("82.00 ± 2.00", "1.50 (1.40 to 1.60)", "does not fit", "&lt;best&gt;", "90.50", "layer 0", "0.2500"):
+        assert text in page
+    assert page.count("<svg") == 2
+    assert "<script" not in page
