@@ -5,7 +5,8 @@
 For every task and seed a dense teacher is trained at each of ``--dense-rates`` and the best of them kept; for every
 ratio it is factorized once; every learner starts from that factorization and takes the same number of steps. ``dense``
 goes on training the teacher for as many steps, so that nothing beats it by training longer. Scores are of the labelled
-development and test examples together. Teachers, factorizations and finished rows are kept in WORK; an interrupted run
+development and test examples together; divergence is that of what the model says of them from what the dense one says
+(mean KL of classes, mean square of numbers), which tells more than scores do. Teachers, factorizations and finished rows are kept in WORK; an interrupted run
 goes on where it stopped; several processes may share WORK if their tasks differ. Prints a table of means over seeds
 with their spread, and draws ``optimizers.png``.
 """
@@ -21,6 +22,9 @@ from statistics import mean, pstdev
 from time import perf_counter
 from typing import Any
 
+import torch
+from torch import Tensor
+from torch.nn.functional import kl_div
 from transformers import AutoTokenizer
 
 import dsformer
@@ -29,7 +33,7 @@ from dsformer.huggingface.source import open_source
 from dsformer.pipeline import once
 from dsformer.progress import silent
 from dsformer.recipe import Recipe
-from dsformer.tasks.supervised import Examples, SupervisedTask, load_task
+from dsformer.tasks.supervised import Examples, SupervisedTask, collator, encode, load_task
 from dsformer.training.data import of_task, score_model
 from dsformer.training.finetune import train_dense
 from dsformer.training.learners import LEARNERS
@@ -65,6 +69,27 @@ def judged(task: SupervisedTask) -> Examples:
     pairs = None if parts[0].pairs is None else tuple(pair for part in parts for pair in part.pairs or ())
     texts = tuple(text for part in parts for text in part.texts)
     return Examples(texts, pairs, tuple(target for part in parts for target in part.targets))
+
+
+@torch.inference_mode()
+def said(model: Any, tokenizer: Any, task: SupervisedTask) -> Tensor:
+    """Logits for everything that is judged."""
+    features, collate = encode(task, judged(task), tokenizer, task.length), collator(task, tokenizer, evaluation=True)
+    order = sorted(range(len(features)), key=lambda i: -len(features[i]["input_ids"]))
+    model.eval()
+    rows = []
+    for start in range(0, len(order), 64):
+        batch = collate([features[i] for i in order[start : start + 64]])
+        rows.append(model(**{name: tensor for name, tensor in batch.items() if name != "labels"}).logits.float())
+    return torch.cat(rows)[torch.tensor(order).argsort()]
+
+
+def divergence(model: Any, dense: Any, tokenizer: Any, task: SupervisedTask) -> float:
+    """Of what a model says from what the dense one does."""
+    own, wanted = said(model, tokenizer, task), said(dense, tokenizer, task)
+    if own.shape[1] == 1:
+        return float((own - wanted).square().mean())
+    return float(kl_div(own.log_softmax(1), wanted.log_softmax(1), log_target=True, reduction="batchmean"))
 
 
 def scored(model: Any, tokenizer: Any, task: SupervisedTask) -> float:
@@ -110,7 +135,7 @@ def run(bench: Bench, name: str, seed: int, ratio: float, learner: str, distill:
     if learner == "dense":
         recipe = bench.recipe(name, seed, learning_rate=min(bench.dense_rates))
         model, tokenizer = train_dense(dense, task, recipe.training, work, silent, "")
-        score = scored(model, tokenizer, task)
+        score, away = scored(model, tokenizer, task), 0.0
     else:
         directory = factorized(bench, task, seed, ratio, dense)
         source, model = open_source(dense), dsformer.load(directory)
@@ -120,29 +145,40 @@ def run(bench: Bench, name: str, seed: int, ratio: float, learner: str, distill:
             data = of_task(task, recipe.training, source.tokenizer)
             learn(model, Teacher(source.model, source.tokenizer), data, recipe, work, True)
         score = scored(model, source.tokenizer, task)
+        away = divergence(model, source.model, source.tokenizer, task)
     seconds = round(perf_counter() - started, 1)
-    return {"metric": task.metric, "teacher": dense_score, "score": score, "seconds": seconds}
+    return {
+        "metric": task.metric,
+        "teacher": dense_score,
+        "score": score,
+        "divergence": away,
+        "seconds": seconds,
+    }
 
 
-def table(rows: list[dict[str, Any]]) -> None:
+def table(rows: list[dict[str, Any]], field: str = "score", digits: int = 2) -> None:
     """Means over seeds, a line a ratio, learner and distillation; the last column is the mean over tasks."""
+    print(f"\n{field}")
     tasks = [task for task in TASKS if any(row["task"] == task for row in rows)]
     print("| ratio | learner | distillation | " + " | ".join(tasks) + " | mean |")
     print("|" + "---|" * (len(tasks) + 4))
     lines: dict[tuple[Any, ...], dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
     teachers: dict[str, dict[int, float]] = defaultdict(dict)
     for row in rows:
-        lines[row["ratio"], row["learner"], row["distill"]][row["task"]].append(row["score"])
+        lines[row["ratio"], row["learner"], row["distill"]][row["task"]].append(row[field])
         teachers[row["task"]][row["seed"]] = row["teacher"]
-    print(line(("1", "dense (teacher)", ""), {task: list(found.values()) for task, found in teachers.items()}, tasks))
+    if field == "score":
+        dense = {task: list(found.values()) for task, found in teachers.items()}
+        print(line(("1", "dense (teacher)", ""), dense, tasks, digits))
     for key, scores in sorted(lines.items(), key=lambda one: tuple(map(str, one[0]))):
-        print(line(key, scores, tasks), flush=True)
+        print(line(key, scores, tasks, digits), flush=True)
 
 
-def line(key: tuple[Any, ...], scores: dict[str, list[float]], tasks: list[str]) -> str:
+def line(key: tuple[Any, ...], scores: dict[str, list[float]], tasks: list[str], digits: int) -> str:
     """One line of the table."""
-    cells = [f"{mean(scores[task]):.2f} ± {pstdev(scores[task]):.2f}" if scores.get(task) else "" for task in tasks]
-    whole = f"{mean(mean(scores[task]) for task in tasks):.2f}" if all(scores.get(task) for task in tasks) else ""
+    known = [scores.get(task) for task in tasks]
+    cells = [f"{mean(one):.{digits}f} ± {pstdev(one):.{digits}f}" if one else "" for one in known]
+    whole = f"{mean(mean(one) for one in known if one):.{digits}f}" if all(known) else ""
     return "| " + " | ".join([*map(str, key), *cells, whole]) + " |"
 
 
@@ -201,6 +237,7 @@ def main() -> None:
         print(rows[-1], flush=True)
     shown = [row for row in rows if not row["set"] or row["set"] == overrides]
     table(shown)
+    table([row for row in shown if "divergence" in row], "divergence", 4)
     draw(shown, args.work / "optimizers.png")
 
 

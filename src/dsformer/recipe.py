@@ -36,8 +36,8 @@ class CalibrationRecipe(_Strict):
     weighting: Annotated[
         Literal["auto", "even", "influence"],
         Field(
-            description="how much a token counts: even, all the same; influence, as much as the output depends on it; "
-            "auto, influence where a head makes one output of a text"
+            description="how much tokens and outputs of layers count: even, all the same; influence, as much as the "
+            "model's output depends on them; auto, influence unless a head speaks of every token"
         ),
     ] = "auto"
 

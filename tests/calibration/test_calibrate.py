@@ -26,7 +26,7 @@ def made(kind):
         (BertForSequenceClassification, "auto", True),
         (BertForQuestionAnswering, "auto", True),
         (BertForMaskedLM, "auto", False),
-        (BertModel, "auto", False),
+        (BertModel, "auto", True),
         (BertForSequenceClassification, "even", False),
         (BertForMaskedLM, "influence", True),
     ],

@@ -34,12 +34,14 @@ class _Call:
 
 
 def weighs_tokens(model: nn.Module, batch: Mapping[str, Tensor], weighting: str) -> bool:
-    """Whether tokens count by their influence: ``auto`` says so of models with one output for every text."""
+    """Whether tokens and outputs count by their influence: ``auto`` says so of all models but those with an output of
+    their head for every token and word, as language models have."""
     if weighting != "auto":
         return weighting == "influence"
     with torch.no_grad():
         outputs = model(**batch)
-    return any(outputs[name].ndim == 2 for name in _HEADS if name in outputs)
+    heads = [outputs[name] for name in _HEADS if name in outputs]
+    return not heads or any(head.ndim == 2 for head in heads)
 
 
 def influence_grams(

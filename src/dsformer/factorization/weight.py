@@ -72,9 +72,14 @@ class Weight:
         energy = metric.weighed(self.matrix).norm().clamp_min(1e-30)
         return float(metric.weighed(self.matrix - form.dense()).norm() / energy)
 
+    @cached_property
+    def of_inputs(self) -> "Weight":
+        """The same with outputs that matter alike: shapes rank about the same, and a fit costs a third."""
+        return self if self.metric.output is None else replace(self, metric=replace(self.metric, output=None))
+
     def screen(self, spec: FormSpec, effort: Effort) -> float:
-        """Error after a short run."""
-        return dense_sparse.screen(self.problem(spec.orientation), spec, effort.screening)
+        """Error after a short run, in the metric of the inputs alone."""
+        return dense_sparse.screen(self.of_inputs.problem(spec.orientation), spec, effort.screening)
 
     def fit(self, spec: FormSpec, effort: Effort) -> tuple[Form, float]:
         """The fitted form and its error."""
