@@ -6,9 +6,9 @@ For every task and seed a dense teacher is trained at each of ``--dense-rates`` 
 ratio it is factorized once; every learner starts from that factorization and takes the same number of steps. ``dense``
 goes on training the teacher for as many steps, so that nothing beats it by training longer. Scores are of the labelled
 development and test examples together; divergence is that of what the model says of them from what the dense one says
-(mean KL of classes, mean square of numbers), which tells more than scores do. Teachers, factorizations and finished rows are kept in WORK; an interrupted run
-goes on where it stopped; several processes may share WORK if their tasks differ. Prints a table of means over seeds
-with their spread, and draws ``optimizers.png``.
+(mean KL of classes, mean square of numbers), which tells more than scores do. Teachers, factorizations and finished
+rows are kept in WORK; an interrupted run goes on where it stopped; several processes may share WORK if their tasks
+differ. Prints tables of means over seeds with their spread, and draws ``optimizers.png``.
 """
 
 import argparse
