@@ -21,18 +21,18 @@ METHODS = (("dense_sparse", "free"), ("dense_sparse", "2:4"), ("dense_sparse", "
 TASKS = ("banking77", "stsb", "fidelity")
 
 
-def measure(
-    scope: str, ratio: float, method: str, pattern: str, factors: str, data_dir: Path | None, effort: dict[str, int]
-) -> dict[str, object]:
+def measure(scope: str, ratio: float, method: str, pattern: str, args: argparse.Namespace) -> dict[str, object]:
     """Compress once and evaluate what was written."""
     original = find_minilm()
     with tempfile.TemporaryDirectory() as scratch:
         out = Path(scratch) / "model"
-        recipe = {"ratio": ratio, "scope": scope, "method": method, "pattern": pattern, "factors": factors}
-        done = dsformer.compress(original, out, **recipe, effort=effort)
-        scores = dsformer.evaluate(out, TASKS, data_dir, original=original)
+        recipe = {"ratio": ratio, "scope": scope, "method": method, "pattern": pattern, "factors": args.factors}
+        effort = {"iterations": args.iterations, "screening": args.screening}
+        done = dsformer.compress(original, out, **recipe, effort=effort, calibration={"weighting": args.weighting})
+        scores = dsformer.evaluate(out, TASKS, args.data_dir, original=original)
         return {
             **recipe,
+            "weighting": args.weighting,
             "bytes": weight_bytes(out),
             "encoder_ratio": round(done.summary.encoder_ratio, 3),
             "total_ratio": round(done.summary.total_ratio, 3),
@@ -49,18 +49,20 @@ def main() -> None:
     parser.add_argument("--iterations", type=int, default=Effort.iterations)
     parser.add_argument("--screening", type=int, default=Effort.screening)
     parser.add_argument("--factors", choices=("float", "int8"), default="float")
+    parser.add_argument("--weighting", choices=("auto", "even", "influence"), default="auto", help="of the calibration")
     parser.add_argument("--ratios", type=float, nargs="+", help="only these targets")
     parser.add_argument("--patterns", nargs="+", help="only these")
+    parser.add_argument("--methods", nargs="+", help="only these")
     args = parser.parse_args()
-    effort = {"iterations": args.iterations, "screening": args.screening}
     rows = [json.loads(line) for line in args.results.read_text().splitlines()] if args.results.exists() else []
-    keys = ("scope", "ratio", "method", "pattern", "factors")
+    keys = ("scope", "ratio", "method", "pattern", "factors", "weighting")
     finished = {tuple(row[key] for key in keys) for row in rows}
     for scope, ratio in TARGETS:
         for method, pattern in METHODS:
             wanted = ratio in (args.ratios or [ratio]) and pattern in (args.patterns or [pattern])
-            if wanted and (scope, ratio, method, pattern, args.factors) not in finished:
-                rows.append(measure(scope, ratio, method, pattern, args.factors, args.data_dir, effort))
+            wanted = wanted and method in (args.methods or [method])
+            if wanted and (scope, ratio, method, pattern, args.factors, args.weighting) not in finished:
+                rows.append(measure(scope, ratio, method, pattern, args))
                 with args.results.open("a") as file:
                     file.write(json.dumps(rows[-1]) + "\n")
     original = dsformer.evaluate(find_minilm(), TASKS[:2], args.data_dir)

@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from dsformer.errors import DSFormerError, InputError
+from dsformer.errors import InputError
 from dsformer.progress import Progress, silent
 from dsformer.sweep.cell import make_teacher, model_place, run_cell, teacher_place
 from dsformer.sweep.grid import Cell, Grid
@@ -100,8 +100,6 @@ def _in_processes(jobs: Sequence[Callable[[], Any]], workers: int, keep: Callabl
             raise InputError(
                 "sweep: a worker was killed (out of memory?); run it again to go on, with fewer workers"
             ) from None
-        except DSFormerError:
-            raise
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
 

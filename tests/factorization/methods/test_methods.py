@@ -66,10 +66,26 @@ def test_whitened_svd_attains_its_optimum(tall: Weight):
     assert found.error == pytest.approx(float(tail), rel=1e-4)
 
 
+def test_fwsvd_is_the_optimum_for_weighted_rows(tall: Weight):
+    importance = torch.rand(len(tall.matrix), generator=torch.Generator().manual_seed(2)) + 0.1
+    output = Metric.from_gram(torch.diag(importance), 1e-6)
+    weight = replace(tall, metric=replace(tall.metric, output=output))
+    form = fit_weight(weight, Budget(tall.matrix.numel() * 16, 32), method="fwsvd").form
+    root = output.gram.diagonal().sqrt()[:, None]
+    tail = torch.linalg.svdvals((root * tall.matrix).double())[form.spec.atoms :]
+    assert float((root * (tall.matrix - form.dense())).norm()) == pytest.approx(float(tail.norm()), rel=1e-4)
+
+
 def test_scales_do_not_matter_where_inputs_are_alike():
     matrix = torch.randn(40, 24, generator=torch.Generator().manual_seed(1))
     weight, budget = Weight(matrix, Metric.identity(24), (40,)), Budget(40 * 24 * 16, 32)
-    for one, other in (("svd", "low_rank"), ("asvd", "svd"), ("wanda", "magnitude"), ("sparsegpt", "magnitude")):
+    for one, other in (
+        ("svd", "low_rank"),
+        ("asvd", "svd"),
+        ("fwsvd", "svd"),
+        ("wanda", "magnitude"),
+        ("sparsegpt", "magnitude"),
+    ):
         forms = [fit_weight(weight, budget, method=name).form.dense() for name in (one, other)]
         torch.testing.assert_close(*forms, rtol=1e-3, atol=1e-4)
 

@@ -4,7 +4,7 @@ from dsformer.errors import InputError
 from dsformer.factorization.dense_sparse import DEFAULT_EFFORT, Effort
 from dsformer.factorization.methods.base import Method as Method
 from dsformer.factorization.methods.dense_sparse import DENSE_SPARSE
-from dsformer.factorization.methods.low_rank import ASVD, LOW_RANK, SVD
+from dsformer.factorization.methods.low_rank import ASVD, FWSVD, LOW_RANK, SVD
 from dsformer.factorization.methods.pruning import MAGNITUDE, PRUNING, SPARSEGPT, WANDA
 from dsformer.factorization.methods.sparse_low_rank import OATS
 from dsformer.factorization.pattern import FREE, Pattern
@@ -15,6 +15,7 @@ METHODS: dict[str, Method] = {
     "dense_sparse": DENSE_SPARSE,
     "low_rank": LOW_RANK,
     "svd": SVD,
+    "fwsvd": FWSVD,
     "asvd": ASVD,
     "pruning": PRUNING,
     "magnitude": MAGNITUDE,

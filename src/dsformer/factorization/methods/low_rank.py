@@ -40,11 +40,21 @@ def by_size(metric: Metric) -> Metric:
     return Metric(torch.diag(scale.square()), torch.diag(scale))
 
 
+def by_rows(metric: Metric) -> Metric:
+    """Inputs alike, every output by its Fisher information (summed over its row, the two sides taken for independent;
+    of random projections of what the model says, not of a loss)."""
+    if metric.output is None:
+        return plain(metric)
+    scale = metric.output.gram.diagonal().sqrt()
+    return replace(plain(metric), output=Metric(torch.diag(scale.square()), torch.diag(scale)))
+
+
 def whitened(metric: Metric) -> Metric:
-    """That of the inputs itself."""
+    """That of the library itself."""
     return metric
 
 
 LOW_RANK = Method(partial(truncated, whitened), "truncated SVD of the whitened weight (SVD-LLM, arXiv 2403.07378)")
 SVD = Method(partial(truncated, plain), "truncated SVD of the weight")
+FWSVD = Method(partial(truncated, by_rows), "truncated SVD, rows weighted by Fisher information (arXiv 2207.00112)")
 ASVD = Method(partial(truncated, by_size), "truncated SVD, inputs scaled by their size (ASVD, arXiv 2312.05821)")
