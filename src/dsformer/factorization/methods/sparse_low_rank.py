@@ -3,6 +3,8 @@
 from dataclasses import replace
 
 import torch
+from jaxtyping import Float
+from torch import Tensor
 
 from dsformer.factorization.dense_sparse import Effort
 from dsformer.factorization.form import Form, FormSpec
@@ -44,10 +46,12 @@ def fit(weight: Weight, budget: Budget, pattern: Pattern, effort: Effort) -> Fit
     return Fitted(form, weight.error(form))
 
 
-def _leading(matrix: torch.Tensor, rank: int) -> torch.Tensor:
-    """Leading right singular vectors, one a row."""
-    vectors = torch.linalg.eigh((matrix.T @ matrix).double()).eigenvectors
-    return vectors[:, -rank:].T.flip(0).float()
+def _leading(matrix: Float[Tensor, "out in"], rank: int) -> Float[Tensor, "rank in"]:
+    """Leading right singular vectors, one a row, by way of the smaller side."""
+    if matrix.shape[0] >= matrix.shape[1]:
+        return torch.linalg.eigh(matrix.T @ matrix).eigenvectors[:, -rank:].T
+    left = torch.linalg.eigh(matrix @ matrix.T).eigenvectors[:, -rank:]
+    return torch.nn.functional.normalize(left.T @ matrix, dim=1)
 
 
 OATS = Method(fit, "low rank plus sparse by alternating thresholding (OATS, arXiv 2409.13652)", ("free",))
