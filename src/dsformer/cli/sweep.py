@@ -107,7 +107,7 @@ def _numbers(text: str) -> list[float]:
 
 
 def _table(found: list[Line], dense: dict[str, float]):
-    names = sorted(dense) or sorted({task for line in found for task in line.scores or {}})
+    names = sorted({task for line in found for task in line.scores or {}})
     columns = ["method", "asked", "encoder", "size", "error", *names, "mean", "speed-up"]
     cells = [["dense", "", "", "", "", *(f"{dense[name]:.2f}" if name in dense else "" for name in names), "", ""]]
     for line in found:
