@@ -4,6 +4,7 @@ import json
 from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import suppress
 from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
@@ -65,16 +66,21 @@ def read_rows(place: Path) -> dict[str, dict[str, Any]]:
     """Finished rows by key. A last line that was cut short, by a kill, does not count."""
     path, rows = place / RESULTS, {}
     if path.is_file():
-        kept = []
-        for line in path.read_text(encoding="utf-8").splitlines():
-            try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+        for line in lines:
+            with suppress(json.JSONDecodeError):
                 row = json.loads(line)
-            except json.JSONDecodeError:
-                continue
-            rows[row["key"]] = row
-            kept.append(line)
-        path.write_text("".join(f"{line}\n" for line in kept), encoding="utf-8")
+                rows[row["key"]] = row
+        if len(rows) < len(lines):
+            _write_rows(place, rows)
     return rows
+
+
+def _write_rows(place: Path, rows: dict[str, dict[str, Any]]) -> None:
+    """Replace the file as a whole: a kill leaves the old one or the new one."""
+    fresh = place / f"{RESULTS}.new"
+    fresh.write_text("".join(json.dumps(row) + "\n" for row in rows.values()), encoding="utf-8")
+    fresh.replace(place / RESULTS)
 
 
 def _teachers(cells: Sequence[Cell], place: Path, workers: int, threads: int) -> None:
@@ -116,4 +122,4 @@ def _time(grid: Grid, cells: Sequence[Cell], rows: dict[str, dict[str, Any]], pl
     _in_processes([job], 1, found.append)
     for cell, speedup in zip(timed, found[0], strict=True):
         rows[cell.key]["speedup"] = speedup
-    (place / RESULTS).write_text("".join(json.dumps(row) + "\n" for row in rows.values()), encoding="utf-8")
+    _write_rows(place, rows)
