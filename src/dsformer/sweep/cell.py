@@ -1,8 +1,13 @@
 """One compression of a sweep, in a process of its own."""
 
+import json
+import os
+from collections.abc import Callable
 from pathlib import Path
 from time import perf_counter
 from typing import Any
+
+from transformers import PreTrainedModel
 
 from dsformer.errors import DSFormerError
 from dsformer.evaluation import TASKS, evaluate
@@ -67,12 +72,12 @@ def _as_an_encoder(cell: Cell, place: Path) -> dict[str, Any]:
     done = compress(cell.model, output, recipe=cell.recipe, data_dir=cell.data_dir, overwrite=True)
     scores = evaluate(str(output), list(cell.evaluate), cell.data_dir, original=cell.model)
     own = [name for name in cell.evaluate if name not in TASKS or not TASKS[name].needs_original]
-    dense = evaluate(cell.model, own, cell.data_dir) if own else {}
-    return {
-        **_account(done),
-        "scores": {name: score.value for name, score in scores.items()},
-        "dense": {name: score.value for name, score in dense.items()},
-    }
+
+    def score() -> dict[str, float]:
+        return {name: found.value for name, found in evaluate(cell.model, own, cell.data_dir).items()} if own else {}
+
+    dense = _once(place / "dense" / f"{cell.encoder_key}.json", score)
+    return {**_account(done), "scores": {name: found.value for name, found in scores.items()}, "dense": dense}
 
 
 def _on_a_task(cell: Cell, place: Path) -> dict[str, Any]:
@@ -85,13 +90,22 @@ def _on_a_task(cell: Cell, place: Path) -> dict[str, Any]:
     data_dir = cell.data_dir
     done = compress(teacher, output, recipe=recipe, texts=texts, data_dir=data_dir, overwrite=True)
     length = recipe.training.length
-    dense = score_model(source.model, source.tokenizer, task, length=length)
-    scores = score_model(load(output), source.tokenizer, task, length=length)
-    return {
-        **_account(done),
-        "scores": {task.name: scores[task.metric]},
-        "dense": {task.name: dense[task.metric]},
-    }
+
+    def score(model: PreTrainedModel) -> dict[str, float]:
+        return {task.name: score_model(model, source.tokenizer, task, length=length)[task.metric]}
+
+    dense = _once(place / "dense" / f"{cell.teacher_key}.json", lambda: score(source.model))
+    return {**_account(done), "scores": score(load(output)), "dense": dense}
+
+
+def _once(path: Path, score: Callable[[], dict[str, float]]) -> dict[str, float]:
+    """The scores of a dense model, the same for many cells: kept in a file."""
+    if not path.is_file():
+        path.parent.mkdir(exist_ok=True)
+        fresh = path.with_suffix(f".{os.getpid()}")
+        fresh.write_text(json.dumps(score()), encoding="utf-8")
+        fresh.replace(path)
+    return json.loads(path.read_text(encoding="utf-8"))
 
 
 def _account(done: Compressed) -> dict[str, Any]:

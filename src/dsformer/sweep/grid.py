@@ -70,6 +70,11 @@ class Cell:
         return f"{readable}-{_digest(asdict(self))}"
 
     @property
+    def encoder_key(self) -> str:
+        """Names the scores of the model as it came."""
+        return f"encoder-{_digest({'model': self.model, 'evaluate': self.evaluate, 'data_dir': self.data_dir})}"
+
+    @property
     def teacher_key(self) -> str:
         """Names the dense model of its task: shared by all cells that differ only in how they compress."""
         dense = self.recipe.training.model_dump(mode="json")

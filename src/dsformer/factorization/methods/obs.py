@@ -29,9 +29,10 @@ def prune(
     weight, upper = matrix[:, order].clone(), inverse_factor(gram[order][:, order])
     kept = torch.zeros_like(weight, dtype=torch.bool)
     # Whole sets of an n:m pattern.
-    width, step = weight.shape[1], BLOCK // spec.pattern.m * spec.pattern.m if spec.pattern.m else BLOCK
-    for start in range(0, width, max(step, spec.pattern.m)):
-        end = min(start + max(step, spec.pattern.m), width)
+    width, m = weight.shape[1], spec.pattern.m or 1
+    step = max(BLOCK // m, 1) * m
+    for start in range(0, width, step):
+        end = min(start + step, width)
         scores = (weight[:, start:end] / upper.diagonal()[start:end]).abs()
         count = round(spec.nonzeros * end / width) - round(spec.nonzeros * start / width)
         kept[:, start:end] = _chosen(scores, count, spec)
