@@ -138,7 +138,8 @@ class Packer {
     note(to_.second[0], to_.p_quads, to_.p_bytes);
     note(to_.second[1], to_.x_quads, to_.x_rows);
     if (!plan_.kernels->has_tiles) return;
-    for (Quads* m : {&to_.first[0], &to_.first[1], &to_.first[2], &to_.second[0], &to_.second[1]}) pack_tiles(*m);
+    for (Quads& m : to_.first) pack_tiles(m);
+    for (Quads& m : to_.second) pack_tiles(m);
   }
 
  private:

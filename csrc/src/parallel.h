@@ -3,6 +3,9 @@
 
 namespace dsf {
 
+// Waking threads costs about as much as this many multiplications.
+constexpr double WORTH_A_THREAD = 5e5;
+
 // Runs `work(argument)` on up to `threads` threads at once, possibly fewer.
 void run_parallel(int threads, void (*work)(void*), void* argument);
 bool parallel_available();

@@ -10,9 +10,6 @@
 namespace dsf {
 namespace {
 
-// Waking threads costs about as much as this many multiplications.
-constexpr double WORTH_A_THREAD = 5e5;
-
 float* scratch(int64_t floats) {
   thread_local Buffer<float> buffer;
   if (int64_t(buffer.size()) < floats) buffer.resize(floats);

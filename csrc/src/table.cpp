@@ -11,9 +11,6 @@
 namespace dsf {
 namespace {
 
-// Multiplications that are worth another thread.
-constexpr double WORTH_A_THREAD = 5e5;
-
 float widened(uint16_t bits) {
   const uint32_t wide = uint32_t(bits) << 16;
   float number;

@@ -63,12 +63,13 @@ DSF_INLINE void add_pair_tiles(const uint32_t* weights, const Operands& from, in
 }
 
 // What the sums of a tile of bytes stand for.
-static void finish_bytes(const Quads& m, int64_t row, int height, const Bytes& bytes, int first_vector, int vectors,
-                         int64_t ld, float* y, bool accumulate) {
+static void finish_bytes(const Quads& m, int64_t row, int height, const Bytes& bytes, int vectors, float* y,
+                         bool accumulate) {
+  const int64_t ld = int64_t(vectors) * W;
   alignas(64) int32_t sums[16][TILE_VECTORS * W];
   store_sums(sums, TILE_VECTORS * W, vectors);
   for (int v = 0; v < vectors; v++) {
-    const int64_t token = int64_t(first_vector + v) * W;
+    const int64_t token = int64_t(v) * W;
     const vf scale = load(bytes.scales + token);
     vi zero;
     __builtin_memcpy(&zero, bytes.zeros + token, sizeof zero);
@@ -101,7 +102,7 @@ static void dense_byte_tiles(const Quads& m, int64_t first, int64_t last, int he
     for (int64_t block = 0; block < whole; block++, weights += TILE_SIZE)
       add_byte_tiles(weights, bytes.quads + block * TILE_WORDS * ld, ld * 4, W, vectors);
     if (whole < blocks) add_byte_tiles(weights, rest.words[0][0], 64, TILE_WORDS * W, vectors);
-    finish_bytes(m, pack * m.height, height, bytes, 0, vectors, ld, y + (pack - first) * m.height * ld, accumulate);
+    finish_bytes(m, pack * m.height, height, bytes, vectors, y + (pack - first) * m.height * ld, accumulate);
   }
 }
 
@@ -132,7 +133,7 @@ static void gathered_byte_tiles(const Quads& m, int64_t first, int64_t last, con
       add_byte_tiles(weights, from.words[0][0], 64, TILE_WORDS * W, vectors);
       weights += m.height * TILE_WORDS;
     }
-    finish_bytes(m, pack * m.height, m.height, bytes, 0, vectors, ld, y + (pack - first) * m.height * ld, accumulate);
+    finish_bytes(m, pack * m.height, m.height, bytes, vectors, y + (pack - first) * m.height * ld, accumulate);
   }
 }
 
