@@ -5,12 +5,14 @@ import json
 from fixtures.processes import together
 
 SHARED = """
-import os, json
+import os, json, sys
 import torch
 from torch import nn
 from dsformer import processes
 from dsformer.errors import InputError
 
+# Threads do not get the interpreter's lock by asking: those that still want it at the end must be waited for.
+sys.setswitchinterval(100)
 rank = int(os.environ["RANK"])
 processes.wait()
 said = {}

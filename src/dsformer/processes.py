@@ -1,8 +1,11 @@
 """Several processes that train one model together, as ``torchrun`` starts them. Alone, everything here does nothing."""
 
+import atexit
 import os
+import time
 from collections.abc import Callable, Iterable
 from datetime import timedelta
+from functools import cache
 
 import torch
 from torch import Tensor, distributed, nn
@@ -30,7 +33,22 @@ def wait() -> None:
         from accelerate import PartialState
 
         state = PartialState(cpu=not torch.cuda.is_available(), timeout=PATIENCE)
+        _part_at_exit()
         state.wait_for_everyone()
+
+
+@cache
+def _part_at_exit() -> None:
+    # Threads of the group that still hold tensors want the interpreter's lock once more to let them go. Those that
+    # get to it after the interpreter has begun to end take the process down with them, all work done.
+    atexit.register(_part)
+
+
+def _part() -> None:
+    if distributed.is_initialized():
+        distributed.destroy_process_group()
+    # Its threads are joined only if nobody else holds it, as wrapped models do: asleep, we leave them the lock.
+    time.sleep(0.1)
 
 
 def by_one(work: Callable[[], object]) -> None:
