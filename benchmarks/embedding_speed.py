@@ -83,7 +83,7 @@ def random_form(spec: FormSpec) -> Form:
 def unpacked(layer: DenseSparseEmbedding) -> int:
     """Bytes of what the operator has unpacked."""
     indices, floats = layer.indices, layer.values
-    return indices.nbytes + (floats.nbytes if layer.int8 else 0)
+    return indices.nbytes + (floats.nbytes if layer.precision else 0)
 
 
 if __name__ == "__main__":

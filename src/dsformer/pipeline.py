@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import as_completed
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -10,19 +10,23 @@ from typing import Any
 import torch
 from transformers import PreTrainedModel
 
-from dsformer.calibration import Statistics, Text, Tracing, calibrate, model_batches, reorder, trace
+from dsformer.calibration import Block, Statistics, Text, Tracing, calibrate, model_batches, reorder, trace
 from dsformer.errors import InputError
+from dsformer.factorization.form import Form
 from dsformer.factorization.methods import fit_weight
 from dsformer.factorization.pattern import Pattern
+from dsformer.factorization.precision import FACTORS
+from dsformer.factorization.rounding import RoundedForm
 from dsformer.factorization.search import Fitted
 from dsformer.huggingface.artefact import reserve, save
 from dsformer.huggingface.quantizer import attach
 from dsformer.huggingface.source import Source, open_source, quiet
-from dsformer.layers import BlockConfig, install_forms, round_factors
+from dsformer.layers import BlockConfig, install_forms
 from dsformer.parallel import one_thread_each
 from dsformer.plan import Job, Plan, make_plan
 from dsformer.processes import count
 from dsformer.progress import Progress, silent
+from dsformer.quantization import rounded
 from dsformer.recipe import Recipe
 from dsformer.report.summary import BlockSummary, Summary, summarise
 from dsformer.tasks import bundled_passages, read_texts
@@ -111,8 +115,6 @@ def once(
     prepared = prepare(model, recipe=recipe, tokenizer=tokenizer, texts=texts, progress=progress)
     jobs, fitted = factorize(prepared.plan, prepared.recipe, progress)
     blocks = install(prepared, jobs, fitted)
-    if prepared.recipe.factors == "int8" and prepared.recipe.training.train == "none":
-        blocks = round_factors(prepared.source.model, blocks)
     summary = summarise(
         prepared.source.name,
         prepared.recipe,
@@ -186,7 +188,7 @@ def factorize(plan: Plan, recipe: Recipe, progress: Progress = silent) -> tuple[
     for job in plan.jobs:
         if job.exchange and (order := results[job.block.name].form.permutation) is not None:
             fitted, reader = results[job.block.name], jobs[job.exchange.reader]
-            results[job.block.name] = Fitted(fitted.form.in_own_order(), fitted.error, fitted.tried)
+            results[job.block.name] = replace(fitted, form=fitted.form.in_own_order())
             reorder(job.block, reader.block, job.exchange, order)
             jobs[job.exchange.reader] = reader.reordered(job.exchange.read(order, reader.block.shape[1]))
     _fit_all([job for name, job in jobs.items() if name in readers], recipe, results, tick)
@@ -195,11 +197,14 @@ def factorize(plan: Plan, recipe: Recipe, progress: Progress = silent) -> tuple[
 
 def _fit_all(jobs: Sequence[Job], recipe: Recipe, results: dict[str, Fitted], tick: Callable[[], None]) -> None:
     pattern, effort = Pattern.parse(recipe.pattern), recipe.effort.as_effort()
+    precision = FACTORS.get(recipe.factors) if recipe.training.train == "none" else None
 
     def work(job: Job) -> Fitted:
         with torch.no_grad():
+            weight = job.weight()
             try:
-                return fit_weight(job.weight(), job.budget, pattern, recipe.method, effort)
+                fitted = fit_weight(weight, job.budget, pattern, recipe.method, effort)
+                return fitted if precision is None else rounded(fitted, weight, precision)
             except InputError as error:
                 raise InputError(f"{job.block.name}: {error}") from None
 
@@ -218,15 +223,16 @@ def _fit_all(jobs: Sequence[Job], recipe: Recipe, results: dict[str, Fitted], ti
 
 def install(prepared: Prepared, jobs: Sequence[Job], fitted: Sequence[Fitted]) -> list[BlockConfig]:
     """Put the forms into the model. Returns what the artefact says about them."""
-    blocks = [
-        BlockConfig.of(
-            job.block.kind, list(zip(job.block.names, job.block.members, strict=True)), one.form.spec, job.block.tied
-        )
-        for job, one in zip(jobs, fitted, strict=True)
-    ]
+    blocks = [_described(job.block, one.form) for job, one in zip(jobs, fitted, strict=True)]
     recipe, network = prepared.recipe, prepared.source.model
     dtype = None if recipe.dtype == "keep" else getattr(torch, recipe.dtype)
     if dtype is not None:
         network.to(dtype)
     install_forms(network, blocks, [one.form for one in fitted], dtype)
     return blocks
+
+
+def _described(block: Block, form: Form | RoundedForm) -> BlockConfig:
+    members = list(zip(block.names, block.members, strict=True))
+    config = BlockConfig.of(block.kind, members, form.spec, block.tied)
+    return config.rounded(form.precision) if isinstance(form, RoundedForm) else config

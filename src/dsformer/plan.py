@@ -11,8 +11,9 @@ from dsformer.allocation import Demand, balanced, uniform
 from dsformer.allocation.budgets import RANK_GAIN
 from dsformer.calibration import Block, Exchange, Statistics, Tracing, interchangeable, sensitivities
 from dsformer.errors import InputError
-from dsformer.factorization.form import SCALE_BITS
+from dsformer.factorization.methods import METHODS
 from dsformer.factorization.pattern import Pattern
+from dsformer.factorization.precision import FACTORS, SCALE_BITS, Precision, packed_bytes
 from dsformer.factorization.search import Budget
 from dsformer.factorization.weight import Table, Weight
 from dsformer.factorization.whitening import Metric
@@ -53,16 +54,16 @@ class Job:
 
 @dataclass(frozen=True)
 class Types:
-    """Bits of a stored value: of factors (or of the weight they stand for), and of everything else."""
+    """Bits of a stored value: of factors, and of everything else. A dense weight has the fewer of the factors' bits."""
 
-    factors: int
+    factors: Precision
     rest: int
 
     @classmethod
     def of(cls, model: nn.Module, recipe: Recipe) -> "Types":
         dtype = next(model.parameters()).dtype if recipe.dtype == "keep" else getattr(torch, recipe.dtype)
         rest = 8 * dtype.itemsize
-        return cls(8 if recipe.factors == "int8" else rest, rest)
+        return cls(FACTORS.get(recipe.factors, Precision.of(rest)), rest)
 
 
 @dataclass(frozen=True)
@@ -96,9 +97,10 @@ def whitened(block: Block, metric: Metric, row_weights: torch.Tensor | None) -> 
 
 
 def dense_bytes(block: Block, types: Types) -> int:
-    """Weight (in int8 with a scale for every row) and biases."""
-    scales = SCALE_BITS * block.shape[0] if types.factors <= 8 else 0
-    return (block.shape[0] * block.shape[1] * types.factors + scales + block.bias_count * types.rest) // 8
+    """Weight (if rounded with a scale for every row) and biases."""
+    (rows, columns), bits = block.shape, types.factors.least
+    scales = SCALE_BITS // 8 * rows if types.factors.rounded else 0
+    return rows * packed_bytes(columns, bits) + scales + block.bias_count * types.rest // 8
 
 
 def make_plan(
@@ -119,13 +121,16 @@ def make_plan(
     """
     blocks = tracing.blocks + (tracing.tables if recipe.with_embeddings else [])
     types = Types.of(model, recipe)
-    rest = stored_bytes(model, types.rest) - sum(dense_bytes(block, Types(types.rest, types.rest)) for block in blocks)
+    rest = stored_bytes(model, types.rest) - sum(
+        dense_bytes(block, Types(Precision.of(types.rest), types.rest)) for block in blocks
+    )
     bits = _bits_for_values(blocks, recipe, types, rest)
     metrics = {block.name: _metric(block, statistics, recipe) for block in blocks}
-    if recipe.allocation == "uniform":
+    if recipe.allocation == "uniform" or METHODS[recipe.method].rounds:
         shares = uniform([Demand(block.shape, torch.ones(1)) for block in blocks], bits)
     else:
-        shares = balanced(_demands(model, blocks, metrics, probes, recipe, progress), bits, types.factors)
+        mean_bits = (types.factors.codes + types.factors.dictionary) / 2
+        shares = balanced(_demands(model, blocks, metrics, probes, recipe, progress), bits, mean_bits)
     group = Pattern.parse(recipe.pattern).group
     exchanges = interchangeable(model, probes[0], tracing.blocks, group) if group > 1 else {}
     jobs = [
@@ -138,7 +143,7 @@ def make_plan(
         )
         for block, share in zip(blocks, shares, strict=True)
     ]
-    return Plan(jobs, types, rest, next(model.parameters()).dtype.itemsize * 8 / types.factors)
+    return Plan(jobs, types, rest, next(model.parameters()).dtype.itemsize * 8 / types.factors.least)
 
 
 def stored_bytes(model: nn.Module, value_bits: int) -> int:
@@ -156,7 +161,7 @@ def _bits_for_values(blocks: Sequence[Block], recipe: Recipe, types: Types, rest
     before = sum(dense_bytes(block, types) for block in blocks)
     fixed = biases + (rest if recipe.scope == "all" else 0)
     whole = before + (rest if recipe.scope == "all" else 0)
-    least = sum(sum(block.shape) for block in blocks) * types.factors // 8
+    least = sum(sum(block.shape) for block in blocks) * types.factors.least // 8
     reachable = whole / (fixed + least)
     if recipe.ratio > reachable:
         hint = "" if recipe.with_embeddings else "; --embeddings compresses the embedding tables too"

@@ -172,10 +172,11 @@ class Recipe(_Strict):
         Field(description="type of the stored values; its factor is reported apart from the ratio"),
     ] = "keep"
     factors: Annotated[
-        Literal["float", "int8"],
+        Literal["float", "int8", "int8+int4", "int4"],
         Field(
-            description="type of dictionaries and codes: that of the other values, or int8 with a scale for every row; "
-            "the ratio is then of a dense int8 model's weights"
+            description="type of dictionaries and codes: that of the other values, or whole numbers with a scale for "
+            "every row (int8+int4: int4 codes); the ratio is then of a dense model's weights in the same type, of two "
+            "the narrower"
         ),
     ] = "float"
     include: Annotated[
@@ -202,10 +203,14 @@ class Recipe(_Strict):
         return str(Pattern.parse(value))
 
     @model_validator(mode="after")
-    def _pattern_of_the_method(self) -> "Recipe":
+    def _fits_the_method(self) -> "Recipe":
         reason = METHODS[self.method].refuses(Pattern.parse(self.pattern))
         if reason:
             raise ValueError(f"pattern: method {self.method} {reason}")
+        if METHODS[self.method].rounds and self.factors != "float":
+            raise ValueError(f"factors: method {self.method} chooses the type of values by the ratio")
+        if METHODS[self.method].rounds and self.training.train != "none":
+            raise ValueError(f"training: method {self.method} gives whole numbers, which cannot be trained")
         return self
 
     @property

@@ -10,6 +10,7 @@ from transformers import AutoModel
 import dsformer
 from dsformer.cli import compress as command
 from dsformer.cli.recipe_flags import flags, recipe_arguments
+from dsformer.factorization.precision import FACTORS
 from dsformer.recipe import Recipe
 from dsformer.report.rows import ScoreRow
 
@@ -86,19 +87,22 @@ def test_dry_run_predicts_the_bytes(run: Callable, model: Path, quick: list[str]
     assert plan["predicted_peak_bytes"] > 1e6
 
 
-def test_int8_factors_are_accounted_for(run: Callable, model: Path, quick: list[str], tmp_path: Path):
-    words = ["--factors", "int8", "--ratio", "1.6", "--embeddings", *quick]
+@pytest.mark.parametrize("factors", FACTORS)
+def test_rounded_factors_are_accounted_for(factors: str, run: Callable, model: Path, quick: list[str], tmp_path: Path):
+    words = ["--factors", factors, "--ratio", "1.4", "--embeddings", *quick]
     plan = json.loads(run("compress", model, "--dry-run", "--json", *words).out)
     done = json.loads(run("compress", model, "-o", tmp_path / "out", "--json", *words).out)
     assert done["bytes_after"] <= plan["bytes_after"]
-    assert done["encoder_ratio"] == pytest.approx(1.6, rel=0.05)
-    assert done["type_factor"] == 4
+    assert done["encoder_ratio"] == pytest.approx(1.4, rel=0.05)
+    assert done["type_factor"] == 32 / FACTORS[factors].least
     found = json.loads(run("inspect", tmp_path / "out", "--json").out)
     assert found["differences"] == []
     assert found["bytes_after"] == done["bytes_after"]
     assert found["bytes_before"] == done["bytes_before"]
     assert found["encoder_ratio"] == pytest.approx(done["encoder_ratio"])
-    assert {block.int8 for block in dsformer.load(tmp_path / "out").config.quantization_config.blocks} == {True}
+    assert {block.precision for block in dsformer.load(tmp_path / "out").config.quantization_config.blocks} == {
+        FACTORS[factors]
+    }
 
 
 def test_dry_run_with_embeddings(run: Callable, model: Path, quick: list[str]):

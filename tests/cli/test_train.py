@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 import dsformer
+from dsformer.factorization.precision import INT8
 from fixtures.processes import together
 from fixtures.training import write_sentence_encoder, write_texts
 
@@ -41,7 +42,7 @@ def test_factors_are_rounded_when_they_have_learned(run: Callable, base: Path, t
     words = ["--train", "fixed", "--task", task_file, "--factors", "int8", "--json"]
     summary = json.loads(run("compress", base, "-o", tmp_path / "out", *words, *FAST).out)
     assert summary["training"]["steps"] == 3
-    assert {block.int8 for block in dsformer.load(tmp_path / "out").config.quantization_config.blocks} == {True}
+    assert {block.precision for block in dsformer.load(tmp_path / "out").config.quantization_config.blocks} == {INT8}
     found = json.loads(run("inspect", tmp_path / "out", "--json").out)
     assert (found["differences"], found["bytes_after"]) == ([], summary["bytes_after"])
 

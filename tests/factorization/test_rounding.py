@@ -5,7 +5,8 @@ from hypothesis import strategies as st
 
 from dsformer.factorization.form import FormSpec
 from dsformer.factorization.pattern import Pattern
-from dsformer.factorization.rounding import LARGEST, ByteForm, positions, round_form, spread
+from dsformer.factorization.precision import INT8
+from dsformer.factorization.rounding import LARGEST, RoundedForm, positions, round_form
 from fixtures.forms import all_specs, label, random_form
 
 
@@ -14,8 +15,8 @@ def test_stands_for_nearly_the_same_weight(spec: FormSpec):
     form = random_form(spec)
     rounded = round_form(form)
     assert rounded.values.dtype == rounded.dictionary.dtype == torch.int8
-    assert rounded.value_scales.shape == (spec.code_scales,)
-    assert rounded.dictionary_scales.shape == (spec.dictionary_scales,)
+    assert rounded.value_scales.shape == (spec.code_scales(INT8),)
+    assert rounded.dictionary_scales.shape == (spec.dictionary_scales(INT8),)
     assert torch.equal(rounded.form().indices, form.indices)
     assert (rounded.form().dense() - form.dense()).norm() < 0.015 * form.dense().norm()
 
@@ -30,7 +31,7 @@ def test_every_number_is_to_nearest(seed: int, spec: FormSpec, size: float):
     # Rounded a second time nothing changes: every number is one of the 255 of its row.
     again = round_form(rounded.form())
     torch.testing.assert_close(again.form().dense(), rounded.form().dense(), rtol=0.02, atol=0.03 * size)
-    scales = spread(spec, form.indices, rounded.value_scales.float())
+    scales = rounded.spread_scales()
     assert (rounded.values.abs() <= LARGEST).all()
     assert ((rounded.values.float() * scales).abs() <= LARGEST * scales.abs()).all()
 
@@ -75,7 +76,7 @@ def test_parts_of_a_block():
     parts = rounded.split(members)
     whole = torch.cat([part.form().dense() for part in parts])
     assert torch.equal(whole, rounded.form().dense())
-    again = ByteForm.joined(parts)
+    again = RoundedForm.joined(parts)
     assert torch.equal(again.values, rounded.values)
     assert torch.equal(again.value_scales, rounded.value_scales)
     assert torch.equal(again.form().dense(), rounded.form().dense())

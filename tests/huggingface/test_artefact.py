@@ -10,6 +10,7 @@ import torch
 from safetensors import SafetensorError
 
 from dsformer.errors import ArtefactError, InputError
+from dsformer.factorization.precision import INT8, Precision
 from dsformer.huggingface import check, save
 from dsformer.huggingface.artefact import reserve
 from fixtures.models import compress, inputs, tiny_model
@@ -65,8 +66,8 @@ def test_companions_are_copied(model, source: Path, tmp_path: Path):
     assert stat.S_IMODE(out.stat().st_mode) == stat.S_IMODE(source.stat().st_mode)
 
 
-@pytest.mark.parametrize("int8", [False, True])
-def test_sentence_transformers_loads_it(int8: bool, tmp_path: Path):
+@pytest.mark.parametrize("precision", [None, INT8, Precision(4, 4)], ids=str)
+def test_sentence_transformers_loads_it(precision: Precision | None, tmp_path: Path):
     pytest.importorskip("sentence_transformers")
     from sentence_transformers import SentenceTransformer
     from tokenizers import Tokenizer, models, pre_tokenizers
@@ -83,7 +84,7 @@ def test_sentence_transformers_loads_it(int8: bool, tmp_path: Path):
     SentenceTransformer(str(source), device="cpu").save(str(source / "st"))
 
     base = tiny_model(NAME).distilbert
-    compress(base, int8=int8)
+    compress(base, precision=precision)
     out = save(base, tmp_path / "out", source / "st")
     loaded = SentenceTransformer(str(out), device="cpu")
     ids = torch.tensor([[2, 3, 4, 5]])

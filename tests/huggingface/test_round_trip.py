@@ -10,6 +10,7 @@ import transformers
 from torch import nn
 from transformers import AutoModel, AutoModelForSequenceClassification, PreTrainedModel
 
+from dsformer.factorization.precision import INT8, Precision
 from dsformer.huggingface import DSFormerConfig, save
 from dsformer.layers import DenseSparseEmbedding, StoredForm, densify
 from fixtures.models import ARCHITECTURES, compress, inputs, tiny_model
@@ -51,17 +52,18 @@ def test_every_architecture(name: str, tmp_path: Path):
     torch.testing.assert_close(logits(loaded), expected, rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.parametrize("precision", [INT8, Precision(4, 4), Precision(3, 8, span=8)], ids=str)
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
 @pytest.mark.parametrize("name", ARCHITECTURES)
-def test_int8_factors(name: str, dtype: torch.dtype, tmp_path: Path):
-    model = compressed(name, int8=True)
+def test_rounded_factors(name: str, dtype: torch.dtype, precision: Precision, tmp_path: Path):
+    model = compressed(name, precision=precision)
     expected = logits(model)
     first = save(model, tmp_path / "first")
     loaded, information = type(model).from_pretrained(first, dtype=dtype, output_loading_info=True)
     assert not any(information.values()), information
     stored = [module for module in loaded.modules() if isinstance(module, StoredForm)]
     assert stored
-    assert {module.weight.dtype for module in stored} == {torch.int8}
+    assert {module.weight.dtype for module in stored} == {torch.int8 if precision.codes == 8 else torch.uint8}
     if dtype == torch.float32:
         assert torch.equal(logits(loaded), expected)
     else:

@@ -8,6 +8,7 @@ from torch.nn.functional import linear
 
 from dsformer.factorization.form import FormSpec
 from dsformer.factorization.pattern import Pattern
+from dsformer.factorization.precision import INT8, Precision
 from dsformer.factorization.rounding import round_form
 from dsformer.layers import DenseSparseEmbedding, TiedEmbedding, TiedHead
 from dsformer.ops.backends.cpu import CpuTable
@@ -128,17 +129,20 @@ def test_tying_again_changes_nothing_and_untying_is_refused():
         model.head.weight = nn.Parameter(torch.zeros(20, 12))
 
 
-def stored_embedding(spec: FormSpec, int8: bool, dtype: torch.dtype) -> DenseSparseEmbedding:
-    layer = DenseSparseEmbedding(spec, 7, dtype=dtype, int8=int8)
-    layer.fill(round_form(random_form(spec)) if int8 else random_form(spec))
+PRECISIONS = [None, INT8, Precision(4, 8), Precision(4, 4)]
+
+
+def stored_embedding(spec: FormSpec, precision: Precision | None, dtype: torch.dtype) -> DenseSparseEmbedding:
+    layer = DenseSparseEmbedding(spec, 7, dtype=dtype, precision=precision)
+    layer.fill(round_form(random_form(spec), precision) if precision else random_form(spec))
     return layer
 
 
 @pytest.mark.parametrize("spec", SPECS, ids=str)
-@pytest.mark.parametrize("int8", [False, True], ids=["floats", "int8"])
+@pytest.mark.parametrize("precision", PRECISIONS, ids=str)
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_rows_by_the_kernels(spec: FormSpec, int8: bool, dtype: torch.dtype, native_library, monkeypatch):  # noqa: F811
-    layer, far = stored_embedding(spec, int8, dtype), {"rtol": 0.01, "atol": 0.01} if dtype.itemsize == 2 else {}
+def test_rows_by_the_kernels(spec, precision, dtype, native_library, monkeypatch):  # noqa: F811
+    layer, far = stored_embedding(spec, precision, dtype), {"rtol": 0.01, "atol": 0.01} if dtype.itemsize == 2 else {}
     with torch.no_grad():
         rows = layer(IDS)
         assert layer._numbers._entry is None  # neither numbers nor indices have been unpacked
@@ -154,12 +158,12 @@ def test_rows_by_the_kernels(spec: FormSpec, int8: bool, dtype: torch.dtype, nat
         assert torch.equal(again(IDS), layer.operate(IDS))
 
 
-@pytest.mark.parametrize("int8", [False, True], ids=["floats", "int8"])
-def test_rows_by_the_kernels_in_compiled_graphs(int8: bool, native_library, monkeypatch):  # noqa: F811
+@pytest.mark.parametrize("precision", PRECISIONS, ids=str)
+def test_rows_by_the_kernels_in_compiled_graphs(precision: Precision | None, native_library, monkeypatch):  # noqa: F811
     calls = []
     call = CpuTable.__call__
     monkeypatch.setattr(CpuTable, "__call__", lambda self, ids: calls.append(ids) or call(self, ids))
-    layer = stored_embedding(SPECS[0], int8, torch.float32)
+    layer = stored_embedding(SPECS[0], precision, torch.float32)
     compiled = torch.compile(layer, fullgraph=True)
     with torch.no_grad():
         torch.testing.assert_close(compiled(IDS), layer.operate(IDS))
@@ -167,7 +171,7 @@ def test_rows_by_the_kernels_in_compiled_graphs(int8: bool, native_library, monk
         layer.weight.zero_()
         assert not compiled(IDS).any()
     calls.clear()
-    if not int8:
+    if precision is None:
         compiled(IDS).sum().backward()
         assert layer.weight.grad is not None
         assert not calls

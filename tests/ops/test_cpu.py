@@ -17,7 +17,7 @@ from torch.nn import functional
 from dsformer.errors import InputError
 from dsformer.factorization.form import Form, FormSpec
 from dsformer.factorization.pattern import Pattern
-from dsformer.factorization.rounding import ByteForm, round_form
+from dsformer.factorization.rounding import RoundedForm, round_form
 from dsformer.ops.backends import reference
 from dsformer.ops.backends.cpu import CpuPlan, available, describe
 from dsformer.ops.backends.cpu.library import library, set_isa
@@ -126,7 +126,7 @@ def step(x: Tensor) -> Tensor:
     )
 
 
-def expected_of_bytes(rounded: ByteForm, x: Tensor, bias: Tensor | None) -> tuple[Tensor, Tensor]:
+def expected_of_bytes(rounded: RoundedForm, x: Tensor, bias: Tensor | None) -> tuple[Tensor, Tensor]:
     """By the reference, and how far off one number of the input and one of the product is allowed to be.
 
     What lies in the middle between two bytes may be rounded either way.

@@ -51,7 +51,7 @@ def uniform(demands: Sequence[Demand], bits: int) -> list[int]:
     return [bits * demand.values // total for demand in demands]
 
 
-def balanced(demands: Sequence[Demand], bits: int, value_bits: int) -> list[int]:
+def balanced(demands: Sequence[Demand], bits: int, value_bits: float) -> list[int]:
     """Least total predicted squared error: the next bits go where they lower it most per bit.
 
     The error curves are made convex first, for which greedy is optimal.

@@ -6,6 +6,7 @@ from typing import Any
 from dsformer.cli.output import console, duration, megabytes, percent, print_json, table, times
 from dsformer.cli.tables import calibration_line
 from dsformer.estimate import Estimate, estimate
+from dsformer.factorization.precision import Precision
 from dsformer.pipeline import Prepared, prepare
 from dsformer.plan import Job, Plan, Types, dense_bytes
 from dsformer.progress import rich_progress
@@ -63,7 +64,7 @@ def figures(prepared: Prepared) -> dict[str, Any]:
     linear = plan.linear_jobs()
     tables = {job.block.name: budget_bytes(job, plan) for job in plan.jobs if job.block.kind == "embedding"}
     embeddings = sum(
-        tables.get(block.name, dense_bytes(block, Types(plan.types.rest, plan.types.rest)))
+        tables.get(block.name, dense_bytes(block, Types(Precision.of(plan.types.rest), plan.types.rest)))
         for block in prepared.tracing.tables
     )
     return {

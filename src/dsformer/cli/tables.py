@@ -51,10 +51,9 @@ def training_line(training: TrainingSummary) -> str:
 
 def stored_values(summary: Summary) -> tuple[int, int]:
     """Numbers stored before and after, whatever their type; supports and permutations are bytes, not values."""
-    factor, rest = summary.types.factors // 8, summary.types.rest // 8
-    others = (summary.rest_bytes + sum(block.bias for block in summary.blocks)) // rest
+    others = (summary.rest_bytes + sum(block.bias for block in summary.blocks)) // (summary.types.rest // 8)
     before = others + sum(block.shape[0] * block.shape[1] for block in summary.blocks)
-    return before, others + sum(block.dictionary + block.codes for block in summary.blocks) // factor
+    return before, others + sum(block.values for block in summary.blocks)
 
 
 def embedding_share_before(summary: Summary) -> float:

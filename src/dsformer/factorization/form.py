@@ -15,11 +15,10 @@ from torch import Tensor
 
 from dsformer.errors import InputError
 from dsformer.factorization.pattern import FREE, Pattern
+from dsformer.factorization.precision import SCALE_BITS, Precision, packed_bytes
 
 Orientation = Literal["input", "output"]
 Encoding = Literal["none", "mask", "index"]
-# Of the scale of a row of int8 values: bfloat16.
-SCALE_BITS = 16
 
 
 @dataclass(frozen=True)
@@ -68,6 +67,10 @@ class FormSpec:
         return self.in_features if self.orientation == "input" else self.out_features
 
     @property
+    def dictionary_shape(self) -> tuple[int, int]:
+        return (self.atoms, self.width) if self.orientation == "input" else (self.width, self.atoms)
+
+    @property
     def candidates(self) -> int:
         return self.atoms - self.core + (self.width if self.canonical else 0)
 
@@ -109,24 +112,41 @@ class FormSpec:
             return [self]
         return [replace(self, out_features=count) for count in members]
 
-    @property
-    def code_scales(self) -> int:
-        """Scales of codes in int8: one for every unit of an input dictionary, every position of an output one."""
-        return self.units if self.orientation == "input" else self.core + self.candidates
+    def code_scales(self, precision: Precision) -> int:
+        """Scales of rounded codes: of every unit of an input dictionary, every position of an output one."""
+        if self.orientation == "output":
+            return self.core + self.candidates
+        return self.units * precision.scales(self.core + self.nonzeros)
 
-    @property
-    def dictionary_scales(self) -> int:
-        """Scales of a dictionary in int8: one for every row."""
-        return self.atoms if self.orientation == "input" or not self.atoms else self.width
+    def dictionary_scales(self, precision: Precision) -> int:
+        """Scales of a rounded dictionary: of every row."""
+        rows, columns = self.dictionary_shape
+        return rows * precision.scales(columns) if self.atoms else 0
 
-    def scale_bits(self, value_bits: int) -> int:
-        """Bits of the scales that values of so many bits have."""
-        return SCALE_BITS * (self.code_scales + self.dictionary_scales) if value_bits <= 8 else 0
+    def scale_bits(self, bits: int | Precision) -> int:
+        """Bits of the scales at a precision."""
+        precision = Precision.of(bits)
+        if not precision.rounded:
+            return 0
+        return SCALE_BITS * (self.code_scales(precision) + self.dictionary_scales(precision))
 
-    def stored_bits(self, value_bits: int) -> int:
-        """Bits of everything stored (values at ``value_bits``, scales, support, permutation), biases aside."""
-        packed = 8 * (self.support_bytes + self.permutation_bytes)
-        return self.value_count * value_bits + self.scale_bits(value_bits) + packed
+    def code_bytes(self, bits: int | Precision) -> int:
+        """Bytes of the codes' values: every row is packed by itself."""
+        return self.units * packed_bytes(self.core + self.nonzeros, Precision.of(bits).codes)
+
+    def dictionary_bytes(self, bits: int | Precision) -> int:
+        """Bytes of the dictionary."""
+        rows, columns = self.dictionary_shape
+        return rows * packed_bytes(columns, Precision.of(bits).dictionary)
+
+    def stored_bits(self, bits: int | Precision) -> int:
+        """Bits of everything stored (values, scales, support, permutation), biases aside.
+
+        Args:
+            bits: of a value, or those of both factors.
+        """
+        packed = self.support_bytes + self.permutation_bytes + self.code_bytes(bits) + self.dictionary_bytes(bits)
+        return 8 * packed + self.scale_bits(bits)
 
 
 @dataclass(frozen=True)

@@ -1,32 +1,39 @@
-"""Factors rounded to int8, to nearest, with a scale for every row.
+"""Factors rounded to whole numbers of a few bits, to nearest, with scales.
 
 A form stands for a product of two matrices, ``W = A B``: codes and dictionary for an input dictionary, dictionary and
-codes (transposed) for an output one. Every row of both has a scale of its own, so that sums along a row, as a product
-with an input needs them, are sums of whole numbers. A row of ``A`` mixes all the atoms (and unit vectors), whose length
-says nothing: they are brought to lengths that make the numbers of a row alike first.
+codes (transposed) for an output one. Every row of both has a scale of its own (or several), so that sums along a row,
+as a product with an input needs them, are sums of whole numbers. A row of ``A`` mixes all the atoms (and unit vectors),
+whose length says nothing: they are brought to lengths that make the numbers of a row alike first.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from jaxtyping import BFloat16, Float, Int, Int8
 from torch import Tensor
 
 from dsformer.factorization.form import Form, FormSpec
+from dsformer.factorization.precision import INT8, Precision
 
+# Largest int8; its range is symmetric, as the kernels have it. Fewer bits use theirs in full: the number farthest from
+# zero, whatever its sign, becomes the lowest.
 LARGEST = 127
+# With fewer than 8 bits the farthest numbers may be clipped to have finer steps for the others: parts of the range
+# tried, of which the one of least squared error is taken.
+CLIPPINGS = (1.0, 0.95, 0.9, 0.85, 0.8, 0.75, 0.7, 0.65, 0.6)
 
 
 @dataclass(frozen=True)
-class ByteForm:
-    """A form in int8: a number is what is stored times the scale of its row.
+class RoundedForm:
+    """A form in whole numbers: a number is what is stored times its scale.
 
     Attributes:
         dictionary, values, indices, permutation: as of ``Form``.
         dictionary_scales: of the rows of the dictionary.
         value_scales: of the units of an input dictionary, of the positions (atoms, then unit vectors if canonical) of
             an output one.
+        precision: how many bits they need; rows with several scales have them one after another.
     """
 
     spec: FormSpec
@@ -34,41 +41,77 @@ class ByteForm:
     values: Int8[Tensor, "units kept"]
     indices: Int[Tensor, "groups nonzeros"]
     permutation: Int[Tensor, " units"] | None
-    dictionary_scales: BFloat16[Tensor, " rows"]
-    value_scales: BFloat16[Tensor, " rows"]
+    dictionary_scales: BFloat16[Tensor, " scales"]
+    value_scales: BFloat16[Tensor, " scales"]
+    precision: Precision = INT8
 
     def form(self, dtype: torch.dtype = torch.float32) -> Form:
         """The numbers it stands for."""
         dictionary = self.dictionary.float()
         if self.spec.atoms:
-            dictionary = dictionary * self.dictionary_scales.float()[:, None]
-        values = self.values.float() * spread(self.spec, self.indices, self.value_scales.float())
+            dictionary = dictionary * by_row(self.dictionary_scales.float(), dictionary.shape, self.precision)
+        values = self.values.float() * self.spread_scales()
         return Form(self.spec, dictionary.to(dtype), values.to(dtype), self.indices, self.permutation)
 
-    def split(self, out_features: Sequence[int]) -> list["ByteForm"]:
+    def dense(self) -> Float[Tensor, "out in"]:
+        """As ``Form.dense``."""
+        return self.form().dense()
+
+    def spread_scales(self) -> Float[Tensor, "units kept"] | Float[Tensor, "units 1"]:
+        """The scale of every value."""
+        scales = self.value_scales.float()
+        if self.spec.orientation == "output":
+            return scales[positions(self.spec, self.indices)]
+        return by_row(scales, self.values.shape, self.precision)
+
+    def in_own_order(self) -> "RoundedForm":
+        """As ``Form.in_own_order``."""
+        return replace(self, spec=replace(self.spec, permuted=False), permutation=None)
+
+    def split(self, out_features: Sequence[int]) -> list["RoundedForm"]:
         """As ``Form.split``."""
         if len(out_features) == 1:
             return [self]
         parts = Form(self.spec, self.dictionary, self.values, self.indices, self.permutation).split(out_features)
+        each = self.precision.scales(self.values.shape[1])
         return [
-            ByteForm(one.spec, one.dictionary, one.values, one.indices, one.permutation, self.dictionary_scales, scales)
-            for one, scales in zip(parts, self.value_scales.split(list(out_features)), strict=True)
+            RoundedForm(
+                one.spec,
+                one.dictionary,
+                one.values,
+                one.indices,
+                one.permutation,
+                self.dictionary_scales,
+                scales,
+                self.precision,
+            )
+            for one, scales in zip(parts, self.value_scales.split([n * each for n in out_features]), strict=True)
         ]
 
     @classmethod
-    def joined(cls, forms: Sequence["ByteForm"]) -> "ByteForm":
+    def joined(cls, forms: Sequence["RoundedForm"]) -> "RoundedForm":
         """As ``Form.joined``."""
         whole = Form.joined([Form(one.spec, one.dictionary, one.values, one.indices, one.permutation) for one in forms])
-        scales = torch.cat([one.value_scales for one in forms])
-        first = forms[0].dictionary_scales
-        return cls(whole.spec, whole.dictionary, whole.values, whole.indices, whole.permutation, first, scales)
+        scales, first = torch.cat([one.value_scales for one in forms]), forms[0]
+        return cls(
+            whole.spec,
+            whole.dictionary,
+            whole.values,
+            whole.indices,
+            whole.permutation,
+            first.dictionary_scales,
+            scales,
+            first.precision,
+        )
 
 
-def spread(
-    spec: FormSpec, indices: Int[Tensor, "groups nonzeros"], scales: Float[Tensor, " rows"]
-) -> Float[Tensor, "units kept"] | Float[Tensor, "units 1"]:
-    """The scale of every value."""
-    return scales[:, None] if spec.orientation == "input" else scales[positions(spec, indices)]
+def by_row(
+    scales: Float[Tensor, " scales"], shape: Sequence[int], precision: Precision
+) -> Float[Tensor, "rows columns"] | Float[Tensor, "rows 1"]:
+    """The scale of every number of a matrix that has them by row."""
+    each = precision.scales(shape[1])
+    scales = scales.view(shape[0], each)
+    return scales if each == 1 else scales.repeat_interleave(precision.span, 1)[:, : shape[1]]
 
 
 def positions(spec: FormSpec, indices: Int[Tensor, "groups nonzeros"]) -> Int[Tensor, "units kept"]:
@@ -77,21 +120,75 @@ def positions(spec: FormSpec, indices: Int[Tensor, "groups nonzeros"]) -> Int[Te
     return torch.cat([core, spec.core + indices.long().repeat_interleave(spec.pattern.group, 0)], 1)
 
 
-def round_form(form: Form) -> ByteForm:
-    """The form to nearest in int8."""
-    balanced = _balanced(form)
-    spec, indices = form.spec, form.indices
-    dictionary_scales = _scales(_largest(balanced.dictionary)[: spec.dictionary_scales])
-    dictionary = _nearest(balanced.dictionary, dictionary_scales.float()[:, None])
+def round_form(form: Form, precision: Precision = INT8) -> RoundedForm:
+    """The form to nearest."""
+    even = balanced(form)
+    spec = form.spec
+    dictionary, dictionary_scales = even.dictionary.to(torch.int8), torch.empty(0, dtype=torch.bfloat16)
+    if spec.atoms:
+        dictionary, dictionary_scales = round_rows(even.dictionary, precision.dictionary, precision)
     if spec.orientation == "input":
-        value_scales = _scales(_largest(balanced.values))
+        values, value_scales = round_rows(even.values, precision.codes, precision)
     else:
-        value_scales = _scales(_by_position(balanced.values.abs(), spec, indices, "amax"))
-    values = _nearest(balanced.values, spread(spec, indices, value_scales.float()))
-    return ByteForm(spec, dictionary, values, indices, form.permutation, dictionary_scales, value_scales)
+        places = positions(spec, form.indices)
+        value_scales = fitting_scales(even.values, places, spec.core + spec.candidates, precision.codes)
+        values = nearest(even.values, value_scales.float()[places], precision.codes)
+    return RoundedForm(
+        spec, dictionary, values, form.indices, form.permutation, dictionary_scales, value_scales, precision
+    )
 
 
-def _balanced(form: Form) -> Form:
+def round_rows(
+    matrix: Float[Tensor, "rows columns"], bits: int, precision: Precision
+) -> tuple[Int8[Tensor, "rows columns"], BFloat16[Tensor, " scales"]]:
+    """A matrix to nearest, with scales by row, and those."""
+    scales = row_scales(matrix, bits, precision)
+    return nearest(matrix, by_row(scales.float(), matrix.shape, precision), bits), scales
+
+
+def row_scales(matrix: Float[Tensor, "rows columns"], bits: int, precision: Precision) -> BFloat16[Tensor, " scales"]:
+    """Scales by row that suit a matrix."""
+    each = precision.scales(matrix.shape[1])
+    columns = torch.arange(matrix.shape[1], device=matrix.device) // (precision.span or max(1, matrix.shape[1]))
+    places = torch.arange(len(matrix), device=matrix.device)[:, None] * each + columns
+    return fitting_scales(matrix, places, len(matrix) * each, bits)
+
+
+def fitting_scales(
+    numbers: Float[Tensor, "rows columns"], places: Int[Tensor, "rows columns"], count: int, bits: int
+) -> BFloat16[Tensor, " scales"]:
+    """For every scale the one that suits the numbers it is of: ``places`` says which that is."""
+    numbers, flat = numbers.float(), places.reshape(-1)
+
+    def reduced(entries: Tensor, how: str) -> Tensor:
+        return entries.new_zeros(count).scatter_reduce_(0, flat, entries.reshape(-1), how)
+
+    if bits == 8:
+        return (reduced(numbers.abs(), "amax") / LARGEST).to(torch.bfloat16)
+    high, low = reduced(numbers, "amax"), reduced(numbers, "amin")
+    farthest = torch.where(high > -low, high, low) / -(2 ** (bits - 1))
+    best = torch.full_like(farthest, torch.inf)
+    scales = farthest.to(torch.bfloat16)
+    for part in CLIPPINGS:
+        tried = (farthest * part).to(torch.bfloat16)
+        spread = tried.float()[places]
+        error = reduced((nearest(numbers, spread, bits) * spread - numbers).square(), "sum")
+        scales, best = torch.where(error < best, tried, scales), torch.minimum(error, best)
+    return scales
+
+
+def nearest(
+    matrix: Float[Tensor, "rows columns"], scales: Float[Tensor, "..."], bits: int
+) -> Int8[Tensor, "rows columns"]:
+    """The whole numbers nearest to a matrix in units of the scales, as far as so many bits go."""
+    if not matrix.numel():
+        return matrix.to(torch.int8)
+    low, high = (-LARGEST, LARGEST) if bits == 8 else (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1)
+    whole = torch.where(scales != 0, matrix.float() / scales, torch.zeros_like(matrix))
+    return whole.round().clamp(low, high).to(torch.int8)
+
+
+def balanced(form: Form) -> Form:
     """The same weight with atoms of such lengths that the columns of the matrix on the left are alike."""
     spec = form.spec
     if not spec.atoms or not form.values.numel():
@@ -124,18 +221,3 @@ def _by_position(
 ) -> Float[Tensor, " positions"]:
     found = values.new_zeros(spec.core + spec.candidates)
     return found.scatter_reduce_(0, positions(spec, indices).reshape(-1), values.reshape(-1), how)
-
-
-def _scales(largest: Float[Tensor, " rows"]) -> BFloat16[Tensor, " rows"]:
-    return (largest.float() / LARGEST).to(torch.bfloat16)
-
-
-def _largest(matrix: Float[Tensor, "rows columns"]) -> Float[Tensor, " rows"]:
-    return matrix.abs().amax(1) if matrix.shape[1] else matrix.new_zeros(matrix.shape[0])
-
-
-def _nearest(matrix: Float[Tensor, "rows columns"], scales: Float[Tensor, "..."]) -> Int8[Tensor, "rows columns"]:
-    if not matrix.numel():
-        return matrix.to(torch.int8)
-    whole = torch.where(scales > 0, matrix.float() / scales, torch.zeros_like(matrix))
-    return whole.round().clamp(-LARGEST, LARGEST).to(torch.int8)

@@ -5,8 +5,10 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 from dsformer.factorization.dense_sparse import DEFAULT_EFFORT, Effort
-from dsformer.factorization.form import SCALE_BITS, Form, FormSpec, Orientation
+from dsformer.factorization.form import Form, FormSpec, Orientation
 from dsformer.factorization.pattern import FREE, Pattern
+from dsformer.factorization.precision import Precision
+from dsformer.factorization.rounding import RoundedForm
 from dsformer.factorization.weight import Weight
 
 # Numbers of atoms tried, in units of the rank that low rank would have at the same bits.
@@ -26,14 +28,14 @@ LARGER = 1.012
 
 @dataclass(frozen=True)
 class Budget:
-    """Bits for one block (biases aside) and the size of a value.
+    """Bits for one block (biases aside) and the bits of a value, or of those of both factors.
 
     Attributes:
         free_order: the order of the rows costs nothing, because the layer that reads them is reordered too.
     """
 
     bits: int
-    value_bits: int
+    value_bits: int | Precision
     free_order: bool = False
 
     def holds(self, spec: FormSpec) -> bool:
@@ -106,7 +108,7 @@ class Family:
 class Fitted:
     """The chosen form, its relative whitened error, and every shape tried with its error."""
 
-    form: Form
+    form: Form | RoundedForm
     error: float
     tried: list[tuple[FormSpec, float]] = field(default_factory=list)
 
@@ -142,7 +144,7 @@ def search(
 
 def _promising(descents: list["_Descent"], budget: Budget) -> list["_Descent"]:
     """Families that are not far behind at their start; with few bits a value the start says too little."""
-    if budget.value_bits < 16 or not descents:
+    if Precision.of(budget.value_bits).rounded or not descents:
         return descents
     best = min(descent.first for descent in descents)
     return [descent for descent in descents if descent.first <= HOPELESS * best]
@@ -173,8 +175,14 @@ def most_nonzeros(empty: FormSpec, budget: Budget) -> int:
 
 def rank_within(shape: tuple[int, int], budget: Budget) -> int:
     """The rank of low rank at these bits."""
-    scales = SCALE_BITS if budget.value_bits <= 8 else 0  # of every atom, and of as many rows as there may be
-    return min(max(0, budget.bits - scales * max(shape)) // (budget.value_bits * sum(shape) + scales), *shape)
+    rank = min(budget.bits // (Precision.of(budget.value_bits).least * sum(shape)), *shape)
+
+    def held(orientation: Orientation) -> bool:
+        return budget.holds(FormSpec(orientation, *shape, atoms=rank, core=rank))
+
+    while rank and not (held("input") and held("output")):
+        rank -= 1
+    return rank
 
 
 class _Descent:

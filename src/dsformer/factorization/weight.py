@@ -13,6 +13,7 @@ from dsformer.factorization.form import Form, FormSpec, Orientation
 from dsformer.factorization.grouping import Span, stacked
 from dsformer.factorization.low_rank import fit_low_rank
 from dsformer.factorization.problem import Problem, input_problem, output_problem
+from dsformer.factorization.rounding import RoundedForm
 from dsformer.factorization.whitening import Metric
 
 # Rows of a table that its dictionary is learned on, and rows coded at once with the finished dictionary.
@@ -66,7 +67,7 @@ class Weight:
         spec = FormSpec(self.narrow, rows, columns, atoms=rank, core=rank)
         return fit_low_rank(self.problem(self.narrow), spec)
 
-    def error(self, form: Form) -> float:
+    def error(self, form: Form | RoundedForm) -> float:
         """Relative whitened error of a form made in another way."""
         metric = self.metric
         energy = metric.weighed(self.matrix).norm().clamp_min(1e-30)
@@ -128,7 +129,7 @@ class Table(Weight):
         form = _stacked(spec, forms)
         return form, self.error(form)
 
-    def error(self, form: Form) -> float:
+    def error(self, form: Form | RoundedForm) -> float:
         residual = (self.matrix - form.dense()) * self.row_weights.sqrt()[:, None]
         return float(residual.norm()) / max(self.input.energy, 1e-30) ** 0.5
 

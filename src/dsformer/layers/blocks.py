@@ -8,10 +8,12 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from dsformer.errors import ArtefactError, InputError
 from dsformer.factorization.form import FormSpec, Orientation
 from dsformer.factorization.pattern import Pattern
+from dsformer.factorization.precision import Precision, packed_bytes
 
 Kind = Literal["linear", "conv1d", "embedding"]
 Name = Annotated[str, Field(min_length=1, max_length=500)]
 Size = Annotated[int, Field(ge=1, le=2**31 - 1)]
+Bits = Literal[0, 2, 3, 4, 5, 6, 7, 8]
 Count = Annotated[int, Field(ge=0, le=2**31 - 1)]
 
 
@@ -27,8 +29,9 @@ class Member(BaseModel):
 class BlockConfig(BaseModel):
     """One block: its modules, in the order in which they are stacked, and its form.
 
-    ``tied`` names further modules that read a compressed embedding (output layers, a decoder's embedding). ``int8``
-    says that dictionary and codes are stored in bytes, with scales.
+    ``tied`` names further modules that read a compressed embedding (output layers, a decoder's embedding).
+    ``code_bits`` and ``dictionary_bits`` are those of whole numbers, 0 where they are floating-point; ``scale_span``
+    says how many of a row share a scale, 0 for all.
     """
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
@@ -44,7 +47,9 @@ class BlockConfig(BaseModel):
     canonical: bool = False
     pattern: Annotated[str, Field(max_length=30)] = "free"
     permuted: bool = False
-    int8: bool = False
+    code_bits: Bits = 0
+    dictionary_bits: Bits = 0
+    scale_span: Count = 0
 
     @classmethod
     def of(
@@ -89,7 +94,10 @@ class BlockConfig(BaseModel):
             raise ValueError("holds more than twice the values of the dense weight")
         if len(self.members) > 1 and (spec.orientation == "output" or self.kind == "embedding"):
             raise ValueError("only linear layers with an input dictionary can share one")
-        if self.kind == "embedding" and (spec.orientation == "output" or spec.core + spec.nonzeros == spec.width):
+        if (self.code_bits > 0) != (self.dictionary_bits > 0) or (self.scale_span and not self.code_bits):
+            raise ValueError("codes and dictionary are both rounded or neither, and only then have scales")
+        stored = packed_bytes(spec.core + spec.nonzeros, self.code_bits or 8)
+        if self.kind == "embedding" and (spec.orientation == "output" or stored == spec.width):
             raise ValueError("an embedding needs an input dictionary and codes of another length than its vectors")
         if self.tied and self.kind != "embedding":
             raise ValueError("only an embedding can have tied modules")
@@ -98,6 +106,16 @@ class BlockConfig(BaseModel):
             raise ValueError("names a module twice")
         self.member_specs()
         return self
+
+    @property
+    def precision(self) -> Precision | None:
+        """Of rounded factors."""
+        return Precision(self.code_bits, self.dictionary_bits, self.scale_span) if self.code_bits else None
+
+    def rounded(self, precision: Precision) -> "BlockConfig":
+        """The same block with rounded factors."""
+        bits = {"code_bits": precision.codes, "dictionary_bits": precision.dictionary, "scale_span": precision.span}
+        return self.model_copy(update=bits)
 
     @property
     def names(self) -> list[str]:

@@ -1,6 +1,6 @@
 """Swap compressed modules into a model, and back."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import nn
@@ -8,7 +8,7 @@ from transformers.pytorch_utils import Conv1D
 
 from dsformer.errors import ArtefactError, InputError
 from dsformer.factorization.form import Form
-from dsformer.factorization.rounding import round_form
+from dsformer.factorization.rounding import RoundedForm, round_form
 from dsformer.layers.blocks import BlockConfig
 from dsformer.layers.dense_sparse import DenseSparseLinear
 from dsformer.layers.embedding import DenseSparseEmbedding, TiedEmbedding, TiedHead
@@ -41,7 +41,10 @@ def install(model: nn.Module, blocks: Sequence[BlockConfig]) -> None:
 
 
 def install_forms(
-    model: nn.Module, blocks: Sequence[BlockConfig], forms: Sequence[Form], dtype: torch.dtype | None = None
+    model: nn.Module,
+    blocks: Sequence[BlockConfig],
+    forms: Sequence[Form | RoundedForm],
+    dtype: torch.dtype | None = None,
 ) -> None:
     """Replace the modules the blocks name by compressed ones with the numbers of the forms.
 
@@ -58,7 +61,8 @@ def install_forms(
     if len(blocks) != len(forms):
         raise InputError(f"{len(blocks)} blocks, but {len(forms)} forms")
     for block, form in zip(blocks, forms, strict=True):
-        if form.spec != block.spec():
+        precision = form.precision if isinstance(form, RoundedForm) else None
+        if form.spec != block.spec() or precision != block.precision:
             raise InputError(f"{block.names[0]}: the form of {form.spec} is not that of the block")
     install(model, blocks)
     for block, form in zip(blocks, forms, strict=True):
@@ -71,8 +75,13 @@ def install_forms(
             module.fill(part)
 
 
-def round_factors(model: nn.Module, blocks: Sequence[BlockConfig]) -> list[BlockConfig]:
-    """Replace every compressed module the blocks name by one with the same factors in int8.
+def round_factors(
+    model: nn.Module, blocks: Sequence[BlockConfig], rounder: Callable[[str, Form], RoundedForm] | None = None
+) -> list[BlockConfig]:
+    """Replace every compressed module the blocks name by one with rounded factors.
+
+    Args:
+        rounder: rounds the form of a block, given the name of its first module; by default to the nearest int8.
 
     Returns:
         The blocks as they are then.
@@ -83,8 +92,10 @@ def round_factors(model: nn.Module, blocks: Sequence[BlockConfig]) -> list[Block
         stored = [model.get_submodule(name) for name in block.names]
         forms = [module.form() for module in stored if isinstance(module, StoredForm)]
         assert len(forms) == len(stored), block.names
-        parts = round_form(Form.joined(forms)).split([member.out_features for member in block.members])
-        rounded.append(block.model_copy(update={"int8": True}))
+        joined = Form.joined(forms)
+        whole = round_form(joined) if rounder is None else rounder(block.names[0], joined)
+        parts = whole.split([member.out_features for member in block.members])
+        rounded.append(block.rounded(whole.precision))
         new = _new_modules(rounded[-1], modules)
         for name, module in new.items():
             _replace(model, name, module)
@@ -158,7 +169,7 @@ def _new_linear(block: BlockConfig, modules: dict[str, nn.Module]) -> dict[str, 
         old = modules[name]
         assert isinstance(old, (nn.Linear, Conv1D, DenseSparseLinear)), name
         place = (old.weight.device, old.weight.dtype)
-        layer = DenseSparseLinear(spec, False, lead, block.kind == "conv1d", *place, int8=block.int8)
+        layer = DenseSparseLinear(spec, False, lead, block.kind == "conv1d", *place, precision=block.precision)
         layer.bias = old.bias  # the same tensor: it may be tied to others
         new[name] = layer.train(old.training)
         lead = lead or layer
@@ -170,7 +181,7 @@ def _new_embedding(block: BlockConfig, modules: dict[str, nn.Module]) -> dict[st
     old = modules[name]
     assert isinstance(old, (nn.Embedding, DenseSparseEmbedding)), name
     place = (old.weight.device, old.weight.dtype)
-    owner = DenseSparseEmbedding(block.spec(), old.padding_idx, *place, int8=block.int8)
+    owner = DenseSparseEmbedding(block.spec(), old.padding_idx, *place, precision=block.precision)
     new: dict[str, nn.Module] = {}
     for tied in block.tied:
         module = modules[tied]

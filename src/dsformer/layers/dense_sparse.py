@@ -10,6 +10,7 @@ from transformers.pytorch_utils import Conv1D
 
 from dsformer import ops
 from dsformer.factorization.form import FormSpec
+from dsformer.factorization.precision import Precision
 from dsformer.layers.derived import Derived
 from dsformer.layers.execution import Plan, cheapest
 from dsformer.layers.native import TELLS_EXPORTS, NativeBlock, enabled, native_layer
@@ -85,7 +86,7 @@ class LinearProduct(nn.Module):
         """The output by the operators, which keep nothing and have gradients."""
         stored, spec = self.stored, self.stored.spec
         indices = stored.indices
-        if stored.int8:
+        if stored.in_bytes:
             return self._operate_bytes(x, self._codes(indices))
         x, dictionary, values, bias = _autocast(x, stored.shared_dictionary, stored.values, self.bias)
         permutation, core, group = stored.order, spec.core, spec.pattern.group
@@ -116,7 +117,7 @@ class LinearProduct(nn.Module):
 
     def _make_plan(self) -> Plan:
         stored, spec = self.stored, self.stored.spec
-        if stored.int8:
+        if stored.in_bytes:
             return Plan("factored", self._codes(stored.unpacked()))
         way = cheapest(spec, self._product.members)
         if way == "gathered":
@@ -129,7 +130,7 @@ class LinearProduct(nn.Module):
     def _run(self, plan: Plan, x: Tensor) -> Tensor:
         if plan.matrix is None:
             return self.operate(x)
-        if self.stored.int8:
+        if self.stored.in_bytes:
             return self._operate_bytes(x, plan.matrix)
         dictionary = self.stored.shared_dictionary
         if plan.way == "dense" or dictionary is None:
@@ -150,7 +151,7 @@ class DenseSparseLinear(LinearProduct, StoredForm):
         bias: whether there is one.
         lead: the first layer of the block, None for that one itself.
         conv1d: it replaces a GPT-2 ``Conv1D`` (which stores the transposed weight).
-        device, dtype, int8: of the tensors, uninitialised.
+        device, dtype, precision: of the tensors, uninitialised.
     """
 
     def __init__(
@@ -161,9 +162,9 @@ class DenseSparseLinear(LinearProduct, StoredForm):
         conv1d: bool = False,
         device: torch.device | None = None,
         dtype: torch.dtype | None = None,
-        int8: bool = False,
+        precision: Precision | None = None,
     ):
-        StoredForm.__init__(self, spec, (spec.units * (spec.core + spec.nonzeros),), lead, device, dtype, int8)
+        StoredForm.__init__(self, spec, True, lead, device, dtype, precision)
         LinearProduct.__init__(self)
         empty = torch.empty(spec.out_features, device=device, dtype=dtype) if bias else None
         self.register_parameter("bias", None if empty is None else nn.Parameter(empty))

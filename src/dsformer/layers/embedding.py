@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from dsformer import ops
 from dsformer.factorization.form import FormSpec
+from dsformer.factorization.precision import Precision
 from dsformer.layers.dense_sparse import LinearProduct
 from dsformer.layers.derived import Derived
 from dsformer.layers.native import TELLS_EXPORTS, enabled
@@ -23,7 +24,7 @@ class DenseSparseEmbedding(StoredForm):
     Args:
         spec: units are rows, ``out_features`` the vocabulary, ``in_features`` the length of a vector.
         padding_idx: the row that gets no gradient.
-        device, dtype, int8: of the tensors, uninitialised.
+        device, dtype, precision: of the tensors, uninitialised.
     """
 
     def __init__(
@@ -32,9 +33,9 @@ class DenseSparseEmbedding(StoredForm):
         padding_idx: int | None = None,
         device: torch.device | None = None,
         dtype: torch.dtype | None = None,
-        int8: bool = False,
+        precision: Precision | None = None,
     ):
-        super().__init__(spec, (spec.units, spec.core + spec.nonzeros), None, device, dtype, int8)
+        super().__init__(spec, False, None, device, dtype, precision)
         self.num_embeddings, self.embedding_dim, self.padding_idx = spec.out_features, spec.in_features, padding_idx
         self._code_of: Derived[Tensor | None] = Derived()
         self._native = NativeTable(self)

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from dsformer.errors import InputError
 from dsformer.factorization.form import Form
-from dsformer.factorization.rounding import ByteForm
+from dsformer.factorization.rounding import RoundedForm
 from dsformer.layers.derived import Derived
 from dsformer.layers.product import Shared
 from dsformer.layers.stored import parameter_of
@@ -102,9 +102,9 @@ class NativeBlock:
         if not enabled():
             return None
         layers, stored = self._layers, [layer.stored for layer in self._layers]
-        form: Form | ByteForm
-        if stored[0].int8:
-            form = ByteForm.joined([one.byte_form(one.unpacked()) for one in stored])
+        form: Form | RoundedForm
+        if stored[0].in_bytes:
+            form = RoundedForm.joined([one.rounded_form(one.unpacked()) for one in stored])
         else:
             form = Form.joined([one.form() for one in stored])
         bias, dtype = None, stored[0].dtype

@@ -61,11 +61,14 @@ class NativeTable:
         layer = self._layer
         if not enabled():
             return None
-        scales = None
-        if layer.weight_scale is not None:
-            scales = (layer.dictionary_scale, layer.weight_scale)
+        scales: tuple[Tensor | None, Tensor] | None = None
         values, dictionary = layer.weight.detach(), layer.dictionary
         dictionary = None if dictionary is None else dictionary.detach()
+        if layer.weight_scale is not None:
+            if not layer.in_bytes:
+                return None
+            scales, whole = (layer.dictionary_scale, layer.weight_scale), layer.rounded_form(layer.unpacked())
+            values, dictionary = whole.values, whole.dictionary if layer.spec.atoms else None
         try:
             return CpuTable(layer.spec, values, dictionary, layer.support, layer.code_of, scales, layer.dtype)
         except InputError:

@@ -6,8 +6,10 @@ from torch import Tensor, nn
 
 from dsformer.errors import InputError
 from dsformer.factorization.form import Form, FormSpec
-from dsformer.factorization.rounding import ByteForm
+from dsformer.factorization.precision import Precision, packed_bytes
+from dsformer.factorization.rounding import RoundedForm
 from dsformer.layers.derived import Derived
+from dsformer.layers.numbers import pack_numbers, unpack_numbers
 from dsformer.layers.packing import (
     check_permutation,
     pack_permutation,
@@ -32,7 +34,8 @@ class StoredForm(nn.Module):
 
     ``weight``
         the code values. Flat for a linear layer, (units, kept) for an embedding: either way not the shape of the weight
-        it replaces, so that a program without this package fails to load it instead of leaving the layer random.
+        it replaces, so that a program without this package fails to load it instead of leaving the layer random. In
+        uint8, rows packed to bytes, where a value has fewer than 8 bits; so is the dictionary.
     ``support``
         uint8 bytes, absent when the support is empty or full.
     ``permutation``
@@ -40,14 +43,15 @@ class StoredForm(nn.Module):
     ``dictionary``
         absent without learned atoms, and in all but the first layer of a block (the *lead*).
     ``weight_scale``, ``dictionary_scale``
-        with int8 values and dictionary, those of ``ByteForm``: bfloat16 bits as int16, which no change of type touches.
+        with rounded values and dictionary, those of ``RoundedForm``: bfloat16 bits as int16, which no change of type
+        touches.
 
     Args:
         spec: of this module alone, not of the block.
-        values_shape: of ``weight``.
+        flat: ``weight`` is.
         lead: the first module of the block, None for that one itself.
         device, dtype: of the tensors, uninitialised.
-        int8: values and dictionary are; ``dtype`` is then that of inputs and outputs.
+        precision: of rounded values and dictionary; ``dtype`` is then that of inputs and outputs. None: they are not.
 
     Raises:
         InputError: the spec has no atoms at all.
@@ -64,24 +68,22 @@ class StoredForm(nn.Module):
     def __init__(
         self,
         spec: FormSpec,
-        values_shape: tuple[int, ...],
+        flat: bool,
         lead: "StoredForm | None" = None,
         device: torch.device | None = None,
         dtype: torch.dtype | None = None,
-        int8: bool = False,
+        precision: Precision | None = None,
     ):
         super().__init__()
         if not spec.atoms and not spec.canonical:
             raise InputError(f"a form without atoms: {spec}")
-        self.spec, self.int8 = spec, int8
+        self.spec, self.precision = spec, precision
         # In a tuple, so that it is not registered: the lead's tensors must appear once in a state dict.
         self._lead = () if lead is None else (lead,)
-        self._add("weight", torch.empty(values_shape, device=device, dtype=torch.int8 if int8 else dtype))
-        dictionary = None
-        if lead is None and spec.atoms:
-            shape = (spec.atoms, spec.width) if spec.orientation == "input" else (spec.width, spec.atoms)
-            dictionary = torch.empty(shape, device=device, dtype=torch.int8 if int8 else dtype)
-        self._add("dictionary", dictionary)
+        values = self._empty(spec.units, spec.core + spec.nonzeros, "codes", device, dtype)
+        self._add("weight", values.view(-1) if flat else values)
+        own = lead is None and spec.atoms
+        self._add("dictionary", self._empty(*spec.dictionary_shape, "dictionary", device, dtype) if own else None)
         support = permutation = None
         if spec.encoding != "none":
             support = torch.empty(spec.support_bytes, dtype=torch.uint8, device=device)
@@ -94,30 +96,47 @@ class StoredForm(nn.Module):
         self._indices: Derived[Tensor] = Derived()
         self._order: Derived[Tensor] = Derived()
 
+    def _empty(
+        self, rows: int, columns: int, factor: str, device: torch.device | None, dtype: torch.dtype | None
+    ) -> Tensor:
+        if self.precision is None:
+            return torch.empty(rows, columns, device=device, dtype=dtype)
+        bits = getattr(self.precision, factor)
+        return torch.empty(
+            rows, packed_bytes(columns, bits), device=device, dtype=torch.int8 if bits == 8 else torch.uint8
+        )
+
     def _add(self, name: str, tensor: Tensor | None) -> None:
         """Numbers that can be trained; bytes cannot, and many programs take parameters for what they are not."""
-        if self.int8 and tensor is not None:
+        if self.precision and tensor is not None:
             self.register_buffer(name, tensor)
         else:
             self.register_parameter(name, None if tensor is None else nn.Parameter(tensor))
 
     def _add_scales(self, device: torch.device | None, dtype: torch.dtype | None) -> None:
-        counts = {"weight_scale": self.spec.code_scales}
-        counts["dictionary_scale"] = 0 if self.dictionary is None else self.spec.dictionary_scales
+        counts: dict[str, int] = dict.fromkeys(("weight_scale", "dictionary_scale"), 0)
+        if self.precision:
+            counts["weight_scale"] = self.spec.code_scales(self.precision)
+            counts["dictionary_scale"] = 0 if self.dictionary is None else self.spec.dictionary_scales(self.precision)
         for name, count in counts.items():
             # Buffers that are None before others that are not: torch.export trips over them.
-            if self.int8 and count:
+            if count:
                 self.register_buffer(name, torch.empty(count, dtype=torch.int16, device=device))
             else:
                 setattr(self, name, None)
         # Bytes have no floating-point type; this has, and follows the model's.
-        if self.int8:
+        if self.precision:
             self.register_buffer("_typed", torch.empty(0, device=device, dtype=dtype), persistent=False)
         else:
             self._typed = None
 
     def _scales(self) -> tuple[Tensor | None, Tensor | None]:
         return self.weight_scale, self.dictionary_scale
+
+    @property
+    def in_bytes(self) -> bool:
+        """Whether products are of whole numbers. With several scales a row they are of the numbers stood for."""
+        return self.precision is not None and not self.precision.span
 
     @property
     def dtype(self) -> torch.dtype:
@@ -127,33 +146,39 @@ class StoredForm(nn.Module):
     @property
     def shared_dictionary(self) -> Tensor | None:
         """The dictionary, which the first module of the block holds."""
-        if self.int8:
+        if self.precision:
             return self._as_floats().dictionary if self.spec.atoms else None
         return self._lead[0].dictionary if self._lead else self.dictionary
 
     @property
     def values(self) -> Float[Tensor, "units kept"]:
         """The code values, in the type of outputs."""
-        return self._as_floats().values if self.int8 else self._values()
+        return self._as_floats().values if self.precision else self._values()
 
     def _values(self) -> Tensor:
         return self.weight.view(self.spec.units, self.spec.core + self.spec.nonzeros)
 
     def _as_floats(self) -> Form:
         if torch.compiler.is_compiling():
-            return self.byte_form(self.indices).form(self.dtype)
-        return self._numbers.get(self.sources, lambda: self.byte_form(self.unpacked()).form(self.dtype))
+            return self.rounded_form(self.indices).form(self.dtype)
+        return self._numbers.get(self.sources, lambda: self.rounded_form(self.unpacked()).form(self.dtype))
 
-    def byte_form(self, indices: Int[Tensor, "groups nonzeros"]) -> ByteForm:
-        """What is stored in int8, given the support; values and dictionary share memory with the module."""
+    def rounded_form(self, indices: Int[Tensor, "groups nonzeros"]) -> RoundedForm:
+        """What is stored in whole numbers, given the support; int8 ones share memory with the module."""
+        assert self.precision is not None
         spec, lead = self.spec, self._lead[0] if self._lead else self
-        shape = (0, spec.width) if spec.orientation == "input" else (spec.width, 0)
-        dictionary = self.weight.new_empty(shape) if lead.dictionary is None else lead.dictionary.detach()
-        scales = [
+        rows, columns = spec.dictionary_shape
+        dictionary = self.weight.new_empty((rows, columns), dtype=torch.int8)
+        if lead.dictionary is not None:
+            dictionary = _unpacked(lead.dictionary.detach(), rows, columns, self.precision.dictionary)
+        values = _unpacked(self.weight.detach(), spec.units, spec.core + spec.nonzeros, self.precision.codes)
+        of_atoms, of_codes = (
             torch.empty(0, dtype=torch.bfloat16) if scale is None else scale.view(torch.bfloat16)
             for scale in (lead.dictionary_scale, self.weight_scale)
-        ]
-        return ByteForm(spec, dictionary, self._values().detach(), indices, self._unpacked_order(), *scales)
+        )
+        return RoundedForm(
+            spec, dictionary, values, indices, self._unpacked_order(), of_atoms, of_codes, self.precision
+        )
 
     def _unpacked_order(self) -> Int[Tensor, " units"] | None:
         return None if self.permutation is None else unpack_permutation(self.spec, self.permutation)
@@ -195,7 +220,7 @@ class StoredForm(nn.Module):
             check_permutation(self.spec, self.permutation)
 
     @torch.no_grad()
-    def fill(self, form: Form | ByteForm) -> None:
+    def fill(self, form: Form | RoundedForm) -> None:
         """Take over a form's numbers, cast to the type of this module.
 
         Raises:
@@ -203,12 +228,17 @@ class StoredForm(nn.Module):
         """
         if form.spec != self.spec or (form.permutation is None) == self.spec.permuted:
             raise InputError(f"the form of {form.spec} does not fit a layer of {self.spec}")
-        if isinstance(form, ByteForm) != self.int8:
-            raise InputError("int8 layers take rounded forms, others forms that are not")
-        self.weight.copy_(form.values.reshape(self.weight.shape))
+        precision = form.precision if isinstance(form, RoundedForm) else None
+        if precision != self.precision:
+            raise InputError(f"a form with numbers of {precision} does not fit a layer of {self.precision}")
+        values, dictionary = form.values, form.dictionary
+        if isinstance(form, RoundedForm):
+            values = _packed(values, form.precision.codes)
+            dictionary = _packed(dictionary, form.precision.dictionary)
+        self.weight.copy_(values.reshape(self.weight.shape))
         if self.dictionary is not None:
-            self.dictionary.copy_(form.dictionary)
-        if isinstance(form, ByteForm):
+            self.dictionary.copy_(dictionary)
+        if isinstance(form, RoundedForm):
             for mine, scales in zip(self._scales(), (form.value_scales, form.dictionary_scales), strict=True):
                 if mine is not None:
                     mine.copy_(scales.view(torch.int16))
@@ -220,9 +250,9 @@ class StoredForm(nn.Module):
 
     @torch.no_grad()
     def form(self) -> Form:
-        """The form stored here; values and dictionary share memory with the module, unless they are in int8."""
-        if self.int8:
-            return self.byte_form(self.unpacked().long()).form(self.dtype)
+        """The form stored here; values and dictionary share memory with the module, unless they are rounded."""
+        if self.precision:
+            return self.rounded_form(self.unpacked().long()).form(self.dtype)
         spec, dictionary = self.spec, self.shared_dictionary
         shape = (0, spec.width) if spec.orientation == "input" else (spec.width, 0)
         stored = self.weight.new_empty(shape) if dictionary is None else dictionary.detach()
@@ -232,4 +262,18 @@ class StoredForm(nn.Module):
         spec = self.spec
         parts = [f"{spec.orientation} dictionary", f"atoms={spec.atoms}", f"core={spec.core}"]
         parts += [f"nonzeros={spec.nonzeros}", f"pattern={spec.pattern}"]
-        return ", ".join(parts + ["canonical"] * spec.canonical + ["permuted"] * spec.permuted + ["int8"] * self.int8)
+        return ", ".join(
+            parts
+            + ["canonical"] * spec.canonical
+            + ["permuted"] * spec.permuted
+            + [str(self.precision)] * bool(self.precision)
+        )
+
+
+def _packed(numbers: Tensor, bits: int) -> Tensor:
+    return numbers if bits == 8 else pack_numbers(numbers, bits)
+
+
+def _unpacked(stored: Tensor, rows: int, columns: int, bits: int) -> Tensor:
+    stored = stored.view(rows, packed_bytes(columns, bits))
+    return stored if bits == 8 else unpack_numbers(stored, columns, bits)

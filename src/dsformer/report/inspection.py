@@ -9,7 +9,8 @@ from typing import Any
 
 from dsformer.calibration.blocks import SMALLEST_SIDE, TABLE_ASPECT
 from dsformer.errors import ArtefactError
-from dsformer.factorization.form import SCALE_BITS, FormSpec
+from dsformer.factorization.form import FormSpec
+from dsformer.factorization.precision import SCALE_BITS, Precision, packed_bytes
 from dsformer.huggingface.checkpoint import Header, read_headers, weight_files
 from dsformer.huggingface.skeleton import read_config
 from dsformer.layers.blocks import BlockConfig
@@ -159,8 +160,8 @@ def _stored_block(
         spec.out_features for spec, name in zip(block.member_specs(), names, strict=True) if f"{name}.bias" in headers
     )
     rest = next((_SIZES.get(headers[f"{name}.bias"].dtype, 1) for name in names if f"{name}.bias" in headers), value)
-    types = Types(8 * value, 8 * rest)
-    scales = SCALE_BITS // 8 * spec.out_features if block.int8 else 0
+    precision = block.precision or Precision.of(8 * value)
+    weight = packed_bytes(spec.in_features, precision.least) + (SCALE_BITS // 8 if precision.rounded else 0)
     return StoredBlock(
         names=names,
         kind=block.kind,
@@ -173,18 +174,17 @@ def _stored_block(
         nonzeros=spec.nonzeros,
         canonical=spec.canonical,
         error=errors.get(names),
-        bytes_before=spec.out_features * spec.in_features * value + scales + biases * rest,
+        bytes_before=spec.out_features * weight + biases * rest,
         stored=stored,
-        expected=_expected(spec, [member.out_features for member in block.members], types, biases),
+        expected=_expected(spec, [member.out_features for member in block.members], Types(precision, 8 * rest), biases),
     )
 
 
 def _expected(spec: FormSpec, members: list[int], types: Types, biases: int) -> dict[str, int]:
-    value = types.factors // 8
     support, permutation = support_and_permutation_bytes(spec, members)
     return {
-        "dictionary": spec.atoms * spec.width * value,
-        "codes": spec.units * (spec.core + spec.nonzeros) * value,
+        "dictionary": spec.dictionary_bytes(types.factors),
+        "codes": spec.code_bytes(types.factors),
         "scales": spec.scale_bits(types.factors) // 8,
         "support": support,
         "permutation": permutation,

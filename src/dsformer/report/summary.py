@@ -6,6 +6,8 @@ from dataclasses import fields as dataclass_fields
 from typing import TYPE_CHECKING, Any
 
 from dsformer.factorization.form import FormSpec
+from dsformer.factorization.precision import Precision
+from dsformer.factorization.rounding import RoundedForm
 from dsformer.factorization.search import Fitted
 from dsformer.plan import Job, Plan, Types, dense_bytes
 
@@ -39,7 +41,8 @@ class BlockSummary:
 
     @classmethod
     def of(cls, job: Job, fitted: Fitted, types: Types) -> "BlockSummary":
-        spec, value = fitted.form.spec, types.factors // 8
+        form, spec = fitted.form, fitted.form.spec
+        precision = form.precision if isinstance(form, RoundedForm) else types.factors
         supports, permutations = support_and_permutation_bytes(spec, job.block.members)
         return cls(
             names=job.block.names,
@@ -54,13 +57,19 @@ class BlockSummary:
             canonical=spec.canonical,
             error=fitted.error,
             bytes_before=dense_bytes(job.block, types),
-            dictionary=spec.atoms * spec.width * value,
-            codes=spec.units * (spec.core + spec.nonzeros) * value,
-            scales=spec.scale_bits(types.factors) // 8,
+            dictionary=spec.dictionary_bytes(precision),
+            codes=spec.code_bytes(precision),
+            scales=spec.scale_bits(precision) // 8,
             support=supports,
             permutation=permutations,
             bias=job.block.bias_count * types.rest // 8,
         )
+
+    @property
+    def values(self) -> int:
+        """Numbers stored for the weight, scales aside."""
+        units, width = self.shape if self.orientation == "input" else self.shape[::-1]
+        return self.atoms * width + units * (self.core + self.nonzeros)
 
     @property
     def bytes_after(self) -> int:
@@ -132,7 +141,7 @@ class Summary:
         )
         kept = {key: _tuple(value) for key, value in fields.items() if key in own}
         training = fields.get("training")
-        known = {"blocks": blocks, "types": Types(**fields["types"])}
+        known = {"blocks": blocks, "types": Types(Precision(**fields["types"]["factors"]), fields["types"]["rest"])}
         return cls(**kept | known | {"training": TrainingSummary(**training) if training else None})
 
     @property

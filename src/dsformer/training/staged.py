@@ -6,19 +6,20 @@ from dataclasses import dataclass, replace
 from hashlib import sha256
 from pathlib import Path
 from time import perf_counter
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from transformers import AutoConfig, AutoTokenizer, PreTrainedModel
 
-from dsformer.calibration import Text
+from dsformer.calibration import Text, model_batches
 from dsformer.errors import InputError
+from dsformer.factorization.precision import FACTORS
 from dsformer.huggingface.artefact import reserve, save
 from dsformer.huggingface.quantizer import attach
 from dsformer.huggingface.source import Source, model_place, open_source, quiet
-from dsformer.layers import round_factors
 from dsformer.loading import load
 from dsformer.processes import by_one, count, leading
 from dsformer.progress import Progress
+from dsformer.quantization import round_model
 from dsformer.recipe import Recipe, TrainingRecipe
 from dsformer.report.summary import Summary, TrainingSummary
 from dsformer.tasks.supervised import SupervisedTask
@@ -99,7 +100,7 @@ def _staged(
     started = perf_counter()
     learn(network, _as_teacher(source, task), data, run.recipe, run.work / "training", task is not None, run.progress)
     seconds = perf_counter() - started
-    _round(network, run.recipe)
+    _round(network, run.recipe, data, source.tokenizer)
     scores = (_score(source.model, source, task, settings), before, _score(network, source, task, settings))
     trained = _account(settings, task, scores, data, seconds)
     return _written(
@@ -107,11 +108,12 @@ def _staged(
     )
 
 
-def _round(network: PreTrainedModel, recipe: Recipe) -> None:
+def _round(network: PreTrainedModel, recipe: Recipe, data: TrainingData, tokenizer: Any) -> None:
     """Factors are rounded once they have learned, before the model is scored."""
-    if recipe.factors == "int8":
-        config = network.config.quantization_config
-        attach(network, round_factors(network, config.blocks), config.summary)
+    if recipe.factors in FACTORS:
+        config, how = network.config.quantization_config, recipe.calibration
+        batches = model_batches(network, tokenizer, data.sample(how.task_tokens), how.length, how.batch_size)
+        attach(network, round_model(network, config.blocks, batches, FACTORS[recipe.factors]), config.summary)
 
 
 def _account(
@@ -157,7 +159,7 @@ def distilled(done: "Compressed", source: str | Path, output: Path, recipe: Reci
     started = perf_counter()
     with tempfile.TemporaryDirectory() as scratch:
         learn(done.model, _as_teacher(origin, None), data, recipe, Path(scratch), False, progress)
-    _round(done.model, recipe)
+    _round(done.model, recipe, data, origin.tokenizer)
     trained = _account(recipe.training, None, (None, None, None), data, perf_counter() - started)
     return _written(done.model, origin, replace(done.summary, training=trained), recipe, output, True)
 

@@ -12,8 +12,9 @@ from dsformer.factorization.methods import METHODS, fit_weight
 from dsformer.factorization.methods.obs import inverse_factor, prune
 from dsformer.factorization.methods.sparse_low_rank import spec_within
 from dsformer.factorization.pattern import Pattern
+from dsformer.factorization.rounding import RoundedForm
 from dsformer.factorization.search import Budget
-from dsformer.factorization.weight import Weight
+from dsformer.factorization.weight import Table, Weight
 from dsformer.factorization.whitening import Metric
 from dsformer.layers.packing import pack_support, unpack_support
 from dsformer.recipe import Recipe
@@ -29,7 +30,8 @@ def test_forms_fit_the_budget_and_can_be_stored(tall: Weight, method: str, patte
     budget = Budget(tall.matrix.numel() * value_bits // 2, value_bits)
     found = fit_weight(tall, budget, Pattern.parse(pattern), method, QUICK)
     spec = found.form.spec
-    assert spec.stored_bits(value_bits) <= budget.bits + 64
+    precision = found.form.precision if isinstance(found.form, RoundedForm) else value_bits
+    assert spec.stored_bits(precision) <= budget.bits + 64
     assert found.error == pytest.approx(tall.error(found.form), rel=1e-3, abs=1e-4)
     indices = found.form.indices
     assert torch.equal(unpack_support(spec, pack_support(spec, indices)).long(), indices.long())
@@ -40,7 +42,7 @@ def test_stronger_methods_have_lower_errors(tall: Weight, method: str):
     rivals = {"low_rank": ("svd", "asvd"), "pruning": ("magnitude", "wanda", "sparsegpt")}
     budget = Budget(tall.matrix.numel() * 16 // 2, 16)
     errors = {name: fit_weight(tall, budget, method=name).error for name in METHODS}
-    weaker = rivals.get(method, tuple(METHODS))
+    weaker = rivals.get(method, [name for name in METHODS if not METHODS[name].rounds])
     assert errors[method] <= min(errors[name] for name in weaker) + 1e-4
 
 
@@ -104,6 +106,31 @@ def test_what_is_pruned_is_made_up_for_as_brute_force_would(tall: Weight):
     torch.testing.assert_close(values[:, 1:].double(), best, rtol=1e-4, atol=1e-5)
     upper = inverse_factor(gram).double()
     torch.testing.assert_close(upper.T @ upper, torch.linalg.inv(damped), rtol=1e-3, atol=1e-4)
+
+
+def test_rounding_takes_the_most_bits_that_fit(tall: Weight):
+    count = tall.matrix.numel()
+    errors: dict[str, list[float]] = {"rtn": [], "gptq": []}
+    for bits, scale in ((8, 16 / tall.matrix.shape[1]), (6, 0.5), (4, 0.5), (3, 0.5), (2, 0.5)):
+        for method, found in errors.items():
+            fitted = fit_weight(tall, Budget(int(count * (bits + scale)), 32), method=method)
+            assert fitted.form.precision.codes == bits
+            found.append(fitted.error)
+    assert errors["rtn"] == sorted(errors["rtn"])
+    assert all(one < other for one, other in zip(errors["gptq"], errors["rtn"], strict=True))
+    with pytest.raises(InputError, match=r"no rtn form of a .* weight fits"):
+        fit_weight(tall, Budget(count * 2, 32), method="rtn")
+
+
+def test_a_table_is_never_stored_in_the_shape_it_had(tall: Weight):
+    table = Table(tall.matrix, Metric.identity(tall.matrix.shape[1]), tall.members, torch.ones(len(tall.matrix)))
+    assert fit_weight(table, Budget(tall.matrix.numel() * 16, 32), method="rtn").form.precision.codes == 7
+
+
+@pytest.mark.parametrize("fields", [{"factors": "int8"}, {"training": {"train": "fixed", "task": "banking77"}}])
+def test_rounding_methods_go_with_neither_factors_nor_training(fields: dict):
+    with pytest.raises(InputError, match=r"method gptq (chooses|gives)"):
+        Recipe().merged({"method": "gptq", **fields})
 
 
 def test_n_of_m_keeps_the_largest_of_every_set(tall: Weight):

@@ -6,6 +6,7 @@ from dsformer.factorization.methods.base import Method as Method
 from dsformer.factorization.methods.dense_sparse import DENSE_SPARSE
 from dsformer.factorization.methods.low_rank import ASVD, FWSVD, LOW_RANK, SVD
 from dsformer.factorization.methods.pruning import MAGNITUDE, PRUNING, SPARSEGPT, WANDA
+from dsformer.factorization.methods.quantization import GPTQ, RTN
 from dsformer.factorization.methods.sparse_low_rank import OATS
 from dsformer.factorization.pattern import FREE, Pattern
 from dsformer.factorization.search import Budget, Fitted
@@ -22,6 +23,8 @@ METHODS: dict[str, Method] = {
     "wanda": WANDA,
     "sparsegpt": SPARSEGPT,
     "oats": OATS,
+    "rtn": RTN,
+    "gptq": GPTQ,
 }
 """Every method a recipe can name. A new one is added by assigning to its name."""
 

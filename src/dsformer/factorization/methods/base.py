@@ -22,12 +22,15 @@ class Method:
         families: what a search over shapes would look at, for a weight's shape, a pattern, and whether layers are
             stacked; None for methods that do not search.
         about: what it does and where it was published, in one line.
+        rounds: its forms have whole numbers, of as many bits as fit: every weight gets the same ratio (types of values
+            are a part of it), and they cannot be trained.
     """
 
     fit: Callable[[Weight, Budget, Pattern, Effort], Fitted | None]
     about: str
     patterns: tuple[Kind, ...] = ()
     families: Callable[[tuple[int, int], Pattern, bool], list[Family]] | None = None
+    rounds: bool = False
 
     def refuses(self, pattern: Pattern) -> str | None:
         """Why it has no forms of this pattern; None: it has."""

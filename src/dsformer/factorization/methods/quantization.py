@@ -1,0 +1,59 @@
+"""The dense weight in whole numbers of as many bits as fit: the form whose codes are all of the weight's entries."""
+
+from collections.abc import Callable
+from functools import partial
+
+import torch
+
+from dsformer.factorization.compensation import round_compensated
+from dsformer.factorization.dense_sparse import Effort
+from dsformer.factorization.form import Form, FormSpec
+from dsformer.factorization.methods.base import Method
+from dsformer.factorization.pattern import Pattern
+from dsformer.factorization.precision import INT8, Precision
+from dsformer.factorization.rounding import RoundedForm, round_form
+from dsformer.factorization.search import Budget, Fitted
+from dsformer.factorization.weight import Table, Weight
+
+# Numbers of a row that share a scale, with fewer than 8 bits: what most tools take.
+SPAN = 64
+# Most bits first. A table in 8 would have the shape of the one it replaces, which programs without this package take
+# for floating-point numbers.
+PRECISIONS = (INT8, *(Precision(bits, bits, SPAN) for bits in (7, 6, 5, 4, 3, 2)))
+
+
+def fit(
+    rounded: Callable[[Form, Weight, Precision], RoundedForm],
+    weight: Weight,
+    budget: Budget,
+    pattern: Pattern,
+    effort: Effort,
+) -> Fitted | None:
+    """Rounded to the most bits that the budget holds."""
+    rows, columns = weight.matrix.shape
+    spec = FormSpec("input", rows, columns, atoms=0, nonzeros=columns, canonical=True)
+    known = PRECISIONS[1:] if isinstance(weight, Table) else PRECISIONS
+    precision = next((one for one in known if spec.stored_bits(one) <= budget.bits), None)
+    if precision is None:
+        return None
+    every = torch.arange(columns).expand(rows, columns).contiguous()
+    form = rounded(Form(spec, torch.empty(0, columns), weight.matrix.float(), every), weight, precision)
+    return Fitted(form, weight.error(form))
+
+
+def to_nearest(form: Form, weight: Weight, precision: Precision) -> RoundedForm:
+    """Every number by itself."""
+    return round_form(form, precision)
+
+
+def compensated(form: Form, weight: Weight, precision: Precision) -> RoundedForm:
+    """Column after column, what is still to come making up for what was."""
+    return round_compensated(form, weight.metric.gram, precision)
+
+
+RTN = Method(
+    partial(fit, to_nearest), "the dense weight rounded to nearest, 8 to 2 bits, a scale for 64 numbers", rounds=True
+)
+GPTQ = Method(
+    partial(fit, compensated), "the dense weight rounded with compensation (GPTQ, arXiv 2210.17323)", rounds=True
+)

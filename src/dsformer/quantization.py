@@ -1,0 +1,53 @@
+"""Rounding the factors of a model, so that what its layers say of real text changes little."""
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from dsformer.calibration.blocks import Block
+from dsformer.calibration.grams import collect
+from dsformer.factorization.compensation import round_compensated
+from dsformer.factorization.form import Form
+from dsformer.factorization.precision import Precision
+from dsformer.factorization.rounding import RoundedForm
+from dsformer.factorization.search import Fitted
+from dsformer.factorization.weight import Weight
+from dsformer.layers import BlockConfig, round_factors
+
+
+def rounded(fitted: Fitted, weight: Weight, precision: Precision) -> Fitted:
+    """A fitted form rounded, with the error it has then."""
+    assert isinstance(fitted.form, Form)
+    form = round_compensated(fitted.form, weight.metric.gram, precision)
+    return Fitted(form, weight.error(form), fitted.tried)
+
+
+def round_model(
+    model: nn.Module, blocks: Sequence[BlockConfig], batches: Sequence[Mapping[str, Tensor]], precision: Precision
+) -> list[BlockConfig]:
+    """Round the factors of a compressed model in place.
+
+    Args:
+        batches: run through the model, to see what its layers read.
+
+    Returns:
+        The blocks as they are then.
+    """
+    read = [
+        Block(block.kind, tuple(block.names), tuple(model.get_submodule(name) for name in block.names))
+        for block in blocks
+        if block.kind != "embedding"
+    ]
+    grams = collect(model.eval(), batches, read, []).grams
+
+    def rounder(name: str, form: Form) -> RoundedForm:
+        return round_compensated(form, _scaled(grams.get(name), form.spec.in_features), precision)
+
+    return round_factors(model, blocks, rounder)
+
+
+def _scaled(gram: Float[Tensor, "in in"] | None, size: int) -> Float[Tensor, "in in"]:
+    """With a mean diagonal of 1, for float32; inputs of tables are all alike."""
+    return torch.eye(size) if gram is None else (gram / gram.diagonal().mean().clamp_min(1e-30)).float()
