@@ -164,3 +164,12 @@ def test_low_rank_plus_sparse_shares_the_bits(tall: Weight):
 def test_patterns_a_method_has_no_forms_of_are_refused_with_the_recipe(method: str, pattern: str, reason: str):
     with pytest.raises(InputError, match=f"pattern: method {method} .*{reason}"):
         Recipe().merged({"method": method, "pattern": pattern})
+
+
+def test_one_step_is_between_low_rank_and_the_full_search(tall: Weight):
+    budget = Budget(tall.matrix.numel() * 16 // 2, 16)
+    errors = {name: fit_weight(tall, budget, method=name).error for name in ("low_rank", "rocket", "dense_sparse")}
+    assert errors["dense_sparse"] < errors["rocket"] < errors["low_rank"]
+    tried = fit_weight(tall, budget, method="rocket").tried
+    assert len(tried) > 3
+    assert min(error for _, error in tried) == errors["rocket"]

@@ -5,6 +5,7 @@ from dsformer.factorization.dense_sparse import DEFAULT_EFFORT, Effort
 from dsformer.factorization.methods.base import Method as Method
 from dsformer.factorization.methods.dense_sparse import DENSE_SPARSE
 from dsformer.factorization.methods.low_rank import ASVD, FWSVD, LOW_RANK, SVD
+from dsformer.factorization.methods.one_step import ROCKET
 from dsformer.factorization.methods.pruning import MAGNITUDE, PRUNING, SPARSEGPT, WANDA
 from dsformer.factorization.methods.quantization import GPTQ, RTN
 from dsformer.factorization.methods.sparse_low_rank import OATS
@@ -23,6 +24,7 @@ METHODS: dict[str, Method] = {
     "wanda": WANDA,
     "sparsegpt": SPARSEGPT,
     "oats": OATS,
+    "rocket": ROCKET,
     "rtn": RTN,
     "gptq": GPTQ,
 }
