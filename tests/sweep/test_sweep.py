@@ -68,6 +68,15 @@ def test_a_killed_sweep_goes_on_and_refusals_are_rows(grid: Grid, tmp_path: Path
     assert sweep(grid, tmp_path, seconds=0.05) == rows
 
 
+def test_rounded_weights_stand_beside_what_is_trained(grid: Grid):
+    fields = {**FIELDS, "factors": "int8", "training": {**FIELDS["training"], "train": "fixed"}}
+    variants = tuple(map(Variant.parse, ("low_rank", "gptq")))
+    trained, rounded = Grid(grid.model, variants, (3.0,), grid.tasks, fields=fields).cells()
+    assert (trained.recipe.training.train, trained.recipe.factors) == ("fixed", "int8")
+    assert (rounded.recipe.training.train, rounded.recipe.factors) == ("none", "float")
+    assert trained.teacher_key == rounded.teacher_key
+
+
 def test_a_line_cut_short_does_not_count(tmp_path: Path):
     row = {"key": "a", "method": "svd"}
     (tmp_path / RESULTS).write_text(json.dumps(row) + "\n" + '{"key": "b", "met')

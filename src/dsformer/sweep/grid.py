@@ -58,8 +58,11 @@ class Cell:
 
     @property
     def recipe(self) -> Recipe:
-        own = {"method": self.variant.method, "pattern": self.variant.pattern, "ratio": self.ratio}
+        own: dict[str, Any] = {"method": self.variant.method, "pattern": self.variant.pattern, "ratio": self.ratio}
         training = {**self.fields.get("training", {}), "task": self.task, "seed": self.seed}
+        if METHODS[self.variant.method].rounds:
+            # Whole numbers cannot be trained; beside methods that are, they stand for what a user has without.
+            own["factors"], training["train"] = "float", "none"
         return Recipe().merged({**self.fields, **own, "training": training})
 
     @property

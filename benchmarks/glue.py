@@ -1,0 +1,83 @@
+"""The methods compared on tasks, trained alike: MiniLM at 2.8x and 3.57x, a sweep and its table.
+
+    python benchmarks/glue.py --data-dir DIR --work WORK
+
+Every task and seed has one dense teacher; every method starts from it, on the same calibration text, within the same
+stored bytes, and is then trained on its supports for as many steps with the same distillation (``--distill none``: with
+none). Dense weights in fewer bits (rtn, gptq) are not trained: they are what a user has without any of this. Finished
+cells are kept in WORK; an interrupted run goes on where it stopped.
+"""
+
+import argparse
+from pathlib import Path
+
+from dsformer.cli.demo import find_minilm
+from dsformer.sweep.grid import Grid, Variant
+from dsformer.sweep.lines import Line, dense_scores, lines
+from dsformer.sweep.run import sweep
+
+TASKS = ("mrpc", "rte", "stsb", "cola", "sst2", "banking77")
+METHODS = (
+    "dense_sparse",
+    "dense_sparse@grouped(8)",
+    "low_rank",
+    "pruning",
+    "sparsegpt",
+    "oats",
+    "rocket",
+    "fwsvd",
+    "gptq",
+)
+
+
+def shown(line: Line, tasks: list[str]) -> str:
+    """A line of the table."""
+    cells = [f"{line.ratio:g}", line.method]
+    if line.refused:
+        return "| " + " | ".join([*cells, line.refused]) + " |"
+    cells += [f"{line.encoder_ratio:.2f}", f"{line.error:.4f}"]
+    for task in tasks:
+        score, spread = (line.scores or {}).get(task, (None, None))
+        cells.append("" if score is None else f"{score:.2f}" + ("" if spread is None else f" ± {spread:.2f}"))
+    cells.append("" if line.mean is None else f"{line.mean:.2f}")
+    cells.append("" if line.speedup is None else f"{line.speedup['middle']:.2f}x")
+    return "| " + " | ".join(cells) + " |"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--data-dir", required=True)
+    parser.add_argument("--work", type=Path, default=Path("glue"))
+    parser.add_argument("--model", default=str(find_minilm()))
+    parser.add_argument("--tasks", nargs="+", default=list(TASKS))
+    parser.add_argument("--methods", nargs="+", default=list(METHODS))
+    parser.add_argument("--ratios", type=float, nargs="+", default=[2.8, 3.57])
+    parser.add_argument("--seeds", type=int, default=2)
+    parser.add_argument("--train", default="fixed", help="fixed, or none: factorized only")
+    parser.add_argument("--distill", default="logits+hidden")
+    parser.add_argument("--epochs", type=float, default=3.0, help="of the dense teacher and of every method")
+    parser.add_argument("--examples", type=int, default=16_000, help="of a task, at most")
+    parser.add_argument("--seconds", type=float, default=3.0, help="spent on timing each model; 0: none")
+    args = parser.parse_args()
+    training = {"train": args.train, "distill": args.distill, "epochs": args.epochs, "examples": args.examples}
+    grid = Grid(
+        args.model,
+        tuple(map(Variant.parse, args.methods)),
+        tuple(args.ratios),
+        tuple(args.tasks),
+        args.seeds,
+        data_dir=args.data_dir,
+        fields={"training": training},
+    )
+    rows = sweep(grid, args.work, seconds=args.seconds)
+    dense = dense_scores(rows)
+    tasks = [task for task in args.tasks if task in dense]
+    print("| ratio | method | encoder | error | " + " | ".join(tasks) + " | mean | speed |")
+    print("|" + "---|" * (len(tasks) + 6))
+    print("| 1 | dense | 1 | 0 | " + " | ".join(f"{dense[task]:.2f}" for task in tasks) + " | | 1 |")
+    for line in lines(rows):
+        print(shown(line, tasks))
+
+
+if __name__ == "__main__":
+    main()
