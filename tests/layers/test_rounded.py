@@ -163,3 +163,14 @@ def test_tokens_are_rounded_one_by_one():
     torch.testing.assert_close(y[1], torch.tensor([-1.0, -127 / 255, 0.0]))
     assert not y[2].any()
     assert torch.equal(round_tokens(x[1:2]), y[1:2])
+
+
+@pytest.mark.parametrize("precision", [INT8, Precision(4, 4, span=4)], ids=str)
+def test_a_whole_weight_is_multiplied_as_a_dense_one(precision: Precision, native_library):  # noqa: F811
+    layer = layer_of(FormSpec("input", 16, 12, atoms=0, nonzeros=12, canonical=True), precision=precision)
+    assert layer.dense
+    assert not layer.in_bytes
+    with torch.no_grad():
+        expected = nn.functional.linear(X, layer.form().dense(), layer.bias)
+        torch.testing.assert_close(layer(X), expected)
+        torch.testing.assert_close(torch.compile(layer, fullgraph=True)(X), expected)

@@ -102,6 +102,8 @@ class NativeBlock:
         if not enabled():
             return None
         layers, stored = self._layers, [layer.stored for layer in self._layers]
+        if stored[0].dense:
+            return None
         form: Form | RoundedForm
         if stored[0].in_bytes:
             form = RoundedForm.joined([one.rounded_form(one.unpacked()) for one in stored])

@@ -136,7 +136,12 @@ class StoredForm(nn.Module):
     @property
     def in_bytes(self) -> bool:
         """Whether products are of whole numbers. With several scales a row they are of the numbers stood for."""
-        return self.precision is not None and not self.precision.span
+        return self.precision is not None and not self.precision.span and not self.dense
+
+    @property
+    def dense(self) -> bool:
+        """Whether it is the weight itself, all its entries: then products are those of a dense layer."""
+        return not self.spec.atoms and self.spec.nonzeros == self.spec.candidates
 
     @property
     def dtype(self) -> torch.dtype:
