@@ -38,7 +38,7 @@ def round_compensated(form: Form, gram: Float[Tensor, "in in"], precision: Preci
         form: what is rounded; its supports stay.
         gram: second moment of the inputs.
     """
-    nearest, weight = round_form(form, precision), form.dense().float()
+    plain, weight = round_form(form, precision), form.dense().float()
     solve = _round_dictionary if form.spec.orientation == "output" else _round_codes
 
     def error(rounded: RoundedForm) -> float:
@@ -46,7 +46,7 @@ def round_compensated(form: Form, gram: Float[Tensor, "in in"], precision: Preci
         return float((left @ gram * left).sum())
 
     # Solutions of badly conditioned systems may have numbers of such sizes that steps become coarse.
-    return min(nearest, solve(nearest, weight, gram), key=error)
+    return min(plain, solve(plain, weight, gram), key=error)
 
 
 def _round_codes(rounded: RoundedForm, weight: Tensor, gram: Tensor) -> RoundedForm:

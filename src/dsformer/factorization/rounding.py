@@ -122,7 +122,7 @@ def positions(spec: FormSpec, indices: Int[Tensor, "groups nonzeros"]) -> Int[Te
 
 def round_form(form: Form, precision: Precision = INT8) -> RoundedForm:
     """The form to nearest."""
-    even = balanced(form)
+    even = _balanced(form)
     spec = form.spec
     dictionary, dictionary_scales = even.dictionary.to(torch.int8), torch.empty(0, dtype=torch.bfloat16)
     if spec.atoms:
@@ -188,7 +188,7 @@ def nearest(
     return whole.round().clamp(low, high).to(torch.int8)
 
 
-def balanced(form: Form) -> Form:
+def _balanced(form: Form) -> Form:
     """The same weight with atoms of such lengths that the columns of the matrix on the left are alike."""
     spec = form.spec
     if not spec.atoms or not form.values.numel():
