@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 import dsformer
-from dsformer.factorization.precision import INT8
+from dsformer.factorization.precision import FACTORS
 from fixtures.processes import together
 from fixtures.training import write_sentence_encoder, write_texts
 
@@ -38,11 +38,16 @@ def test_a_base_model_learns_a_task(run: Callable, base: Path, task_file: Path, 
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
 
 
-def test_factors_are_rounded_when_they_have_learned(run: Callable, base: Path, task_file: Path, tmp_path: Path):
-    words = ["--train", "fixed", "--task", task_file, "--factors", "int8", "--json"]
+@pytest.mark.parametrize("factors", FACTORS)
+def test_factors_are_rounded_when_they_have_learned(
+    factors: str, run: Callable, base: Path, task_file: Path, tmp_path: Path
+):
+    words = ["--train", "fixed", "--task", task_file, "--factors", factors, "--json"]
     summary = json.loads(run("compress", base, "-o", tmp_path / "out", *words, *FAST).out)
     assert summary["training"]["steps"] == 3
-    assert {block.precision for block in dsformer.load(tmp_path / "out").config.quantization_config.blocks} == {INT8}
+    assert {block.precision for block in dsformer.load(tmp_path / "out").config.quantization_config.blocks} == {
+        FACTORS[factors]
+    }
     found = json.loads(run("inspect", tmp_path / "out", "--json").out)
     assert (found["differences"], found["bytes_after"]) == ([], summary["bytes_after"])
 
