@@ -3,8 +3,8 @@
     python benchmarks/quantization.py --data-dir DIR --results results.jsonl
 
 Nothing is trained. Every cell is METHOD:FACTORS:RATIO[:all], the ratio being that of the stored bytes of the linear
-layers (or of the whole file) in float32, everything counted, whatever the type: so cells of one ratio take the same
-space. STS-B is read from
+layers in float32, everything counted, whatever the type: so cells of one ratio take the same space. With ``all`` it is
+the recipe's own, of the whole file with its weights in the type of the factors. STS-B is read from
 ``DIR/glue-stsb``; Banking77 is bundled. Finished cells are kept in the results file, so an interrupted run goes on
 where it stopped.
 """
@@ -26,26 +26,26 @@ CELLS = (
     "gptq:float:7.4",
     "rtn:float:7.4",
     "dense_sparse:int8:7.4",
-    "gptq:float:9.7",
-    "dense_sparse:int8:9.7",
-    "dense_sparse:int4:9.7",
-    "gptq:float:14",
-    "dense_sparse:int8:14",
-    "dense_sparse:int8+int4:14",
-    "dense_sparse:int4:14",
-    "low_rank:int4:14",
-    "pruning:int4:14",
+    "gptq:float:9.6",
+    "dense_sparse:int8:9.6",
+    "dense_sparse:int4:9.6",
+    "gptq:float:13.8",
+    "dense_sparse:int8:13.8",
+    "dense_sparse:int8+int4:13.8",
+    "dense_sparse:int4:13.8",
+    "low_rank:int4:13.8",
+    "pruning:int4:13.8",
     "dense_sparse:int4:22.4",
-    "gptq:float:9.3:all",
-    "dense_sparse:int8:9.3:all",
-    "dense_sparse:int4:9.3:all",
+    "dense_sparse:int4:1.3:all",
 )
 
 
 def measure(cell: str, data_dir: Path | None) -> dict[str, object]:
     """Compress once and evaluate what was written."""
     method, factors, ratio, *scope = cell.split(":")
-    own = float(ratio) / (32 / FACTORS[factors].least if factors in FACTORS else 1)
+    own = float(ratio)
+    if factors in FACTORS and not scope:
+        own *= FACTORS[factors].least / 32
     original = find_minilm()
     with tempfile.TemporaryDirectory() as scratch:
         out = Path(scratch) / "model"
