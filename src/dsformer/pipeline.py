@@ -234,5 +234,5 @@ def install(prepared: Prepared, jobs: Sequence[Job], fitted: Sequence[Fitted]) -
 
 def _described(block: Block, form: Form | RoundedForm) -> BlockConfig:
     members = list(zip(block.names, block.members, strict=True))
-    config = BlockConfig.of(block.kind, members, form.spec, block.tied)
-    return config.rounded(form.precision) if isinstance(form, RoundedForm) else config
+    precision = form.precision if isinstance(form, RoundedForm) else None
+    return BlockConfig.of(block.kind, members, form.spec, block.tied, precision)

@@ -233,7 +233,7 @@ def read_recipe(fields: dict[str, Any]) -> Recipe:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
         reason = first["msg"].removeprefix("Value error, ").removeprefix(f"{where}: ")
-        raise InputError(f"recipe: {where}: {reason}") from None
+        raise InputError(": ".join(filter(None, ("recipe", where, reason)))) from None
 
 
 def load_recipe(path: Path) -> Recipe:

@@ -105,6 +105,18 @@ def test_rounded_factors_are_accounted_for(factors: str, run: Callable, model: P
     }
 
 
+@pytest.mark.parametrize("method", ["rtn", "gptq"])
+def test_rounded_weights_are_accounted_for(method: str, run: Callable, model: Path, quick: list[str], tmp_path: Path):
+    words = ["--method", method, "--ratio", "5", "--embeddings", *quick]
+    done = json.loads(run("compress", model, "-o", tmp_path / "out", "--json", *words).out)
+    found = json.loads(run("inspect", tmp_path / "out", "--json").out)
+    assert found["differences"] == []
+    assert found["bytes_after"] == done["bytes_after"]
+    assert done["encoder_ratio"] >= 5
+    precisions = {block.precision for block in dsformer.load(tmp_path / "out").config.quantization_config.blocks}
+    assert {one.codes for one in precisions} <= {4, 5}
+
+
 def test_dry_run_with_embeddings(run: Callable, model: Path, quick: list[str]):
     plan = json.loads(run("compress", model, "--dry-run", "--json", "--embeddings", "--ratio", "1.5", *quick).out)
     assert all(block["budget"] > 0 for block in plan["blocks"])

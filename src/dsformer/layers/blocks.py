@@ -53,7 +53,12 @@ class BlockConfig(BaseModel):
 
     @classmethod
     def of(
-        cls, kind: Kind, members: Sequence[tuple[str, int]], spec: FormSpec, tied: Sequence[str] = ()
+        cls,
+        kind: Kind,
+        members: Sequence[tuple[str, int]],
+        spec: FormSpec,
+        tied: Sequence[str] = (),
+        precision: Precision | None = None,
     ) -> "BlockConfig":
         """The description of a stacked block.
 
@@ -62,6 +67,7 @@ class BlockConfig(BaseModel):
             members: name and number of output features of each, in the order in which they are stacked.
             spec: of the whole block.
             tied: names of the modules that share a compressed embedding.
+            precision: of rounded factors.
 
         Raises:
             InputError: the members and the spec do not fit.
@@ -79,6 +85,7 @@ class BlockConfig(BaseModel):
                 canonical=spec.canonical,
                 pattern=str(spec.pattern),
                 permuted=spec.permuted,
+                **({} if precision is None else _bits(precision)),
             )
         except ValidationError as error:
             raise InputError(first_problem(error)) from None
@@ -114,8 +121,7 @@ class BlockConfig(BaseModel):
 
     def rounded(self, precision: Precision) -> "BlockConfig":
         """The same block with rounded factors."""
-        bits = {"code_bits": precision.codes, "dictionary_bits": precision.dictionary, "scale_span": precision.span}
-        return self.model_copy(update=bits)
+        return self.model_copy(update=_bits(precision))
 
     @property
     def names(self) -> list[str]:
@@ -141,6 +147,10 @@ class BlockConfig(BaseModel):
             pattern=Pattern.parse(self.pattern),
             permuted=self.permuted,
         )
+
+
+def _bits(precision: Precision) -> dict[str, Any]:
+    return {"code_bits": precision.codes, "dictionary_bits": precision.dictionary, "scale_span": precision.span}
 
 
 def parse_blocks(blocks: Any) -> list[BlockConfig]:
