@@ -63,7 +63,7 @@ def test_rounded_factors(name: str, dtype: torch.dtype, precision: Precision, tm
     assert not any(information.values()), information
     stored = [module for module in loaded.modules() if isinstance(module, StoredForm)]
     assert stored
-    assert {module.weight.dtype for module in stored} == {torch.int8 if precision.codes == 8 else torch.uint8}
+    assert {module.weight.dtype for module in stored} == {torch.int8}
     if dtype == torch.float32:
         assert torch.equal(logits(loaded), expected)
     else:

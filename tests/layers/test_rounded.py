@@ -108,6 +108,7 @@ def test_autocast():
 def test_compiles_whole(gradients: bool, precision: Precision, native_library):  # noqa: F811
     spec = FormSpec("input", 16, 12, atoms=8, nonzeros=5, pattern=Pattern(group=4), permuted=True)
     layer = layer_of(spec, precision=precision)
+    torch._dynamo.reset()
     with torch.set_grad_enabled(gradients):
         assert near(torch.compile(layer, fullgraph=True)(X), layer(X), 0.01)
 
@@ -173,4 +174,5 @@ def test_a_whole_weight_is_multiplied_as_a_dense_one(precision: Precision, nativ
     with torch.no_grad():
         expected = nn.functional.linear(X, layer.form().dense(), layer.bias)
         torch.testing.assert_close(layer(X), expected)
+        torch._dynamo.reset()
         torch.testing.assert_close(torch.compile(layer, fullgraph=True)(X), expected)

@@ -180,13 +180,14 @@ def _check_headers(model: PreTrainedModel, headers: dict[str, Header]) -> None:
 
 def _restore_integers(module: StoredForm) -> None:
     """transformers 5.0 casts even integers where a model keeps a layer in float32, as T5 does."""
-    numbers = module.precision
-    bits = {"weight": numbers.codes, "dictionary": numbers.dictionary} if numbers else {}
-    types = _INTEGERS | {key: torch.int8 if count == 8 else torch.uint8 for key, count in bits.items()}
-    for key, dtype in types.items():
+    for key, dtype in _INTEGERS.items():
         tensor = getattr(module, key)
-        if tensor is not None and (tensor.dtype == torch.float32 or (key in bits and tensor.is_floating_point())):
+        if tensor is not None and tensor.dtype == torch.float32:
             setattr(module, key, tensor.to(dtype))
+    for key in ("weight", "dictionary") if module.precision else ():
+        tensor = getattr(module, key)
+        if tensor is not None and tensor.dtype != torch.int8:
+            setattr(module, key, tensor.to(torch.int8))
 
 
 def _check_loaded(name: str, module: StoredForm) -> None:

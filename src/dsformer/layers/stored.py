@@ -34,8 +34,8 @@ class StoredForm(nn.Module):
 
     ``weight``
         the code values. Flat for a linear layer, (units, kept) for an embedding: either way not the shape of the weight
-        it replaces, so that a program without this package fails to load it instead of leaving the layer random. In
-        uint8, rows packed to bytes, where a value has fewer than 8 bits; so is the dictionary.
+        it replaces, so that a program without this package fails to load it instead of leaving the layer random.
+        Rounded values are int8, rows packed to bytes where they have fewer than 8 bits; so is the dictionary.
     ``support``
         uint8 bytes, absent when the support is empty or full.
     ``permutation``
@@ -101,10 +101,8 @@ class StoredForm(nn.Module):
     ) -> Tensor:
         if self.precision is None:
             return torch.empty(rows, columns, device=device, dtype=dtype)
-        bits = getattr(self.precision, factor)
-        return torch.empty(
-            rows, packed_bytes(columns, bits), device=device, dtype=torch.int8 if bits == 8 else torch.uint8
-        )
+        width = packed_bytes(columns, getattr(self.precision, factor))
+        return torch.empty(rows, width, device=device, dtype=torch.int8)
 
     def _add(self, name: str, tensor: Tensor | None) -> None:
         """Numbers that can be trained; bytes cannot, and many programs take parameters for what they are not."""
