@@ -75,15 +75,13 @@ class RoundedForm:
         parts = Form(self.spec, self.dictionary, self.values, self.indices, self.permutation).split(out_features)
         each = self.precision.scales(self.values.shape[1])
         return [
-            RoundedForm(
-                one.spec,
-                one.dictionary,
-                one.values,
-                one.indices,
-                one.permutation,
-                self.dictionary_scales,
-                scales,
-                self.precision,
+            replace(
+                self,
+                spec=one.spec,
+                values=one.values,
+                indices=one.indices,
+                permutation=one.permutation,
+                value_scales=scales,
             )
             for one, scales in zip(parts, self.value_scales.split([n * each for n in out_features]), strict=True)
         ]
@@ -92,16 +90,13 @@ class RoundedForm:
     def joined(cls, forms: Sequence["RoundedForm"]) -> "RoundedForm":
         """As ``Form.joined``."""
         whole = Form.joined([Form(one.spec, one.dictionary, one.values, one.indices, one.permutation) for one in forms])
-        scales, first = torch.cat([one.value_scales for one in forms]), forms[0]
-        return cls(
-            whole.spec,
-            whole.dictionary,
-            whole.values,
-            whole.indices,
-            whole.permutation,
-            first.dictionary_scales,
-            scales,
-            first.precision,
+        return replace(
+            forms[0],
+            spec=whole.spec,
+            values=whole.values,
+            indices=whole.indices,
+            permutation=whole.permutation,
+            value_scales=torch.cat([one.value_scales for one in forms]),
         )
 
 

@@ -67,8 +67,9 @@ class NativeTable:
         if layer.weight_scale is not None:
             if not layer.in_bytes:
                 return None
-            scales, whole = (layer.dictionary_scale, layer.weight_scale), layer.rounded_form(layer.unpacked())
-            values, dictionary = whole.values, whole.dictionary if layer.spec.atoms else None
+            scales = (layer.dictionary_scale, layer.weight_scale)
+            values, whole = layer.whole_numbers()
+            dictionary = whole if layer.spec.atoms else None
         try:
             return CpuTable(layer.spec, values, dictionary, layer.support, layer.code_of, scales, layer.dtype)
         except InputError:

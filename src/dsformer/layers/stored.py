@@ -1,7 +1,7 @@
 """The tensors of a form inside a module, under the names they have in a checkpoint."""
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, Int8
 from torch import Tensor, nn
 
 from dsformer.errors import InputError
@@ -169,19 +169,26 @@ class StoredForm(nn.Module):
     def rounded_form(self, indices: Int[Tensor, "groups nonzeros"]) -> RoundedForm:
         """What is stored in whole numbers, given the support; int8 ones share memory with the module."""
         assert self.precision is not None
-        spec, lead = self.spec, self._lead[0] if self._lead else self
-        rows, columns = spec.dictionary_shape
-        dictionary = self.weight.new_empty((rows, columns), dtype=torch.int8)
-        if lead.dictionary is not None:
-            dictionary = _unpacked(lead.dictionary.detach(), rows, columns, self.precision.dictionary)
-        values = _unpacked(self.weight.detach(), spec.units, spec.core + spec.nonzeros, self.precision.codes)
+        lead = self._lead[0] if self._lead else self
+        values, dictionary = self.whole_numbers()
         of_atoms, of_codes = (
             torch.empty(0, dtype=torch.bfloat16) if scale is None else scale.view(torch.bfloat16)
             for scale in (lead.dictionary_scale, self.weight_scale)
         )
         return RoundedForm(
-            spec, dictionary, values, indices, self._unpacked_order(), of_atoms, of_codes, self.precision
+            self.spec, dictionary, values, indices, self._unpacked_order(), of_atoms, of_codes, self.precision
         )
+
+    def whole_numbers(self) -> tuple[Int8[Tensor, "units kept"], Int8[Tensor, "rows columns"]]:
+        """Rounded values and dictionary; those of 8 bits share memory with the module."""
+        assert self.precision is not None
+        spec, lead = self.spec, self._lead[0] if self._lead else self
+        rows, columns = spec.dictionary_shape
+        dictionary = self.weight.new_empty((rows, columns))
+        if lead.dictionary is not None:
+            dictionary = _unpacked(lead.dictionary.detach(), rows, columns, self.precision.dictionary)
+        values = _unpacked(self.weight.detach(), spec.units, spec.core + spec.nonzeros, self.precision.codes)
+        return values, dictionary
 
     def _unpacked_order(self) -> Int[Tensor, " units"] | None:
         return None if self.permutation is None else unpack_permutation(self.spec, self.permutation)
@@ -257,8 +264,7 @@ class StoredForm(nn.Module):
         if self.precision:
             return self.rounded_form(self.unpacked().long()).form(self.dtype)
         spec, dictionary = self.spec, self.shared_dictionary
-        shape = (0, spec.width) if spec.orientation == "input" else (spec.width, 0)
-        stored = self.weight.new_empty(shape) if dictionary is None else dictionary.detach()
+        stored = self.weight.new_empty(spec.dictionary_shape) if dictionary is None else dictionary.detach()
         return Form(spec, stored, self.values.detach(), self.unpacked().long(), self._unpacked_order())
 
     def form_repr(self) -> str:

@@ -2,7 +2,7 @@
 
 from dsformer.factorization.codes import Atoms, update_dictionary
 from dsformer.factorization.dense_sparse import Effort
-from dsformer.factorization.form import Form, FormSpec, Orientation
+from dsformer.factorization.form import Form, FormSpec
 from dsformer.factorization.methods.base import Method
 from dsformer.factorization.pattern import Pattern
 from dsformer.factorization.search import Budget, Family, Fitted, rank_within
@@ -13,8 +13,7 @@ from dsformer.factorization.weight import Weight
 def fit(weight: Weight, budget: Budget, pattern: Pattern, effort: Effort) -> Fitted | None:
     """The best of all numbers of atoms, every one tried."""
     shape = (weight.matrix.shape[0], weight.matrix.shape[1])
-    orientation: Orientation = "output" if shape[1] > shape[0] and len(weight.members) == 1 else "input"
-    specs = Family(orientation, False, pattern, 1.0).specs(shape, budget, rank_within(shape, budget))
+    specs = Family(weight.narrow, False, pattern, 1.0).specs(shape, budget, rank_within(shape, budget))
     forms = [_one_step(weight, spec) for spec in specs.values()]
     fitted = [Fitted(form, weight.error(form)) for form in forms]
     tried = [(one.form.spec, one.error) for one in fitted]
