@@ -10,8 +10,10 @@ from typing import Any
 import torch
 from transformers import PreTrainedModel
 
-from dsformer.calibration import Block, Statistics, Text, Tracing, calibrate, model_batches, reorder, trace
+from dsformer.calibration import Statistics, Text, Tracing, calibrate, model_batches, reorder, trace
+from dsformer.calibration.channels import narrow, split_rows
 from dsformer.errors import InputError
+from dsformer.factorization.channels import keep
 from dsformer.factorization.form import Form
 from dsformer.factorization.methods import fit_weight
 from dsformer.factorization.pattern import Pattern
@@ -203,6 +205,8 @@ def _fit_all(jobs: Sequence[Job], recipe: Recipe, results: dict[str, Fitted], ti
         with torch.no_grad():
             weight = job.weight()
             try:
+                if job.kept is not None:
+                    return keep(weight, job.kept, precision)
                 fitted = fit_weight(weight, job.budget, pattern, recipe.method, effort)
                 return fitted if precision is None else rounded(fitted, weight, precision)
             except InputError as error:
@@ -223,8 +227,11 @@ def _fit_all(jobs: Sequence[Job], recipe: Recipe, results: dict[str, Fitted], ti
 
 def install(prepared: Prepared, jobs: Sequence[Job], fitted: Sequence[Fitted]) -> list[BlockConfig]:
     """Put the forms into the model. Returns what the artefact says about them."""
-    blocks = [_described(job.block, one.form) for job, one in zip(jobs, fitted, strict=True)]
     recipe, network = prepared.recipe, prepared.source.model
+    for job in jobs:
+        if job.kept is not None:
+            narrow(network, job.block, job.kept, job.heads)
+    blocks = [_described(job, one.form) for job, one in zip(jobs, fitted, strict=True)]
     dtype = None if recipe.dtype == "keep" else getattr(torch, recipe.dtype)
     if dtype is not None:
         network.to(dtype)
@@ -232,7 +239,12 @@ def install(prepared: Prepared, jobs: Sequence[Job], fitted: Sequence[Fitted]) -
     return blocks
 
 
-def _described(block: Block, form: Form | RoundedForm) -> BlockConfig:
-    members = list(zip(block.names, block.members, strict=True))
+def _described(job: Job, form: Form | RoundedForm) -> BlockConfig:
+    block = job.block
     precision = form.precision if isinstance(form, RoundedForm) else None
-    return BlockConfig.of(block.kind, members, form.spec, block.tied, precision)
+    members, kept = list(zip(block.names, block.members, strict=True)), job.kept
+    if kept is None:
+        return BlockConfig.of(block.kind, members, form.spec, block.tied, precision)
+    left = [len(rows) for rows in split_rows(kept.rows, block.members)] if kept.rows is not None else block.members
+    stacked = BlockConfig.of(block.kind, list(zip(block.names, left, strict=True)), form.spec, (), precision)
+    return stacked.replacing(block.members, block.shape[1], job.heads)

@@ -10,7 +10,11 @@ from torch import nn
 from dsformer.allocation import Demand, balanced, uniform
 from dsformer.allocation.budgets import RANK_GAIN
 from dsformer.calibration import Block, Exchange, Statistics, Tracing, interchangeable, sensitivities
+from dsformer.calibration.channels import split_rows
+from dsformer.channel_plan import keep_channels
 from dsformer.errors import InputError
+from dsformer.factorization.channels import Kept
+from dsformer.factorization.form import dense_spec
 from dsformer.factorization.methods import METHODS
 from dsformer.factorization.pattern import Pattern
 from dsformer.factorization.precision import FACTORS, SCALE_BITS, Precision, packed_bytes
@@ -34,6 +38,8 @@ class Job:
     Attributes:
         row_weights: for a table, how much each row's error counts.
         exchange: how its rows may change places for free; None: the order of grouped rows is stored.
+        kept: what stays of it, with structured pruning; None: all rows and columns, factorized.
+        heads: its rows are those of heads of attention, some of which go.
     """
 
     block: Block
@@ -41,6 +47,16 @@ class Job:
     budget: Budget
     exchange: Exchange | None = None
     row_weights: torch.Tensor | None = None
+    kept: Kept | None = None
+    heads: bool = False
+
+    @property
+    def bias_count(self) -> int:
+        """Biases of the rows that stay."""
+        if self.kept is None or self.kept.rows is None:
+            return self.block.bias_count
+        parts = zip(self.block.modules, split_rows(self.kept.rows, self.block.members), strict=True)
+        return sum(len(rows) for module, rows in parts if getattr(module, "bias", None) is not None)
 
     def weight(self) -> Weight:
         """The stacked weight in its metric."""
@@ -126,6 +142,10 @@ def make_plan(
     )
     bits = _bits_for_values(blocks, recipe, types, rest)
     metrics = {block.name: _metric(block, statistics, recipe) for block in blocks}
+    type_factor = next(model.parameters()).dtype.itemsize * 8 / types.factors.least
+    if METHODS[recipe.method].structured:
+        own = {name: metric for name, (metric, _) in metrics.items()}
+        return Plan(_structured(model, blocks, own, probes, bits, types, progress), types, rest, type_factor)
     if recipe.allocation == "uniform" or METHODS[recipe.method].rounds:
         shares = uniform([Demand(block.shape, torch.ones(1)) for block in blocks], bits)
     else:
@@ -143,7 +163,27 @@ def make_plan(
         )
         for block, share in zip(blocks, shares, strict=True)
     ]
-    return Plan(jobs, types, rest, next(model.parameters()).dtype.itemsize * 8 / types.factors.least)
+    return Plan(jobs, types, rest, type_factor)
+
+
+def _structured(
+    model: nn.Module,
+    blocks: Sequence[Block],
+    metrics: Mapping[str, Metric],
+    probes: Sequence[Mapping[str, Any]],
+    bits: int,
+    types: Types,
+    progress: Progress,
+) -> list[Job]:
+    """Jobs that keep some heads and neurons, and the other blocks as they are."""
+    kept, channels = keep_channels(model, blocks, metrics, probes, bits, types.factors, progress)
+    heads = {one.writer for one in channels if one.heads}
+    jobs = []
+    for block in blocks:
+        own = kept[block.name]
+        budget = Budget(dense_spec(*own.shape(block.shape)).stored_bits(types.factors), types.factors)
+        jobs.append(Job(block, metrics[block.name], budget, kept=own, heads=block.name in heads))
+    return jobs
 
 
 def stored_bytes(model: nn.Module, value_bits: int) -> int:

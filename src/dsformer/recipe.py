@@ -211,7 +211,15 @@ class Recipe(_Strict):
             raise ValueError(f"factors: method {self.method} chooses the type of values by the ratio")
         if METHODS[self.method].rounds and self.training.train != "none":
             raise ValueError(f"training: method {self.method} gives whole numbers, which cannot be trained")
+        if METHODS[self.method].structured:
+            self._fits_structured()
         return self
+
+    def _fits_structured(self) -> None:
+        if self.with_embeddings:
+            raise ValueError(f"embeddings: method {self.method} has no form of a table (scope all: embeddings false)")
+        if self.training.train not in ("none", "distill", DEFAULT_LEARNER):
+            raise ValueError(f"training: method {self.method} has no supports to learn; train {DEFAULT_LEARNER}")
 
     @property
     def with_embeddings(self) -> bool:

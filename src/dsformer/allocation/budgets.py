@@ -63,7 +63,7 @@ def balanced(demands: Sequence[Demand], bits: int, value_bits: float) -> list[in
         top = min(LARGEST_SHARE * base[i], demand.values * value_bits)
         grid = torch.linspace(spent[i], top, STEPS, dtype=torch.float64)
         errors = demand.importance * demand.errors(grid / (value_bits * sum(demand.shape)))
-        for at, (to, gain) in enumerate(_hull_steps(grid, errors)):
+        for at, (to, gain) in enumerate(hull_steps(grid, errors)):
             queue.append((-gain, i, at, to))
     heapq.heapify(queue)
     left = bits - sum(spent)
@@ -75,7 +75,7 @@ def balanced(demands: Sequence[Demand], bits: int, value_bits: float) -> list[in
     return spent
 
 
-def _hull_steps(bits: Tensor, errors: Tensor) -> list[tuple[int, float]]:
+def hull_steps(bits: Tensor, errors: Tensor) -> list[tuple[int, float]]:
     """Corners of the lower convex hull after the first, each with the gain per bit of the step that leads there."""
     points = list(zip(bits.tolist(), errors.tolist(), strict=True))
     hull: list[tuple[float, float]] = []

@@ -58,13 +58,13 @@ def interchangeable(
         group: only rows that can be divided into groups of this size are looked at.
     """
     heads = getattr(getattr(model, "config", None), "num_attention_heads", None)
-    reference = _output(model, batch)
+    reference = output_of(model, batch)
     scale = float(reference.abs().max())
 
     def allowed(block: Block, reader: Block, exchange: Exchange, seed: int) -> bool:
         order = exchange.random(seed)
         reorder(block, reader, exchange, order)
-        same = float((_output(model, batch) - reference).abs().max()) < SAME * scale
+        same = float((output_of(model, batch) - reference).abs().max()) < SAME * scale
         reorder(block, reader, exchange, torch.argsort(order))
         return same
 
@@ -113,6 +113,7 @@ def reorder(block: Block, reader: Block, exchange: Exchange, order: Int[Tensor, 
     columns.copy_(columns[:, exchange.read(order, columns.shape[1])])
 
 
-def _output(model: nn.Module, batch: Mapping[str, Any]) -> Tensor:
+def output_of(model: nn.Module, batch: Mapping[str, Any]) -> Tensor:
+    """The first of what a model says of a batch, as float32."""
     with torch.no_grad():
         return model(**batch)[0].float()

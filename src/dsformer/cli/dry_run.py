@@ -78,7 +78,7 @@ def figures(prepared: Prepared) -> dict[str, Any]:
 
 def budget_bytes(job: Job, plan: Plan) -> int:
     """What a block may take, biases included."""
-    return job.budget.bits // 8 + job.block.bias_count * plan.types.rest // 8
+    return job.budget.bits // 8 + job.bias_count * plan.types.rest // 8
 
 
 def show(prepared: Prepared, predicted: Estimate, calibration: float) -> None:

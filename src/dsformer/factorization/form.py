@@ -71,6 +71,11 @@ class FormSpec:
         return (self.atoms, self.width) if self.orientation == "input" else (self.width, self.atoms)
 
     @property
+    def whole(self) -> bool:
+        """Whether the codes are the weight itself, all its entries."""
+        return self.orientation == "input" and not self.atoms and self.nonzeros == self.candidates
+
+    @property
     def candidates(self) -> int:
         return self.atoms - self.core + (self.width if self.canonical else 0)
 
@@ -226,3 +231,15 @@ class Form:
             torch.cat([form.indices for form in forms]),
             torch.cat(orders) if orders else None,
         )
+
+
+def dense_spec(out_features: int, in_features: int) -> FormSpec:
+    """The spec of a weight stored as it is: every unit vector is in every support."""
+    return FormSpec("input", out_features, in_features, atoms=0, nonzeros=in_features, canonical=True)
+
+
+def dense_form(matrix: Float[Tensor, "out in"]) -> Form:
+    """A weight as the form whose codes are all of its entries."""
+    rows, columns = matrix.shape
+    every = torch.arange(columns).expand(rows, columns).contiguous()
+    return Form(dense_spec(rows, columns), torch.empty(0, columns), matrix.float(), every)

@@ -24,6 +24,7 @@ class Member(BaseModel):
 
     name: Name
     out_features: Size
+    replaces: Count = 0
 
 
 class BlockConfig(BaseModel):
@@ -32,6 +33,10 @@ class BlockConfig(BaseModel):
     ``tied`` names further modules that read a compressed embedding (output layers, a decoder's embedding).
     ``code_bits`` and ``dictionary_bits`` are those of whole numbers, 0 where they are floating-point; ``scale_span``
     says how many of a row share a scale, 0 for all.
+
+    After structured pruning layers are narrower than those they replace: ``replaces`` of a member is the number of
+    output features that one has, ``replaces_inputs`` of the block that of inputs, 0 where they are the same. With
+    ``heads`` the rows are those of heads of attention, which is told how many are left.
     """
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
@@ -50,6 +55,8 @@ class BlockConfig(BaseModel):
     code_bits: Bits = 0
     dictionary_bits: Bits = 0
     scale_span: Count = 0
+    replaces_inputs: Count = 0
+    heads: bool = False
 
     @classmethod
     def of(
@@ -106,6 +113,12 @@ class BlockConfig(BaseModel):
         stored = packed_bytes(spec.core + spec.nonzeros, self.code_bits or 8)
         if self.kind == "embedding" and (spec.orientation == "output" or stored == spec.width):
             raise ValueError("an embedding needs an input dictionary and codes of another length than its vectors")
+        narrower = [(self.in_features, self.replaces_inputs)]
+        narrower += [(member.out_features, member.replaces) for member in self.members]
+        if any(full and (full <= own or self.kind == "embedding") for own, full in narrower):
+            raise ValueError("only linear layers can replace wider ones")
+        if self.heads and not any(member.replaces for member in self.members):
+            raise ValueError("heads, but all output features")
         if self.tied and self.kind != "embedding":
             raise ValueError("only an embedding can have tied modules")
         names = [*self.names, *self.tied]
@@ -122,6 +135,26 @@ class BlockConfig(BaseModel):
     def rounded(self, precision: Precision) -> "BlockConfig":
         """The same block with rounded factors."""
         return self.model_copy(update=_bits(precision))
+
+    def replacing(self, out_features: Sequence[int], in_features: int, heads: bool) -> "BlockConfig":
+        """The same block, narrower than the layers of these sizes that it replaces."""
+        members = [
+            member.model_copy(update={"replaces": full if full != member.out_features else 0})
+            for member, full in zip(self.members, out_features, strict=True)
+        ]
+        inputs = in_features if in_features != self.in_features else 0
+        heads = heads and any(member.replaces for member in members)
+        return self.model_copy(update={"members": members, "replaces_inputs": inputs, "heads": heads})
+
+    @property
+    def full_members(self) -> list[int]:
+        """Output features of the layers that are replaced."""
+        return [member.replaces or member.out_features for member in self.members]
+
+    @property
+    def full_inputs(self) -> int:
+        """Inputs of the layers that are replaced."""
+        return self.replaces_inputs or self.in_features
 
     @property
     def names(self) -> list[str]:

@@ -12,6 +12,7 @@ from dsformer.factorization.rounding import RoundedForm, round_form
 from dsformer.layers.blocks import BlockConfig
 from dsformer.layers.dense_sparse import DenseSparseLinear
 from dsformer.layers.embedding import DenseSparseEmbedding, TiedEmbedding, TiedHead
+from dsformer.layers.narrowing import tell_heads, widened
 from dsformer.layers.stored import StoredForm
 
 
@@ -29,6 +30,7 @@ def install(model: nn.Module, blocks: Sequence[BlockConfig]) -> None:
             _check_member(block, member.out_features, modules.get(member.name), member.name)
         for name in block.tied:
             _check_tied(block, modules.get(name), name)
+    fresh = [block for block in blocks if block.heads and _is_full(block, modules)]
     replacements: dict[str, nn.Module] = {}
     for block in blocks:
         replacements |= _new_modules(block, modules)
@@ -38,6 +40,8 @@ def install(model: nn.Module, blocks: Sequence[BlockConfig]) -> None:
         new = replacements.get(name, by_module.get(id(module)))
         if new is not None:
             _replace(model, name, new)
+    for block in fresh:
+        tell_heads(model, block.names[0], block.full_members[0], block.members[0].out_features)
 
 
 def install_forms(
@@ -115,30 +119,53 @@ def densify(model: nn.Module) -> None:
     dense: dict[int, nn.Module] = {}
     for module in modules.values():
         if isinstance(module, (DenseSparseLinear, DenseSparseEmbedding)):
-            dense[id(module)] = module.densified()
+            dense[id(module)] = _full(module)
+    # By the first name of each: layers may be used many times.
+    counting = {name: module for name, module in model.named_modules() if getattr(module, "counts_heads", False)}
     for module in modules.values():
         if isinstance(module, (TiedEmbedding, TiedHead)):
             dense[id(module)] = module.densified(dense[id(module.owner)].weight)  # type: ignore[arg-type]
     for name, module in modules.items():
         if id(module) in dense:
             _replace(model, name, dense[id(module)])
+    for name, module in counting.items():
+        tell_heads(model, name, module.out_features, module.replaces[0])
+
+
+def _full(module: DenseSparseLinear | DenseSparseEmbedding) -> nn.Module:
+    """The plain module of the size the model's own has."""
+    if isinstance(module, DenseSparseLinear) and module.replaces is not None:
+        return widened(module.densified(), *module.replaces)
+    return module.densified()
+
+
+def _is_full(block: BlockConfig, modules: dict[str, nn.Module]) -> bool:
+    """Whether a block's modules are those it replaces, and not narrower ones already."""
+    return all(_size(modules[name])[0] == full for name, full in zip(block.names, block.full_members, strict=True))
 
 
 def _check_member(block: BlockConfig, out_features: int, module: nn.Module | None, name: str) -> None:
     found: tuple[int, int] | None = None
-    if block.kind == "linear" and type(module) is nn.Linear:
-        found = (module.out_features, module.in_features)
-    elif block.kind == "conv1d" and type(module) is Conv1D:
-        found = (module.nf, module.nx)
+    if type(module) is {"linear": nn.Linear, "conv1d": Conv1D}.get(block.kind):
+        found = _size(module)
     elif block.kind == "embedding" and type(module) is nn.Embedding:
         if module.max_norm is not None or module.scale_grad_by_freq or module.sparse:
             raise ArtefactError(f"{name}: an embedding with max_norm, scale_grad_by_freq or sparse is not supported")
         found = (module.num_embeddings, module.embedding_dim)
     if found is None:
         raise ArtefactError(f"{name}: the model has {_described(module)}, the artefact a compressed {block.kind} layer")
-    if found != (out_features, block.in_features):
+    position = block.names.index(name)
+    if found not in ((block.full_members[position], block.full_inputs), (out_features, block.in_features)):
         stored = (out_features, block.in_features)
         raise ArtefactError(f"{name}: the model's layer is {found} (out, in), the artefact's {stored}")
+
+
+def _size(module: nn.Module | None) -> tuple[int, int]:
+    """Output features and inputs of a linear layer."""
+    if isinstance(module, Conv1D):
+        return module.nf, module.nx
+    assert isinstance(module, (nn.Linear, DenseSparseLinear)), type(module)
+    return module.out_features, module.in_features
 
 
 def _check_tied(block: BlockConfig, module: nn.Module | None, name: str) -> None:
@@ -165,12 +192,18 @@ def _new_modules(block: BlockConfig, modules: dict[str, nn.Module]) -> dict[str,
 def _new_linear(block: BlockConfig, modules: dict[str, nn.Module]) -> dict[str, nn.Module]:
     new: dict[str, nn.Module] = {}
     lead: DenseSparseLinear | None = None
-    for name, spec in zip(block.names, block.member_specs(), strict=True):
+    for name, spec, rows in zip(block.names, block.member_specs(), block.full_members, strict=True):
         old = modules[name]
         assert isinstance(old, (nn.Linear, Conv1D, DenseSparseLinear)), name
         place = (old.weight.device, old.weight.dtype)
         layer = DenseSparseLinear(spec, False, lead, block.kind == "conv1d", *place, precision=block.precision)
-        layer.bias = old.bias  # the same tensor: it may be tied to others
+        if old.bias is None or len(old.bias) == spec.out_features:
+            layer.bias = old.bias  # the same tensor: it may be tied to others
+        else:
+            layer.bias = nn.Parameter(old.bias.new_empty(spec.out_features))
+        if (rows, block.full_inputs) != (spec.out_features, spec.in_features):
+            layer.replaces = (rows, block.full_inputs)
+            layer.counts_heads = block.heads and lead is None
         new[name] = layer.train(old.training)
         lead = lead or layer
     return new

@@ -85,6 +85,9 @@ class LinearProduct(nn.Module):
     def operate(self, x: Float[Tensor, "*batch in"]) -> Float[Tensor, "*batch out"]:
         """The output by the operators, which keep nothing and have gradients."""
         stored, spec = self.stored, self.stored.spec
+        if stored.dense:
+            x, weight, bias = _autocast(x, stored.values, self.bias)
+            return linear(x, weight, bias)
         indices = stored.indices
         if stored.in_bytes:
             return self._operate_bytes(x, self._codes(indices))
@@ -122,6 +125,8 @@ class LinearProduct(nn.Module):
         way = cheapest(spec, self._product.members)
         if way == "gathered":
             return Plan(way)
+        if stored.dense:
+            return Plan(way, stored.values.detach())
         if way == "dense":
             return Plan(way, stored.form().dense())
         codes = self._codes(stored.unpacked())
@@ -146,6 +151,10 @@ class DenseSparseLinear(LinearProduct, StoredForm):
     Layers of a block, which read the same input, share the dictionary of the first of them, and its product with the
     input is computed once (see ``SharedProduct``).
 
+    Attributes:
+        replaces: (out, in) of the layer it replaces, if that is wider.
+        counts_heads: the attention it is in has as many heads as its output features say.
+
     Args:
         spec: of this layer alone, not of the block.
         bias: whether there is one.
@@ -169,6 +178,8 @@ class DenseSparseLinear(LinearProduct, StoredForm):
         empty = torch.empty(spec.out_features, device=device, dtype=dtype) if bias else None
         self.register_parameter("bias", None if empty is None else nn.Parameter(empty))
         self.in_features, self.out_features, self.conv1d = spec.in_features, spec.out_features, conv1d
+        self.replaces: tuple[int, int] | None = None
+        self.counts_heads = False
         if conv1d:
             self.nf, self.nx = spec.out_features, spec.in_features
         if lead is not None:

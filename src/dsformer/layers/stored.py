@@ -139,7 +139,7 @@ class StoredForm(nn.Module):
     @property
     def dense(self) -> bool:
         """Whether it is the weight itself, all its entries: then products are those of a dense layer."""
-        return not self.spec.atoms and self.spec.nonzeros == self.spec.candidates
+        return self.spec.whole
 
     @property
     def dtype(self) -> torch.dtype:

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
-from itertools import chain, product
+from itertools import chain, compress, product
 from math import prod
 from pathlib import Path
 from typing import Any
@@ -156,16 +156,17 @@ def _stored_block(
         raise ArtefactError(f"{missing}.weight is not in the weights")
     value = _SIZES.get(headers[f"{names[0]}.weight"].dtype, 1)
     stored = {kind: _total(headers, names, tensors) for kind, tensors in _TENSORS.items()}
-    biases = sum(
-        spec.out_features for spec, name in zip(block.member_specs(), names, strict=True) if f"{name}.bias" in headers
-    )
+    biased = [f"{name}.bias" in headers for name in names]
+    members = [member.out_features for member in block.members]
+    biases, full_biases = sum(compress(members, biased)), sum(compress(block.full_members, biased))
+    shape = (sum(block.full_members), block.full_inputs)
     rest = next((_SIZES.get(headers[f"{name}.bias"].dtype, 1) for name in names if f"{name}.bias" in headers), value)
     precision = block.precision or Precision.of(8 * value)
-    weight = packed_bytes(spec.in_features, precision.least) + (SCALE_BITS // 8 if precision.rounded else 0)
+    weight = packed_bytes(shape[1], precision.least) + (SCALE_BITS // 8 if precision.rounded else 0)
     return StoredBlock(
         names=names,
         kind=block.kind,
-        shape=(spec.out_features, spec.in_features),
+        shape=shape,
         form=describe(spec),
         orientation=spec.orientation,
         pattern=str(spec.pattern),
@@ -174,9 +175,9 @@ def _stored_block(
         nonzeros=spec.nonzeros,
         canonical=spec.canonical,
         error=errors.get(names),
-        bytes_before=spec.out_features * weight + biases * rest,
+        bytes_before=shape[0] * weight + full_biases * rest,
         stored=stored,
-        expected=_expected(spec, [member.out_features for member in block.members], Types(precision, 8 * rest), biases),
+        expected=_expected(spec, members, Types(precision, 8 * rest), biases),
     )
 
 

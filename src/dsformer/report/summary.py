@@ -18,7 +18,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class BlockSummary:
-    """One block: its form, its whitened relative error, its bytes before and after by kind."""
+    """One block: its form, its whitened relative error, its bytes before and after by kind.
+
+    ``kept`` is the shape of what structured pruning left of it, the form's.
+    """
 
     names: tuple[str, ...]
     kind: str
@@ -38,6 +41,7 @@ class BlockSummary:
     support: int
     permutation: int
     bias: int
+    kept: tuple[int, int] | None = None
 
     @classmethod
     def of(cls, job: Job, fitted: Fitted, types: Types) -> "BlockSummary":
@@ -62,13 +66,15 @@ class BlockSummary:
             scales=spec.scale_bits(precision) // 8,
             support=supports,
             permutation=permutations,
-            bias=job.block.bias_count * types.rest // 8,
+            bias=job.bias_count * types.rest // 8,
+            kept=None if job.kept is None else job.kept.shape(job.block.shape),
         )
 
     @property
     def values(self) -> int:
         """Numbers stored for the weight, scales aside."""
-        units, width = self.shape if self.orientation == "input" else self.shape[::-1]
+        shape = self.kept or self.shape
+        units, width = shape if self.orientation == "input" else shape[::-1]
         return self.atoms * width + units * (self.core + self.nonzeros)
 
     @property
@@ -232,6 +238,8 @@ def describe(spec: FormSpec) -> str:
     """What the field calls a form."""
     if spec.core == spec.atoms and not spec.nonzeros:
         return "low rank"
+    if spec.whole:
+        return "dense"
     if not spec.atoms:
         return "pruned"
     return "dense x sparse + sparse" if spec.canonical else "dense x sparse"

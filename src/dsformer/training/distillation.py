@@ -153,6 +153,9 @@ def _relation_loss(
     mask: Bool[Tensor, "batch time"],
     heads: int,
 ) -> Float[Tensor, ""]:
+    # As many relation heads as both can be divided into: the student may have fewer heads of attention.
+    heads = next(count for count in range(heads, 0, -1) if not (ours.shape[2] % count or theirs.shape[2] % count))
+
     def relation(x: Float[Tensor, "batch time width"]) -> Float[Tensor, "batch heads time time"]:
         batch, time, width = x.shape
         split = x.float().view(batch, time, heads, width // heads).transpose(1, 2)

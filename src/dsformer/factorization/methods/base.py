@@ -24,6 +24,8 @@ class Method:
         about: what it does and where it was published, in one line.
         rounds: its forms have whole numbers, of as many bits as fit: every weight gets the same ratio (types of values
             are a part of it), and they cannot be trained.
+        structured: whole heads and neurons go, so it is about blocks together (see ``channel_plan``), which then have
+            dense weights of fewer rows and columns.
     """
 
     fit: Callable[[Weight, Budget, Pattern, Effort], Fitted | None]
@@ -31,6 +33,7 @@ class Method:
     patterns: tuple[Kind, ...] = ()
     families: Callable[[tuple[int, int], Pattern, bool], list[Family]] | None = None
     rounds: bool = False
+    structured: bool = False
 
     def refuses(self, pattern: Pattern) -> str | None:
         """Why it has no forms of this pattern; None: it has."""

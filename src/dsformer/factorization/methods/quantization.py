@@ -3,11 +3,9 @@
 from collections.abc import Callable
 from functools import partial
 
-import torch
-
 from dsformer.factorization.compensation import round_compensated
 from dsformer.factorization.dense_sparse import Effort
-from dsformer.factorization.form import Form, FormSpec
+from dsformer.factorization.form import Form, dense_form
 from dsformer.factorization.methods.base import Method
 from dsformer.factorization.pattern import Pattern
 from dsformer.factorization.precision import INT8, Precision
@@ -30,14 +28,12 @@ def fit(
     effort: Effort,
 ) -> Fitted | None:
     """Rounded to the most bits that the budget holds."""
-    rows, columns = weight.matrix.shape
-    spec = FormSpec("input", rows, columns, atoms=0, nonzeros=columns, canonical=True)
+    whole = dense_form(weight.matrix)
     known = PRECISIONS[1:] if isinstance(weight, Table) else PRECISIONS
-    precision = next((one for one in known if spec.stored_bits(one) <= budget.bits), None)
+    precision = next((one for one in known if whole.spec.stored_bits(one) <= budget.bits), None)
     if precision is None:
         return None
-    every = torch.arange(columns).expand(rows, columns).contiguous()
-    form = rounded(Form(spec, torch.empty(0, columns), weight.matrix.float(), every), weight, precision)
+    form = rounded(whole, weight, precision)
     return Fitted(form, weight.error(form))
 
 

@@ -1,0 +1,158 @@
+"""Channels a model can do without: heads of attention and neurons of feed-forward layers, found by trying."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from jaxtyping import Int
+from torch import Tensor, nn
+
+from dsformer.calibration.blocks import Block, weight_of
+from dsformer.calibration.neurons import REACH, SAME, output_of
+from dsformer.factorization.channels import Kept
+from dsformer.layers.narrowing import narrowed, tell_heads
+
+
+@dataclass(frozen=True)
+class Channels:
+    """Rows of one block and the columns of another that read them.
+
+    Attributes:
+        writer: name of the block whose rows they are.
+        reader: name of the block whose columns they are.
+        parts: the writer's rows by what they are for (queries, keys, values; gate, up): first row and rows a channel.
+        count: how many channels there are.
+        width: columns of a channel.
+        heads: they are heads of attention.
+    """
+
+    writer: str
+    reader: str
+    parts: tuple[tuple[int, int], ...]
+    count: int
+    width: int
+    heads: bool
+
+    def rows(self, kept: Int[Tensor, " kept"]) -> Int[Tensor, " rows"]:
+        """Rows of the writer that some channels have, ascending."""
+        return torch.cat([start + _members(kept, size) for start, size in self.parts])
+
+    def columns(self, kept: Int[Tensor, " kept"]) -> Int[Tensor, " columns"]:
+        """Columns of the reader that some channels have, ascending."""
+        return _members(kept, self.width)
+
+    @property
+    def row_count(self) -> int:
+        """Rows of the writer a channel has."""
+        return sum(size for _, size in self.parts)
+
+
+def _members(kept: Tensor, size: int) -> Tensor:
+    return (kept.sort().values[:, None] * size + torch.arange(size)).flatten()
+
+
+def removable(model: nn.Module, batch: Mapping[str, Any], blocks: Sequence[Block]) -> list[Channels]:
+    """All channels that can be taken out, gated or not, heads in groups that share keys and values.
+
+    Found by trying: without half of them the model must say what it says when the reader does not read them.
+    """
+    config = getattr(model, "config", None)
+    heads = getattr(config, "num_attention_heads", None)
+    shared = getattr(config, "num_key_value_heads", None) or heads
+    found: list[Channels] = []
+    for i, writer in enumerate(blocks):
+        candidates = (
+            (reader, channels)
+            for reader in blocks[i + 1 : i + 1 + REACH]
+            for channels in _candidates(writer, reader, heads, shared)
+        )
+        read = {channels.reader for channels in found}
+        tried = ((reader, one) for reader, one in candidates if reader.name not in read)
+        first = next((one for reader, one in tried if _can_go(model, batch, writer, reader, one)), None)
+        if first is not None:
+            found.append(first)
+    return found
+
+
+def _candidates(writer: Block, reader: Block, heads: Any, shared: Any) -> Iterator[Channels]:
+    """Channels that the shapes allow."""
+    rows, width = writer.shape[0], reader.shape[1]
+    if len(reader.modules) > 1:
+        return
+    if rows in (width, 2 * width) and all(member % width == 0 for member in writer.members):
+        parts = tuple((start, 1) for start in range(0, rows, width))
+        yield Channels(writer.name, reader.name, parts, width, 1, False)
+    if isinstance(heads, int) and isinstance(shared, int) and width % heads == 0 and heads % shared == 0:
+        size = width // heads
+        if rows == width + 2 * shared * size and shared > 1:
+            queries = heads // shared * size
+            parts = ((0, queries), (width, size), (width + shared * size, size))
+            yield Channels(writer.name, reader.name, parts, shared, queries, True)
+
+
+def _can_go(model: nn.Module, batch: Mapping[str, Any], writer: Block, reader: Block, channels: Channels) -> bool:
+    kept = torch.arange(0, channels.count, 2)
+    gone = channels.columns(torch.arange(1, channels.count, 2))
+    weight = weight_of(reader.modules[0])
+    columns = weight.data[:, gone].clone()
+    weight.data[:, gone] = 0
+    expected = output_of(model, batch)
+    weight.data[:, gone] = columns
+    try:
+        with without(model, writer, reader, channels, kept):
+            output = output_of(model, batch)
+    except Exception:  # whatever a model raises whose shapes do not fit any more
+        return False
+    return output.shape == expected.shape and bool((output - expected).abs().max() < SAME * expected.abs().max())
+
+
+@contextmanager
+def without(
+    model: nn.Module, writer: Block, reader: Block, channels: Channels, kept: Int[Tensor, " kept"]
+) -> Iterator[None]:
+    """The model with only some channels of one writer and reader, for a while."""
+    rows = channels.rows(kept)
+    new = narrow(model, writer, Kept(rows=rows), channels.heads)
+    new |= narrow(model, reader, Kept(columns=channels.columns(kept)))
+    try:
+        yield
+    finally:
+        _exchange(model, {other: old for old, other in new.items()})
+        if channels.heads:
+            tell_heads(model, writer.name, len(rows), writer.shape[0])
+
+
+def narrow(model: nn.Module, block: Block, kept: Kept, heads: bool = False) -> dict[nn.Module, nn.Module]:
+    """Put plain layers of what stays in the place of a block's.
+
+    Args:
+        heads: its rows are those of heads of attention.
+
+    Returns:
+        The new layers by those they replace.
+    """
+    rows = [None] * len(block.modules) if kept.rows is None else split_rows(kept.rows, block.members)
+    parts = zip(block.modules, rows, strict=True)
+    new: dict[nn.Module, nn.Module] = {module: narrowed(module, own, kept.columns) for module, own in parts}
+    _exchange(model, new)
+    if heads and kept.rows is not None:
+        tell_heads(model, block.name, block.shape[0], len(kept.rows))
+    return new
+
+
+def split_rows(rows: Int[Tensor, " rows"], members: Sequence[int]) -> list[Int[Tensor, " own"]]:
+    """Rows of stacked layers as those of every layer."""
+    starts = [sum(members[:i]) for i in range(len(members))]
+    return [
+        rows[(rows >= start) & (rows < start + count)] - start for start, count in zip(starts, members, strict=True)
+    ]
+
+
+def _exchange(model: nn.Module, new: Mapping[nn.Module, nn.Module]) -> None:
+    """Other modules in the place of some, under all names these have."""
+    for name, module in list(model.named_modules(remove_duplicate=False)):
+        if module in new:
+            parent, _, attribute = name.rpartition(".")
+            setattr(model.get_submodule(parent), attribute, new[module])

@@ -1,0 +1,131 @@
+"""Structured pruning of a calibrated model: which heads and neurons stay within a budget."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from dsformer.allocation.channels import Worth, kept_counts
+from dsformer.calibration import Block, sensitivities
+from dsformer.calibration.channels import Channels, removable
+from dsformer.errors import InputError
+from dsformer.factorization.channels import Kept, Removal, removal, repaired
+from dsformer.factorization.form import dense_spec
+from dsformer.factorization.precision import Precision
+from dsformer.factorization.weight import Weight
+from dsformer.factorization.whitening import Metric
+from dsformer.parallel import one_thread_each
+from dsformer.progress import Progress, silent
+
+
+def keep_channels(
+    model: nn.Module,
+    blocks: Sequence[Block],
+    metrics: Mapping[str, Metric],
+    probes: Sequence[Mapping[str, Any]],
+    bits: int,
+    precision: Precision,
+    progress: Progress = silent,
+) -> tuple[dict[str, Kept], list[Channels]]:
+    """What stays of every block, and all channels there were.
+
+    Args:
+        probes: batches on which channels are found, and on which it is measured how much the output depends on them.
+        bits: for the weights of all blocks.
+        precision: of a stored value.
+
+    Raises:
+        InputError: no channels can be taken out, or not enough of them.
+    """
+    by_name = {block.name: block for block in blocks}
+    channels = removable(model, probes[0], blocks)
+    if not channels:
+        raise InputError("method structured: no heads or neurons of this model can be taken out")
+    removals = _removals(by_name, metrics, channels, progress)
+    worths = _worths(model, by_name, metrics, probes, bits, precision, channels, removals, progress)
+    fixed = sum(_stored(block.shape, precision) for block in blocks)
+    fixed -= sum(worth.bits * worth.count for worth in worths)
+    counts = kept_counts(worths, bits - fixed) if bits > fixed else None
+    if counts is None:
+        whole = sum(_stored(block.shape, precision) for block in blocks)
+        least = fixed + sum(worth.bits for worth in worths)
+        raise InputError(
+            f"method structured: cannot reach this ratio, as heads and neurons are {1 - fixed / whole:.0%} of the "
+            f"weights and one of each layer stays (at most {whole / least:.1f})"
+        )
+    kept = dict.fromkeys(by_name, Kept())
+    for one, gone, count in zip(channels, removals, counts, strict=True):
+        left = gone.kept(count)
+        kept[one.writer] = Kept(rows=one.rows(left))
+        kept[one.reader] = Kept(columns=one.columns(left))
+    return kept, channels
+
+
+def _removals(
+    blocks: Mapping[str, Block], metrics: Mapping[str, Metric], channels: Sequence[Channels], progress: Progress
+) -> list[Removal]:
+    """For all channels, in which order they go."""
+
+    def work(one: Channels) -> Removal:
+        with torch.no_grad():
+            return removal(_weight(blocks[one.reader], metrics), one.width)
+
+    found = []
+    progress("channels", 0, len(channels))
+    with one_thread_each() as pool:
+        for gone in pool.map(work, channels):
+            found.append(gone)
+            progress("channels", len(found), len(channels))
+    return found
+
+
+def _weight(block: Block, metrics: Mapping[str, Metric]) -> Weight:
+    return Weight(block.weight(), metrics[block.name], block.members)
+
+
+def _worths(
+    model: nn.Module,
+    blocks: Mapping[str, Block],
+    metrics: Mapping[str, Metric],
+    probes: Sequence[Mapping[str, Any]],
+    bits: int,
+    precision: Precision,
+    channels: Sequence[Channels],
+    removals: Sequence[Removal],
+    progress: Progress,
+) -> list[Worth]:
+    """Error curves, weighted by what the errors of readers do to the model's output at about the ratio wanted."""
+    share = bits / sum(_stored(block.shape, precision) for block in blocks.values())
+    by_reader = {one.reader: (one, gone) for one, gone in zip(channels, removals, strict=True)}
+
+    def approximate(block: Block) -> tuple[Tensor, float]:
+        one, gone = by_reader[block.name]
+        count = max(1, round(share * one.count))
+        columns = one.columns(gone.kept(count))
+        weight = block.weight()
+        left = repaired(weight, metrics[block.name], columns)
+        error = float(gone.errors[one.count - count]) ** 0.5
+        return torch.zeros_like(weight).index_copy_(1, columns, left), error
+
+    readers = [blocks[one.reader] for one in channels]
+    importance = sensitivities(
+        model, probes, readers, approximate, lambda done: progress("sensitivity", done, len(readers))
+    )
+    return [
+        Worth(gone.errors, _channel_bits(one, blocks, precision), weight)
+        for one, gone, weight in zip(channels, removals, importance, strict=True)
+    ]
+
+
+def _channel_bits(one: Channels, blocks: Mapping[str, Block], precision: Precision) -> int:
+    """What one channel takes: of half of them, as rows of packed numbers end at whole bytes."""
+    writer, reader = blocks[one.writer].shape, blocks[one.reader].shape
+    gone = one.count // 2
+    rest = _stored((writer[0] - gone * one.row_count, writer[1]), precision)
+    rest += _stored((reader[0], reader[1] - gone * one.width), precision)
+    return -(-(_stored(writer, precision) + _stored(reader, precision) - rest) // gone)
+
+
+def _stored(shape: tuple[int, int], precision: Precision) -> int:
+    return dense_spec(*shape).stored_bits(precision)

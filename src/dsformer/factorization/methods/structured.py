@@ -1,0 +1,21 @@
+"""Structured pruning: heads and neurons go. Which ones, is not for a weight alone to say; what is left is dense."""
+
+from dsformer.factorization.channels import Kept, keep
+from dsformer.factorization.dense_sparse import Effort
+from dsformer.factorization.methods.base import Method
+from dsformer.factorization.pattern import Pattern
+from dsformer.factorization.search import Budget, Fitted
+from dsformer.factorization.weight import Weight
+
+
+def fit(weight: Weight, budget: Budget, pattern: Pattern, effort: Effort) -> Fitted | None:
+    """The weight as it is, if that fits."""
+    fitted = keep(weight, Kept())
+    return fitted if budget.holds(fitted.form.spec) else None
+
+
+STRUCTURED = Method(
+    fit,
+    "whole heads and neurons, by the error of the output once the others make up for them (ZipLM, arXiv 2302.04089)",
+    structured=True,
+)
