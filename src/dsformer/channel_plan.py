@@ -41,7 +41,7 @@ def keep_channels(
     by_name = {block.name: block for block in blocks}
     channels = removable(model, probes[0], blocks)
     if not channels:
-        raise InputError("method structured: no heads or neurons of this model can be taken out")
+        raise InputError("no heads or neurons of this model can be taken out")
     removals = _removals(by_name, metrics, channels, progress)
     worths = _worths(model, by_name, metrics, probes, bits, precision, channels, removals, progress)
     fixed = sum(_stored(block.shape, precision) for block in blocks)
@@ -51,7 +51,7 @@ def keep_channels(
         whole = sum(_stored(block.shape, precision) for block in blocks)
         least = fixed + sum(worth.bits for worth in worths)
         raise InputError(
-            f"method structured: cannot reach this ratio, as heads and neurons are {1 - fixed / whole:.0%} of the "
+            f"the ratio cannot be reached: heads and neurons are {1 - fixed / whole:.0%} of the "
             f"weights and one of each layer stays (at most {whole / least:.1f})"
         )
     kept = dict.fromkeys(by_name, Kept())
@@ -101,7 +101,7 @@ def _worths(
 
     def approximate(block: Block) -> tuple[Tensor, float]:
         one, gone = by_reader[block.name]
-        count = max(1, round(share * one.count))
+        count = min(max(1, round(share * one.count)), one.count)
         columns = one.columns(gone.kept(count))
         weight = block.weight()
         left = repaired(weight, metrics[block.name], columns)

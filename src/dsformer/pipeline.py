@@ -15,12 +15,13 @@ from dsformer.calibration.channels import narrow, split_rows
 from dsformer.errors import InputError
 from dsformer.factorization.channels import keep
 from dsformer.factorization.form import Form
-from dsformer.factorization.methods import fit_weight
+from dsformer.factorization.methods import METHODS, fit_weight
 from dsformer.factorization.pattern import Pattern
 from dsformer.factorization.precision import FACTORS
 from dsformer.factorization.rounding import RoundedForm
 from dsformer.factorization.search import Fitted
 from dsformer.huggingface.artefact import reserve, save
+from dsformer.huggingface.depth import shorten
 from dsformer.huggingface.quantizer import attach
 from dsformer.huggingface.source import Source, open_source, quiet
 from dsformer.layers import BlockConfig, install_forms
@@ -148,6 +149,7 @@ def prepare(
     texts = list(texts) if texts is not None else calibration_texts(recipe)
     source = open_source(model, tokenizer)
     settings = recipe.calibration
+    dropped = shorten(source.model, recipe.ratio) if METHODS[recipe.method].shallow else []
     prepared = model_batches(source.model, source.tokenizer, texts, settings.length, settings.batch_size)
     tracing = trace(source.model, prepared[-1], recipe.include, recipe.exclude)
     tables = tracing.tables if recipe.with_embeddings else []
@@ -160,7 +162,7 @@ def prepare(
         lambda done: progress("calibrate", done, len(prepared)),
     )
     middle = prepared[len(prepared) // 2 :][:PROBES]
-    plan = make_plan(source.model, tracing, statistics, recipe, middle, progress)
+    plan = make_plan(source.model, tracing, statistics, recipe, middle, progress, dropped)
     return Prepared(source, recipe, tracing, statistics, plan)
 
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 from torch import nn
+from transformers.pytorch_utils import Conv1D
 
 from dsformer.allocation import Demand, balanced, uniform
 from dsformer.allocation.budgets import RANK_GAIN
@@ -90,12 +91,14 @@ class Plan:
         types: sizes of stored values.
         rest_bytes: parameters and buffers that stay as they are.
         type_factor: size of a weight's values before / stored.
+        dropped_bytes: of whole layers that are gone, norms included.
     """
 
     jobs: list[Job]
     types: Types
     rest_bytes: int
     type_factor: float
+    dropped_bytes: int = 0
 
     def dense_bytes(self, jobs: Sequence[Job] | None = None) -> int:
         """Weights and biases of the blocks before compression."""
@@ -126,11 +129,13 @@ def make_plan(
     recipe: Recipe,
     probes: Sequence[Mapping[str, Any]],
     progress: Progress = silent,
+    dropped: Sequence[nn.Module] = (),
 ) -> Plan:
     """Budgets for the blocks of a calibrated model.
 
     Args:
         probes: batches on which balanced allocation measures how sensitive the output is to each block.
+        dropped: layers the model had before.
 
     Raises:
         InputError: the ratio cannot be reached; says which can.
@@ -140,12 +145,13 @@ def make_plan(
     rest = stored_bytes(model, types.rest) - sum(
         dense_bytes(block, Types(Precision.of(types.rest), types.rest)) for block in blocks
     )
-    bits = _bits_for_values(blocks, recipe, types, rest)
+    gone = sum(_layer_bytes(layer, types) for layer in dropped)
+    bits = _bits_for_values(blocks, recipe, types, rest, gone)
     metrics = {block.name: _metric(block, statistics, recipe) for block in blocks}
     type_factor = next(model.parameters()).dtype.itemsize * 8 / types.factors.least
     if METHODS[recipe.method].structured:
         own = {name: metric for name, (metric, _) in metrics.items()}
-        return Plan(_structured(model, blocks, own, probes, bits, types, progress), types, rest, type_factor)
+        return Plan(_structured(model, blocks, own, probes, bits, types, progress), types, rest, type_factor, gone)
     if recipe.allocation == "uniform" or METHODS[recipe.method].rounds:
         shares = uniform([Demand(block.shape, torch.ones(1)) for block in blocks], bits)
     else:
@@ -195,10 +201,23 @@ def stored_bytes(model: nn.Module, value_bits: int) -> int:
     return sum(seen.values())
 
 
-def _bits_for_values(blocks: Sequence[Block], recipe: Recipe, types: Types, rest: int) -> int:
-    """Bits left for weights once biases, and with scope all the rest of the file, are paid."""
+def _layer_bytes(layer: nn.Module, types: Types) -> int:
+    """A dense layer of a model: its linear layers as :func:`dense_bytes` has them, and all else."""
+    linear = [module for module in layer.modules() if isinstance(module, (nn.Linear, Conv1D))]
+    own = [Block("linear", ("",), (module,)) for module in linear]
+    seen = {id(parameter) for module in linear for parameter in module.parameters()}
+    others = sum(one.numel() for one in layer.parameters() if id(one) not in seen)
+    return sum(dense_bytes(block, types) for block in own) + others * types.rest // 8
+
+
+def _bits_for_values(blocks: Sequence[Block], recipe: Recipe, types: Types, rest: int, gone: int) -> int:
+    """Bits left for weights once biases, and with scope all the rest of the file, are paid.
+
+    Args:
+        gone: bytes of layers the model does not have any more.
+    """
     biases = sum(block.bias_count for block in blocks) * types.rest // 8
-    before = sum(dense_bytes(block, types) for block in blocks)
+    before = gone + sum(dense_bytes(block, types) for block in blocks)
     fixed = biases + (rest if recipe.scope == "all" else 0)
     whole = before + (rest if recipe.scope == "all" else 0)
     least = sum(sum(block.shape) for block in blocks) * types.factors.least // 8

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from transformers import AutoModel, AutoTokenizer, BertModel
+from transformers import AutoConfig, AutoModel, AutoTokenizer, BertModel
 
 import dsformer
 from dsformer.errors import InputError
@@ -101,7 +101,7 @@ def test_distillation_of_a_sentence_encoder(tmp_path: Path):
 
 
 def test_ratios_that_cannot_be_reached(base: Path, texts: list[str], tmp_path: Path):
-    with pytest.raises(InputError, match=r"method structured: cannot reach this ratio, .* \(at most \d"):
+    with pytest.raises(InputError, match=r"the ratio cannot be reached: heads .* \(at most \d"):
         dsformer.compress(base, tmp_path / "out", texts=texts, **{**FIELDS, "ratio": 14.0})
     assert not (tmp_path / "out").exists()
 
@@ -118,3 +118,43 @@ def test_ratios_that_cannot_be_reached(base: Path, texts: list[str], tmp_path: P
 def test_recipes_that_make_no_sense(fields: dict, message: str):
     with pytest.raises(InputError, match=message):
         Recipe().merged({"method": "structured", **fields})
+
+
+def deep(directory: Path, layers: int = 6) -> Path:
+    """A BERT of more layers."""
+    write_base(directory, 0.15)
+    torch.manual_seed(1)
+    config = AutoConfig.from_pretrained(directory)
+    config.num_hidden_layers = layers
+    BertModel(config).save_pretrained(directory)
+    return directory
+
+
+@pytest.mark.parametrize(("ratio", "layers"), [(1.8, [1, 2, 3, 5]), (2.0, [1, 3, 5]), (2.5, [1, 3, 5]), (4.0, [2, 5])])
+def test_students_have_some_of_the_layers(texts: list[str], tmp_path: Path, ratio: float, layers: list[int]):
+    source = deep(tmp_path / "deep")
+    dense = BertModel.from_pretrained(source)
+    done = dsformer.compress(source, tmp_path / "out", texts=texts, **{**FIELDS, "method": "student", "ratio": ratio})
+    assert ratio * 0.98 < done.summary.encoder_ratio < 1.2 * ratio
+    loaded = AutoModel.from_pretrained(tmp_path / "out").eval()
+    assert loaded.config.num_hidden_layers == len(layers)
+    for layer, number in zip(loaded.encoder.layer, layers, strict=True):
+        assert torch.equal(layer.output.LayerNorm.weight, dense.encoder.layer[number].output.LayerNorm.weight)
+        own = layer.intermediate.dense.form().dense()
+        rows = dense.encoder.layer[number].intermediate.dense.weight
+        assert bool((torch.cdist(own, rows).min(1).values < 0.01).all())
+    before = sum(tensor.numel() * tensor.element_size() for tensor in dense.state_dict().values())
+    assert done.summary.bytes_before == pytest.approx(before, rel=1e-3)
+    found = inspect_directory(tmp_path / "out")
+    assert (found.bytes_before, found.bytes_after) == (done.summary.bytes_before, done.summary.bytes_after)
+    assert found.encoder_ratio == pytest.approx(done.summary.encoder_ratio)
+
+
+def test_students_follow_their_teacher(tmp_path: Path):
+    source = deep(tmp_path / "deep", 4)
+    training = {"train": "fixed", "task": str(write_task(tmp_path / "task.csv")), "epochs": 10.0, "bf16": False}
+    training |= {"learning_rate": 1e-3, "distill": "logits+hidden+relations"}
+    done = dsformer.compress(source, tmp_path / "out", **{**FIELDS, "method": "student"}, training=training)
+    assert done.summary.training is not None
+    assert done.summary.training.trained > 80
+    assert dsformer.load(tmp_path / "out").config.num_hidden_layers == 2

@@ -53,7 +53,7 @@ def test_an_identical_student_has_nothing_to_learn(term: str):
     name, attention = MODELS[term]
     teacher = opened(name)
     student = copy.deepcopy(teacher).requires_grad_(True)
-    distiller = Distiller(teacher, student, [term], attention=attention)
+    distiller = Distiller(teacher, student, [term], attention=(attention, attention))
     assert loss(teacher, student, distiller, inputs(student)).item() == pytest.approx(0, abs=1e-6)
 
 
@@ -63,7 +63,7 @@ def test_another_student_learns_from_a_teacher_that_stays(term: str):
     teacher = opened(name)
     student = changed(teacher)
     before = copy.deepcopy(teacher.state_dict())
-    distiller = Distiller(teacher, student, [term], attention=attention)
+    distiller = Distiller(teacher, student, [term], attention=(attention, attention))
     optimizer = torch.optim.SGD(student.parameters(), lr=0.02)
     first = loss(teacher, student, distiller, inputs(student))
     assert first.item() > 1e-4
@@ -79,7 +79,7 @@ def test_padding_counts_for_nothing(term: str):
     name, attention = MODELS[term]
     teacher = opened(name)
     student = changed(teacher)
-    distiller = Distiller(teacher, student, [term], attention=attention)
+    distiller = Distiller(teacher, student, [term], attention=(attention, attention))
     with torch.no_grad():
         bare = loss(teacher, student, distiller, inputs(student))
         for filler in (0, 7):
@@ -90,10 +90,10 @@ def test_terms_add_up():
     teacher = tiny_model("BertForMaskedLM")
     student = changed(teacher)
     parts = [
-        loss(teacher, student, Distiller(teacher, student, [term], attention=QKV), inputs(student))
+        loss(teacher, student, Distiller(teacher, student, [term], attention=(QKV, QKV)), inputs(student))
         for term in ("logits", "hidden", "relations")
     ]
-    whole = Distiller(teacher, student, ["logits", "hidden", "relations"], attention=QKV)
+    whole = Distiller(teacher, student, ["logits", "hidden", "relations"], attention=(QKV, QKV))
     torch.testing.assert_close(loss(teacher, student, whole, inputs(student)), torch.stack(parts).sum())
 
 
@@ -160,7 +160,7 @@ def test_what_cannot_be_distilled():
         Distiller(model, model, ["logits", "attention"])
     for attention in ((), QKV[:1]):
         with pytest.raises(InputError, match="relations need separate queries, keys and values"):
-            Distiller(model, model, ["relations"], attention=attention)
+            Distiller(model, model, ["relations"], attention=(attention, attention))
     with pytest.raises(InputError, match="embeddings need a model without a head"):
         loss(model, model, Distiller(model, model, ["embeddings"]), inputs(model))
     bare = encoder()
@@ -171,6 +171,6 @@ def test_what_cannot_be_distilled():
 def test_relations_keep_nothing_of_a_batch_that_is_done():
     teacher = BertForSequenceClassification(encoder().config)
     student = changed(teacher)
-    distiller = Distiller(teacher, student, ["relations"], attention=QKV)
+    distiller = Distiller(teacher, student, ["relations"], attention=(QKV, QKV))
     loss(teacher, student, distiller, inputs(student))
     assert [watch.taken() for watch in distiller.watched] == [[], []]

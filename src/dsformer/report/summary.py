@@ -118,6 +118,7 @@ class Summary:
         types: sizes of stored values.
         type_factor: bytes of a weight's values before / after (1 unless the recipe changes them); not in the ratios.
         embedding_share: part of the file after compression that is embedding tables.
+        dropped_bytes: of whole layers that are gone, counted to both ratios.
     """
 
     model: str
@@ -135,6 +136,7 @@ class Summary:
     calibration_tokens: int
     seconds: float
     training: "TrainingSummary | None" = None
+    dropped_bytes: int = 0
 
     @classmethod
     def from_dict(cls, fields: dict[str, Any]) -> "Summary":
@@ -157,16 +159,16 @@ class Summary:
     @property
     def encoder_ratio(self) -> float:
         """Stored bytes before / after over the compressed linear layers."""
-        return _ratio(self.encoder_blocks, 0)
+        return _ratio(self.encoder_blocks, 0, self.dropped_bytes)
 
     @property
     def total_ratio(self) -> float:
         """Stored bytes before / after over the whole file."""
-        return _ratio(self.blocks, self.rest_bytes)
+        return _ratio(self.blocks, self.rest_bytes, self.dropped_bytes)
 
     @property
     def bytes_before(self) -> int:
-        return self.rest_bytes + sum(block.bytes_before for block in self.blocks)
+        return self.rest_bytes + self.dropped_bytes + sum(block.bytes_before for block in self.blocks)
 
     @property
     def bytes_after(self) -> int:
@@ -221,6 +223,7 @@ def summarise(
         excluded=tuple(tracing.excluded),
         calibration_tokens=tokens,
         seconds=seconds,
+        dropped_bytes=plan.dropped_bytes,
     )
 
 
@@ -245,6 +248,6 @@ def describe(spec: FormSpec) -> str:
     return "dense x sparse + sparse" if spec.canonical else "dense x sparse"
 
 
-def _ratio(blocks: Sequence[BlockSummary], rest: int) -> float:
+def _ratio(blocks: Sequence[BlockSummary], rest: int, dropped: int) -> float:
     after = rest + sum(block.bytes_after for block in blocks)
-    return (rest + sum(block.bytes_before for block in blocks)) / after if after else 1.0
+    return (rest + dropped + sum(block.bytes_before for block in blocks)) / after if after else 1.0

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from dsformer.errors import InputError
+from dsformer.huggingface.depth import teacher_layer
 
 TERMS = ("logits", "hidden", "relations", "embeddings")
 Pooling = Callable[[Float[Tensor, "batch time width"], Float[Tensor, "batch time"]], Float[Tensor, "batch width"]]
@@ -28,11 +29,12 @@ class Distiller:
     """The distillation loss of a student against a frozen teacher.
 
     Args:
-        teacher: of the student's architecture; never trained.
+        teacher: of the student's architecture, with as many layers or more; never trained.
         terms: which of ``TERMS``, added up.
         temperature: of ``logits``.
         pooling: how ``embeddings`` are made of hidden states.
-        attention: names of the last layer's queries, keys and values; for ``relations``.
+        attention: names of the last layer's queries, keys and values, in the student and in the teacher; for
+            ``relations``.
 
     Raises:
         InputError: an unknown term, or one this model cannot have.
@@ -45,17 +47,18 @@ class Distiller:
         terms: Sequence[str],
         temperature: float = 2.0,
         pooling: Pooling | None = None,
-        attention: Sequence[str] = (),
+        attention: tuple[Sequence[str], Sequence[str]] = ((), ()),
     ):
         unknown = sorted(set(terms) - set(TERMS))
         if unknown:
             raise InputError(f"distillation: {unknown[0]!r} is not one of {', '.join(TERMS)}")
-        if "relations" in terms and len(attention) != 3:
+        if "relations" in terms and len(attention[0]) != 3:
             raise InputError("distillation: relations need separate queries, keys and values, which this model lacks")
         self.teacher = teacher.eval().requires_grad_(False)
         self.terms, self.temperature, self.pooling = tuple(terms), temperature, pooling or mean_pooling
         self.heads = getattr(getattr(teacher, "config", None), "num_attention_heads", 1)
-        self.watched = [_Watch(model, attention) for model in (student, teacher)] if "relations" in terms else []
+        models = zip((student, teacher), attention, strict=True) if "relations" in terms else ()
+        self.watched = [_Watch(model, names) for model, names in models]
 
     @property
     def wants(self) -> dict[str, bool]:
@@ -89,8 +92,10 @@ class Distiller:
         return t * t * functional.kl_div(ours, theirs, log_target=True, reduction="none").nan_to_num(0.0).sum(-1).mean()
 
     def _hidden(self, student: Any, teacher: Any, mask: Bool[Tensor, "batch time"]) -> Float[Tensor, ""]:
-        pairs = list(zip(student["hidden_states"][1:], teacher["hidden_states"][1:], strict=True))
-        losses = [_relative(ours[mask].float(), theirs[mask].float()) for ours, theirs in pairs]
+        ours, theirs = student["hidden_states"], teacher["hidden_states"]
+        count, of = len(ours) - 1, len(theirs) - 1
+        pairs = [(ours[i], theirs[teacher_layer(i, count, of)]) for i in range(1, count + 1)]
+        losses = [_relative(own[mask].float(), wanted[mask].float()) for own, wanted in pairs]
         return torch.stack(losses).sum()
 
     def _embeddings(self, student: Any, teacher: Any, mask: Bool[Tensor, "batch time"]) -> Float[Tensor, ""]:

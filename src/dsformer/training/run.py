@@ -12,6 +12,7 @@ from dsformer.calibration import calibrate, model_batches
 from dsformer.calibration.blocks import Block
 from dsformer.factorization.whitening import Metric
 from dsformer.huggingface.config import DSFormerConfig
+from dsformer.huggingface.depth import in_last_layer
 from dsformer.huggingface.quantizer import attach
 from dsformer.huggingface.source import quiet
 from dsformer.layers import BlockConfig
@@ -167,11 +168,12 @@ def _distiller(
     if not settings.terms:
         return None
     shared = [block.config.names for block in learned if len(block.config.names) == 3]
+    attention = shared[-1] if shared else []
     return Distiller(
         teacher.model,
         model,
         settings.terms,
         settings.temperature,
         teacher.pooling,
-        shared[-1] if shared else (),
+        (attention, in_last_layer(attention, model, teacher.model)),
     )

@@ -9,7 +9,7 @@ from dsformer.factorization.methods.one_step import ROCKET
 from dsformer.factorization.methods.pruning import MAGNITUDE, PRUNING, SPARSEGPT, WANDA
 from dsformer.factorization.methods.quantization import GPTQ, RTN
 from dsformer.factorization.methods.sparse_low_rank import OATS
-from dsformer.factorization.methods.structured import STRUCTURED
+from dsformer.factorization.methods.structured import STRUCTURED, STUDENT
 from dsformer.factorization.pattern import FREE, Pattern
 from dsformer.factorization.search import Budget, Fitted
 from dsformer.factorization.weight import Weight
@@ -27,6 +27,7 @@ METHODS: dict[str, Method] = {
     "oats": OATS,
     "rocket": ROCKET,
     "structured": STRUCTURED,
+    "student": STUDENT,
     "rtn": RTN,
     "gptq": GPTQ,
 }

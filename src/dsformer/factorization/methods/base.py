@@ -26,6 +26,7 @@ class Method:
             are a part of it), and they cannot be trained.
         structured: whole heads and neurons go, so it is about blocks together (see ``channel_plan``), which then have
             dense weights of fewer rows and columns.
+        shallow: first whole layers go, as many as the ratio allows.
     """
 
     fit: Callable[[Weight, Budget, Pattern, Effort], Fitted | None]
@@ -34,6 +35,7 @@ class Method:
     families: Callable[[tuple[int, int], Pattern, bool], list[Family]] | None = None
     rounds: bool = False
     structured: bool = False
+    shallow: bool = False
 
     def refuses(self, pattern: Pattern) -> str | None:
         """Why it has no forms of this pattern; None: it has."""

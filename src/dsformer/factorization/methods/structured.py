@@ -1,4 +1,7 @@
-"""Structured pruning: heads and neurons go. Which ones, is not for a weight alone to say; what is left is dense."""
+"""Structured pruning: heads and neurons go, or layers too. Which ones, is not for a weight alone to say.
+
+What is left is dense.
+"""
 
 from dsformer.factorization.channels import Kept, keep
 from dsformer.factorization.dense_sparse import Effort
@@ -18,4 +21,10 @@ STRUCTURED = Method(
     fit,
     "whole heads and neurons, by the error of the output once the others make up for them (ZipLM, arXiv 2302.04089)",
     structured=True,
+)
+STUDENT = Method(
+    fit,
+    "a student for distillation: every so manieth layer (DistilBERT, arXiv 1910.01108), without some heads and neurons",
+    structured=True,
+    shallow=True,
 )

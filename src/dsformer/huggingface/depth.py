@@ -1,0 +1,72 @@
+"""A model with fewer layers, as students of distillation begin (DistilBERT, arXiv 1910.01108)."""
+
+import re
+from collections.abc import Sequence
+from math import ceil
+
+from torch import nn
+from transformers import PreTrainedModel
+
+from dsformer.errors import InputError
+
+
+def shorten(model: PreTrainedModel, ratio: float) -> list[nn.Module]:
+    """Drop layers, evenly, until one fewer would be less than one part in ``ratio`` of them. Changes the model.
+
+    Layer ``i`` of those left was the one after which the same part of all layers has run; the last stays.
+
+    Returns:
+        The layers dropped.
+
+    Raises:
+        InputError: it has no one list of layers that can be shortened.
+    """
+    name, layers = _layers_of(model)
+    count = ceil(len(layers) / ratio)
+    kept = [teacher_layer(i + 1, count, len(layers)) - 1 for i in range(count)]
+    dropped = [layer for i, layer in enumerate(layers) if i not in kept]
+    parent, _, attribute = name.rpartition(".")
+    setattr(model.get_submodule(parent), attribute, nn.ModuleList(layers[i] for i in kept))
+    _tell(model, kept, len(layers))
+    return dropped
+
+
+def teacher_layer(layer: int, count: int, of: int) -> int:
+    """The layer of a teacher of ``of`` layers after which a student of ``count`` is to be when ``layer`` have run."""
+    return round(layer * of / count)
+
+
+def in_last_layer(names: Sequence[str], student: PreTrainedModel, teacher: PreTrainedModel) -> list[str]:
+    """What modules of a student's last layer are called in its teacher."""
+    ours, theirs = (getattr(model.config, "num_hidden_layers", 0) for model in (student, teacher))
+    if ours == theirs:
+        return list(names)
+    return [re.sub(rf"\.{ours - 1}\.", f".{theirs - 1}.", name, count=1) for name in names]
+
+
+def _layers_of(model: PreTrainedModel) -> tuple[str, nn.ModuleList]:
+    count = getattr(model.config, "num_hidden_layers", None)
+    lists = [(name, one) for name, one in model.named_modules() if isinstance(one, nn.ModuleList)]
+    found = [(name, one) for name, one in lists if len(one) == count]
+    if len(found) != 1 or model.config.is_encoder_decoder:
+        raise InputError("method student: this model has no one list of layers that can be shortened")
+    # One would not be where the model's class has another, as in ModernBERT, whose first layer has no norm.
+    tensors = [{name: tensor.shape for name, tensor in layer.state_dict().items()} for layer in found[0][1]]
+    if any(one != tensors[0] for one in tensors):
+        raise InputError(
+            "method student: the layers of this model are not alike, so none can take the place of another"
+        )
+    return found[0]
+
+
+def _tell(model: PreTrainedModel, kept: Sequence[int], of: int) -> None:
+    """The configuration's number and kinds of layers, and the numbers decoders' caches know them by."""
+    config = model.config
+    config.num_hidden_layers = len(kept)
+    kinds = getattr(config, "layer_types", None)
+    if isinstance(kinds, list) and len(kinds) == of:
+        config.layer_types = [kinds[i] for i in kept]
+    for module in model.modules():
+        number = module.__dict__.get("layer_idx")
+        if isinstance(number, int) and number in kept:
+            module.layer_idx = kept.index(number)  # type: ignore[assignment]
