@@ -40,6 +40,8 @@ from dsformer.training.learners import LEARNERS
 from dsformer.training.run import Teacher, learn
 
 TASKS = ("mrpc", "rte", "stsb", "cola", "sst2", "banking77", "movie_reviews")
+# Those for all forms, not for supports alone.
+OF_FORMS = tuple(name for name, kind in LEARNERS.items() if not kind.prunes)
 # Examples of SST-2 trained on; the other tasks are trained on all they have.
 SUBSETS = {"sst2": 16_000}
 
@@ -208,7 +210,7 @@ def main() -> None:
     parser.add_argument("--tasks", nargs="+", choices=TASKS, default=list(TASKS))
     parser.add_argument("--ratios", type=float, nargs="+", default=[2.8, 3.57])
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    parser.add_argument("--learners", nargs="+", choices=("dense", "none", *LEARNERS), default=["none", *LEARNERS])
+    parser.add_argument("--learners", nargs="+", choices=("dense", "none", *OF_FORMS), default=["none", *OF_FORMS])
     parser.add_argument("--distill", nargs="+", default=["none", "logits+hidden"])
     parser.add_argument("--epochs", type=float, default=3.0)
     parser.add_argument("--dense-epochs", type=float, default=3.0)

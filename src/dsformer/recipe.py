@@ -213,6 +213,12 @@ class Recipe(_Strict):
             raise ValueError(f"training: method {self.method} gives whole numbers, which cannot be trained")
         if METHODS[self.method].structured:
             self._fits_structured()
+        learner = LEARNERS.get(self.training.learner)
+        if learner is not None and learner.prunes and not (METHODS[self.method].prunes and self.pattern == "free"):
+            pruning = [name for name, method in METHODS.items() if method.prunes]
+            raise ValueError(
+                f"training: {self.training.train} learns which weights stay: method one of {', '.join(pruning)}, free"
+            )
         return self
 
     def _fits_structured(self) -> None:

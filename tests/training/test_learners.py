@@ -27,6 +27,7 @@ from fixtures.forms import random_form
 from fixtures.training import projection_of
 
 PATTERNS = ("free", "grouped(8)", "2:4")
+OF_FORMS = [name for name, kind in LEARNERS.items() if not kind.prunes]
 # Learners that may choose other supports.
 MOVING = ("refactor", "codes", "stf")
 ONE_EPOCH = {"epochs": 1, "examples": 256, "batch_size": 32, "learning_rate": 1e-3, "bf16": False}
@@ -88,7 +89,7 @@ def stored(directory: Path) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("pattern", PATTERNS)
-@pytest.mark.parametrize("learner", LEARNERS)
+@pytest.mark.parametrize("learner", OF_FORMS)
 def test_the_loss_falls_and_the_form_stays(
     learner: str, pattern: str, trained: Callable, data: TrainingData, factorized: Callable, tmp_path: Path
 ):
@@ -197,7 +198,7 @@ def stage_of(learner: str, **settings: Any) -> tuple[Any, LearnedBlock]:
     return made, block
 
 
-@pytest.mark.parametrize("learner", LEARNERS)
+@pytest.mark.parametrize("learner", OF_FORMS)
 def test_groups_and_specs_survive_any_gradients(learner: str):
     made, block = stage_of(learner, latent_rate=0.01)
     generator = torch.Generator().manual_seed(3)

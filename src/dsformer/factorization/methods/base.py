@@ -24,6 +24,7 @@ class Method:
         about: what it does and where it was published, in one line.
         rounds: its forms have whole numbers, of as many bits as fit: every weight gets the same ratio (types of values
             are a part of it), and they cannot be trained.
+        prunes: its forms are entries of the weight and nothing else.
         structured: whole heads and neurons go, so it is about blocks together (see ``channel_plan``), which then have
             dense weights of fewer rows and columns.
         shallow: first whole layers go, as many as the ratio allows.
@@ -34,6 +35,7 @@ class Method:
     patterns: tuple[Kind, ...] = ()
     families: Callable[[tuple[int, int], Pattern, bool], list[Family]] | None = None
     rounds: bool = False
+    prunes: bool = False
     structured: bool = False
     shallow: bool = False
 

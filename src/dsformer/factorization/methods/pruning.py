@@ -65,7 +65,15 @@ PRUNING = Method(
     "supports by ADMM, values by least squares in the metric of the inputs (ALPS, arXiv 2406.07831)",
     ("free", "grouped"),
     families,
+    prunes=True,
 )
-MAGNITUDE = Method(partial(chosen, magnitude), "the largest weights of every row", KINDS)
-WANDA = Method(partial(chosen, wanda), "the largest weights times the norm of their inputs (arXiv 2306.11695)", KINDS)
-SPARSEGPT = Method(partial(chosen, sparsegpt), "one pass with error compensation (SparseGPT, arXiv 2301.00774)", KINDS)
+MAGNITUDE = Method(partial(chosen, magnitude), "the largest weights of every row", KINDS, prunes=True)
+WANDA = Method(
+    partial(chosen, wanda),
+    "the largest weights times the norm of their inputs (arXiv 2306.11695)",
+    KINDS,
+    prunes=True,
+)
+SPARSEGPT = Method(
+    partial(chosen, sparsegpt), "one pass with error compensation (SparseGPT, arXiv 2301.00774)", KINDS, prunes=True
+)

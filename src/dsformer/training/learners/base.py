@@ -42,7 +42,9 @@ class Learner:
 
     block_type: type[LearnedBlock] = LearnedBlock
     projects = False
-    """Whether it projects weights; the metric to do so in is measured only then."""
+    """Whether it needs the dense weights and the metric to project in, which is measured only then."""
+    prunes = False
+    """Whether it learns which entries of the weights stay, so that forms must be nothing but these."""
 
     def __init__(self, stage: Stage, settings: Any):
         self.stage, self.settings = stage, settings

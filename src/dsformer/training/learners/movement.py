@@ -1,0 +1,98 @@
+"""Movement pruning (Sanh et al., arXiv 2005.07683): which weights stay is learned by where gradients move them."""
+
+from dataclasses import replace
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from dsformer.factorization.form import Form
+from dsformer.factorization.supports import support_of
+from dsformer.layers import BlockConfig
+from dsformer.training.blocks import LearnedBlock
+from dsformer.training.learners.base import Learner
+
+# Parts of the run in which all weights stay, and after which no weight comes or goes; between them a cubic schedule.
+FROM, UNTIL = 0.1, 0.7
+# Optimizer steps between two choices of what stays.
+EVERY = 4
+
+
+class Moved(torch.autograd.Function):
+    """Weights times their mask; scores gain where a step against the gradient would take a weight away from zero."""
+
+    @staticmethod
+    def forward(ctx: Any, weight: Tensor, scores: Tensor, mask: Tensor) -> Tensor:
+        ctx.save_for_backward(weight, mask)
+        return weight * mask
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Any) -> Any:
+        weight, mask = ctx.saved_tensors
+        return gradients[0] * mask, gradients[0] * weight, None
+
+
+class MovingBlock(LearnedBlock):
+    """A block of the dense weight, a score for each of its entries, and which of them stay."""
+
+    present: Tensor
+
+    def __init__(self, config: BlockConfig, form: Form):
+        super().__init__(config, form)
+        self.latent = nn.Parameter(self.codes())
+        self.scores = nn.Parameter(torch.zeros_like(self.latent))
+        self.register_buffer("present", self.mask())
+        self.values.requires_grad_(False)
+        self.dictionary.requires_grad_(False)
+
+    def unit_weight(self) -> Float[Tensor, "units width"]:
+        weight = Moved.apply(self.latent, self.scores, self.present)
+        assert isinstance(weight, Tensor)
+        return weight
+
+    @torch.no_grad()
+    def begin(self, weight: Float[Tensor, "units width"]) -> None:
+        """Take the dense weight, all of it."""
+        self.latent.copy_(weight)
+        self.present.fill_(True)
+
+    @torch.no_grad()
+    def choose(self, nonzeros: int) -> None:
+        """Keep so many entries of every unit, those of the highest scores."""
+        above = self.scores - self.scores.amin(1, keepdim=True)
+        self.present.copy_(support_of(replace(self.spec, nonzeros=nonzeros), above, None))
+
+    @torch.no_grad()
+    def settle(self) -> None:
+        """Store what stays."""
+        self.take(self.latent.detach(), self.present, self.dictionary.detach())
+
+
+class Movement(Learner):
+    """Trains dense weights of which fewer and fewer stay."""
+
+    block_type = MovingBlock
+    projects = True
+    prunes = True
+
+    def start(self) -> None:
+        for block, projection in self.over_blocks():
+            assert isinstance(block, MovingBlock)
+            block.begin(projection.weight.to(block.latent.device))
+        self.stage.blocks.settle()
+
+    def stepped(self, step: int) -> None:
+        part = step / self.stage.total
+        last = part >= UNTIL and (step - 1) / self.stage.total < UNTIL
+        if last or (step % EVERY == 0 and FROM < part < UNTIL):
+            left = max(0.0, 1 - (part - FROM) / (UNTIL - FROM)) ** 3
+            for block in self.stage.blocks:
+                assert isinstance(block, MovingBlock)
+                spec = block.spec
+                block.choose(spec.nonzeros + int(left * (spec.candidates - spec.nonzeros)))
+
+    def finish(self) -> None:
+        for block in self.stage.blocks:
+            assert isinstance(block, MovingBlock)
+            block.settle()
