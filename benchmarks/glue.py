@@ -4,8 +4,8 @@
 
 Every task and seed has one dense teacher; every method starts from it, on the same calibration text, within the same
 stored bytes, and is then trained on its supports for as many steps with the same distillation (``--distill none``: with
-none). Dense weights in fewer bits (rtn, gptq) are not trained: they are what a user has without any of this. Finished
-cells are kept in WORK; an interrupted run goes on where it stopped.
+none); a learner after ``+`` also chooses supports. Dense weights in fewer bits (rtn, gptq) are not trained: they are
+what a user has without any of this. Finished cells are kept in WORK; an interrupted run goes on where it stopped.
 """
 
 import argparse
@@ -21,11 +21,15 @@ METHODS = (
     "dense_sparse",
     "dense_sparse@grouped(8)",
     "low_rank",
+    "fwsvd",
     "pruning",
     "sparsegpt",
+    "magnitude@2:4+codes",
+    "magnitude+movement",
+    "structured",
+    "student",
     "oats",
     "rocket",
-    "fwsvd",
     "gptq",
 )
 
@@ -55,8 +59,11 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=2)
     parser.add_argument("--train", default="fixed", help="fixed, or none: factorized only")
     parser.add_argument("--distill", default="logits+hidden")
-    parser.add_argument("--epochs", type=float, default=3.0, help="of the dense teacher and of every method")
-    parser.add_argument("--examples", type=int, default=16_000, help="of a task, at most")
+    parser.add_argument("--dense-epochs", type=float, default=5.0, help="of the dense teacher")
+    parser.add_argument("--dense-rate", type=float, default=1e-4, help="learning rate of the dense teacher")
+    parser.add_argument("--dense-examples", type=int, default=16_000, help="of a task for the teacher, at most")
+    parser.add_argument("--epochs", type=float, default=1.0, help="of every method")
+    parser.add_argument("--examples", type=int, default=5_120, help="of a task for every method, at most")
     parser.add_argument("--seconds", type=float, default=3.0, help="spent on timing each model; 0: none")
     args = parser.parse_args()
     training = {"train": args.train, "distill": args.distill, "epochs": args.epochs, "examples": args.examples}
@@ -68,6 +75,7 @@ def main() -> None:
         args.seeds,
         data_dir=args.data_dir,
         fields={"training": training},
+        dense={"epochs": args.dense_epochs, "learning_rate": args.dense_rate, "examples": args.dense_examples},
     )
     rows = sweep(grid, args.work, seconds=args.seconds)
     dense = dense_scores(rows)

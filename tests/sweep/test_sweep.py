@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -77,6 +78,25 @@ def test_rounded_weights_stand_beside_what_is_trained(grid: Grid):
     assert trained.teacher_key == rounded.teacher_key
 
 
+def test_learners_of_one_method_alone(grid: Grid):
+    fields = {**FIELDS, "training": {**FIELDS["training"], "train": "fixed"}}
+    variants = tuple(map(Variant.parse, ("magnitude", "magnitude+movement", "magnitude@2:4+codes")))
+    assert [str(one) for one in variants] == ["magnitude", "magnitude+movement", "magnitude@2:4+codes"]
+    cells = list(Grid(grid.model, variants, (3.0,), grid.tasks, fields=fields).cells())
+    assert [cell.recipe.training.train for cell in cells] == ["fixed", "movement", "codes"]
+    assert len({cell.key for cell in cells}) == 3
+    assert len({cell.teacher_key for cell in cells}) == 1
+
+
+def test_dense_models_trained_for_longer(grid: Grid):
+    longer = replace(grid, dense={"epochs": 7.0})
+    (cell, _), (other, _) = longer.cells(), grid.cells()
+    assert cell.dense_training["epochs"] == 7.0
+    assert cell.recipe.training.epochs == other.recipe.training.epochs != 7.0
+    assert cell.teacher_key != other.teacher_key
+    assert cell.key != other.key
+
+
 def test_a_line_cut_short_does_not_count(tmp_path: Path):
     row = {"key": "a", "method": "svd"}
     (tmp_path / RESULTS).write_text(json.dumps(row) + "\n" + '{"key": "b", "met')
@@ -100,6 +120,7 @@ def test_keys_tell_cells_apart(grid: Grid):
         ({"tasks": ()}, "give tasks to score on"),
         ({"ratios": (0.5,)}, "recipe: ratio"),
         ({"fields": {"surprise": 1}}, "recipe: surprise"),
+        ({"variants": (Variant("gptq", learner="fixed"),)}, "gives whole numbers"),
     ],
 )
 def test_grids_that_make_no_sense(grid: Grid, tmp_path: Path, changes: dict[str, Any], message: str):
@@ -110,7 +131,13 @@ def test_grids_that_make_no_sense(grid: Grid, tmp_path: Path, changes: dict[str,
 
 
 @pytest.mark.parametrize(
-    ("text", "message"), [("svdd", "not one of"), ("svd@2:4", "no supports"), ("wanda@x", "pattern")]
+    ("text", "message"),
+    [
+        ("svdd", "not one of"),
+        ("svd@2:4", "no supports"),
+        ("wanda@x", "pattern"),
+        ("svd+stff", "'stff' is not one of fixed"),
+    ],
 )
 def test_methods_that_are_not_there(text: str, message: str):
     with pytest.raises(InputError, match=message):

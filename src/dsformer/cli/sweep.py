@@ -30,7 +30,7 @@ def sweep(
     changes: dict[str, Any],
     output: Annotated[Path, typer.Option("--output", "-o", help="directory of results and models", show_default=False)],
     methods: Annotated[
-        str, typer.Option(help=f"comma-separated, with a pattern after @: {', '.join(METHODS)}")
+        str, typer.Option(help=f"comma-separated, with a pattern after @ and a learner after +: {', '.join(METHODS)}")
     ] = "dense_sparse,low_rank,pruning",
     ratios: Annotated[str, typer.Option(help="comma-separated")] = "2,2.8,3.57",
     tasks: Annotated[
@@ -40,6 +40,9 @@ def sweep(
         str | None, typer.Option(help="without tasks: what to score the encoder on", show_default=False)
     ] = None,
     seeds: Annotated[int, typer.Option(help="runs of every task")] = 1,
+    dense_epochs: Annotated[
+        float | None, typer.Option(help="passes of the dense model (default: as of what is made of it)")
+    ] = None,
     workers: Annotated[int, typer.Option(help="compressions at a time")] = 1,
     seconds: Annotated[float, typer.Option(help="of timing for every model; 0: none")] = 3.0,
     recipe: RecipeFile = None,
@@ -48,7 +51,7 @@ def sweep(
     quiet: Quiet = False,
 ) -> None:
     """Compare methods at equal stored bytes: every method by every ratio, task and seed, each in its own process."""
-    grid = _grid(model, changes, methods, ratios, tasks, evaluate, seeds, recipe, data_dir)
+    grid = _grid(model, changes, methods, ratios, tasks, evaluate, seeds, dense_epochs, recipe, data_dir)
     grid.check()
     with rich_progress(quiet or as_json) as progress:
         rows = run_sweep(grid, output, workers, seconds, progress)
@@ -72,6 +75,7 @@ def _grid(
     tasks: str | None,
     evaluate: str | None,
     seeds: int,
+    dense_epochs: float | None,
     recipe: Path | None,
     data_dir: Path | None,
 ) -> Grid:
@@ -92,6 +96,7 @@ def _grid(
         tuple(parse_tasks(evaluate, data_dir)) if evaluate else (),
         None if data_dir is None else str(data_dir),
         fields,
+        {} if dense_epochs is None else {"epochs": dense_epochs},
     )
 
 

@@ -55,8 +55,7 @@ def make_teacher(cell: Cell, place: Path, threads: int) -> None:
     from dsformer.training.finetune import finetune
 
     torch.set_num_threads(threads)
-    fields = cell.recipe.training.model_dump(exclude={"train", "text"})
-    finetune(cell.model, teacher_place(cell, place), data_dir=cell.data_dir, **fields)
+    finetune(cell.model, teacher_place(cell, place), data_dir=cell.data_dir, **cell.dense_training)
 
 
 def teacher_place(cell: Cell, place: Path) -> Path:

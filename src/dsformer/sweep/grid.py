@@ -12,28 +12,38 @@ from dsformer.errors import InputError
 from dsformer.factorization.methods import METHODS
 from dsformer.factorization.pattern import Pattern
 from dsformer.recipe import Recipe
+from dsformer.training.learners import LEARNERS
 
 
 @dataclass(frozen=True)
 class Variant:
-    """A method with a pattern, written ``method`` or ``method@pattern``."""
+    """A method, written ``method[@pattern][+learner]``.
+
+    Attributes:
+        learner: how it is trained where it differs from the others; empty: as the recipe says.
+    """
 
     method: str
     pattern: str = "free"
+    learner: str = ""
 
     @classmethod
     def parse(cls, text: str) -> "Variant":
-        """Raises InputError: unknown method, or a pattern it has no forms of."""
-        method, _, pattern = text.strip().partition("@")
+        """Raises InputError: unknown method or learner, or a pattern it has no forms of."""
+        text, _, learner = text.strip().partition("+")
+        method, _, pattern = text.partition("@")
+        if learner and learner not in LEARNERS:
+            raise InputError(f"methods: {learner!r} is not one of {', '.join(LEARNERS)}")
         if method not in METHODS:
             raise InputError(f"methods: {method!r} is not one of {', '.join(METHODS)}")
         parsed = Pattern.parse(pattern or "free")
         if reason := METHODS[method].refuses(parsed):
             raise InputError(f"methods: {method} {reason}")
-        return cls(method, str(parsed))
+        return cls(method, str(parsed), learner)
 
     def __str__(self) -> str:
-        return self.method if self.pattern == "free" else f"{self.method}@{self.pattern}"
+        pattern = "" if self.pattern == "free" else f"@{self.pattern}"
+        return f"{self.method}{pattern}" + (f"+{self.learner}" if self.learner else "")
 
 
 @dataclass(frozen=True)
@@ -45,6 +55,7 @@ class Cell:
         task: it is fine-tuned, calibrated, trained (if the recipe says so) and scored on; None: no task.
         evaluate: what sentence encoders are scored on.
         fields: all else of the recipe, nested as it is.
+        dense: fields of the training of the dense model, where it is not trained as long or fast as what is made of it.
     """
 
     model: str
@@ -55,12 +66,15 @@ class Cell:
     evaluate: tuple[str, ...]
     data_dir: str | None
     fields: dict[str, Any]
+    dense: dict[str, Any]
 
     @property
     def recipe(self) -> Recipe:
         own: dict[str, Any] = {"method": self.variant.method, "pattern": self.variant.pattern, "ratio": self.ratio}
         training = {**self.fields.get("training", {}), "task": self.task, "seed": self.seed}
-        if METHODS[self.variant.method].rounds:
+        if self.variant.learner:
+            training["train"] = self.variant.learner
+        elif METHODS[self.variant.method].rounds:
             # Whole numbers cannot be trained; beside methods that are, they stand for what a user has without.
             own["factors"], training["train"] = "float", "none"
         return Recipe().merged({**self.fields, **own, "training": training})
@@ -73,6 +87,11 @@ class Cell:
         return f"{readable}-{_digest(asdict(self))}"
 
     @property
+    def dense_training(self) -> dict[str, Any]:
+        """Fields of the training of the dense model."""
+        return self.recipe.training.model_dump(mode="json", exclude={"train", "text"}) | self.dense
+
+    @property
     def encoder_key(self) -> str:
         """Names the scores of the model as it came."""
         return f"encoder-{_digest({'model': self.model, 'evaluate': self.evaluate, 'data_dir': self.data_dir})}"
@@ -80,7 +99,7 @@ class Cell:
     @property
     def teacher_key(self) -> str:
         """Names the dense model of its task: shared by all cells that differ only in how they compress."""
-        dense = self.recipe.training.model_dump(mode="json")
+        dense = self.dense_training
         same = {name: dense[name] for name in ("epochs", "examples", "batch_size", "learning_rate", "length", "bf16")}
         return f"{self.task}-seed{self.seed}-{_digest({'model': self.model, **same})}"
 
@@ -97,12 +116,14 @@ class Grid:
     evaluate: tuple[str, ...] = ()
     data_dir: str | None = None
     fields: Any = None
+    dense: Any = None
 
     def cells(self) -> Iterator[Cell]:
         """In an order that finishes a whole seed, and in it a whole task, before the next."""
         seeds = range(self.seeds if self.tasks else 1)
         for seed, task, ratio, variant in product(seeds, self.tasks or (None,), self.ratios, self.variants):
-            yield Cell(self.model, variant, ratio, task, seed, self.evaluate, self.data_dir, dict(self.fields or {}))
+            shared = (self.evaluate, self.data_dir, dict(self.fields or {}), dict(self.dense or {}))
+            yield Cell(self.model, variant, ratio, task, seed, *shared)
 
     def check(self) -> None:
         """Raises InputError: there is nothing to do or to score, or a recipe is wrong."""
