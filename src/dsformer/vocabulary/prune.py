@@ -1,0 +1,86 @@
+"""Write a model with the vocabulary of a corpus."""
+
+from collections.abc import Sequence
+from copy import deepcopy
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import PreTrainedModel
+
+from dsformer.calibration import model_batches
+from dsformer.errors import InputError
+from dsformer.huggingface.artefact import appearing, reserve
+from dsformer.huggingface.companions import copy_companions
+from dsformer.huggingface.source import Source, open_source, quiet
+from dsformer.vocabulary.rows import RECORD, says_the_same, select_rows, table_rows, token_ids
+from dsformer.vocabulary.tokenizer import rewritten
+from dsformer.vocabulary.tokens import encoded, kept_tokens
+
+# Texts on which the new tokenizer is compared with the old one at once, and those the two models are compared on.
+CHUNK, PROBES = 1024, 8
+_VOCABULARIES = ("tokenizer*", "special_tokens_map.json", "added_tokens.json", "vocab.*", "merges.txt", "*.model")
+
+
+def prune_vocabulary(
+    model: str | Path, output: str | Path, texts: Sequence[str], *, overwrite: bool = False
+) -> tuple[int, int]:
+    """Write a dense model that knows the tokens of some texts, and says of these texts what the original says.
+
+    Args:
+        model: a Hugging Face or sentence-transformers directory, or a hub name.
+        output: directory of the smaller model; appears whole or not at all.
+        texts: of the kind it will be used on.
+        overwrite: replace ``output`` if it exists.
+
+    Returns:
+        Tokens before and after.
+
+    Raises:
+        InputError: the model or its tokenizer cannot be changed so.
+    """
+    target, source = reserve(output, overwrite), open_source(model)
+    rows = table_rows(source.model)
+    kept = [i for i in kept_tokens(source.tokenizer, texts, token_ids(source.model)) if i < rows]
+    tokenizer = _checked(source.tokenizer, {old: new for new, old in enumerate(kept)}, texts)
+    network = _selected(source, torch.tensor(kept), texts)
+    with appearing(target) as directory, quiet():
+        network.save_pretrained(directory)
+        if source.directory is not None:
+            copy_companions(source.directory, directory)
+        for pattern in _VOCABULARIES:
+            for file in directory.glob(pattern):
+                file.unlink()
+        tokenizer.save_pretrained(directory)
+    return rows, len(kept)
+
+
+def pruned_values(model: PreTrainedModel) -> int:
+    """How many values of a model went with tokens it does not know any more."""
+    found = getattr(model.config, RECORD, 0)
+    return found if isinstance(found, int) else 0
+
+
+def _checked(tokenizer: Any, numbers: dict[int, int], texts: Sequence[str]) -> Any:
+    """The rewritten tokenizer, once it has been seen to split all texts as the old one does."""
+    with quiet():
+        new = rewritten(tokenizer, numbers)
+    for start in range(0, len(texts), CHUNK):
+        part = texts[start : start + CHUNK]
+        for text, old, own in zip(part, encoded(tokenizer, part), encoded(new, part), strict=True):
+            if [numbers.get(i) for i in old] != own:
+                raise InputError(f"vocabulary: the rewritten tokenizer splits {text[:60]!r} in another way")
+    return new
+
+
+def _selected(source: Source, kept: torch.Tensor, texts: Sequence[str]) -> PreTrainedModel:
+    """The model with the rows of tokens that stay, once it has been seen to say what the whole one says."""
+    network = deepcopy(source.model)
+    select_rows(network, kept)
+    [batch] = model_batches(source.model, source.tokenizer, texts[:PROBES], 64, PROBES)
+    numbers = torch.full((table_rows(source.model),), -1)
+    numbers[kept] = torch.arange(len(kept))
+    renumbered = {name: numbers[ids] if name.endswith("input_ids") else ids for name, ids in batch.items()}
+    if not says_the_same(source.model, network, batch, renumbered, kept):
+        raise InputError("vocabulary: this model does not say the same with fewer tokens, so it cannot be changed")
+    return network

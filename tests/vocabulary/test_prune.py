@@ -1,0 +1,185 @@
+"""Vocabularies of a corpus: real tokenizers of every kind, models of many, and exact outputs."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
+from transformers import (
+    AutoModel,
+    AutoModelForCausalLM,
+    AutoModelForMaskedLM,
+    AutoTokenizer,
+    BertTokenizerFast,
+    GPT2TokenizerFast,
+    PreTrainedTokenizerFast,
+)
+
+import dsformer
+from dsformer.errors import InputError
+from dsformer.vocabulary import prune_vocabulary
+from dsformer.vocabulary.tokens import encoded, kept_tokens
+from fixtures.models import ARCHITECTURES, tiny_model
+
+CORPUS = [
+    f"the {a} {b} of the {c}s is {a}er"
+    for a in ("small", "great", "kind")
+    for b in ("house", "garden")
+    for c in ("tree", "bird", "flower")
+]
+OTHER = [
+    f"a {a} {b}, unlike {c}ing" for a in ("quick", "loud", "blue") for b in ("river", "train") for c in ("sail", "jump")
+]
+WORDS = [*CORPUS, *OTHER] * 3
+SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+
+
+def trained(kind: str) -> PreTrainedTokenizerFast:
+    """A real tokenizer of a kind, learned from both corpora."""
+    if kind == "WordPiece":
+        raw = Tokenizer(models.WordPiece(unk_token="[UNK]"))
+        raw.normalizer, raw.pre_tokenizer = normalizers.BertNormalizer(), pre_tokenizers.BertPreTokenizer()
+        raw.train_from_iterator(WORDS, trainers.WordPieceTrainer(vocab_size=90, special_tokens=SPECIAL))
+        raw.post_processor = processors.BertProcessing(("[SEP]", 3), ("[CLS]", 2))
+        names = {"unk_token": "[UNK]", "cls_token": "[CLS]", "sep_token": "[SEP]", "mask_token": "[MASK]"}
+        return PreTrainedTokenizerFast(tokenizer_object=raw, pad_token="[PAD]", **names)
+    if kind == "BPE":
+        raw = Tokenizer(models.BPE())
+        raw.pre_tokenizer, raw.decoder = pre_tokenizers.ByteLevel(add_prefix_space=False), decoders.ByteLevel()
+        raw.train_from_iterator(WORDS, trainers.BpeTrainer(vocab_size=95, special_tokens=["<|end|>"]))
+        return PreTrainedTokenizerFast(tokenizer_object=raw, pad_token="<|end|>", eos_token="<|end|>")
+    raw = Tokenizer(models.Unigram())
+    raw.pre_tokenizer, raw.decoder = pre_tokenizers.Metaspace(), decoders.Metaspace()
+    raw.train_from_iterator(
+        WORDS, trainers.UnigramTrainer(vocab_size=95, special_tokens=["<pad>", "</s>", "<unk>"], unk_token="<unk>")
+    )
+    raw.post_processor = processors.TemplateProcessing("$A </s>", "$A </s> $B </s>", [("</s>", 1)])
+    return PreTrainedTokenizerFast(tokenizer_object=raw, pad_token="<pad>", eos_token="</s>", unk_token="<unk>")
+
+
+def written(directory: Path, name: str, kind: str) -> Path:
+    model, tokenizer = tiny_model(name), trained(kind)
+    assert len(tokenizer) <= model.config.vocab_size
+    for config in filter(None, (model.config, getattr(model, "generation_config", None))):
+        for key in ("pad_token_id", "eos_token_id", "bos_token_id"):
+            setattr(config, key, getattr(tokenizer, key))
+    model.save_pretrained(directory)
+    tokenizer.save_pretrained(directory)
+    return directory
+
+
+PAIRS = [
+    *(("BertForMaskedLM", "WordPiece"), ("DistilBertForSequenceClassification", "WordPiece")),
+    *(("ElectraForMaskedLM", "WordPiece"), ("GPT2LMHeadModel", "BPE"), ("LlamaForCausalLM", "BPE")),
+    *(("Qwen2ForCausalLM", "BPE"), ("AlbertForMaskedLM", "Unigram"), ("T5ForConditionalGeneration", "Unigram")),
+]
+
+
+@pytest.mark.parametrize(("name", "kind"), PAIRS)
+def test_texts_of_the_corpus_are_what_they_were(name: str, kind: str, tmp_path: Path):
+    source = written(tmp_path / "model", name, kind)
+    before, after = prune_vocabulary(source, tmp_path / "out", CORPUS)
+    assert before == ARCHITECTURES[name]["vocab_size"]
+    old, new = (AutoTokenizer.from_pretrained(place) for place in (source, tmp_path / "out"))
+    assert len(new) == after < len(old)
+    kind_of = type(tiny_model(name))
+    whole, small = (kind_of.from_pretrained(place).eval() for place in (source, tmp_path / "out"))
+    assert small.get_input_embeddings().weight.shape[0] == small.config.vocab_size == after
+    assert small.config.pad_token_id == new.pad_token_id
+    assert small.config.eos_token_id == new.eos_token_id
+    text = CORPUS[5]
+    given, renumbered = (tokenizer(text, return_tensors="pt")["input_ids"] for tokenizer in (old, new))
+    assert new.convert_ids_to_tokens(renumbered[0]) == old.convert_ids_to_tokens(given[0])
+    extra = [{"decoder_input_ids": ids} if whole.config.is_encoder_decoder else {} for ids in (given, renumbered)]
+    with torch.no_grad():
+        first, second = whole(given, **extra[0])[0], small(renumbered, **extra[1])[0]
+    if first.shape != second.shape:
+        first = first[..., [old.convert_tokens_to_ids(token) for token in new.convert_ids_to_tokens(range(after))]]
+    torch.testing.assert_close(first, second, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("kind", ["WordPiece", "BPE", "Unigram"])
+def test_other_texts_of_tokens_that_stay_are_split_as_before(kind: str, tmp_path: Path):
+    """Sentences the corpus does not have, of pieces it has."""
+    source = written(tmp_path / "model", "GPT2LMHeadModel", kind)
+    prune_vocabulary(source, tmp_path / "out", CORPUS)
+    old, new = (AutoTokenizer.from_pretrained(place) for place in (source, tmp_path / "out"))
+    kept = set(new.get_vocab())
+    checked = 0
+    for words in (
+        ["great", "bird"],
+        ["kinder", "gardens"],
+        ["the", "small", "tree"],
+        ["flowers", "of", "houses"],
+        ["isers"],
+    ):
+        text = " ".join(words)
+        pieces = old.convert_ids_to_tokens(encoded(old, [text])[0])
+        if kept.issuperset(pieces):
+            checked += 1
+            assert new.convert_ids_to_tokens(encoded(new, [text])[0]) == pieces
+    assert checked > 2
+    # All else is still made of smaller pieces, not unknown.
+    unknown = new.unk_token_id
+    assert unknown is None or unknown not in encoded(new, ["quick loud trains"])[0]
+    assert kind == "WordPiece" or new.decode(encoded(new, ["quick loud trains"])[0]).strip() == "quick loud trains"
+
+
+def test_nothing_of_the_old_vocabulary_is_left(tmp_path: Path):
+    source = written(tmp_path / "model", "BertForMaskedLM", "WordPiece")
+    (source / "vocab.txt").write_text("old")
+    prune_vocabulary(source, tmp_path / "out", CORPUS)
+    names = {file.name for file in (tmp_path / "out").iterdir()}
+    if "vocab.txt" in names:
+        assert (tmp_path / "out" / "vocab.txt").read_text() != "old"
+    fields = json.loads((tmp_path / "out" / "tokenizer.json").read_text())
+    assert sorted(fields["model"]["vocab"].values()) == list(range(len(fields["model"]["vocab"])))
+
+
+@pytest.mark.parametrize("loader", [AutoModel, AutoModelForMaskedLM])
+def test_base_models_and_heads(tmp_path: Path, loader):
+    source = written(tmp_path / "model", "BertForMaskedLM", "WordPiece")
+    loader.from_pretrained(source).save_pretrained(source)
+    _, after = prune_vocabulary(source, tmp_path / "out", CORPUS)
+    model = loader.from_pretrained(tmp_path / "out")
+    assert model.get_input_embeddings().num_embeddings == after
+    if loader is AutoModelForMaskedLM:
+        assert model.cls.predictions.decoder.weight is model.get_input_embeddings().weight
+        assert model.cls.predictions.bias.shape == (after,)
+
+
+def test_texts_can_be_generated(tmp_path: Path):
+    source = written(tmp_path / "model", "GPT2LMHeadModel", "BPE")
+    prune_vocabulary(source, tmp_path / "out", CORPUS)
+    model, tokenizer = (
+        AutoModelForCausalLM.from_pretrained(tmp_path / "out"),
+        AutoTokenizer.from_pretrained(tmp_path / "out"),
+    )
+    ids = model.generate(**tokenizer("the small", return_tensors="pt"), max_new_tokens=4, do_sample=False)
+    assert int(ids.max()) < len(tokenizer)
+
+
+def test_special_tokens_stay_whatever_the_corpus():
+    tokenizer = trained("WordPiece")
+    kept = kept_tokens(tokenizer, ["the"], also=[40])
+    assert {0, 1, 2, 3, 4, 40} <= set(kept)
+    assert kept == sorted(set(kept))
+
+
+def test_slow_tokenizers_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    source = written(tmp_path / "model", "BertForMaskedLM", "WordPiece")
+    monkeypatch.setattr(PreTrainedTokenizerFast, "is_fast", False)
+    for kind in (BertTokenizerFast, GPT2TokenizerFast):
+        monkeypatch.setattr(kind, "is_fast", False, raising=False)
+    with pytest.raises(InputError, match="vocabulary: only fast tokenizers"):
+        prune_vocabulary(source, tmp_path / "out", CORPUS)
+    assert not (tmp_path / "out").exists()
+
+
+def test_the_other_verbs_take_it(tmp_path: Path):
+    source = written(tmp_path / "model", "BertForMaskedLM", "WordPiece")
+    prune_vocabulary(source, tmp_path / "small", CORPUS)
+    quick = {"effort": {"iterations": 2, "screening": 1}}
+    done = dsformer.compress(tmp_path / "small", tmp_path / "out", texts=CORPUS, ratio=1.5, **quick)
+    assert done.summary.encoder_ratio > 1.45
