@@ -33,6 +33,7 @@ from dsformer.quantization import rounded
 from dsformer.recipe import Recipe
 from dsformer.report.summary import BlockSummary, Summary, summarise
 from dsformer.tasks import bundled_passages, read_texts
+from dsformer.vocabulary.step import with_vocabulary
 
 # Batches of middling length on which sensitivities are measured.
 PROBES = 1
@@ -115,7 +116,22 @@ def once(
     started = perf_counter()
     if output is not None:
         reserve(Path(output), overwrite)
-    prepared = prepare(model, recipe=recipe, tokenizer=tokenizer, texts=texts, progress=progress)
+    with with_vocabulary(model, recipe.vocabulary) as start:
+        prepared = _named(_prepare(start, recipe, tokenizer, texts, progress), model)
+        return _compressed(prepared, output, overwrite, started, progress)
+
+
+def _named(prepared: Prepared, model: str | Path | PreTrainedModel) -> Prepared:
+    """Under the name the model was asked for as, wherever it was read from."""
+    if isinstance(model, PreTrainedModel):
+        return prepared
+    return replace(prepared, source=replace(prepared.source, name=str(model)))
+
+
+def _compressed(
+    prepared: Prepared, output: str | Path | None, overwrite: bool, started: float, progress: Progress
+) -> Compressed:
+    """Factorize, install and save what was prepared."""
     jobs, fitted = factorize(prepared.plan, prepared.recipe, progress)
     blocks = install(prepared, jobs, fitted)
     summary = summarise(
@@ -146,6 +162,17 @@ def prepare(
 ) -> Prepared:
     """Everything before the factorization: what ``--dry-run`` shows. Raises InputError as :func:`compress`."""
     recipe = (recipe or Recipe()).merged(fields)
+    with with_vocabulary(model, recipe.vocabulary) as start:
+        return _named(_prepare(start, recipe, tokenizer, texts, progress), model)
+
+
+def _prepare(
+    model: str | Path | PreTrainedModel,
+    recipe: Recipe,
+    tokenizer: Any,
+    texts: Sequence[Text] | None,
+    progress: Progress,
+) -> Prepared:
     texts = list(texts) if texts is not None else calibration_texts(recipe)
     source = open_source(model, tokenizer)
     settings = recipe.calibration

@@ -24,6 +24,7 @@ from dsformer.factorization.weight import Table, Weight
 from dsformer.factorization.whitening import Metric
 from dsformer.progress import Progress, silent
 from dsformer.recipe import Recipe
+from dsformer.vocabulary.rows import pruned_values
 
 # Largest weights whose outputs have a metric, and the ridge added to it, relative to its mean diagonal: it is measured
 # on few texts, and what no text depends on now may matter once other layers have changed.
@@ -92,6 +93,7 @@ class Plan:
         rest_bytes: parameters and buffers that stay as they are.
         type_factor: size of a weight's values before / stored.
         dropped_bytes: of whole layers that are gone, norms included.
+        vocabulary_bytes: of rows of tokens that are gone.
     """
 
     jobs: list[Job]
@@ -99,6 +101,7 @@ class Plan:
     rest_bytes: int
     type_factor: float
     dropped_bytes: int = 0
+    vocabulary_bytes: int = 0
 
     def dense_bytes(self, jobs: Sequence[Job] | None = None) -> int:
         """Weights and biases of the blocks before compression."""
@@ -146,12 +149,15 @@ def make_plan(
         dense_bytes(block, Types(Precision.of(types.rest), types.rest)) for block in blocks
     )
     gone = sum(_layer_bytes(layer, types) for layer in dropped)
-    bits = _bits_for_values(blocks, recipe, types, rest, gone)
+    words = pruned_values(model) * types.rest // 8
+    bits = _bits_for_values(blocks, recipe, types, rest, gone + (words if recipe.scope == "all" else 0))
     metrics = {block.name: _metric(block, statistics, recipe) for block in blocks}
     type_factor = next(model.parameters()).dtype.itemsize * 8 / types.factors.least
     if METHODS[recipe.method].structured:
         own = {name: metric for name, (metric, _) in metrics.items()}
-        return Plan(_structured(model, blocks, own, probes, bits, types, progress), types, rest, type_factor, gone)
+        return Plan(
+            _structured(model, blocks, own, probes, bits, types, progress), types, rest, type_factor, gone, words
+        )
     if recipe.allocation == "uniform" or METHODS[recipe.method].rounds:
         shares = uniform([Demand(block.shape, torch.ones(1)) for block in blocks], bits)
     else:
@@ -169,7 +175,7 @@ def make_plan(
         )
         for block, share in zip(blocks, shares, strict=True)
     ]
-    return Plan(jobs, types, rest, type_factor)
+    return Plan(jobs, types, rest, type_factor, vocabulary_bytes=words)
 
 
 def _structured(
@@ -214,7 +220,7 @@ def _bits_for_values(blocks: Sequence[Block], recipe: Recipe, types: Types, rest
     """Bits left for weights once biases, and with scope all the rest of the file, are paid.
 
     Args:
-        gone: bytes of layers the model does not have any more.
+        gone: bytes of layers and rows the model does not have any more.
     """
     biases = sum(block.bias_count for block in blocks) * types.rest // 8
     before = gone + sum(dense_bytes(block, types) for block in blocks)

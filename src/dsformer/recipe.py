@@ -179,6 +179,13 @@ class Recipe(_Strict):
             "the narrower"
         ),
     ] = "float"
+    vocabulary: Annotated[
+        Path | None,
+        Field(
+            description="texts of the kind the model is for, as of calibration: tokens they do not have are taken out "
+            "first, which these texts do not notice"
+        ),
+    ] = None
     include: Annotated[
         tuple[str, ...], Field(description="glob patterns of the modules to compress (default: all that can be)")
     ] = ()

@@ -18,9 +18,11 @@ from transformers import (
 
 import dsformer
 from dsformer.errors import InputError
+from dsformer.report.inspection import inspect_directory
 from dsformer.vocabulary import prune_vocabulary
 from dsformer.vocabulary.tokens import encoded, kept_tokens
 from fixtures.models import ARCHITECTURES, tiny_model
+from fixtures.training import QUICK, reviews, write_base, write_task
 
 CORPUS = [
     f"the {a} {b} of the {c}s is {a}er"
@@ -183,3 +185,64 @@ def test_the_other_verbs_take_it(tmp_path: Path):
     quick = {"effort": {"iterations": 2, "screening": 1}}
     done = dsformer.compress(tmp_path / "small", tmp_path / "out", texts=CORPUS, ratio=1.5, **quick)
     assert done.summary.encoder_ratio > 1.45
+
+
+def corpus_file(tmp_path: Path) -> Path:
+    path = tmp_path / "corpus.txt"
+    path.write_text("\n".join(CORPUS))
+    return path
+
+
+def test_as_a_step_of_a_recipe(tmp_path: Path):
+    source = written(tmp_path / "model", "BertForMaskedLM", "WordPiece")
+    quick = {"effort": {"iterations": 2, "screening": 1}, "ratio": 1.5, "texts": CORPUS}
+    plain = dsformer.compress(source, tmp_path / "plain", **quick)
+    done = dsformer.compress(source, tmp_path / "out", **quick, vocabulary=corpus_file(tmp_path))
+    rows = plain.model.config.vocab_size - done.model.config.vocab_size
+    assert rows > 10
+    # 32 columns of the table, and the bias of the head.
+    assert done.summary.vocabulary_bytes == rows * 33 * 4
+    assert done.summary.bytes_before == plain.summary.bytes_before
+    assert done.summary.bytes_after == plain.summary.bytes_after - rows * 33 * 4
+    assert done.summary.model == str(source)
+    assert done.summary.encoder_ratio == pytest.approx(plain.summary.encoder_ratio, rel=1e-6)
+    found = inspect_directory(tmp_path / "out")
+    assert (found.bytes_before, found.bytes_after) == (done.summary.bytes_before, done.summary.bytes_after)
+    loaded, tokenizer = dsformer.load(tmp_path / "out"), AutoTokenizer.from_pretrained(tmp_path / "out")
+    assert len(tokenizer) == loaded.config.vocab_size
+
+
+def test_the_whole_file_counts_what_is_gone(tmp_path: Path):
+    source = written(tmp_path / "model", "BertForMaskedLM", "WordPiece")
+    quick = {"effort": {"iterations": 2, "screening": 1}, "texts": CORPUS, "scope": "all", "embeddings": False}
+    done = dsformer.compress(source, tmp_path / "out", **quick, ratio=1.5, vocabulary=corpus_file(tmp_path))
+    assert done.summary.total_ratio == pytest.approx(1.5, rel=0.03)
+    assert done.summary.encoder_ratio < 2.2
+
+
+def test_before_training(tmp_path: Path):
+    source, task = write_base(tmp_path / "base", 0.15), write_task(tmp_path / "task.csv")
+    corpus = tmp_path / "corpus.txt"
+    corpus.write_text("\n".join(text for text, _ in reviews(200)))
+    training = {"train": "fixed", "task": str(task), "epochs": 6.0, "learning_rate": 1e-3, "bf16": False}
+    done = dsformer.compress(source, tmp_path / "out", **QUICK, vocabulary=corpus, training=training)
+    assert done.summary.training.trained > 70
+    assert done.summary.model == str(source)
+    assert done.summary.recipe["vocabulary"] == str(corpus)
+    assert done.summary.vocabulary_bytes > 0
+    assert done.model.config.vocab_size == len(AutoTokenizer.from_pretrained(tmp_path / "out")) < 60
+    assert not (tmp_path / "out.work").exists()
+
+
+def test_bad_input_leaves_nothing(tmp_path: Path):
+    source = written(tmp_path / "model", "BertForMaskedLM", "WordPiece")
+    with pytest.raises(InputError, match="No such file"):
+        dsformer.compress(source, tmp_path / "out", vocabulary=tmp_path / "none.txt")
+    with pytest.raises(InputError, match="vocabulary: needs a directory or a hub name"):
+        dsformer.compress(
+            tiny_model("BertForMaskedLM"),
+            tmp_path / "out",
+            tokenizer=trained("WordPiece"),
+            vocabulary=corpus_file(tmp_path),
+        )
+    assert not (tmp_path / "out").exists()

@@ -60,7 +60,7 @@ def figures(prepared: Prepared) -> dict[str, Any]:
     """Bytes and ratios the budgets lead to; blocks may stay a little below theirs."""
     plan = prepared.plan
     after = plan.rest_bytes + sum(budget_bytes(job, plan) for job in plan.jobs)
-    before = plan.rest_bytes + plan.dropped_bytes + plan.dense_bytes()
+    before = plan.rest_bytes + plan.dropped_bytes + plan.vocabulary_bytes + plan.dense_bytes()
     linear = plan.linear_jobs()
     tables = {job.block.name: budget_bytes(job, plan) for job in plan.jobs if job.block.kind == "embedding"}
     embeddings = sum(

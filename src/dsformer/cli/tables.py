@@ -54,6 +54,7 @@ def stored_values(summary: Summary) -> tuple[int, int]:
     others = (summary.rest_bytes + sum(block.bias for block in summary.blocks)) // (summary.types.rest // 8)
     before = others + sum(block.shape[0] * block.shape[1] for block in summary.blocks)
     before += summary.dropped_bytes // (summary.types.factors.least // 8 or 1)
+    before += summary.vocabulary_bytes // (summary.types.rest // 8)
     return before, others + sum(block.values for block in summary.blocks)
 
 

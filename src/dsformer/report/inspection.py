@@ -68,7 +68,7 @@ class Inspection:
         embedding_bytes: embedding tables, compressed or not.
         file_bytes: the weight files as they are on disk; more than the tensors by their headers.
         type_factor: bytes of a value before / after, where the directory says.
-        dropped_bytes: of whole layers that are gone, where the directory says.
+        dropped_bytes, vocabulary_bytes: of whole layers and of rows of tokens that are gone, where the directory says.
     """
 
     directory: str
@@ -78,10 +78,12 @@ class Inspection:
     file_bytes: int
     type_factor: float
     dropped_bytes: int = 0
+    vocabulary_bytes: int = 0
 
     @property
     def bytes_before(self) -> int:
-        return self.rest_bytes + self.dropped_bytes + sum(block.bytes_before for block in self.blocks)
+        gone = self.dropped_bytes + self.vocabulary_bytes
+        return self.rest_bytes + gone + sum(block.bytes_before for block in self.blocks)
 
     @property
     def bytes_after(self) -> int:
@@ -134,7 +136,8 @@ def inspect_directory(directory: str | Path) -> Inspection:
     own = {f"{name}.{part}" for block in config.blocks for name in block.names for part in chain(*_TENSORS.values())}
     rest = {name: header for name, header in headers.items() if name not in own}
     tables = sum(tensor_bytes(header) for name, header in rest.items() if _is_table(name, header))
-    factor, dropped = config.summary.get("type_factor"), config.summary.get("dropped_bytes")
+    factor = config.summary.get("type_factor")
+    gone = {name: config.summary.get(name) for name in ("dropped_bytes", "vocabulary_bytes")}
     return Inspection(
         directory=str(path),
         blocks=blocks,
@@ -142,7 +145,7 @@ def inspect_directory(directory: str | Path) -> Inspection:
         embedding_bytes=tables + sum(block.bytes_after for block in blocks if block.kind == "embedding"),
         file_bytes=sum(file.stat().st_size for file in files),
         type_factor=float(factor) if isinstance(factor, int | float) else 1.0,
-        dropped_bytes=dropped if isinstance(dropped, int) else 0,
+        **{name: size for name, size in gone.items() if isinstance(size, int)},
     )
 
 

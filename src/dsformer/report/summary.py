@@ -119,6 +119,7 @@ class Summary:
         type_factor: bytes of a weight's values before / after (1 unless the recipe changes them); not in the ratios.
         embedding_share: part of the file after compression that is embedding tables.
         dropped_bytes: of whole layers that are gone, counted to both ratios.
+        vocabulary_bytes: of rows of tokens that are gone, counted to the ratio of the whole file.
     """
 
     model: str
@@ -137,6 +138,7 @@ class Summary:
     seconds: float
     training: "TrainingSummary | None" = None
     dropped_bytes: int = 0
+    vocabulary_bytes: int = 0
 
     @classmethod
     def from_dict(cls, fields: dict[str, Any]) -> "Summary":
@@ -159,16 +161,17 @@ class Summary:
     @property
     def encoder_ratio(self) -> float:
         """Stored bytes before / after over the compressed linear layers."""
-        return _ratio(self.encoder_blocks, 0, self.dropped_bytes)
+        return _ratio(self.encoder_blocks, self.dropped_bytes)
 
     @property
     def total_ratio(self) -> float:
         """Stored bytes before / after over the whole file."""
-        return _ratio(self.blocks, self.rest_bytes, self.dropped_bytes)
+        return self.bytes_before / max(1, self.bytes_after)
 
     @property
     def bytes_before(self) -> int:
-        return self.rest_bytes + self.dropped_bytes + sum(block.bytes_before for block in self.blocks)
+        gone = self.dropped_bytes + self.vocabulary_bytes
+        return self.rest_bytes + gone + sum(block.bytes_before for block in self.blocks)
 
     @property
     def bytes_after(self) -> int:
@@ -224,6 +227,7 @@ def summarise(
         calibration_tokens=tokens,
         seconds=seconds,
         dropped_bytes=plan.dropped_bytes,
+        vocabulary_bytes=plan.vocabulary_bytes,
     )
 
 
@@ -248,6 +252,6 @@ def describe(spec: FormSpec) -> str:
     return "dense x sparse + sparse" if spec.canonical else "dense x sparse"
 
 
-def _ratio(blocks: Sequence[BlockSummary], rest: int, dropped: int) -> float:
-    after = rest + sum(block.bytes_after for block in blocks)
-    return (rest + dropped + sum(block.bytes_before for block in blocks)) / after if after else 1.0
+def _ratio(blocks: Sequence[BlockSummary], dropped: int) -> float:
+    after = sum(block.bytes_after for block in blocks)
+    return (dropped + sum(block.bytes_before for block in blocks)) / after if after else 1.0

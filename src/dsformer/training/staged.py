@@ -30,6 +30,7 @@ from dsformer.training.pooling import pooling_of
 from dsformer.training.run import Teacher, learn
 from dsformer.training.trainer import require_training, total_steps
 from dsformer.training.work import working
+from dsformer.vocabulary.step import write_with_vocabulary
 
 if TYPE_CHECKING:
     from dsformer.pipeline import Compressed
@@ -37,9 +38,17 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class _Run:
-    """What the stages share."""
+    """What the stages share.
+
+    Attributes:
+        recipe: of what is left to do once the vocabulary is that wanted.
+        asked: the whole recipe.
+        model: what it was asked for.
+    """
 
     recipe: Recipe
+    asked: Recipe
+    model: str
     data_dir: Path | None
     work: Path
     progress: Progress
@@ -76,8 +85,8 @@ def compress_and_train(
     if texts is not None:
         described["texts"] = sha256(repr(list(texts)).encode()).hexdigest()
     with working(target, described) as work:
-        run = _Run(recipe, data_dir, work, progress)
-        return _staged(run, model, target, texts, overwrite, factorize)
+        run = _Run(recipe.merged({"vocabulary": None}), recipe, str(model), data_dir, work, progress)
+        return _staged(run, _with_vocabulary(run, model), target, texts, overwrite, factorize)
 
 
 def _staged(
@@ -103,9 +112,16 @@ def _staged(
     _round(network, run.recipe, data, source.tokenizer)
     scores = (_score(source.model, source, task, settings), before, _score(network, source, task, settings))
     trained = _account(settings, task, scores, data, seconds)
-    return _written(
-        network, source, replace(summary, training=trained, model=str(model)), run.recipe, target, overwrite
-    )
+    return _written(network, source, replace(summary, training=trained, model=run.model), run.asked, target, overwrite)
+
+
+def _with_vocabulary(run: _Run, model: str | Path) -> str | Path:
+    """The model, or what it was with the recipe's vocabulary."""
+    corpus, place = run.asked.vocabulary, run.work / "vocabulary"
+    if corpus is None:
+        return model
+    by_one(lambda: None if place.is_dir() else write_with_vocabulary(model, corpus, place))
+    return place
 
 
 def _round(network: PreTrainedModel, recipe: Recipe, data: TrainingData, tokenizer: Any) -> None:

@@ -1,4 +1,3 @@
 """A vocabulary of the tokens a corpus has: the tokenizer rewritten, the model's rows selected."""
 
 from dsformer.vocabulary.prune import prune_vocabulary as prune_vocabulary
-from dsformer.vocabulary.prune import pruned_values as pruned_values

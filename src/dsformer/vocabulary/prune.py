@@ -13,7 +13,7 @@ from dsformer.errors import InputError
 from dsformer.huggingface.artefact import appearing, reserve
 from dsformer.huggingface.companions import copy_companions
 from dsformer.huggingface.source import Source, open_source, quiet
-from dsformer.vocabulary.rows import RECORD, says_the_same, select_rows, table_rows, token_ids
+from dsformer.vocabulary.rows import says_the_same, select_rows, table_rows, token_ids
 from dsformer.vocabulary.tokenizer import rewritten
 from dsformer.vocabulary.tokens import encoded, kept_tokens
 
@@ -53,12 +53,6 @@ def prune_vocabulary(
                 file.unlink()
         tokenizer.save_pretrained(directory)
     return rows, len(kept)
-
-
-def pruned_values(model: PreTrainedModel) -> int:
-    """How many values of a model went with tokens it does not know any more."""
-    found = getattr(model.config, RECORD, 0)
-    return found if isinstance(found, int) else 0
 
 
 def _checked(tokenizer: Any, numbers: dict[int, int], texts: Sequence[str]) -> Any:

@@ -35,7 +35,13 @@ def select_rows(model: PreTrainedModel, kept: Int[Tensor, " kept"]) -> None:
     for config in _configs(model):
         _tell(config, rows, numbers)
     model.tie_weights()
-    setattr(model.config, RECORD, before - _values(model) + (getattr(model.config, RECORD, 0) or 0))
+    setattr(model.config, RECORD, before - _values(model) + pruned_values(model))
+
+
+def pruned_values(model: nn.Module) -> int:
+    """How many values of a model went with tokens it does not know any more."""
+    found = getattr(getattr(model, "config", None), RECORD, 0)
+    return found if isinstance(found, int) else 0
 
 
 def token_ids(model: PreTrainedModel) -> set[int]:
