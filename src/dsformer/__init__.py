@@ -19,6 +19,7 @@ from dsformer.loading import load as load
 from dsformer.pipeline import Compressed as Compressed
 from dsformer.pipeline import compress as compress
 from dsformer.recipe import Recipe as Recipe
+from dsformer.vocabulary import prune_vocabulary as prune_vocabulary
 
 if TYPE_CHECKING:
     from dsformer.training.finetune import Finetuned as Finetuned
@@ -51,4 +52,5 @@ __all__ = [
     "evaluate",
     "finetune",
     "load",
+    "prune_vocabulary",
 ]

@@ -115,8 +115,8 @@ def without(
     """The model with only some channels of one writer and reader, for a while."""
     rows = channels.rows(kept)
     new = narrow(model, writer, Kept(rows=rows), channels.heads)
-    new |= narrow(model, reader, Kept(columns=channels.columns(kept)))
     try:
+        new |= narrow(model, reader, Kept(columns=channels.columns(kept)))
         yield
     finally:
         _exchange(model, {other: old for old, other in new.items()})
