@@ -16,6 +16,7 @@ from transformers import AutoConfig, AutoModel, AutoTokenizer, PretrainedConfig,
 from dsformer.errors import InputError
 from dsformer.huggingface.checkpoint import first_line
 from dsformer.huggingface.companions import read_modules
+from dsformer.huggingface.quantized import dequantized, from_gguf, method_of, unloadable
 
 _WANTED = ["*.json", "*.safetensors", "*.txt", "*.model", "*.jinja", "LICENSE*", "NOTICE*"]
 _UNSAFE = "{}: its checkpoint is a pickle that needs unsafe loading; convert it to safetensors with a tool you trust"
@@ -39,7 +40,9 @@ class Source:
 
 
 def open_source(model: str | Path | PreTrainedModel, tokenizer: Any = None) -> Source:
-    """Open a Hugging Face or sentence-transformers directory, a hub name, or a model that is already in memory.
+    """Open a Hugging Face or sentence-transformers directory, a GGUF file, a hub name, or a model in memory.
+
+    Models that are quantized are turned to floating point, where transformers can.
 
     Args:
         model: what to open.
@@ -76,24 +79,29 @@ def _opened(model: str | Path | PreTrainedModel, tokenizer: Any) -> Source:
     if isinstance(model, PreTrainedModel):
         if tokenizer is None:
             raise InputError("a model given as an object needs a tokenizer: tokenizer=...")
-        refuse_compressed(model.config)
+        model = dequantized(model)
         origin = Path(getattr(model.config, "name_or_path", None) or "")
         directory = origin if (origin / "config.json").is_file() else None
         return Source(str(directory or type(model).__name__), model.eval(), tokenizer, directory)
-    directory = _directory(model)
+    if str(model).endswith(".gguf") and Path(model).expanduser().is_file():
+        network, own = from_gguf(Path(model).expanduser())
+        return Source(str(model), network.eval(), tokenizer or own, None)
+    directory, method = _directory(model), None
     try:
         place = _place(directory)
         sentences = (directory / "modules.json").is_file()
         config = AutoConfig.from_pretrained(place)
-        refuse_compressed(config)
+        method = method_of(config)
         loader: Any = AutoModel if sentences else _model_class(config)
-        network = loader.from_pretrained(place, dtype="auto")
+        network = dequantized(loader.from_pretrained(place, dtype="auto"))
         tokenizer = tokenizer or AutoTokenizer.from_pretrained(place)
     except InputError:
         raise
     except UnpicklingError as error:
         raise InputError(_UNSAFE.format(model)) from error
-    except (OSError, ValueError, KeyError, RuntimeError) as error:
+    except (OSError, ValueError, KeyError, RuntimeError, ImportError) as error:
+        if method is not None:
+            raise unloadable(method, error) from error
         unsafe = "weights_only" in str(error) or isinstance(error.__cause__, UnpicklingError)
         raise InputError(_UNSAFE.format(model) if unsafe else f"{model}: {first_line(error)}") from error
     return Source(str(model), network.eval(), tokenizer, directory)
@@ -139,9 +147,3 @@ def _model_class(config: PretrainedConfig) -> Any:
     """The class the model was saved from, with its head; the plain model where that is not known."""
     name = (config.architectures or [""])[0]
     return getattr(transformers, name, None) or AutoModel
-
-
-def refuse_compressed(config: PretrainedConfig) -> None:
-    """Raises InputError for a model that is no dense one."""
-    if getattr(config, "quantization_config", None):
-        raise InputError("the model is quantized or compressed already; give the original one")

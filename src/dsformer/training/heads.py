@@ -9,7 +9,8 @@ from transformers import AutoConfig, AutoTokenizer, PreTrainedModel
 
 from dsformer.errors import InputError
 from dsformer.huggingface.checkpoint import first_line
-from dsformer.huggingface.source import model_place, quiet, refuse_compressed
+from dsformer.huggingface.quantized import refuse_quantized
+from dsformer.huggingface.source import model_place, quiet
 from dsformer.tasks.supervised import Kind, SupervisedTask
 
 _CLASSES: dict[Kind, str] = {
@@ -52,7 +53,7 @@ def open_for_task(model: str | Path, task: SupervisedTask) -> tuple[PreTrainedMo
             words = {"num_labels": 1, "problem_type": "regression"}
         try:
             config = AutoConfig.from_pretrained(place, **words)
-            refuse_compressed(config)
+            refuse_quantized(config)
             network = getattr(transformers, _CLASSES[task.kind]).from_pretrained(
                 place, config=config, ignore_mismatched_sizes=True
             )
