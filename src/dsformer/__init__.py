@@ -13,6 +13,8 @@ from dsformer.errors import DSFormerError as DSFormerError
 from dsformer.errors import InputError as InputError
 from dsformer.errors import MissingExtraError as MissingExtraError
 from dsformer.evaluation import evaluate as evaluate
+from dsformer.huggingface.adapters import add_lora as add_lora
+from dsformer.huggingface.adapters import load_lora as load_lora
 from dsformer.huggingface.plugin import register
 from dsformer.loading import densify as densify
 from dsformer.loading import load as load
@@ -46,11 +48,13 @@ __all__ = [
     "MissingExtraError",
     "Recipe",
     "__version__",
+    "add_lora",
     "benchmark",
     "compress",
     "densify",
     "evaluate",
     "finetune",
     "load",
+    "load_lora",
     "prune_vocabulary",
 ]

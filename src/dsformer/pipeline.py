@@ -123,7 +123,7 @@ def once(
 
 def _named(prepared: Prepared, model: str | Path | PreTrainedModel) -> Prepared:
     """Under the name the model was asked for as, wherever it was read from."""
-    if isinstance(model, PreTrainedModel):
+    if not isinstance(model, str | Path):
         return prepared
     return replace(prepared, source=replace(prepared.source, name=str(model)))
 

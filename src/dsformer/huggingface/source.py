@@ -14,6 +14,7 @@ from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntry
 from transformers import AutoConfig, AutoModel, AutoTokenizer, PretrainedConfig, PreTrainedModel
 
 from dsformer.errors import InputError
+from dsformer.huggingface.adapters import ADAPTER, merged, open_adapters
 from dsformer.huggingface.checkpoint import first_line
 from dsformer.huggingface.companions import read_modules
 from dsformer.huggingface.quantized import dequantized, from_gguf, method_of, unloadable
@@ -41,6 +42,8 @@ class Source:
 
 def open_source(model: str | Path | PreTrainedModel, tokenizer: Any = None) -> Source:
     """Open a Hugging Face or sentence-transformers directory, a GGUF file, a hub name, or a model in memory.
+
+    Adapters of peft are merged into the model they are of.
 
     Models that are quantized are turned to floating point, where transformers can.
 
@@ -76,6 +79,7 @@ def quiet() -> Iterator[None]:
 
 
 def _opened(model: str | Path | PreTrainedModel, tokenizer: Any) -> Source:
+    model = merged(model) or model
     if isinstance(model, PreTrainedModel):
         if tokenizer is None:
             raise InputError("a model given as an object needs a tokenizer: tokenizer=...")
@@ -87,6 +91,9 @@ def _opened(model: str | Path | PreTrainedModel, tokenizer: Any) -> Source:
         network, own = from_gguf(Path(model).expanduser())
         return Source(str(model), network.eval(), tokenizer or own, None)
     directory, method = _directory(model), None
+    if (directory / ADAPTER).is_file():
+        network, own = open_adapters(directory)
+        return Source(str(model), network.eval(), tokenizer or own, None)
     try:
         place = _place(directory)
         sentences = (directory / "modules.json").is_file()

@@ -69,7 +69,7 @@ def compress_and_train(
     factorize: Callable[..., "Compressed"],
 ) -> "Compressed":
     """See ``dsformer.compress``; ``factorize`` is its part without training."""
-    if isinstance(model, PreTrainedModel):
+    if not isinstance(model, str | Path):
         raise InputError("training starts from a directory or a hub name, not from a model in memory")
     require_training()
     if output is None:

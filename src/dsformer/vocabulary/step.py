@@ -16,7 +16,7 @@ Model = str | Path | PreTrainedModel
 
 def write_with_vocabulary(model: Model, corpus: Path, place: Path) -> Path:
     """Write the model with the vocabulary of a file. Raises InputError as :func:`prune_vocabulary`."""
-    if isinstance(model, PreTrainedModel):
+    if not isinstance(model, str | Path):
         raise InputError("vocabulary: needs a directory or a hub name, not a model in memory")
     prune_vocabulary(model, place, read_texts(corpus))
     return place
