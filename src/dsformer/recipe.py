@@ -108,6 +108,9 @@ class TrainingRecipe(_Strict):
     latent_rate: Annotated[
         float, Field(ge=0, description="stf: straight-through step of the latent weights, by the gradient's own size")
     ] = 0.0
+    rounding_aware: Annotated[
+        bool, Field(description="with factors in whole numbers: train them rounded (quantization-aware)")
+    ] = False
     save_steps: Annotated[int | None, Field(ge=1, description="steps between checkpoints (default: a quarter)")] = None
     report_to: Annotated[str, Field(description="where transformers' Trainer reports to, such as tensorboard")] = "none"
 
@@ -220,6 +223,7 @@ class Recipe(_Strict):
             raise ValueError(f"training: method {self.method} gives whole numbers, which cannot be trained")
         if METHODS[self.method].structured:
             self._fits_structured()
+        self._fits_rounding()
         learner = LEARNERS.get(self.training.learner)
         if learner is not None and learner.prunes and not (METHODS[self.method].prunes and self.pattern == "free"):
             pruning = [name for name, method in METHODS.items() if method.prunes]
@@ -227,6 +231,15 @@ class Recipe(_Strict):
                 f"training: {self.training.train} learns which weights stay: method one of {', '.join(pruning)}, free"
             )
         return self
+
+    def _fits_rounding(self) -> None:
+        if not self.training.rounding_aware:
+            return
+        if self.factors == "float" or self.training.train == "none":
+            raise ValueError("training: rounding_aware needs factors in whole numbers, and something to train on")
+        if not LEARNERS[self.training.learner].rounds:
+            able = [name for name, kind in LEARNERS.items() if kind.rounds]
+            raise ValueError(f"training: rounding_aware goes with {', '.join(able)}, not {self.training.learner}")
 
     def _fits_structured(self) -> None:
         if self.with_embeddings:

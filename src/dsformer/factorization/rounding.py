@@ -172,38 +172,69 @@ def fitting_scales(
     return scales
 
 
+def bounds(bits: int) -> tuple[int, int]:
+    """The lowest and the highest whole number of so many bits."""
+    return (-LARGEST, LARGEST) if bits == 8 else (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1)
+
+
 def nearest(
     matrix: Float[Tensor, "rows columns"], scales: Float[Tensor, "..."], bits: int
 ) -> Int8[Tensor, "rows columns"]:
     """The whole numbers nearest to a matrix in units of the scales, as far as so many bits go."""
     if not matrix.numel():
         return matrix.to(torch.int8)
-    low, high = (-LARGEST, LARGEST) if bits == 8 else (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1)
+    low, high = bounds(bits)
     whole = torch.where(scales != 0, matrix.float() / scales, torch.zeros_like(matrix))
     return whole.round().clamp(low, high).to(torch.int8)
 
 
+def steps(
+    form: Form, precision: Precision
+) -> tuple[Float[Tensor, "units kept"], Float[Tensor, "atoms width"] | Float[Tensor, "width atoms"]]:
+    """How far apart the numbers are that rounding to nearest would leave every value and entry of the dictionary."""
+    even, spec, factors = _balanced(form), form.spec, _factors(form)
+    places = positions(spec, form.indices)
+    dictionary = torch.zeros_like(even.dictionary)
+    if spec.atoms:
+        scales = row_scales(even.dictionary, precision.dictionary, precision).float()
+        lengths = factors[: spec.atoms]
+        lengths = lengths[:, None] if spec.orientation == "input" else lengths
+        dictionary = by_row(scales, dictionary.shape, precision).expand_as(dictionary) / lengths
+    if spec.orientation == "input":
+        spread = by_row(row_scales(even.values, precision.codes, precision).float(), even.values.shape, precision)
+    else:
+        spread = fitting_scales(even.values, places, spec.core + spec.candidates, precision.codes).float()[places]
+    return spread * factors[places], dictionary
+
+
 def _balanced(form: Form) -> Form:
     """The same weight with atoms of such lengths that the columns of the matrix on the left are alike."""
-    spec = form.spec
-    if not spec.atoms or not form.values.numel():
-        return Form(spec, form.dictionary.float(), form.values.float(), form.indices, form.permutation)
-    dictionary, values = form.dictionary.float(), form.values.float()
-    if spec.orientation == "output":
-        sizes = _settled(dictionary.square().mean(0).sqrt())
-        factors = torch.cat([sizes, sizes.new_ones(spec.core + spec.candidates - spec.atoms)])
-        dictionary, values = dictionary / sizes, values * factors[positions(spec, form.indices)]
-    else:
-        where = positions(spec, form.indices)
-        sums = _by_position(values.square(), spec, form.indices, "sum")
-        counts = _by_position(torch.ones_like(values), spec, form.indices, "sum")
-        sizes = (sums / counts.clamp_min(1)).sqrt()
-        units = sizes[spec.atoms :]
-        common = units.square().mean().sqrt() if spec.canonical else sizes.new_ones(())
-        factors = _settled(sizes[: spec.atoms] / (common if common > 0 else 1))
-        dictionary = dictionary * factors[:, None]
-        values = values / torch.cat([factors, factors.new_ones(len(units))])[where]
+    spec, dictionary, values = form.spec, form.dictionary.float(), form.values.float()
+    if spec.atoms and values.numel():
+        factors = _factors(form)
+        lengths = factors[: spec.atoms]
+        dictionary = dictionary * (lengths[:, None] if spec.orientation == "input" else lengths)
+        values = values / factors[positions(spec, form.indices)]
     return Form(spec, dictionary, values, form.indices, form.permutation)
+
+
+def _factors(form: Form) -> Float[Tensor, " positions"]:
+    """What every atom is multiplied by to balance a form; 1 for unit vectors."""
+    spec = form.spec
+    factors = torch.ones(spec.core + spec.candidates, device=form.values.device)
+    if not spec.atoms or not form.values.numel():
+        return factors
+    if spec.orientation == "output":
+        factors[: spec.atoms] = 1 / _settled(form.dictionary.float().square().mean(0).sqrt())
+        return factors
+    values = form.values.float()
+    sums = _by_position(values.square(), spec, form.indices, "sum")
+    counts = _by_position(torch.ones_like(values), spec, form.indices, "sum")
+    sizes = (sums / counts.clamp_min(1)).sqrt()
+    units = sizes[spec.atoms :]
+    common = units.square().mean().sqrt() if spec.canonical else sizes.new_ones(())
+    factors[: spec.atoms] = _settled(sizes[: spec.atoms] / (common if common > 0 else 1))
+    return factors
 
 
 def _settled(sizes: Float[Tensor, " atoms"]) -> Float[Tensor, " atoms"]:

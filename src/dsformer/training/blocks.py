@@ -13,7 +13,9 @@ from torch import Tensor, nn
 from transformers.pytorch_utils import Conv1D
 
 from dsformer.factorization.form import Form, FormSpec
+from dsformer.factorization.precision import Precision
 from dsformer.layers import BlockConfig
+from dsformer.training.rounding import block_steps, rounded
 from dsformer.training.weights import Multiply, Places
 
 GradientHook = Callable[[Float[Tensor, "units width"]], None]
@@ -33,6 +35,8 @@ class LearnedBlock(nn.Module):
 
     columns: Tensor
     order: Tensor
+    value_steps: Tensor
+    dictionary_steps: Tensor
 
     def __init__(self, config: BlockConfig, form: Form):
         super().__init__()
@@ -48,9 +52,31 @@ class LearnedBlock(nn.Module):
         self.register_buffer("columns", torch.empty_like(columns).index_copy_(0, order, columns).int())
         self.register_buffer("order", order.clone())
         self.watcher: GradientHook | None = None
+        self.precision: Precision | None = None
         self._places: Places | None = None
         self.register_load_state_dict_pre_hook(_resize)
         self.register_load_state_dict_post_hook(lambda module, keys: module.moved())
+
+    def round_to(self, precision: Precision) -> None:
+        """From now on compute the weight from rounded factors."""
+        self.precision = precision
+        # In checkpoints, so that a run that goes on has the same.
+        self.register_buffer("value_steps", torch.empty_like(self.values.data))
+        self.register_buffer("dictionary_steps", torch.empty_like(self.dictionary.data))
+        self.look_again()
+
+    @torch.no_grad()
+    def look_again(self) -> None:
+        """See how far apart rounded numbers are now."""
+        if self.precision is not None:
+            self.value_steps, self.dictionary_steps = block_steps(self.form(), self.order, self.precision)
+
+    def factors(self) -> tuple[Float[Tensor, "units kept"], Float[Tensor, "atoms width"]]:
+        """Values and dictionary as the weight is made of them."""
+        if self.precision is None:
+            return self.values, self.dictionary
+        values = rounded(self.values, self.value_steps, self.precision.codes)
+        return values, rounded(self.dictionary, self.dictionary_steps, self.precision.dictionary)
 
     def moved(self) -> None:
         """Says that the support has changed."""
@@ -67,7 +93,7 @@ class LearnedBlock(nn.Module):
         device = self.values.device.type
         dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else torch.float32
         with torch.autocast(device, enabled=False):
-            weight = Multiply.apply(self.values, self.dictionary, self.places, dtype)
+            weight = Multiply.apply(*self.factors(), self.places, dtype)
         assert isinstance(weight, Tensor)
         if self.watcher is not None and weight.requires_grad:
             weight.register_hook(self.watcher)
@@ -103,6 +129,7 @@ class LearnedBlock(nn.Module):
         self.values.grad = None
         self.dictionary.copy_(dictionary)
         self.moved()
+        self.look_again()
 
     @torch.no_grad()
     def form(self) -> Form:
@@ -121,6 +148,8 @@ def _resize(block: LearnedBlock, state: dict[str, Any], prefix: str, *_: Any) ->
     if isinstance(stored, Tensor) and stored.shape != block.values.shape:
         block.values.data = block.values.new_empty(stored.shape)
         block.columns = block.columns.new_empty(stored.shape)
+        if block.precision is not None:
+            block.value_steps = block.value_steps.new_empty(stored.shape)
 
 
 def _columns(spec: FormSpec, indices: Int[Tensor, "groups nonzeros"]) -> Int[Tensor, "units kept"]:

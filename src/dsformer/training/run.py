@@ -10,6 +10,7 @@ from transformers import PreTrainedModel, set_seed
 
 from dsformer.calibration import calibrate, model_batches
 from dsformer.calibration.blocks import Block
+from dsformer.factorization.precision import FACTORS
 from dsformer.factorization.whitening import Metric
 from dsformer.huggingface.config import DSFormerConfig
 from dsformer.huggingface.depth import in_last_layer
@@ -100,6 +101,9 @@ def make_trainer(
     learned = begin(model, config.blocks, kind.block_type)
     stage = _stage(learned, teacher, data, recipe)
     learner = kind(stage, settings)
+    if settings.rounding_aware:
+        for block in learned:
+            block.round_to(FACTORS[recipe.factors])
     share_gradients(model, learned)
     if not settings.train_embeddings:
         freeze_embeddings(model)

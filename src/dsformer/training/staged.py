@@ -13,9 +13,11 @@ from transformers import AutoConfig, AutoTokenizer, PreTrainedModel
 from dsformer.calibration import Text, model_batches
 from dsformer.errors import InputError
 from dsformer.factorization.precision import FACTORS
+from dsformer.factorization.rounding import round_form
 from dsformer.huggingface.artefact import reserve, save
 from dsformer.huggingface.quantizer import attach
 from dsformer.huggingface.source import Source, model_place, open_source, quiet
+from dsformer.layers import round_factors
 from dsformer.loading import load
 from dsformer.processes import by_one, count, leading
 from dsformer.progress import Progress
@@ -128,8 +130,14 @@ def _round(network: PreTrainedModel, recipe: Recipe, data: TrainingData, tokeniz
     """Factors are rounded once they have learned, before the model is scored."""
     if recipe.factors in FACTORS:
         config, how = network.config.quantization_config, recipe.calibration
+        precision = FACTORS[recipe.factors]
+        if recipe.training.rounding_aware:
+            # They have learned to be rounded to nearest.
+            blocks = round_factors(network, config.blocks, lambda name, form: round_form(form, precision))
+            attach(network, blocks, config.summary)
+            return
         batches = model_batches(network, tokenizer, data.sample(how.task_tokens), how.length, how.batch_size)
-        attach(network, round_model(network, config.blocks, batches, FACTORS[recipe.factors]), config.summary)
+        attach(network, round_model(network, config.blocks, batches, precision), config.summary)
 
 
 def _account(

@@ -20,6 +20,7 @@ from dsformer.recipe import TrainingRecipe
 from dsformer.training.data import LABELS
 from dsformer.training.distillation import Distiller
 from dsformer.training.learners import Learner
+from dsformer.training.rounding import EVERY
 
 STATE = "training_state.safetensors"
 # A new head learns from nothing: its rate, in units of that of the rest.
@@ -143,6 +144,9 @@ class _Following(TrainerCallback):
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         if self.trainer.learner is not None:
             self.trainer.learner.stepped(state.global_step)
+            if state.global_step % EVERY == 0:
+                for block in self.trainer.learner.stage.blocks:
+                    block.look_again()
         self.progress(self.stage, state.global_step, state.max_steps)
 
 

@@ -43,6 +43,8 @@ class Learner:
     block_type: type[LearnedBlock] = LearnedBlock
     projects = False
     """Whether it needs the dense weights and the metric to project in, which is measured only then."""
+    rounds = True
+    """Whether it computes weights from values and dictionaries, which can be rounded on the way."""
     prunes = False
     """Whether it learns which entries of the weights stay, so that forms must be nothing but these."""
 

@@ -70,6 +70,7 @@ class StraightThroughCodes(Learner):
     """Trains latent codes; every few steps the largest become the support."""
 
     block_type = DenseCodesBlock
+    rounds = False
 
     def stepped(self, step: int) -> None:
         if step % EVERY == 0 and step <= UNTIL * self.stage.total:

@@ -73,6 +73,7 @@ class Movement(Learner):
     """Trains dense weights of which fewer and fewer stay."""
 
     block_type = MovingBlock
+    rounds = False
     projects = True
     prunes = True
 

@@ -39,6 +39,7 @@ class Refactor(Learner):
     """Trains dense weights for an epoch, factorizes them from the present factorization on, and goes on from there."""
 
     block_type = DenseBlock
+    rounds = False
     projects = True
 
     def stepped(self, step: int) -> None:
