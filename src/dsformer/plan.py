@@ -149,7 +149,8 @@ def make_plan(
         dense_bytes(block, Types(Precision.of(types.rest), types.rest)) for block in blocks
     )
     gone = sum(_layer_bytes(layer, types) for layer in dropped)
-    words = pruned_values(model) * types.rest // 8
+    # Rows that are gone would have been stored as those of the tables are.
+    words = pruned_values(model) * (types.factors.least if recipe.with_embeddings else types.rest) // 8
     bits = _bits_for_values(blocks, recipe, types, rest, gone + (words if recipe.scope == "all" else 0))
     metrics = {block.name: _metric(block, statistics, recipe) for block in blocks}
     type_factor = next(model.parameters()).dtype.itemsize * 8 / types.factors.least

@@ -53,8 +53,9 @@ def stored_values(summary: Summary) -> tuple[int, int]:
     """Numbers stored before and after, whatever their type; supports and permutations are bytes, not values."""
     others = (summary.rest_bytes + sum(block.bias for block in summary.blocks)) // (summary.types.rest // 8)
     before = others + sum(block.shape[0] * block.shape[1] for block in summary.blocks)
-    before += summary.dropped_bytes // (summary.types.factors.least // 8 or 1)
-    before += summary.vocabulary_bytes // (summary.types.rest // 8)
+    before += 8 * summary.dropped_bytes // summary.types.factors.least
+    whole = all(block.kind != "embedding" for block in summary.blocks)
+    before += 8 * summary.vocabulary_bytes // (summary.types.rest if whole else summary.types.factors.least)
     return before, others + sum(block.values for block in summary.blocks)
 
 
