@@ -78,7 +78,8 @@ def compress(
     work in ``OUTPUT.work`` and, when it was killed, goes on where it stopped.
 
     Args:
-        model: a Hugging Face or sentence-transformers directory, a hub name, or a model (changed in place).
+        model: a Hugging Face or sentence-transformers directory, one of peft adapters, a GGUF file, a hub name, or a
+            model (changed in place).
         output: directory of the compressed model; appears whole or not at all.
         recipe: how; fields not given keep their defaults.
         tokenizer: needed with a model given as an object.

@@ -70,12 +70,15 @@ def test_a_killed_sweep_goes_on_and_refusals_are_rows(grid: Grid, tmp_path: Path
 
 
 def test_rounded_weights_stand_beside_what_is_trained(grid: Grid):
-    fields = {**FIELDS, "factors": "int8", "training": {**FIELDS["training"], "train": "fixed"}}
+    training = {**FIELDS["training"], "train": "fixed", "rounding_aware": True}
+    fields = {**FIELDS, "factors": "int8", "training": training}
     variants = tuple(map(Variant.parse, ("low_rank", "gptq")))
     trained, rounded = Grid(grid.model, variants, (3.0,), grid.tasks, fields=fields).cells()
     assert (trained.recipe.training.train, trained.recipe.factors) == ("fixed", "int8")
     assert (rounded.recipe.training.train, rounded.recipe.factors) == ("none", "float")
     assert trained.teacher_key == rounded.teacher_key
+    assert trained.recipe.training.rounding_aware
+    assert not {"train", "rounding_aware"} & set(trained.dense_training)
 
 
 def test_learners_of_one_method_alone(grid: Grid):

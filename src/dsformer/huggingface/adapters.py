@@ -1,5 +1,6 @@
 """Adapters of peft: merged into a dense model before it is compressed, or trained on a compressed one."""
 
+from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -110,6 +111,7 @@ def _knowing(config: "LoraConfig") -> "LoraConfig":
     return config
 
 
+@cache
 def _lora_layer() -> type:
     """The class of a compressed layer with adapters; made where peft is there to be asked for its own."""
     from peft.tuners import lora

@@ -76,7 +76,7 @@ class Cell:
             training["train"] = self.variant.learner
         elif METHODS[self.variant.method].rounds:
             # Whole numbers cannot be trained; beside methods that are, they stand for what a user has without.
-            own["factors"], training["train"] = "float", "none"
+            own["factors"], training["train"], training["rounding_aware"] = "float", "none", False
         return Recipe().merged({**self.fields, **own, "training": training})
 
     @property
@@ -89,7 +89,7 @@ class Cell:
     @property
     def dense_training(self) -> dict[str, Any]:
         """Fields of the training of the dense model."""
-        return self.recipe.training.model_dump(mode="json", exclude={"train", "text"}) | self.dense
+        return self.recipe.training.model_dump(mode="json", exclude={"train", "text", "rounding_aware"}) | self.dense
 
     @property
     def encoder_key(self) -> str:

@@ -24,7 +24,7 @@ STRUCTURED = Method(
 )
 STUDENT = Method(
     fit,
-    "a student for distillation: every so manieth layer (DistilBERT, arXiv 1910.01108), without some heads and neurons",
+    "a student for distillation: evenly spaced layers (DistilBERT, arXiv 1910.01108), without some heads and neurons",
     structured=True,
     shallow=True,
 )
