@@ -13,7 +13,7 @@ from pathlib import Path
 
 from dsformer.cli.demo import find_minilm
 from dsformer.sweep.grid import Grid, Variant
-from dsformer.sweep.lines import Line, dense_scores, lines
+from dsformer.sweep.lines import Line, dense_scores, lines, with_spread
 from dsformer.sweep.run import sweep
 
 TASKS = ("mrpc", "rte", "stsb", "cola", "sst2", "banking77")
@@ -40,9 +40,8 @@ def shown(line: Line, tasks: list[str]) -> str:
     if line.refused:
         return "| " + " | ".join([*cells, line.refused]) + " |"
     cells += [f"{line.encoder_ratio:.2f}", f"{line.error:.4f}"]
-    for task in tasks:
-        score, spread = (line.scores or {}).get(task, (None, None))
-        cells.append("" if score is None else f"{score:.2f}" + ("" if spread is None else f" ± {spread:.2f}"))
+    scores = line.scores or {}
+    cells += [with_spread(scores[task]) if task in scores else "" for task in tasks]
     cells.append("" if line.mean is None else f"{line.mean:.2f}")
     cells.append("" if line.speedup is None else f"{line.speedup['middle']:.2f}x")
     return "| " + " | ".join(cells) + " |"

@@ -27,8 +27,8 @@ def keep_channels(
     bits: int,
     precision: Precision,
     progress: Progress = silent,
-) -> tuple[dict[str, Kept], list[Channels]]:
-    """What stays of every block, and all channels there were.
+) -> dict[str, Kept]:
+    """What stays of every block.
 
     Args:
         probes: batches on which channels are found, and on which it is measured how much the output depends on them.
@@ -57,9 +57,9 @@ def keep_channels(
     kept = dict.fromkeys(by_name, Kept())
     for one, gone, count in zip(channels, removals, counts, strict=True):
         left = gone.kept(count)
-        kept[one.writer] = Kept(rows=one.rows(left))
+        kept[one.writer] = Kept(rows=one.rows(left), heads=one.heads)
         kept[one.reader] = Kept(columns=one.columns(left))
-    return kept, channels
+    return kept
 
 
 def _removals(

@@ -260,7 +260,7 @@ def install(prepared: Prepared, jobs: Sequence[Job], fitted: Sequence[Fitted]) -
     recipe, network = prepared.recipe, prepared.source.model
     for job in jobs:
         if job.kept is not None:
-            narrow(network, job.block, job.kept, job.heads)
+            narrow(network, job.block, job.kept)
     blocks = [_described(job, one.form) for job, one in zip(jobs, fitted, strict=True)]
     dtype = None if recipe.dtype == "keep" else getattr(torch, recipe.dtype)
     if dtype is not None:
@@ -277,4 +277,4 @@ def _described(job: Job, form: Form | RoundedForm) -> BlockConfig:
         return BlockConfig.of(block.kind, members, form.spec, block.tied, precision)
     left = [len(rows) for rows in split_rows(kept.rows, block.members)] if kept.rows is not None else block.members
     stacked = BlockConfig.of(block.kind, list(zip(block.names, left, strict=True)), form.spec, (), precision)
-    return stacked.replacing(block.members, block.shape[1], job.heads)
+    return stacked.replacing(block.members, block.shape[1], kept.heads)

@@ -41,7 +41,6 @@ class Job:
         row_weights: for a table, how much each row's error counts.
         exchange: how its rows may change places for free; None: the order of grouped rows is stored.
         kept: what stays of it, with structured pruning; None: all rows and columns, factorized.
-        heads: its rows are those of heads of attention, some of which go.
     """
 
     block: Block
@@ -50,7 +49,6 @@ class Job:
     exchange: Exchange | None = None
     row_weights: torch.Tensor | None = None
     kept: Kept | None = None
-    heads: bool = False
 
     @property
     def bias_count(self) -> int:
@@ -189,13 +187,12 @@ def _structured(
     progress: Progress,
 ) -> list[Job]:
     """Jobs that keep some heads and neurons, and the other blocks as they are."""
-    kept, channels = keep_channels(model, blocks, metrics, probes, bits, types.factors, progress)
-    heads = {one.writer for one in channels if one.heads}
+    kept = keep_channels(model, blocks, metrics, probes, bits, types.factors, progress)
     jobs = []
     for block in blocks:
         own = kept[block.name]
         budget = Budget(dense_spec(*own.shape(block.shape)).stored_bits(types.factors), types.factors)
-        jobs.append(Job(block, metrics[block.name], budget, kept=own, heads=block.name in heads))
+        jobs.append(Job(block, metrics[block.name], budget, kept=own))
     return jobs
 
 

@@ -42,7 +42,7 @@ def test_all_weights_are_there_at_the_start_and_fewer_and_fewer_later(stage):
     counts = []
     for step in range(1, TOTAL + 1):
         learner.stepped(step)
-        counts.append(int(block.present.sum(1).unique()))
+        counts.append(int(block.latent_mask.sum(1).unique()))
     assert counts == sorted(counts, reverse=True)
     assert all(count == 12 for step, count in enumerate(counts, 1) if step <= FROM * TOTAL)
     assert all(count == 3 for step, count in enumerate(counts, 1) if step >= UNTIL * TOTAL)

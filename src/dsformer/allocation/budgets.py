@@ -58,24 +58,42 @@ def balanced(demands: Sequence[Demand], bits: int, value_bits: float) -> list[in
     """
     base = uniform(demands, bits)
     spent = [int(LEAST_SHARE * share) for share in base]
-    queue: list[tuple[float, int, int, int]] = []
+    curves = []
     for i, demand in enumerate(demands):
         top = min(LARGEST_SHARE * base[i], demand.values * value_bits)
         grid = torch.linspace(spent[i], top, STEPS, dtype=torch.float64)
         errors = demand.importance * demand.errors(grid / (value_bits * sum(demand.shape)))
-        for at, (to, gain) in enumerate(hull_steps(grid, errors)):
-            queue.append((-gain, i, at, to))
+        curves.append((grid, errors))
+    return spend(curves, spent, bits)
+
+
+def spend(
+    curves: Sequence[tuple[Float[Tensor, " steps"], Float[Tensor, " steps"]]],
+    spent: Sequence[int],
+    bits: int,
+    portions: Sequence[int] | None = None,
+) -> list[int]:
+    """Give the next bits to where they lower the error most, until none are left.
+
+    Args:
+        curves: for each of those who share, bits and the error with them; made convex first, for which this is optimal.
+        spent: what each has to begin with.
+        bits: for all.
+        portions: bits are given in multiples of these; None: one by one.
+    """
+    given, left = list(spent), bits - sum(spent)
+    portions = portions or [1] * len(given)
+    queue = [(-gain, i, at, to) for i, one in enumerate(curves) for at, (to, gain) in enumerate(_hull_steps(*one))]
     heapq.heapify(queue)
-    left = bits - sum(spent)
     while queue and left > 0:
         _, i, _, to = heapq.heappop(queue)
-        step = min(left, to - spent[i])
-        spent[i] += max(0, step)
-        left -= max(0, step)
-    return spent
+        step = max(0, min(left // portions[i] * portions[i], to - given[i]))
+        given[i] += step
+        left -= step
+    return given
 
 
-def hull_steps(bits: Tensor, errors: Tensor) -> list[tuple[int, float]]:
+def _hull_steps(bits: Tensor, errors: Tensor) -> list[tuple[int, float]]:
     """Corners of the lower convex hull after the first, each with the gain per bit of the step that leads there."""
     points = list(zip(bits.tolist(), errors.tolist(), strict=True))
     hull: list[tuple[float, float]] = []

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from dsformer.calibration.blocks import Block, weight_of
 from dsformer.calibration.neurons import REACH, SAME, output_of
 from dsformer.factorization.channels import Kept
+from dsformer.layers.exchange import exchange
 from dsformer.layers.narrowing import narrowed, tell_heads
 
 
@@ -114,21 +115,18 @@ def without(
 ) -> Iterator[None]:
     """The model with only some channels of one writer and reader, for a while."""
     rows = channels.rows(kept)
-    new = narrow(model, writer, Kept(rows=rows), channels.heads)
+    new = narrow(model, writer, Kept(rows=rows, heads=channels.heads))
     try:
         new |= narrow(model, reader, Kept(columns=channels.columns(kept)))
         yield
     finally:
-        _exchange(model, {other: old for old, other in new.items()})
+        exchange(model, {other: old for old, other in new.items()})
         if channels.heads:
             tell_heads(model, writer.name, len(rows), writer.shape[0])
 
 
-def narrow(model: nn.Module, block: Block, kept: Kept, heads: bool = False) -> dict[nn.Module, nn.Module]:
+def narrow(model: nn.Module, block: Block, kept: Kept) -> dict[nn.Module, nn.Module]:
     """Put plain layers of what stays in the place of a block's.
-
-    Args:
-        heads: its rows are those of heads of attention.
 
     Returns:
         The new layers by those they replace.
@@ -136,8 +134,8 @@ def narrow(model: nn.Module, block: Block, kept: Kept, heads: bool = False) -> d
     rows = [None] * len(block.modules) if kept.rows is None else split_rows(kept.rows, block.members)
     parts = zip(block.modules, rows, strict=True)
     new: dict[nn.Module, nn.Module] = {module: narrowed(module, own, kept.columns) for module, own in parts}
-    _exchange(model, new)
-    if heads and kept.rows is not None:
+    exchange(model, new)
+    if kept.heads and kept.rows is not None:
         tell_heads(model, block.name, block.shape[0], len(kept.rows))
     return new
 
@@ -148,11 +146,3 @@ def split_rows(rows: Int[Tensor, " rows"], members: Sequence[int]) -> list[Int[T
     return [
         rows[(rows >= start) & (rows < start + count)] - start for start, count in zip(starts, members, strict=True)
     ]
-
-
-def _exchange(model: nn.Module, new: Mapping[nn.Module, nn.Module]) -> None:
-    """Other modules in the place of some, under all names these have."""
-    for name, module in list(model.named_modules(remove_duplicate=False)):
-        if module in new:
-            parent, _, attribute = name.rpartition(".")
-            setattr(model.get_submodule(parent), attribute, new[module])

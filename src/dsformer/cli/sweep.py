@@ -17,7 +17,7 @@ from dsformer.progress import rich_progress
 from dsformer.recipe import Recipe, load_recipe
 from dsformer.sweep import Grid, Variant
 from dsformer.sweep import sweep as run_sweep
-from dsformer.sweep.lines import Line, dense_scores, lines
+from dsformer.sweep.lines import Line, dense_scores, lines, with_spread
 from dsformer.sweep.page import write_page
 
 # Recipe flags of which a sweep has several.
@@ -126,13 +126,9 @@ def _table(found: list[Line], dense: dict[str, float]):
                 times(line.encoder_ratio),
                 megabytes(round(line.bytes)),
                 f"{line.error:.4f}",
-                *(_score(scores[name]) if name in scores else "" for name in names),
+                *(with_spread(scores[name]) if name in scores else "" for name in names),
                 "" if line.mean is None else f"{line.mean:.2f}",
                 times(line.speedup["middle"]) if line.speedup else "",
             ]
         )
     return table("Sweep", columns, cells)
-
-
-def _score(score: tuple[float, float | None]) -> str:
-    return f"{score[0]:.2f}" if score[1] is None else f"{score[0]:.2f} ± {score[1]:.2f}"

@@ -106,10 +106,15 @@ def repaired(
 
 @dataclass(frozen=True)
 class Kept:
-    """What stays of a block: rows, and columns, by number; None: all."""
+    """What stays of a block: rows, and columns, by number; None: all.
+
+    Attributes:
+        heads: the rows are those of heads of attention.
+    """
 
     rows: Int[Tensor, " rows"] | None = None
     columns: Int[Tensor, " columns"] | None = None
+    heads: bool = False
 
     def shape(self, full: tuple[int, int]) -> tuple[int, int]:
         """Of a weight of which this stays."""

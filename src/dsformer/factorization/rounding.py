@@ -192,19 +192,14 @@ def steps(
     form: Form, precision: Precision
 ) -> tuple[Float[Tensor, "units kept"], Float[Tensor, "atoms width"] | Float[Tensor, "width atoms"]]:
     """How far apart the numbers are that rounding to nearest would leave every value and entry of the dictionary."""
-    even, spec, factors = _balanced(form), form.spec, _factors(form)
-    places = positions(spec, form.indices)
-    dictionary = torch.zeros_like(even.dictionary)
+    rounded, spec, factors = round_form(form, precision), form.spec, _factors(form)
+    dictionary = torch.zeros_like(form.dictionary, dtype=torch.float32)
     if spec.atoms:
-        scales = row_scales(even.dictionary, precision.dictionary, precision).float()
         lengths = factors[: spec.atoms]
         lengths = lengths[:, None] if spec.orientation == "input" else lengths
-        dictionary = by_row(scales, dictionary.shape, precision).expand_as(dictionary) / lengths
-    if spec.orientation == "input":
-        spread = by_row(row_scales(even.values, precision.codes, precision).float(), even.values.shape, precision)
-    else:
-        spread = fitting_scales(even.values, places, spec.core + spec.candidates, precision.codes).float()[places]
-    return spread * factors[places], dictionary
+        scales = by_row(rounded.dictionary_scales.float(), dictionary.shape, precision)
+        dictionary = scales.expand_as(dictionary) / lengths
+    return rounded.spread_scales() * factors[positions(spec, form.indices)], dictionary
 
 
 def _balanced(form: Form) -> Form:

@@ -25,8 +25,7 @@ def shorten(model: PreTrainedModel, ratio: float) -> list[nn.Module]:
     count = ceil(len(layers) / ratio)
     kept = [teacher_layer(i + 1, count, len(layers)) - 1 for i in range(count)]
     dropped = [layer for i, layer in enumerate(layers) if i not in kept]
-    parent, _, attribute = name.rpartition(".")
-    setattr(model.get_submodule(parent), attribute, nn.ModuleList(layers[i] for i in kept))
+    model.set_submodule(name, nn.ModuleList(layers[i] for i in kept))
     _tell(model, kept, len(layers))
     return dropped
 

@@ -10,6 +10,7 @@ from transformers import AutoModel, AutoModelForCausalLM, AutoTokenizer, Pretrai
 from dsformer.errors import InputError, MissingExtraError
 from dsformer.huggingface.checkpoint import first_line
 from dsformer.huggingface.config import METHOD
+from dsformer.layers.exchange import exchange
 
 
 def method_of(config: PretrainedConfig) -> str | None:
@@ -30,10 +31,7 @@ def dequantized(model: PreTrainedModel) -> PreTrainedModel:
     Raises:
         InputError: transformers cannot turn it back.
     """
-    for name, module in list(model.named_modules()):
-        if is_dynamic(module):
-            parent, _, attribute = name.rpartition(".")
-            setattr(model.get_submodule(parent), attribute, _plain(module))
+    exchange(model, {module: _plain(module) for module in model.modules() if is_dynamic(module)})
     method = method_of(model.config)
     if method is None:
         return model
@@ -41,16 +39,11 @@ def dequantized(model: PreTrainedModel) -> PreTrainedModel:
         # Some change the model, some give another.
         network = model.dequantize() or model
     except Exception as error:  # whatever the libraries of a method raise where they cannot
-        raise InputError(_refusal(method, error)) from error
+        raise refusal(method, error) from error
     packed = next((name for name, one in network.named_parameters() if not one.is_floating_point()), None)
     if packed or method_of(network.config):
-        raise InputError(_refusal(method, f"{packed or 'it'} is still quantized"))
+        raise refusal(method, f"{packed or 'it'} is still quantized")
     return network
-
-
-def unloadable(method: str, error: Exception) -> InputError:
-    """What to say when a quantized model cannot even be loaded."""
-    return InputError(_refusal(method, error))
 
 
 def refuse_quantized(config: PretrainedConfig) -> None:
@@ -59,9 +52,10 @@ def refuse_quantized(config: PretrainedConfig) -> None:
         raise InputError(f"the model is quantized with {method} and cannot be trained; give the original one")
 
 
-def _refusal(method: str, why: object) -> str:
+def refusal(method: str, why: object) -> InputError:
+    """What to say of a quantized model that cannot be loaded, or not be turned back."""
     reason = first_line(why) if isinstance(why, Exception) else why
-    return f"the model is quantized with {method}, which cannot be turned to floating point here ({reason})"
+    return InputError(f"the model is quantized with {method}, which cannot be turned to floating point here ({reason})")
 
 
 def is_dynamic(module: nn.Module) -> bool:

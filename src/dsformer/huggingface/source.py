@@ -17,7 +17,7 @@ from dsformer.errors import InputError
 from dsformer.huggingface.adapters import ADAPTER, merged, open_adapters
 from dsformer.huggingface.checkpoint import first_line
 from dsformer.huggingface.companions import read_modules
-from dsformer.huggingface.quantized import dequantized, from_gguf, method_of, unloadable
+from dsformer.huggingface.quantized import dequantized, from_gguf, method_of, refusal
 
 _WANTED = ["*.json", "*.safetensors", "*.txt", "*.model", "*.jinja", "LICENSE*", "NOTICE*"]
 _UNSAFE = "{}: its checkpoint is a pickle that needs unsafe loading; convert it to safetensors with a tool you trust"
@@ -108,7 +108,7 @@ def _opened(model: str | Path | PreTrainedModel, tokenizer: Any) -> Source:
         raise InputError(_UNSAFE.format(model)) from error
     except (OSError, ValueError, KeyError, RuntimeError, ImportError) as error:
         if method is not None:
-            raise unloadable(method, error) from error
+            raise refusal(method, error) from error
         unsafe = "weights_only" in str(error) or isinstance(error.__cause__, UnpicklingError)
         raise InputError(_UNSAFE.format(model) if unsafe else f"{model}: {first_line(error)}") from error
     return Source(str(model), network.eval(), tokenizer, directory)

@@ -12,6 +12,7 @@ from dsformer.factorization.rounding import RoundedForm, round_form
 from dsformer.layers.blocks import BlockConfig
 from dsformer.layers.dense_sparse import DenseSparseLinear
 from dsformer.layers.embedding import DenseSparseEmbedding, TiedEmbedding, TiedHead
+from dsformer.layers.exchange import exchange
 from dsformer.layers.narrowing import tell_heads, widened
 from dsformer.layers.stored import StoredForm
 
@@ -39,7 +40,7 @@ def install(model: nn.Module, blocks: Sequence[BlockConfig]) -> None:
         # A module that is in the model under several names is replaced under all of them.
         new = replacements.get(name, by_module.get(id(module)))
         if new is not None:
-            _replace(model, name, new)
+            model.set_submodule(name, new)
     for block in fresh:
         tell_heads(model, block.names[0], block.full_members[0], block.members[0].out_features)
 
@@ -102,7 +103,7 @@ def round_factors(
         rounded.append(block.rounded(whole.precision))
         new = _new_modules(rounded[-1], modules)
         for name, module in new.items():
-            _replace(model, name, module)
+            model.set_submodule(name, module)
         for name, part in zip(block.names, parts, strict=True):
             new[name].fill(part)  # type: ignore[operator]
     return rounded
@@ -116,18 +117,16 @@ def read_forms(model: nn.Module) -> dict[str, Form]:
 def densify(model: nn.Module) -> None:
     """Replace every compressed module by a plain one with the weight multiplied out. Tied modules stay tied."""
     modules = dict(model.named_modules(remove_duplicate=False))
-    dense: dict[int, nn.Module] = {}
+    dense: dict[nn.Module, nn.Module] = {}
     for module in modules.values():
         if isinstance(module, (DenseSparseLinear, DenseSparseEmbedding)):
-            dense[id(module)] = _full(module)
+            dense[module] = _full(module)
     # By the first name of each: layers may be used many times.
     counting = {name: module for name, module in model.named_modules() if getattr(module, "counts_heads", False)}
     for module in modules.values():
         if isinstance(module, (TiedEmbedding, TiedHead)):
-            dense[id(module)] = module.densified(dense[id(module.owner)].weight)  # type: ignore[arg-type]
-    for name, module in modules.items():
-        if id(module) in dense:
-            _replace(model, name, dense[id(module)])
+            dense[module] = module.densified(dense[module.owner].weight)  # type: ignore[arg-type]
+    exchange(model, dense)
     for name, module in counting.items():
         tell_heads(model, name, module.out_features, module.replaces[0])
 
@@ -222,8 +221,3 @@ def _new_embedding(block: BlockConfig, modules: dict[str, nn.Module]) -> dict[st
         reader = TiedHead(owner, module.bias) if head else TiedEmbedding(owner)  # type: ignore[arg-type]
         new[tied] = reader.train(module.training)
     return {**new, name: owner.train(old.training)}
-
-
-def _replace(model: nn.Module, name: str, module: nn.Module) -> None:
-    parent, _, attribute = name.rpartition(".")
-    setattr(model.get_submodule(parent), attribute, module)

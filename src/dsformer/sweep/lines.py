@@ -40,6 +40,11 @@ def lines(rows: Sequence[dict[str, Any]]) -> list[Line]:
     return sorted(found, key=lambda one: (one.ratio, one.refused is not None, -(one.mean or 0.0)))
 
 
+def with_spread(score: tuple[float, float | None]) -> str:
+    """A mean score as tables have it, with its spread where there is one."""
+    return f"{score[0]:.2f}" if score[1] is None else f"{score[0]:.2f} ± {score[1]:.2f}"
+
+
 def dense_scores(rows: Sequence[dict[str, Any]]) -> dict[str, float]:
     """By task, the mean of the dense model's over seeds."""
     known: dict[str, dict[int, float]] = defaultdict(dict)

@@ -8,6 +8,7 @@ from transformers import PreTrainedModel
 from dsformer.errors import InputError
 from dsformer.factorization.form import Form
 from dsformer.layers import BlockConfig, DenseSparseLinear, install_forms, read_forms
+from dsformer.layers.exchange import exchange
 from dsformer.training.blocks import LearnedBlock, LearnedBlocks
 
 NAME = "learned_blocks"
@@ -52,7 +53,4 @@ def _densify(model: nn.Module, names: Set[str]) -> None:
         assert isinstance(stored, DenseSparseLinear), name
         dense[stored] = plain = stored.densified()
         plain.register_parameter("bias", stored.bias)  # the same tensor: it may be tied to others
-    for name, module in modules.items():
-        if module in dense:
-            parent, _, attribute = name.rpartition(".")
-            setattr(model.get_submodule(parent), attribute, dense[module])
+    exchange(model, dense)

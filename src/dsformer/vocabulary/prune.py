@@ -15,10 +15,10 @@ from dsformer.huggingface.companions import copy_companions
 from dsformer.huggingface.source import Source, open_source, quiet
 from dsformer.vocabulary.rows import says_the_same, select_rows, table_rows, token_ids
 from dsformer.vocabulary.tokenizer import rewritten
-from dsformer.vocabulary.tokens import encoded, kept_tokens
+from dsformer.vocabulary.tokens import each_encoded, kept_tokens
 
-# Texts on which the new tokenizer is compared with the old one at once, and those the two models are compared on.
-CHUNK, PROBES = 1024, 8
+# Texts the two models are compared on.
+PROBES = 8
 _VOCABULARIES = ("tokenizer*", "special_tokens_map.json", "added_tokens.json", "vocab.*", "merges.txt", "*.model")
 
 
@@ -59,11 +59,9 @@ def _checked(tokenizer: Any, numbers: dict[int, int], texts: Sequence[str]) -> A
     """The rewritten tokenizer, once it has been seen to split all texts as the old one does."""
     with quiet():
         new = rewritten(tokenizer, numbers)
-    for start in range(0, len(texts), CHUNK):
-        part = texts[start : start + CHUNK]
-        for text, old, own in zip(part, encoded(tokenizer, part), encoded(new, part), strict=True):
-            if [numbers.get(i) for i in old] != own:
-                raise InputError(f"vocabulary: the rewritten tokenizer splits {text[:60]!r} in another way")
+    for text, old, own in zip(texts, each_encoded(tokenizer, texts), each_encoded(new, texts), strict=True):
+        if [numbers.get(i) for i in old] != own:
+            raise InputError(f"vocabulary: the rewritten tokenizer splits {text[:60]!r} in another way")
     return new
 
 

@@ -2,7 +2,7 @@
 
 import json
 import string
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from dsformer.errors import InputError
@@ -25,9 +25,8 @@ def kept_tokens(tokenizer: Any, texts: Sequence[str], also: Iterable[int] = ()) 
     """
     vocabulary = tokenizer.get_vocab()
     kept = {*also, *tokenizer.all_special_ids, *(tokenizer.get_added_vocab().values())}
-    for start in range(0, len(texts), CHUNK):
-        for ids in encoded(tokenizer, texts[start : start + CHUNK]):
-            kept.update(ids)
+    for ids in each_encoded(tokenizer, texts):
+        kept.update(ids)
     model = json.loads(tokenizer.backend_tokenizer.to_str())["model"]
     by_id = {number: token for token, number in vocabulary.items()}
     if model["type"] == "BPE":
@@ -40,6 +39,12 @@ def kept_tokens(tokenizer: Any, texts: Sequence[str], also: Iterable[int] = ()) 
 def encoded(tokenizer: Any, texts: Sequence[str]) -> list[list[int]]:
     """Ids of texts, whole, without special tokens."""
     return tokenizer(list(texts), add_special_tokens=False, truncation=False)["input_ids"]
+
+
+def each_encoded(tokenizer: Any, texts: Sequence[str]) -> Iterator[list[int]]:
+    """The same of very many texts, one after another."""
+    for start in range(0, len(texts), CHUNK):
+        yield from encoded(tokenizer, texts[start : start + CHUNK])
 
 
 def _characters(vocabulary: dict[str, int], texts: Sequence[str]) -> set[int]:

@@ -10,8 +10,7 @@ from torch import Tensor, nn
 from dsformer.factorization.form import Form
 from dsformer.factorization.supports import support_of
 from dsformer.layers import BlockConfig
-from dsformer.training.blocks import LearnedBlock
-from dsformer.training.learners.base import Learner
+from dsformer.training.learners.codes import DenseCodesBlock, StraightThroughCodes
 
 # Parts of the run in which all weights stay, and after which no weight comes or goes; between them a cubic schedule.
 FROM, UNTIL = 0.1, 0.7
@@ -33,21 +32,16 @@ class Moved(torch.autograd.Function):
         return gradients[0] * mask, gradients[0] * weight, None
 
 
-class MovingBlock(LearnedBlock):
+class MovingBlock(DenseCodesBlock):
     """A block of the dense weight, a score for each of its entries, and which of them stay."""
-
-    present: Tensor
 
     def __init__(self, config: BlockConfig, form: Form):
         super().__init__(config, form)
-        self.latent = nn.Parameter(self.codes())
         self.scores = nn.Parameter(torch.zeros_like(self.latent))
-        self.register_buffer("present", self.mask())
-        self.values.requires_grad_(False)
         self.dictionary.requires_grad_(False)
 
     def unit_weight(self) -> Float[Tensor, "units width"]:
-        weight = Moved.apply(self.latent, self.scores, self.present)
+        weight = Moved.apply(self.latent, self.scores, self.latent_mask)
         assert isinstance(weight, Tensor)
         return weight
 
@@ -55,25 +49,19 @@ class MovingBlock(LearnedBlock):
     def begin(self, weight: Float[Tensor, "units width"]) -> None:
         """Take the dense weight, all of it."""
         self.latent.copy_(weight)
-        self.present.fill_(True)
+        self.latent_mask.fill_(True)
 
     @torch.no_grad()
-    def choose(self, nonzeros: int) -> None:
+    def keep(self, nonzeros: int) -> None:
         """Keep so many entries of every unit, those of the highest scores."""
         above = self.scores - self.scores.amin(1, keepdim=True)
-        self.present.copy_(support_of(replace(self.spec, nonzeros=nonzeros), above, None))
-
-    @torch.no_grad()
-    def settle(self) -> None:
-        """Store what stays."""
-        self.take(self.latent.detach(), self.present, self.dictionary.detach())
+        self.latent_mask.copy_(support_of(replace(self.spec, nonzeros=nonzeros), above, None))
 
 
-class Movement(Learner):
+class Movement(StraightThroughCodes):
     """Trains dense weights of which fewer and fewer stay."""
 
     block_type = MovingBlock
-    rounds = False
     projects = True
     prunes = True
 
@@ -91,9 +79,4 @@ class Movement(Learner):
             for block in self.stage.blocks:
                 assert isinstance(block, MovingBlock)
                 spec = block.spec
-                block.choose(spec.nonzeros + int(left * (spec.candidates - spec.nonzeros)))
-
-    def finish(self) -> None:
-        for block in self.stage.blocks:
-            assert isinstance(block, MovingBlock)
-            block.settle()
+                block.keep(spec.nonzeros + int(left * (spec.candidates - spec.nonzeros)))
