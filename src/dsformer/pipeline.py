@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from concurrent.futures import as_completed
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -32,6 +33,7 @@ from dsformer.progress import Progress, silent
 from dsformer.quantization import rounded
 from dsformer.recipe import Recipe
 from dsformer.report.summary import BlockSummary, Summary, summarise
+from dsformer.shared_plan import share
 from dsformer.tasks import bundled_passages, read_texts
 from dsformer.vocabulary.step import with_vocabulary
 
@@ -224,7 +226,8 @@ def factorize(plan: Plan, recipe: Recipe, progress: Progress = silent) -> tuple[
             reorder(job.block, reader.block, job.exchange, order)
             jobs[job.exchange.reader] = reader.reordered(job.exchange.read(order, reader.block.shape[1]))
     _fit_all([job for name, job in jobs.items() if name in readers], recipe, results, tick)
-    return list(jobs.values()), [results[name] for name in jobs]
+    done = list(jobs.values()), [results[name] for name in jobs]
+    return share(*done, recipe, partial(progress, "share")) if recipe.share_dictionaries else done
 
 
 def _fit_all(jobs: Sequence[Job], recipe: Recipe, results: dict[str, Fitted], tick: Callable[[], None]) -> None:
@@ -274,7 +277,7 @@ def _described(job: Job, form: Form | RoundedForm) -> BlockConfig:
     precision = form.precision if isinstance(form, RoundedForm) else None
     members, kept = list(zip(block.names, block.members, strict=True)), job.kept
     if kept is None:
-        return BlockConfig.of(block.kind, members, form.spec, block.tied, precision)
+        return BlockConfig.of(block.kind, members, form.spec, block.tied, precision, block.inputs)
     left = [len(rows) for rows in split_rows(kept.rows, block.members)] if kept.rows is not None else block.members
     stacked = BlockConfig.of(block.kind, list(zip(block.names, left, strict=True)), form.spec, (), precision)
     return stacked.replacing(block.members, block.shape[1], kept.heads)

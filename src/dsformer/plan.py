@@ -41,6 +41,7 @@ class Job:
         row_weights: for a table, how much each row's error counts.
         exchange: how its rows may change places for free; None: the order of grouped rows is stored.
         kept: what stays of it, with structured pruning; None: all rows and columns, factorized.
+        importance: what a unit of its squared relative error costs.
     """
 
     block: Block
@@ -49,6 +50,7 @@ class Job:
     exchange: Exchange | None = None
     row_weights: torch.Tensor | None = None
     kept: Kept | None = None
+    importance: float = 1.0
 
     @property
     def bias_count(self) -> int:
@@ -158,10 +160,12 @@ def make_plan(
             _structured(model, blocks, own, probes, bits, types, progress), types, rest, type_factor, gone, words
         )
     if recipe.allocation == "uniform" or METHODS[recipe.method].rounds:
-        shares = uniform([Demand(block.shape, torch.ones(1)) for block in blocks], bits)
+        demands = [Demand(block.shape, torch.ones(1)) for block in blocks]
+        shares = uniform(demands, bits)
     else:
         mean_bits = (types.factors.codes + types.factors.dictionary) / 2
-        shares = balanced(_demands(model, blocks, metrics, probes, recipe, progress), bits, mean_bits)
+        demands = _demands(model, blocks, metrics, probes, recipe, progress)
+        shares = balanced(demands, bits, mean_bits)
     group = Pattern.parse(recipe.pattern).group
     exchanges = interchangeable(model, probes[0], tracing.blocks, group) if group > 1 else {}
     jobs = [
@@ -171,8 +175,9 @@ def make_plan(
             Budget(share, types.factors, block.name in exchanges),
             exchanges.get(block.name),
             metrics[block.name][1],
+            importance=demand.importance,
         )
-        for block, share in zip(blocks, shares, strict=True)
+        for block, share, demand in zip(blocks, shares, demands, strict=True)
     ]
     return Plan(jobs, types, rest, type_factor, vocabulary_bytes=words)
 

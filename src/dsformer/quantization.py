@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from dsformer.calibration.blocks import Block
 from dsformer.calibration.grams import collect
-from dsformer.factorization.compensation import round_compensated
+from dsformer.factorization.compensation import round_compensated, round_parts
 from dsformer.factorization.form import Form
 from dsformer.factorization.precision import Precision
 from dsformer.factorization.rounding import RoundedForm
@@ -35,15 +35,14 @@ def round_model(
     Returns:
         The blocks as they are then.
     """
-    read = [
-        Block(block.kind, tuple(block.names), tuple(model.get_submodule(name) for name in block.names))
-        for block in blocks
-        if block.kind != "embedding"
-    ]
+    reading = [(block.kind, members) for block in blocks if block.kind != "embedding" for members in block.readers]
+    names = [(kind, tuple(member.name for member in members)) for kind, members in reading]
+    read = [Block(kind, own, tuple(map(model.get_submodule, own))) for kind, own in names]
     grams = collect(model.eval(), batches, read, []).grams
 
-    def rounder(name: str, form: Form) -> RoundedForm:
-        return round_compensated(form, _scaled(grams.get(name), form.spec.in_features), precision)
+    def rounder(block: BlockConfig, form: Form) -> RoundedForm:
+        own = [_scaled(grams.get(members[0].name), form.spec.in_features) for members in block.readers]
+        return round_parts(form, own, [sum(m.out_features for m in members) for members in block.readers], precision)
 
     return round_factors(model, blocks, rounder)
 

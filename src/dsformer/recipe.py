@@ -182,6 +182,13 @@ class Recipe(_Strict):
             "the narrower"
         ),
     ] = "float"
+    share_dictionaries: Annotated[
+        bool,
+        Field(
+            description="let blocks of the same role in two neighbouring layers share one dictionary where that lowers "
+            "the error"
+        ),
+    ] = False
     vocabulary: Annotated[
         Path | None,
         Field(
@@ -224,6 +231,7 @@ class Recipe(_Strict):
         if METHODS[self.method].structured:
             self._fits_structured()
         self._fits_rounding()
+        self._fits_sharing()
         learner = LEARNERS.get(self.training.learner)
         if learner is not None and learner.prunes and not (METHODS[self.method].prunes and self.pattern == "free"):
             pruning = [name for name, method in METHODS.items() if method.prunes]
@@ -240,6 +248,17 @@ class Recipe(_Strict):
         if not LEARNERS[self.training.learner].rounds:
             able = [name for name, kind in LEARNERS.items() if kind.rounds]
             raise ValueError(f"training: rounding_aware goes with {', '.join(able)}, not {self.training.learner}")
+
+    def _fits_sharing(self) -> None:
+        if not self.share_dictionaries:
+            return
+        if not METHODS[self.method].shares or self.pattern != "free":
+            able = [name for name, method in METHODS.items() if method.shares]
+            raise ValueError(f"share_dictionaries: goes with method {' or '.join(able)} and pattern free")
+        learner = LEARNERS.get(self.training.learner)
+        if learner is not None and learner.projects:
+            able = [name for name, kind in LEARNERS.items() if not (kind.projects or kind.prunes)]
+            raise ValueError(f"share_dictionaries: train one of {', '.join(able)}, not {self.training.train}")
 
     def _fits_structured(self) -> None:
         if self.with_embeddings:

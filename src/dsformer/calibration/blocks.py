@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fnmatch import fnmatch
 from typing import Any, Literal
 
@@ -23,18 +23,20 @@ TABLE_ASPECT = 4
 
 @dataclass(frozen=True)
 class Block:
-    """Linear layers that read the same input tensor, or one embedding table.
+    """Linear layers that read the same input tensor, or one embedding table; or several such that share a dictionary.
 
     Attributes:
         names: module names in order of use; the first leads.
         modules: the modules themselves.
         tied: for a table, names of the other modules (LM heads, a decoder's table) whose weight is this very tensor.
+        inputs: how many of the layers read each input, one after another, where there are several; empty: all the same.
     """
 
     kind: Kind
     names: tuple[str, ...]
     modules: tuple[nn.Module, ...]
     tied: tuple[str, ...] = ()
+    inputs: tuple[int, ...] = ()
 
     @property
     def name(self) -> str:
@@ -44,6 +46,11 @@ class Block:
     def members(self) -> tuple[int, ...]:
         """Output features (or rows of the table) of every layer."""
         return tuple(weight_of(module).shape[0] for module in self.modules)
+
+    def beside(self, other: "Block") -> "Block":
+        """Both, stacked."""
+        inputs = (len(self.names), len(other.names))
+        return replace(self, names=self.names + other.names, modules=self.modules + other.modules, inputs=inputs)
 
     def weight(self) -> Float[Tensor, "out in"]:
         """The stacked weight, as float32."""

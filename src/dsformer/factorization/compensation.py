@@ -6,6 +6,7 @@ Cholesky factor of the inverse of a row's system, an error ``e`` in number ``j``
 ``- e / U_jj * U_j,j:``. Rows of codes have systems of their own, on their supports.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -38,7 +39,21 @@ def round_compensated(form: Form, gram: Float[Tensor, "in in"], precision: Preci
         form: what is rounded; its supports stay.
         gram: second moment of the inputs.
     """
-    plain, weight = round_form(form, precision), form.dense().float()
+    return _compensated(round_form(form, precision), form, gram)
+
+
+def round_parts(
+    form: Form, grams: Sequence[Float[Tensor, "in in"]], rows: Sequence[int], precision: Precision = INT8
+) -> RoundedForm:
+    """The same for a form whose rows, so many at a time, read inputs with second moments of their own."""
+    if len(rows) == 1:
+        return round_compensated(form, grams[0], precision)
+    plain = round_form(form, precision).split(rows)
+    return RoundedForm.joined([_compensated(*one) for one in zip(plain, form.split(rows), grams, strict=True)])
+
+
+def _compensated(plain: RoundedForm, form: Form, gram: Float[Tensor, "in in"]) -> RoundedForm:
+    weight = form.dense().float()
     solve = _round_dictionary if form.spec.orientation == "output" else _round_codes
 
     def error(rounded: RoundedForm) -> float:

@@ -52,7 +52,7 @@ class Effort:
 DEFAULT_EFFORT = Effort()
 
 
-class _Pursuit:
+class Pursuit:
     """ADMM on the codes with the dictionary following: the present iterate."""
 
     def __init__(self, atoms: Atoms, codes: Float[Tensor, "units positions"], supports: Supports):
@@ -124,12 +124,18 @@ def refit(
         Codes, their support and the dictionary, whitened.
     """
     supports = Supports(problem, spec, labels_of(order, spec.pattern.group))
-    pursuit = _Pursuit(Atoms(problem, dictionary, spec.canonical), codes, supports)
+    pursuit = Pursuit(Atoms(problem, dictionary, spec.canonical), codes, supports)
     for _ in range(iterations):
         pursuit.step(WARM_PENALTY, regroup=False, learn=spec.atoms > 0)
     mask = supports.select(pursuit.codes, regroup=False)
     codes = least_squares(pursuit.atoms, pursuit.codes, mask, order, spec.pattern.group)
     return codes, mask, pursuit.atoms.dictionary
+
+
+def penalties(spec: FormSpec, iterations: int) -> list[float]:
+    """The penalty of every alternation."""
+    lowest = GROUPED_PENALTY_START if spec.pattern.group > 1 else PENALTY_START
+    return [lowest * (PENALTY_END / lowest) ** (step / max(1, iterations - 1)) for step in range(iterations)]
 
 
 def _alternate(
@@ -145,10 +151,8 @@ def _alternate(
     codes = atoms.product()
     if spec.atoms:
         codes[:, spec.atoms :] = 0
-    pursuit = _Pursuit(atoms, codes * supports.select(codes, regroup=True), supports)
-    lowest = GROUPED_PENALTY_START if spec.pattern.group > 1 else PENALTY_START
-    for step in range(iterations):
-        penalty = lowest * (PENALTY_END / lowest) ** (step / max(1, iterations - 1))
+    pursuit = Pursuit(atoms, codes * supports.select(codes, regroup=True), supports)
+    for step, penalty in enumerate(penalties(spec, iterations)):
         # Every other time: an assignment costs as much as the rest of the step.
         regroup = step % 2 == 0 and step < REGROUP_UNTIL * iterations
         moved = pursuit.step(penalty, regroup, learn=spec.atoms > 0 and given is None)

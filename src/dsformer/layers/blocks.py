@@ -1,6 +1,7 @@
 """What an artefact says about its compressed blocks, and the bounds it is held to before anything is allocated."""
 
 from collections.abc import Sequence
+from itertools import accumulate, pairwise
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -37,6 +38,9 @@ class BlockConfig(BaseModel):
     After structured pruning layers are narrower than those they replace: ``replaces`` of a member is the number of
     output features that one has, ``replaces_inputs`` of the block that of inputs, 0 where they are the same. With
     ``heads`` the rows are those of heads of attention, which is told how many are left.
+
+    Where members read different inputs and only share the dictionary, ``inputs`` says how many of them, one after
+    another, read the same one.
     """
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
@@ -57,6 +61,7 @@ class BlockConfig(BaseModel):
     scale_span: Count = 0
     replaces_inputs: Count = 0
     heads: bool = False
+    inputs: list[Size] = Field(default=[], max_length=1000)
 
     @classmethod
     def of(
@@ -66,6 +71,7 @@ class BlockConfig(BaseModel):
         spec: FormSpec,
         tied: Sequence[str] = (),
         precision: Precision | None = None,
+        inputs: Sequence[int] = (),
     ) -> "BlockConfig":
         """The description of a stacked block.
 
@@ -75,6 +81,7 @@ class BlockConfig(BaseModel):
             spec: of the whole block.
             tied: names of the modules that share a compressed embedding.
             precision: of rounded factors.
+            inputs: how many members read each input, where there are several.
 
         Raises:
             InputError: the members and the spec do not fit.
@@ -92,6 +99,7 @@ class BlockConfig(BaseModel):
                 canonical=spec.canonical,
                 pattern=str(spec.pattern),
                 permuted=spec.permuted,
+                inputs=list(inputs),
                 **({} if precision is None else _bits(precision)),
             )
         except ValidationError as error:
@@ -119,6 +127,8 @@ class BlockConfig(BaseModel):
             raise ValueError("only linear layers can replace wider ones")
         if self.heads and not any(member.replaces for member in self.members):
             raise ValueError("heads, but all output features")
+        if self.inputs and (len(self.inputs) < 2 or sum(self.inputs) != len(self.members)):
+            raise ValueError("inputs: not all of its layers, or only one input")
         if self.tied and self.kind != "embedding":
             raise ValueError("only an embedding can have tied modules")
         names = [*self.names, *self.tied]
@@ -159,6 +169,12 @@ class BlockConfig(BaseModel):
     @property
     def names(self) -> list[str]:
         return [member.name for member in self.members]
+
+    @property
+    def readers(self) -> list[list[Member]]:
+        """The members that read each input."""
+        starts = [0, *accumulate(self.inputs or [len(self.members)])]
+        return [self.members[start:end] for start, end in pairwise(starts)]
 
     def spec(self) -> FormSpec:
         """The spec of the whole block."""

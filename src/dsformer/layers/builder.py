@@ -81,12 +81,12 @@ def install_forms(
 
 
 def round_factors(
-    model: nn.Module, blocks: Sequence[BlockConfig], rounder: Callable[[str, Form], RoundedForm] | None = None
+    model: nn.Module, blocks: Sequence[BlockConfig], rounder: Callable[[BlockConfig, Form], RoundedForm] | None = None
 ) -> list[BlockConfig]:
     """Replace every compressed module the blocks name by one with rounded factors.
 
     Args:
-        rounder: rounds the form of a block, given the name of its first module; by default to the nearest int8.
+        rounder: rounds the form of a block; by default to the nearest int8.
 
     Returns:
         The blocks as they are then.
@@ -98,7 +98,7 @@ def round_factors(
         forms = [module.form() for module in stored if isinstance(module, StoredForm)]
         assert len(forms) == len(stored), block.names
         joined = Form.joined(forms)
-        whole = round_form(joined) if rounder is None else rounder(block.names[0], joined)
+        whole = round_form(joined) if rounder is None else rounder(block, joined)
         parts = whole.split([member.out_features for member in block.members])
         rounded.append(block.rounded(whole.precision))
         new = _new_modules(rounded[-1], modules)
@@ -190,12 +190,15 @@ def _new_modules(block: BlockConfig, modules: dict[str, nn.Module]) -> dict[str,
 
 def _new_linear(block: BlockConfig, modules: dict[str, nn.Module]) -> dict[str, nn.Module]:
     new: dict[str, nn.Module] = {}
+    owner: DenseSparseLinear | None = None
+    starts = {members[0].name for members in block.readers}
     lead: DenseSparseLinear | None = None
     for name, spec, rows in zip(block.names, block.member_specs(), block.full_members, strict=True):
         old = modules[name]
         assert isinstance(old, (nn.Linear, Conv1D, DenseSparseLinear)), name
         place = (old.weight.device, old.weight.dtype)
-        layer = DenseSparseLinear(spec, False, lead, block.kind == "conv1d", *place, precision=block.precision)
+        lead = None if name in starts else lead
+        layer = DenseSparseLinear(spec, False, lead, block.kind == "conv1d", *place, block.precision, owner)
         if old.bias is None or len(old.bias) == spec.out_features:
             layer.bias = old.bias  # the same tensor: it may be tied to others
         else:
@@ -204,7 +207,7 @@ def _new_linear(block: BlockConfig, modules: dict[str, nn.Module]) -> dict[str, 
             layer.replaces = (rows, block.full_inputs)
             layer.counts_heads = block.heads and lead is None
         new[name] = layer.train(old.training)
-        lead = lead or layer
+        lead, owner = lead or layer, owner or layer
     return new
 
 

@@ -149,7 +149,7 @@ class DenseSparseLinear(LinearProduct, StoredForm):
     """``y = x W^T + bias`` with ``W ~ S [D; I]`` or ``W ~ [D, I] S``.
 
     Layers of a block, which read the same input, share the dictionary of the first of them, and its product with the
-    input is computed once (see ``SharedProduct``).
+    input is computed once (see ``SharedProduct``). Layers that read other inputs may share it too, as stored.
 
     Attributes:
         replaces: (out, in) of the layer it replaces, if that is wider.
@@ -161,6 +161,7 @@ class DenseSparseLinear(LinearProduct, StoredForm):
         lead: the first layer of the block, None for that one itself.
         conv1d: it replaces a GPT-2 ``Conv1D`` (which stores the transposed weight).
         device, dtype, precision: of the tensors, uninitialised.
+        owner: the layer that holds the dictionary, where it is not the lead.
     """
 
     def __init__(
@@ -172,9 +173,12 @@ class DenseSparseLinear(LinearProduct, StoredForm):
         device: torch.device | None = None,
         dtype: torch.dtype | None = None,
         precision: Precision | None = None,
+        owner: "DenseSparseLinear | None" = None,
     ):
-        StoredForm.__init__(self, spec, True, lead, device, dtype, precision)
+        StoredForm.__init__(self, spec, True, owner or lead, device, dtype, precision)
         LinearProduct.__init__(self)
+        # In a tuple, so that it is not registered.
+        self._first = () if lead is None else (lead,)
         empty = torch.empty(spec.out_features, device=device, dtype=dtype) if bias else None
         self.register_parameter("bias", None if empty is None else nn.Parameter(empty))
         self.in_features, self.out_features, self.conv1d = spec.in_features, spec.out_features, conv1d
@@ -193,8 +197,7 @@ class DenseSparseLinear(LinearProduct, StoredForm):
 
     @property
     def _product(self) -> SharedProduct:
-        lead = self._lead[0] if self._lead else self
-        return lead._own_product  # type: ignore[return-value]
+        return (self._first[0] if self._first else self)._own_product
 
     def densified(self) -> nn.Linear | Conv1D:
         """A layer of the kind this one replaced, with the weight multiplied out and the same bias."""

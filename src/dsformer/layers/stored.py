@@ -49,7 +49,7 @@ class StoredForm(nn.Module):
     Args:
         spec: of this module alone, not of the block.
         flat: ``weight`` is.
-        lead: the first module of the block, None for that one itself.
+        lead: the module that holds the dictionary, the first of the block; None for that one itself.
         device, dtype: of the tensors, uninitialised.
         precision: of rounded values and dictionary; ``dtype`` is then that of inputs and outputs. None: they are not.
 

@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 class BlockSummary:
     """One block: its form, its whitened relative error, its bytes before and after by kind.
 
-    ``kept`` is the shape of what structured pruning left of it, the form's.
+    ``kept`` is the shape of what structured pruning left of it, the form's; ``inputs`` how many different ones its
+    layers read.
     """
 
     names: tuple[str, ...]
@@ -42,6 +43,7 @@ class BlockSummary:
     permutation: int
     bias: int
     kept: tuple[int, int] | None = None
+    inputs: int = 1
 
     @classmethod
     def of(cls, job: Job, fitted: Fitted, types: Types) -> "BlockSummary":
@@ -68,6 +70,7 @@ class BlockSummary:
             permutation=permutations,
             bias=job.bias_count * types.rest // 8,
             kept=None if job.kept is None else job.kept.shape(job.block.shape),
+            inputs=max(1, len(job.block.inputs)),
         )
 
     @property
@@ -180,7 +183,7 @@ class Summary:
     @property
     def mean_error(self) -> float:
         """Root mean square of the blocks' relative errors."""
-        errors = [block.error**2 for block in self.encoder_blocks]
+        errors = [block.error**2 for block in self.encoder_blocks for _ in range(block.inputs)]
         return (sum(errors) / max(1, len(errors))) ** 0.5
 
     def as_dict(self) -> dict[str, Any]:

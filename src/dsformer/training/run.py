@@ -171,8 +171,8 @@ def _distiller(
 ) -> Distiller | None:
     if not settings.terms:
         return None
-    shared = [block.config.names for block in learned if len(block.config.names) == 3]
-    attention = shared[-1] if shared else []
+    shared = [members for block in learned for members in block.config.readers if len(members) == 3]
+    attention = [member.name for member in shared[-1]] if shared else []
     return Distiller(
         teacher.model,
         model,

@@ -133,7 +133,7 @@ def _round(network: PreTrainedModel, recipe: Recipe, data: TrainingData, tokeniz
         precision = FACTORS[recipe.factors]
         if recipe.training.rounding_aware:
             # They have learned to be rounded to nearest.
-            blocks = round_factors(network, config.blocks, lambda name, form: round_form(form, precision))
+            blocks = round_factors(network, config.blocks, lambda block, form: round_form(form, precision))
             attach(network, blocks, config.summary)
             return
         batches = model_batches(network, tokenizer, data.sample(how.task_tokens), how.length, how.batch_size)

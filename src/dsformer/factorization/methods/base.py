@@ -28,6 +28,7 @@ class Method:
         structured: whole heads and neurons go, so it is about blocks together (see ``channel_plan``), which then have
             dense weights of fewer rows and columns.
         shallow: first whole layers go, as many as the ratio allows.
+        shares: its dictionaries can be those of several layers (see ``shared_plan``).
     """
 
     fit: Callable[[Weight, Budget, Pattern, Effort], Fitted | None]
@@ -38,6 +39,7 @@ class Method:
     prunes: bool = False
     structured: bool = False
     shallow: bool = False
+    shares: bool = False
 
     def refuses(self, pattern: Pattern) -> str | None:
         """Why it has no forms of this pattern; None: it has."""

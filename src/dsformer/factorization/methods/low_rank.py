@@ -54,7 +54,9 @@ def whitened(metric: Metric) -> Metric:
     return metric
 
 
-LOW_RANK = Method(partial(truncated, whitened), "truncated SVD of the whitened weight (SVD-LLM, arXiv 2403.07378)")
+LOW_RANK = Method(
+    partial(truncated, whitened), "truncated SVD of the whitened weight (SVD-LLM, arXiv 2403.07378)", shares=True
+)
 SVD = Method(partial(truncated, plain), "truncated SVD of the weight")
 FWSVD = Method(partial(truncated, by_rows), "truncated SVD, rows weighted by Fisher information (arXiv 2207.00112)")
 ASVD = Method(partial(truncated, by_size), "truncated SVD, inputs scaled by their size (ASVD, arXiv 2312.05821)")
