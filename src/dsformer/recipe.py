@@ -10,6 +10,7 @@ from dsformer.errors import InputError
 from dsformer.factorization.dense_sparse import Effort
 from dsformer.factorization.methods import METHODS
 from dsformer.factorization.pattern import Pattern
+from dsformer.steps import STEPS, asked, wrong
 from dsformer.training.distillation import TERMS
 from dsformer.training.learners import DEFAULT_LEARNER, LEARNERS
 
@@ -196,6 +197,13 @@ class Recipe(_Strict):
             "first, which these texts do not notice"
         ),
     ] = None
+    steps: Annotated[
+        tuple[str, ...],
+        Field(
+            description=f"the steps in their order: {', '.join(STEPS)}; those the other fields ask for, which is what is "
+            "done without a list"
+        ),
+    ] = ()
     include: Annotated[
         tuple[str, ...], Field(description="glob patterns of the modules to compress (default: all that can be)")
     ] = ()
@@ -232,6 +240,8 @@ class Recipe(_Strict):
             self._fits_structured()
         self._fits_rounding()
         self._fits_sharing()
+        if self.steps and (reason := wrong(self.steps, self)):
+            raise ValueError(f"steps: {reason}")
         learner = LEARNERS.get(self.training.learner)
         if learner is not None and learner.prunes and not (METHODS[self.method].prunes and self.pattern == "free"):
             pruning = [name for name, method in METHODS.items() if method.prunes]
@@ -269,6 +279,11 @@ class Recipe(_Strict):
     @property
     def with_embeddings(self) -> bool:
         return self.scope == "all" if self.embeddings is None else self.embeddings
+
+    @property
+    def sequence(self) -> tuple[str, ...]:
+        """The steps that are taken, in their order."""
+        return self.steps or asked(self)
 
     def merged(self, changes: dict[str, Any]) -> "Recipe":
         """This recipe with some fields replaced; nested ones by dicts. Raises InputError naming the field."""

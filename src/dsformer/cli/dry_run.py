@@ -33,6 +33,7 @@ def as_data(prepared: Prepared, predicted: Estimate, calibration: float) -> dict
     return {
         "model": prepared.source.name,
         "recipe": prepared.recipe.model_dump(mode="json"),
+        "steps": prepared.recipe.sequence,
         "blocks": [
             {
                 "names": job.block.names,
@@ -91,6 +92,7 @@ def show(prepared: Prepared, predicted: Estimate, calibration: float) -> None:
         shape = f"{job.block.shape[0]} x {job.block.shape[1]}"
         rows.append([label_of(job.block.names), shape, megabytes(before), megabytes(after), times(before / after)])
     out = console()
+    out.print(f"Steps: {', '.join(prepared.recipe.sequence)}")
     out.print(calibration_line(prepared.recipe, prepared.statistics.tokens))
     out.print(table("Plan", ["block", "shape", "before", "budget", "ratio"], rows))
     for label, names in (("never ran", tracing.silent), ("too small", tracing.small), ("excluded", tracing.excluded)):
