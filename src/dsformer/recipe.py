@@ -200,8 +200,8 @@ class Recipe(_Strict):
     steps: Annotated[
         tuple[str, ...],
         Field(
-            description=f"the steps in their order: {', '.join(STEPS)}; those the other fields ask for, which is what is "
-            "done without a list"
+            description=f"the steps in their order, as the other fields ask for them (which is what is done without a "
+            f"list): {', '.join(STEPS)}"
         ),
     ] = ()
     include: Annotated[
