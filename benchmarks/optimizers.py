@@ -33,7 +33,7 @@ from dsformer.huggingface.source import open_source
 from dsformer.pipeline import once
 from dsformer.progress import silent
 from dsformer.recipe import Recipe
-from dsformer.tasks.supervised import Examples, SupervisedTask, collator, encode, load_task
+from dsformer.tasks.supervised import SupervisedTask, collator, encode, load_task
 from dsformer.training.data import of_task, score_model
 from dsformer.training.finetune import train_dense
 from dsformer.training.learners import LEARNERS
@@ -65,18 +65,10 @@ class Bench:
         return self.work / "-".join(str(part) for part in parts)
 
 
-def judged(task: SupervisedTask) -> Examples:
-    """All labelled examples that are not trained on."""
-    parts = [task.evaluation] if task.held_out is None else [task.evaluation, task.held_out]
-    pairs = None if parts[0].pairs is None else tuple(pair for part in parts for pair in part.pairs or ())
-    texts = tuple(text for part in parts for text in part.texts)
-    return Examples(texts, pairs, tuple(target for part in parts for target in part.targets))
-
-
 @torch.inference_mode()
 def said(model: Any, tokenizer: Any, task: SupervisedTask) -> Tensor:
     """Logits for everything that is judged."""
-    features, collate = encode(task, judged(task), tokenizer, task.length), collator(task, tokenizer, evaluation=True)
+    features, collate = encode(task, task.unseen, tokenizer, task.length), collator(task, tokenizer, evaluation=True)
     order = sorted(range(len(features)), key=lambda i: -len(features[i]["input_ids"]))
     model.eval()
     rows = []
@@ -96,7 +88,7 @@ def divergence(model: Any, dense: Any, tokenizer: Any, task: SupervisedTask) -> 
 
 def scored(model: Any, tokenizer: Any, task: SupervisedTask) -> float:
     """The task's main metric on what is judged."""
-    return score_model(model, tokenizer, task, judged(task))[task.metric]
+    return score_model(model, tokenizer, task, task.unseen)[task.metric]
 
 
 def teacher(bench: Bench, task: SupervisedTask, seed: int) -> tuple[Path, float]:

@@ -52,7 +52,8 @@ class Cell:
 
     Attributes:
         model: what is compressed, without the task's head if there is a task.
-        task: it is fine-tuned, calibrated, trained (if the recipe says so) and scored on; None: no task.
+        task: it is fine-tuned, calibrated and trained on (if the recipe says so), and scored on all it has labels of
+            beside; None: no task.
         evaluate: what sentence encoders are scored on.
         fields: all else of the recipe, nested as it is.
         dense: fields of the training of the dense model, where it is not trained as long or fast as what is made of it.

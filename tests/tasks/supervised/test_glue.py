@@ -39,6 +39,10 @@ def test_mrpc(write, tmp_path: Path):
     task = load_task("mrpc", tmp_path)
     assert (task.train.texts, task.train.pairs, task.train.targets) == (('Said "one.',), ("Said two.",), (1,))
     assert (task.evaluation.targets, task.held_out.pairs, task.metric) == ((0,), ("d",), "f1")
+    unseen = task.unseen
+    assert unseen.pairs == task.evaluation.pairs + task.held_out.pairs
+    assert unseen.texts[-1] == task.held_out.texts[-1]
+    assert len(unseen.targets) == len(unseen) == len(task.evaluation) + len(task.held_out)
 
 
 def test_stsb(write, tmp_path: Path):
@@ -48,7 +52,7 @@ def test_stsb(write, tmp_path: Path):
     task = load_task("stsb", tmp_path)
     assert (task.kind, task.labels, task.metric) == ("regression", (), "spearman")
     assert (task.train.texts, task.train.targets) == (('A "girl', "One"), (2.5, 0.0))
-    assert (task.evaluation.targets, task.held_out) == ((4.75,), None)
+    assert (task.evaluation.targets, task.held_out, task.unseen) == ((4.75,), None, task.evaluation)
     write("glue-stsb/train.tsv", STSB_HEADER + STSB_ROW.format("c", "d", "1"))
     write("glue-stsb/sts-test.csv", original)
     task = load_task("stsb", tmp_path)

@@ -44,6 +44,11 @@ class Examples:
             return self
         return self.select(random.Random(seed).sample(range(len(self)), count))
 
+    def joined(self, other: "Examples") -> "Examples":
+        """These examples, and then those."""
+        pairs = None if self.pairs is None else self.pairs + (other.pairs or ())
+        return Examples(self.texts + other.texts, pairs, self.targets + other.targets, self.ids + other.ids)
+
     def select(self, indices: Sequence[int]) -> "Examples":
         """The examples at these indices, in this order."""
         return Examples(
@@ -76,6 +81,11 @@ class SupervisedTask:
     evaluation: Examples
     metric: str
     held_out: Examples | None = None
+
+    @property
+    def unseen(self) -> Examples:
+        """All labelled examples that are not trained on: compressed models differ by less than a small set can tell."""
+        return self.evaluation if self.held_out is None else self.evaluation.joined(self.held_out)
 
     @property
     def length(self) -> int:
