@@ -1,0 +1,111 @@
+"""A model whose layers are shared, compressed once and used in all of them: the ALBERT that reads reactions in SMILES.
+
+    pip install --no-deps --target PACKAGES rxnmapper==0.4.3
+    python benchmarks/albert.py PACKAGES/rxnmapper/models/transformers/albert_heads_8_uspto_all_1310k --work WORK
+
+Tokens are masked in reactions put together by ``smiles.py``, other ones than it is calibrated on; a head for the kinds
+of reactions is trained on further ones, before compression and, on the factors, after it.
+"""
+
+import argparse
+import random
+import re
+from pathlib import Path
+from typing import Any
+
+import torch
+from tokenizers import Regex, Tokenizer, models, pre_tokenizers, processors
+from transformers import AlbertConfig, AlbertForMaskedLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerFast
+
+import dsformer
+from dsformer.huggingface.checkpoint import weight_bytes
+from smiles import reactions
+
+# The pattern that rxnmapper takes reactions apart with.
+TOKENS = r"\[[^\]]+]|Br?|Cl?|N|O|S|P|F|I|b|c|n|o|s|p|\(|\)|\.|=|#|-|\+|\\|\/|:|~|@|\?|>>?|\*|\$|\%[0-9]{2}|[0-9]"
+# Reactions for each purpose.
+CALIBRATED, MASKED, LEARNED = 512, 400, 2500
+MASK_SHARE = 0.15
+
+
+def write_albert(source: Path, directory: Path) -> None:
+    """The model as transformers saves it now, with a tokenizer that needs no code of its own."""
+    model = AlbertForMaskedLM(AlbertConfig.from_json_file(source / "config.json"))
+    state = torch.load(source / "pytorch_model.bin", map_location="cpu", weights_only=True)
+    missing, _ = model.load_state_dict(state, strict=False)
+    if left := [name for name in missing if "position_ids" not in name and "decoder" not in name]:
+        raise SystemExit(f"{source}: lacks {left[0]}")
+    model.tie_weights()
+    words = (source / "vocab.txt").read_text(encoding="utf-8").splitlines()
+    tokenizer = Tokenizer(models.WordLevel({word: i for i, word in enumerate(words)}, unk_token="[UNK]"))
+    tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex(TOKENS), "isolated")
+    places = [(word, words.index(word)) for word in ("[CLS]", "[SEP]")]
+    tokenizer.post_processor = processors.TemplateProcessing(single="[CLS] $A [SEP]", special_tokens=places)
+    names = {f"{name}_token": f"[{name.upper()}]" for name in ("pad", "unk", "cls", "sep", "mask")}
+    PreTrainedTokenizerFast(tokenizer_object=tokenizer, **names).save_pretrained(directory)
+    model.save_pretrained(directory)
+
+
+@torch.inference_mode()
+def masked_accuracy(model: PreTrainedModel, tokenizer: Any, texts: list[str]) -> float:
+    """How often the token that was masked is the one that is said to be most likely, in percent."""
+    draw, right, asked = random.Random(0), 0, 0
+    for text in texts:
+        ids = tokenizer(text, return_tensors="pt").input_ids
+        places = [i for i in range(1, ids.shape[1] - 1) if draw.random() < MASK_SHARE] or [1]
+        wanted = ids[0, places].clone()
+        ids[0, places] = tokenizer.mask_token_id
+        right += int((model(input_ids=ids).logits[0, places].argmax(1) == wanted).sum())
+        asked += len(places)
+    return 100 * right / asked
+
+
+def measure(source: Path, work: Path, ratios: list[float]) -> list[dict[str, Any]]:
+    """The model alone, and at every ratio."""
+    base, task = work / "albert", work / "reactions.csv"
+    if not base.is_dir():
+        write_albert(source, base)
+    found, tokenizer = reactions(CALIBRATED + MASKED + LEARNED), AutoTokenizer.from_pretrained(base)
+    texts = [text for text, _ in found]
+    held = texts[CALIBRATED : CALIBRATED + MASKED]
+    if unknown := {token for text in held for token in re.findall(TOKENS, text)} - set(tokenizer.get_vocab()):
+        raise SystemExit(f"the model does not know {unknown}")
+    task.write_text("text,label\n" + "".join(f'"{text}",{kind}\n' for text, kind in found[CALIBRATED + MASKED :]))
+    dense = AlbertForMaskedLM.from_pretrained(base).eval()
+    rows = [{"ratio": 1.0, "file": weight_bytes(base), "masked": masked_accuracy(dense, tokenizer, held)}]
+    for ratio in ratios:
+        done = dsformer.compress(base, work / f"{ratio:g}", texts=texts[:CALIBRATED], ratio=ratio, overwrite=True)
+        learning = {"train": "fixed", "task": str(task), "epochs": 3, "learning_rate": 1e-4}
+        trained = dsformer.compress(base, work / f"{ratio:g}-kinds", ratio=ratio, overwrite=True, training=learning)
+        training, blocks = trained.summary.training, done.summary.encoder_blocks
+        assert training is not None
+        rows[0] |= {"layers": sum(block.bytes_before for block in blocks), "error": 0.0, "kinds": training.dense}
+        rows.append(
+            {
+                "ratio": ratio,
+                "file": weight_bytes(work / f"{ratio:g}"),
+                "masked": masked_accuracy(dsformer.load(work / f"{ratio:g}"), tokenizer, held),
+                "layers": sum(block.bytes_after for block in blocks),
+                "error": done.summary.mean_error,
+                "kinds": training.trained,
+            }
+        )
+    return rows
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("source", type=Path, help="directory of rxnmapper's model")
+    parser.add_argument("--work", type=Path, default=Path("albert"))
+    parser.add_argument("--ratios", type=float, nargs="+", default=[1.5, 2.0, 2.8])
+    args = parser.parse_args()
+    args.work.mkdir(parents=True, exist_ok=True)
+    print("| ratio | layers, bytes | file, bytes | error | masked tokens, top 1 | kinds of reactions, trained |")
+    print("|---|---|---|---|---|---|")
+    for row in measure(args.source, args.work, args.ratios):
+        scores = f"{row['error']:.4f} | {row['masked']:.2f} | {row['kinds']:.2f}"
+        print(f"| {row['ratio']:g} | {row['layers']:,} | {row['file']:,} | {scores} |")
+
+
+if __name__ == "__main__":
+    main()

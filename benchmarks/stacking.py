@@ -1,0 +1,136 @@
+"""What is left to compress of models that are compressed already: quantized or distilled.
+
+    python benchmarks/stacking.py --data-dir DIR --work WORK
+
+Bases: MiniLM, MiniLM in int8 and int4 (GPTQ), and a student of half its layers (as DistilBERT), distilled here. Each
+alone, and with DSFormer; all but the quantized ones are distilled for one pass over the demo's unlabelled texts (book
+passages and queries of Banking77's training part). Banking77 is bundled, STS-B read from ``DIR/glue-stsb``. Speed is
+of eager PyTorch over that of MiniLM, all models in turn in one run. Finished rows are kept in WORK. ``albert.py`` has
+a model whose layers are shared.
+"""
+
+import argparse
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import dsformer
+from dsformer.cli.demo import find_minilm, unlabelled
+from dsformer.huggingface.checkpoint import weight_bytes
+from dsformer.sweep.latency import measured
+
+TASKS = ("banking77", "stsb", "fidelity")
+
+
+@dataclass(frozen=True)
+class Row:
+    """A model.
+
+    Attributes:
+        base: what it is made from.
+        how: recipe fields; None: it stays as it is.
+        start: the row whose model, made dense, is compressed; empty: MiniLM.
+        learns: it is distilled.
+    """
+
+    name: str
+    base: str
+    how: dict[str, Any] | None
+    start: str = ""
+    learns: bool = False
+    extra: dict[str, Any] = field(default_factory=dict)
+
+
+ROWS = (
+    Row("minilm", "MiniLM", None),
+    Row("minilm-2.8", "MiniLM", {"ratio": 2.8}, learns=True),
+    Row("int8", "MiniLM int8", {"method": "gptq", "ratio": 3.95}),
+    Row("int8-2.0", "MiniLM int8", {"factors": "int8", "ratio": 2.0}, learns=True),
+    Row("int4", "MiniLM int4", {"method": "gptq", "ratio": 7.4}),
+    Row("int4-1.6", "MiniLM int4", {"factors": "int4", "ratio": 1.6}, learns=True),
+    Row(
+        "int4-1.6-aware", "MiniLM int4", {"factors": "int4", "ratio": 1.6}, learns=True, extra={"rounding_aware": True}
+    ),
+    # Three whole layers of six are 1.97 times smaller, the pooler counted.
+    Row("student", "student", {"method": "student", "ratio": 1.96}, learns=True),
+    Row("student-2.0", "student", {"ratio": 2.0}, start="student", learns=True),
+)
+
+
+def made(row: Row, work: Path, texts: Path) -> tuple[Path, dict[str, Any]]:
+    """The model's directory, and what is stored of its linear layers."""
+    if row.how is None:
+        return find_minilm(), {}
+    start = find_minilm()
+    if row.start:
+        start = work / f"{row.start}-dense"
+        if not start.is_dir():
+            dsformer.densify(work / row.start, start)
+    training = {"train": "distill", "text": texts, "epochs": 1, **row.extra} if row.learns else {}
+    done = dsformer.compress(start, work / row.name, overwrite=True, training=training, **row.how)
+    blocks, summary = done.summary.encoder_blocks, done.summary
+    return work / row.name, {
+        "layers": sum(block.bytes_after for block in blocks),
+        "layers_before": summary.dropped_bytes + sum(block.bytes_before for block in blocks),
+        "error": summary.mean_error,
+        "seconds": summary.seconds,
+    }
+
+
+def measure(row: Row, work: Path, texts: Path, data_dir: Path) -> dict[str, Any]:
+    directory, stored = made(row, work, texts)
+    scores = dsformer.evaluate(directory, TASKS, data_dir, original=find_minilm())
+    return {
+        "name": row.name,
+        "base": row.base,
+        "directory": str(directory),
+        "file": weight_bytes(directory),
+        **stored,
+        **{task: score.value for task, score in scores.items()},
+    }
+
+
+def show(rows: list[dict[str, Any]], speeds: dict[str, dict[str, float]]) -> None:
+    print("| base | model | layers, bytes | file, bytes | Banking77 | STS-B | fidelity | lost | speed |")
+    print("|---|---|---|---|---|---|---|---|---|")
+    alone: dict[str, float] = {}
+    for row in rows:
+        score = (row["banking77"] + row["stsb"]) / 2
+        lost = alone.setdefault(row["base"], score) - score
+        speed = speeds.get(row["name"])
+        timed = "" if speed is None else f"{speed['middle']:.2f}x ({speed['low']:.2f} to {speed['high']:.2f})"
+        scores = " | ".join(f"{row[task]:.2f}" for task in TASKS)
+        layers = row.get("layers") or next(other["layers_before"] for other in rows if "layers_before" in other)
+        print(f"| {row['base']} | {row['name']} | {layers:,} | {row['file']:,} | {scores} | {lost:.2f} | {timed} |")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--data-dir", type=Path, required=True)
+    parser.add_argument("--work", type=Path, default=Path("stacking"))
+    parser.add_argument("--rows", nargs="+", default=[row.name for row in ROWS])
+    parser.add_argument("--seconds", type=float, default=5.0, help="spent on timing each model; 0: none")
+    args = parser.parse_args()
+    args.work.mkdir(parents=True, exist_ok=True)
+    results, texts = args.work / "results.jsonl", args.work / "texts.txt"
+    texts.write_text("\n".join(unlabelled()), encoding="utf-8")
+    rows = [json.loads(line) for line in results.read_text().splitlines()] if results.exists() else []
+    for row in ROWS:
+        if row.name in args.rows and row.name not in {one["name"] for one in rows}:
+            rows.append(measure(row, args.work, texts, args.data_dir))
+            with results.open("a") as file:
+                file.write(json.dumps(rows[-1]) + "\n")
+            print(rows[-1], flush=True)
+    shown = [row for row in rows if row["name"] in args.rows]
+    compressed = [row for row in shown if row["name"] != "minilm"]
+    speeds: dict[str, dict[str, float]] = {}
+    if args.seconds > 0 and compressed:
+        found = measured(str(find_minilm()), [row["directory"] for row in compressed], args.seconds)
+        speeds = {row["name"]: one for row, one in zip(compressed, found, strict=True)}
+    if shown:
+        show(shown, speeds)
+
+
+if __name__ == "__main__":
+    main()
