@@ -1,10 +1,14 @@
 """Independent jobs side by side, one torch thread each, so that results do not depend on how many there are."""
 
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import contextmanager
+from typing import TypeVar
 
 import torch
+
+Job = TypeVar("Job")
+Result = TypeVar("Result")
 
 
 @contextmanager
@@ -17,3 +21,15 @@ def one_thread_each() -> Iterator[ThreadPoolExecutor]:
             yield pool
     finally:
         torch.set_num_threads(threads)
+
+
+def as_done(work: Callable[[Job], Result], jobs: Iterable[Job]) -> Iterator[tuple[Job, Result]]:
+    """Every job with its result, in the order in which they are done. Where one fails, those not begun are dropped."""
+    with one_thread_each() as pool:
+        futures = {pool.submit(work, job): job for job in jobs}
+        try:
+            for done in as_completed(futures):
+                yield futures[done], done.result()
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise

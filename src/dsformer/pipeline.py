@@ -1,7 +1,6 @@
 """``compress``: calibrate, allocate, factorize, save."""
 
 from collections.abc import Callable, Sequence
-from concurrent.futures import as_completed
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -26,7 +25,7 @@ from dsformer.huggingface.depth import shorten
 from dsformer.huggingface.quantizer import attach
 from dsformer.huggingface.source import Source, open_source, quiet
 from dsformer.layers import BlockConfig, install_forms
-from dsformer.parallel import one_thread_each
+from dsformer.parallel import as_done
 from dsformer.plan import Job, Plan, make_plan
 from dsformer.processes import count
 from dsformer.progress import Progress, silent
@@ -247,15 +246,9 @@ def _fit_all(jobs: Sequence[Job], recipe: Recipe, results: dict[str, Fitted], ti
 
     # Largest first, so that no long job is left for the end.
     order = sorted(jobs, key=lambda job: -job.block.shape[0] * job.block.shape[1] ** 2)
-    with one_thread_each() as pool:
-        futures = {pool.submit(work, job): job for job in order}
-        try:
-            for done in as_completed(futures):
-                results[futures[done].block.name] = done.result()
-                tick()
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
+    for job, fitted in as_done(work, order):
+        results[job.block.name] = fitted
+        tick()
 
 
 def install(prepared: Prepared, jobs: Sequence[Job], fitted: Sequence[Fitted]) -> list[BlockConfig]:

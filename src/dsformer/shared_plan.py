@@ -9,8 +9,8 @@ low rank, an error 3 to 8 % higher with one).
 import re
 from collections import defaultdict
 from collections.abc import Callable, Sequence
-from concurrent.futures import as_completed
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import pairwise
 
 import torch
@@ -23,7 +23,7 @@ from dsformer.factorization.rounding import RoundedForm
 from dsformer.factorization.search import Fitted, most_nonzeros, rank_within
 from dsformer.factorization.sharing import fit_shared
 from dsformer.factorization.weight import Weight
-from dsformer.parallel import one_thread_each
+from dsformer.parallel import as_done
 from dsformer.plan import Job
 from dsformer.recipe import Recipe
 
@@ -79,16 +79,15 @@ def share(
     Args:
         tick: told how many pairs are done, and of how many.
     """
-    pairs, found, effort = _pairs(jobs, fitted), [], recipe.effort.as_effort()
+    pairs, effort = _pairs(jobs, fitted), recipe.effort.as_effort()
     precision = FACTORS.get(recipe.factors) if recipe.training.train == "none" else None
-    with one_thread_each() as pool:
-        futures = {pool.submit(_fit, pair, effort, precision): pair for pair in pairs}
-        for done in as_completed(futures):
-            found.append((futures[done], *done.result()))
-            tick(len(found), len(pairs))
+    found: list[tuple[_Pair, Fitted, float]] = []
+    for pair, (one, gain) in as_done(partial(_fit, effort=effort, precision=precision), pairs):
+        found.append((pair, one, gain))
+        tick(len(found), len(pairs))
     kept, used = {}, set[int]()
     for pair, one, gain in sorted(found, key=lambda each: (-each[2], each[0].first)):
-        if gain > 0 and one is not None and not used & {pair.first, pair.second}:
+        if gain > 0 and not used & {pair.first, pair.second}:
             kept[pair.first] = (pair.together, one)
             used |= {pair.first, pair.second}
     both = [kept.get(i, (jobs[i], fitted[i])) for i in range(len(jobs)) if i in kept or i not in used]
@@ -112,15 +111,13 @@ def _alike(pair: _Pair) -> bool:
     return plain and min(first.atoms, second.atoms) > 0 and len(kinds) == 1 and pair.jobs[0].block.kind != "embedding"
 
 
-def _fit(pair: _Pair, effort: Effort, precision: Precision | None) -> tuple[Fitted | None, float]:
+def _fit(pair: _Pair, effort: Effort, precision: Precision | None) -> tuple[Fitted, float]:
     """The best form of both, and by how much the errors of their own cost more."""
     with torch.no_grad():
         weights = [job.weight() for job in pair.jobs]
-        if not (specs := pair.specs()):
-            return None, 0.0
         by_spec = [
             (spec, pair.cost(_fitted(pair, [w.of_inputs for w in weights], spec, effort.screening)[1]))
-            for spec in specs
+            for spec in pair.specs()
         ]
         spec = min(by_spec, key=lambda one: one[1])[0]
         form, errors = _fitted(pair, weights, spec, effort.final(spec))
@@ -137,4 +134,4 @@ def _fitted(pair: _Pair, weights: Sequence[Weight], spec: FormSpec, iterations: 
     problems = [weight.input for weight in weights]
     # Errors count by what they cost relatively to what there is.
     costs = [one / max(problem.energy, 1e-30) for one, problem in zip(pair.importances, problems, strict=True)]
-    return fit_shared(problems, spec, [cost / max(costs) for cost in costs], iterations)
+    return fit_shared(problems, spec, [cost / max(*costs, 1e-30) for cost in costs], iterations)
