@@ -238,6 +238,8 @@ class Recipe(_Strict):
             raise ValueError(f"training: method {self.method} gives whole numbers, which cannot be trained")
         if METHODS[self.method].structured:
             self._fits_structured()
+        if METHODS[self.method].sparse_dictionary:
+            self._fits_sparse_dictionary()
         self._fits_rounding()
         self._fits_sharing()
         if self.steps and (reason := wrong(self.steps, self)):
@@ -270,9 +272,19 @@ class Recipe(_Strict):
             able = [name for name, kind in LEARNERS.items() if not (kind.projects or kind.prunes)]
             raise ValueError(f"share_dictionaries: train one of {', '.join(able)}, not {self.training.train}")
 
-    def _fits_structured(self) -> None:
+    def _has_no_tables(self) -> None:
         if self.with_embeddings:
             raise ValueError(f"embeddings: method {self.method} has no form of a table (scope all: embeddings false)")
+
+    def _fits_sparse_dictionary(self) -> None:
+        self._has_no_tables()
+        learner = LEARNERS.get(self.training.learner)
+        if learner is not None and learner.projects:
+            able = [name for name, kind in LEARNERS.items() if not (kind.projects or kind.prunes)]
+            raise ValueError(f"training: method {self.method} trains with {', '.join(able)}, not {self.training.train}")
+
+    def _fits_structured(self) -> None:
+        self._has_no_tables()
         if self.training.train not in ("none", "distill", DEFAULT_LEARNER):
             raise ValueError(f"training: method {self.method} has no supports to learn; train {DEFAULT_LEARNER}")
 

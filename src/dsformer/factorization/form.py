@@ -28,6 +28,7 @@ class FormSpec:
     A *unit* is what one sparse code describes: an output row (input dictionary, ``W ~ S [D; I]``) or an input column
     (output dictionary, ``W ~ [D, I] S``). Every unit has ``core`` atoms always on and ``nonzeros`` selected among the
     *candidates*: the other learned atoms, then the canonical ones (unit vectors of the dictionary's space).
+    An input dictionary may be sparse itself: then every atom has ``dictionary_nonzeros`` entries; 0: all.
     """
 
     orientation: Orientation
@@ -39,6 +40,7 @@ class FormSpec:
     canonical: bool = False
     pattern: Pattern = FREE
     permuted: bool = False
+    dictionary_nonzeros: int = 0
 
     def __post_init__(self) -> None:
         """Raises InputError for a combination that no form can have."""
@@ -47,6 +49,10 @@ class FormSpec:
             raise InputError(f"impossible form: {self}")
         if self.orientation not in ("input", "output"):
             raise InputError(f"orientation: {self.orientation!r} is not input or output")
+        if self.dictionary_nonzeros and not (self.orientation == "input" and self.atoms):
+            raise InputError("only an input dictionary can be sparse")
+        if not 0 <= self.dictionary_nonzeros < max(1, self.width):
+            raise InputError(f"{self.dictionary_nonzeros} entries of an atom of length {self.width}")
         if self.units % self.pattern.group:
             raise InputError(f"pattern {self.pattern}: {self.units} rows cannot be divided into groups")
         if self.pattern.m:
@@ -71,6 +77,18 @@ class FormSpec:
         return (self.atoms, self.width) if self.orientation == "input" else (self.width, self.atoms)
 
     @property
+    def inner(self) -> "FormSpec | None":
+        """A sparse dictionary as a form of its own, unit vectors mixed to atoms; None: it is dense."""
+        if not self.dictionary_nonzeros:
+            return None
+        return FormSpec("input", self.atoms, self.width, 0, nonzeros=self.dictionary_nonzeros, canonical=True)
+
+    @property
+    def atom_entries(self) -> int:
+        """Entries stored of every atom."""
+        return self.dictionary_nonzeros or self.width
+
+    @property
     def whole(self) -> bool:
         """Whether the codes are the weight itself, all its entries."""
         return self.orientation == "input" and not self.atoms and self.nonzeros == self.candidates
@@ -86,7 +104,7 @@ class FormSpec:
     @property
     def value_count(self) -> int:
         """Values stored, and multiply-adds for one token: every value is used once."""
-        return self.atoms * self.width + self.units * (self.core + self.nonzeros)
+        return self.atoms * self.atom_entries + self.units * (self.core + self.nonzeros)
 
     @property
     def encoding(self) -> Encoding:
@@ -141,8 +159,15 @@ class FormSpec:
 
     def dictionary_bytes(self, bits: int | Precision) -> int:
         """Bytes of the dictionary."""
+        if self.dictionary_nonzeros:
+            return self.atoms * packed_bytes(self.dictionary_nonzeros, Precision.of(bits).dictionary)
         rows, columns = self.dictionary_shape
         return rows * packed_bytes(columns, Precision.of(bits).dictionary)
+
+    @property
+    def dictionary_support_bytes(self) -> int:
+        """Bytes that say which entries of a sparse dictionary there are."""
+        return self.inner.support_bytes if self.inner else 0
 
     def stored_bits(self, bits: int | Precision) -> int:
         """Bits of everything stored (values, scales, support, permutation), biases aside.
@@ -150,7 +175,8 @@ class FormSpec:
         Args:
             bits: of a value, or those of both factors.
         """
-        packed = self.support_bytes + self.permutation_bytes + self.code_bytes(bits) + self.dictionary_bytes(bits)
+        supports = self.support_bytes + self.dictionary_support_bytes + self.permutation_bytes
+        packed = supports + self.code_bytes(bits) + self.dictionary_bytes(bits)
         return 8 * packed + self.scale_bits(bits)
 
 
@@ -159,7 +185,8 @@ class Form:
     """A spec and its numbers.
 
     Attributes:
-        dictionary: (atoms, in) for an input dictionary, (out, atoms) for an output one.
+        dictionary: (atoms, in) for an input dictionary, (out, atoms) for an output one; zeros where a sparse one has
+            no entry.
         values: one row a unit: its core values, then its selected ones in ascending candidate order.
         indices: one row a group of units: the selected candidates, ascending; candidate p is learned atom
             ``core + p`` below ``atoms - core`` and canonical atom ``p - (atoms - core)`` from there on.

@@ -40,7 +40,8 @@ class BlockConfig(BaseModel):
     ``heads`` the rows are those of heads of attention, which is told how many are left.
 
     Where members read different inputs and only share the dictionary, ``inputs`` says how many of them, one after
-    another, read the same one.
+    another, read the same one. ``dictionary_nonzeros`` is the number of entries of every atom of a sparse dictionary, 0
+    for a dense one.
     """
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
@@ -62,6 +63,7 @@ class BlockConfig(BaseModel):
     replaces_inputs: Count = 0
     heads: bool = False
     inputs: list[Size] = Field(default=[], max_length=1000)
+    dictionary_nonzeros: Count = 0
 
     @classmethod
     def of(
@@ -100,6 +102,7 @@ class BlockConfig(BaseModel):
                 pattern=str(spec.pattern),
                 permuted=spec.permuted,
                 inputs=list(inputs),
+                dictionary_nonzeros=spec.dictionary_nonzeros,
                 **({} if precision is None else _bits(precision)),
             )
         except ValidationError as error:
@@ -119,6 +122,8 @@ class BlockConfig(BaseModel):
         if (self.code_bits > 0) != (self.dictionary_bits > 0) or (self.scale_span and not self.code_bits):
             raise ValueError("codes and dictionary are both rounded or neither, and only then have scales")
         stored = packed_bytes(spec.core + spec.nonzeros, self.code_bits or 8)
+        if self.kind == "embedding" and spec.dictionary_nonzeros:
+            raise ValueError("an embedding's dictionary is dense")
         if self.kind == "embedding" and (spec.orientation == "output" or stored == spec.width):
             raise ValueError("an embedding needs an input dictionary and codes of another length than its vectors")
         narrower = [(self.in_features, self.replaces_inputs)]
@@ -195,6 +200,7 @@ class BlockConfig(BaseModel):
             canonical=self.canonical,
             pattern=Pattern.parse(self.pattern),
             permuted=self.permuted,
+            dictionary_nonzeros=self.dictionary_nonzeros,
         )
 
 

@@ -41,7 +41,10 @@ class StoredForm(nn.Module):
     ``permutation``
         uint8 bytes, absent unless the spec is permuted.
     ``dictionary``
-        absent without learned atoms, and in all but the first layer of a block (the *lead*).
+        absent without learned atoms, and in all but the first layer of a block (the *lead*). Of a sparse one only its
+        entries, (atoms, entries of each).
+    ``dictionary_support``
+        uint8 bytes, of a sparse dictionary.
     ``weight_scale``, ``dictionary_scale``
         with rounded values and dictionary, those of ``RoundedForm``: bfloat16 bits as int16, which no change of type
         touches.
@@ -61,6 +64,7 @@ class StoredForm(nn.Module):
     dictionary: Tensor | None
     weight_scale: Tensor | None
     dictionary_scale: Tensor | None
+    dictionary_support: Tensor | None
     _typed: Tensor | None
     support: Tensor | None
     permutation: Tensor | None
@@ -78,12 +82,14 @@ class StoredForm(nn.Module):
         if not spec.atoms and not spec.canonical:
             raise InputError(f"a form without atoms: {spec}")
         self.spec, self.precision = spec, precision
+        self.inner = spec.inner
         # In a tuple, so that it is not registered: the lead's tensors must appear once in a state dict.
         self._lead = () if lead is None else (lead,)
         values = self._empty(spec.units, spec.core + spec.nonzeros, "codes", device, dtype)
         self._add("weight", values.view(-1) if flat else values)
         own = lead is None and spec.atoms
-        self._add("dictionary", self._empty(*spec.dictionary_shape, "dictionary", device, dtype) if own else None)
+        shape = (spec.atoms, spec.dictionary_nonzeros) if spec.inner else spec.dictionary_shape
+        self._add("dictionary", self._empty(*shape, "dictionary", device, dtype) if own else None)
         support = permutation = None
         if spec.encoding != "none":
             support = torch.empty(spec.support_bytes, dtype=torch.uint8, device=device)
@@ -91,7 +97,13 @@ class StoredForm(nn.Module):
             permutation = torch.empty(spec.permutation_bytes, dtype=torch.uint8, device=device)
         self.register_buffer("support", support)
         self.register_buffer("permutation", permutation)
+        if own and spec.inner:
+            packed = torch.empty(spec.dictionary_support_bytes, dtype=torch.uint8, device=device)
+            self.register_buffer("dictionary_support", packed)
+        else:
+            self.dictionary_support = None
         self._add_scales(device, dtype)
+        self._entries: Derived[Tensor] = Derived()
         self._numbers: Derived[Form] = Derived()
         self._indices: Derived[Tensor] = Derived()
         self._order: Derived[Tensor] = Derived()
@@ -151,7 +163,24 @@ class StoredForm(nn.Module):
         """The dictionary, which the first module of the block holds."""
         if self.precision:
             return self._as_floats().dictionary if self.spec.atoms else None
-        return self._lead[0].dictionary if self._lead else self.dictionary
+        owner = self._lead[0] if self._lead else self
+        # Written out anew: an optimizer may have changed it without a sign.
+        return owner.dictionary if owner.inner is None or owner.dictionary is None else owner._with_zeros()
+
+    def _with_zeros(self) -> Float[Tensor, "atoms width"]:
+        """A sparse dictionary written out."""
+        assert self.dictionary is not None
+        whole = self.dictionary.new_zeros(self.spec.dictionary_shape)
+        return whole.scatter(1, self.entries().long(), self.dictionary)
+
+    def entries(self) -> Int[Tensor, "atoms kept"]:
+        """Which entries of a sparse dictionary are stored here, int32."""
+        inner, support = self.inner, self.dictionary_support
+        assert inner is not None
+        assert support is not None
+        if torch.compiler.is_compiling():
+            return traceable_indices(inner, support, support.device)
+        return self._entries.get((support,), lambda: unpack_support(inner, support).to(support.device))
 
     @property
     def values(self) -> Float[Tensor, "units kept"]:
@@ -184,8 +213,11 @@ class StoredForm(nn.Module):
         assert self.precision is not None
         spec, lead = self.spec, self._lead[0] if self._lead else self
         rows, columns = spec.dictionary_shape
-        dictionary = self.weight.new_empty((rows, columns))
-        if lead.dictionary is not None:
+        dictionary = self.weight.new_zeros((rows, columns))
+        if lead.dictionary is not None and self.inner:
+            kept = _unpacked(lead.dictionary.detach(), rows, spec.dictionary_nonzeros, self.precision.dictionary)
+            dictionary.scatter_(1, lead.entries().long(), kept)
+        elif lead.dictionary is not None:
             dictionary = _unpacked(lead.dictionary.detach(), rows, columns, self.precision.dictionary)
         values = _unpacked(self.weight.detach(), spec.units, spec.core + spec.nonzeros, self.precision.codes)
         return values, dictionary
@@ -220,12 +252,14 @@ class StoredForm(nn.Module):
         tensors = [parameter_of(self, "weight"), parameter_of(lead, "dictionary")]
         tensors += [buffer for name, buffer in self._buffers.items() if name not in ("weight", "dictionary")]
         if lead is not self:
-            tensors.append(lead.dictionary_scale)
+            tensors += [lead.dictionary_scale, lead.dictionary_support]
         return tuple([tensor for tensor in tensors if tensor is not None])
 
     def validate(self) -> None:
         """Raises ArtefactError when the support or the permutation stored is not one of this spec."""
         unpack_support(self.spec, self.support)
+        if self.inner and self.dictionary_support is not None:
+            unpack_support(self.inner, self.dictionary_support)
         if self.permutation is not None:
             check_permutation(self.spec, self.permutation)
 
@@ -242,6 +276,11 @@ class StoredForm(nn.Module):
         if precision != self.precision:
             raise InputError(f"a form with numbers of {precision} does not fit a layer of {self.precision}")
         values, dictionary = form.values, form.dictionary
+        if self.inner:
+            entries = kept_entries(dictionary, self.spec.dictionary_nonzeros)
+            dictionary = dictionary.gather(1, entries)
+            if self.dictionary_support is not None:
+                self.dictionary_support.copy_(pack_support(self.inner, entries))
         if isinstance(form, RoundedForm):
             values = _packed(values, form.precision.codes)
             dictionary = _packed(dictionary, form.precision.dictionary)
@@ -277,6 +316,18 @@ class StoredForm(nn.Module):
             + ["permuted"] * spec.permuted
             + [str(self.precision)] * bool(self.precision)
         )
+
+
+def kept_entries(dictionary: Float[Tensor, "atoms width"], kept: int) -> Int[Tensor, "atoms kept"]:
+    """Which entries of a sparse dictionary to store: those that are there, then zeros, ascending.
+
+    Raises:
+        InputError: an atom has more.
+    """
+    there = dictionary != 0
+    if int(there.sum(1).max()) > kept:
+        raise InputError(f"an atom has more than {kept} entries")
+    return there.to(torch.int8).argsort(dim=1, descending=True, stable=True)[:, :kept].sort(1).values
 
 
 def _packed(numbers: Tensor, bits: int) -> Tensor:

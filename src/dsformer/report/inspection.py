@@ -22,7 +22,7 @@ _TENSORS = {
     "dictionary": ("dictionary",),
     "codes": ("weight",),
     "scales": ("dictionary_scale", "weight_scale"),
-    "support": ("support",),
+    "support": ("support", "dictionary_support"),
     "permutation": ("permutation",),
     "bias": ("bias",),
 }

@@ -44,6 +44,7 @@ class BlockSummary:
     bias: int
     kept: tuple[int, int] | None = None
     inputs: int = 1
+    dictionary_nonzeros: int = 0
 
     @classmethod
     def of(cls, job: Job, fitted: Fitted, types: Types) -> "BlockSummary":
@@ -71,6 +72,7 @@ class BlockSummary:
             bias=job.bias_count * types.rest // 8,
             kept=None if job.kept is None else job.kept.shape(job.block.shape),
             inputs=max(1, len(job.block.inputs)),
+            dictionary_nonzeros=spec.dictionary_nonzeros,
         )
 
     @property
@@ -78,7 +80,7 @@ class BlockSummary:
         """Numbers stored for the weight, scales aside."""
         shape = self.kept or self.shape
         units, width = shape if self.orientation == "input" else shape[::-1]
-        return self.atoms * width + units * (self.core + self.nonzeros)
+        return self.atoms * (self.dictionary_nonzeros or width) + units * (self.core + self.nonzeros)
 
     @property
     def bytes_after(self) -> int:
@@ -235,9 +237,10 @@ def summarise(
 
 
 def support_and_permutation_bytes(spec: FormSpec, members: Sequence[int]) -> tuple[int, int]:
-    """Bytes of supports and permutations of a stacked block; each layer's support is padded to a byte of its own."""
+    """Bytes of supports (a sparse dictionary's too) and permutations of a stacked block, those of each layer whole."""
     parts = spec.split(members)
-    return sum(part.support_bytes for part in parts), sum(part.permutation_bytes for part in parts)
+    supports = spec.dictionary_support_bytes + sum(part.support_bytes for part in parts)
+    return supports, sum(part.permutation_bytes for part in parts)
 
 
 def _tuple(value: Any) -> Any:
@@ -252,7 +255,8 @@ def describe(spec: FormSpec) -> str:
         return "dense"
     if not spec.atoms:
         return "pruned"
-    return "dense x sparse + sparse" if spec.canonical else "dense x sparse"
+    product = "sparse x sparse" if spec.inner else "dense x sparse"
+    return f"{product} + sparse" if spec.canonical else product
 
 
 def _ratio(blocks: Sequence[BlockSummary], dropped: int) -> float:

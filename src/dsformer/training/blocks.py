@@ -37,6 +37,7 @@ class LearnedBlock(nn.Module):
     order: Tensor
     value_steps: Tensor
     dictionary_steps: Tensor
+    entries: Tensor | None
 
     def __init__(self, config: BlockConfig, form: Form):
         super().__init__()
@@ -49,6 +50,8 @@ class LearnedBlock(nn.Module):
         values = form.values.float() * scale[columns]
         self.values = nn.Parameter(torch.empty_like(values).index_copy_(0, order, values))
         self.dictionary = nn.Parameter((atoms.float() / norm).contiguous())
+        # Where a sparse dictionary has entries; it stays so.
+        self.register_buffer("entries", (atoms != 0) if form.spec.inner else None, persistent=False)
         self.register_buffer("columns", torch.empty_like(columns).index_copy_(0, order, columns).int())
         self.register_buffer("order", order.clone())
         self.watcher: GradientHook | None = None
@@ -73,10 +76,15 @@ class LearnedBlock(nn.Module):
 
     def factors(self) -> tuple[Float[Tensor, "units kept"], Float[Tensor, "atoms width"]]:
         """Values and dictionary as the weight is made of them."""
+        dictionary = self.atoms()
         if self.precision is None:
-            return self.values, self.dictionary
+            return self.values, dictionary
         values = rounded(self.values, self.value_steps, self.precision.codes)
-        return values, rounded(self.dictionary, self.dictionary_steps, self.precision.dictionary)
+        return values, rounded(dictionary, self.dictionary_steps, self.precision.dictionary)
+
+    def atoms(self) -> Float[Tensor, "atoms width"]:
+        """The dictionary, with nothing where a sparse one has no entry."""
+        return self.dictionary if self.entries is None else self.dictionary * self.entries
 
     def moved(self) -> None:
         """Says that the support has changed."""

@@ -4,6 +4,7 @@ from dsformer.errors import InputError
 from dsformer.factorization.dense_sparse import DEFAULT_EFFORT, Effort
 from dsformer.factorization.methods.base import Method as Method
 from dsformer.factorization.methods.dense_sparse import DENSE_SPARSE
+from dsformer.factorization.methods.double_sparse import DOUBLE_SPARSE
 from dsformer.factorization.methods.low_rank import ASVD, FWSVD, LOW_RANK, SVD
 from dsformer.factorization.methods.one_step import ROCKET
 from dsformer.factorization.methods.pruning import MAGNITUDE, PRUNING, SPARSEGPT, WANDA
@@ -26,6 +27,7 @@ METHODS: dict[str, Method] = {
     "sparsegpt": SPARSEGPT,
     "oats": OATS,
     "rocket": ROCKET,
+    "double_sparse": DOUBLE_SPARSE,
     "structured": STRUCTURED,
     "student": STUDENT,
     "rtn": RTN,

@@ -28,6 +28,7 @@ class Method:
         structured: whole heads and neurons go, so it is about blocks together (see ``channel_plan``), which then have
             dense weights of fewer rows and columns.
         shallow: first whole layers go, as many as the ratio allows.
+        sparse_dictionary: its dictionaries are sparse, which tables have no form of and projections do not keep.
         shares: its dictionaries can be those of several layers (see ``shared_plan``).
     """
 
@@ -39,6 +40,7 @@ class Method:
     prunes: bool = False
     structured: bool = False
     shallow: bool = False
+    sparse_dictionary: bool = False
     shares: bool = False
 
     def refuses(self, pattern: Pattern) -> str | None:

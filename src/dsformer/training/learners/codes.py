@@ -48,7 +48,7 @@ class DenseCodesBlock(LearnedBlock):
     def unit_weight(self) -> Float[Tensor, "units width"]:
         codes, atoms = Masked.apply(self.latent, self.latent_mask), self.spec.atoms
         assert isinstance(codes, Tensor)
-        weight = codes[:, :atoms] @ self.dictionary
+        weight = codes[:, :atoms] @ self.atoms()
         return weight + codes[:, atoms:] if self.spec.canonical else weight
 
     @torch.no_grad()

@@ -1,0 +1,98 @@
+"""Fit a form whose dictionary is sparse too: every atom has the same number of entries.
+
+Codes are pursued as for a dense dictionary. The dictionary is found by ADMM as well: with ``S = CᵀMC`` of the codes of
+learned atoms and ``G = L Lᵀ`` of the inputs, the quadratic step ``S D G + ρ (D - anchor) = R`` is a Sylvester equation,
+solved in the eigenbases of S and of G, and the projection keeps the largest entries of every atom. Without unit vectors
+among the atoms that is Double Sparse Factorization (Boža and Macko, arXiv 2409.18850), in the library's metric.
+
+It starts from what is sparse already: the unit vectors, so that the codes are the pruned weight, or where the weight is
+wider than tall its own rows, mixed one by one.
+"""
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from dsformer.factorization.dense_sparse import penalties
+from dsformer.factorization.form import Form, FormSpec
+from dsformer.factorization.part import Part
+from dsformer.factorization.pattern import largest
+from dsformer.factorization.problem import Problem
+
+# Rounds of exact codes and entries on the final supports, and conjugate-gradient steps to the latter.
+POLISH_ROUNDS, POLISH_STEPS = 4, 20
+
+
+def fit_double(problem: Problem, spec: FormSpec, iterations: int) -> tuple[Form, float]:
+    """Fit ``spec``, whose dictionary is sparse, to a problem of an input dictionary.
+
+    Returns the form and its relative whitened error. Deterministic.
+    """
+    dictionary = _start(problem, spec)
+    part = Part(problem, spec, 1.0, dictionary)
+    search = _Entries(part, part.normalised(dictionary))
+    for penalty in penalties(spec, iterations):
+        part.pursuit.step(penalty, regroup=False, learn=False)
+        search.step(penalty)
+    mask = part.pursuit.supports.select(part.pursuit.codes, regroup=False)
+    for _ in range(POLISH_ROUNDS):
+        part.settle(mask)
+        search.polish()
+    part.settle(mask)
+    return part.form(mask, search.dictionary), part.error()
+
+
+def _start(problem: Problem, spec: FormSpec) -> Float[Tensor, "atoms in"]:
+    plain = torch.eye(spec.width) if problem.unwhiten is None else problem.unwhiten
+    if spec.canonical:
+        return problem.start(spec.atoms) @ plain
+    if spec.atoms == spec.width:
+        return torch.eye(spec.width)
+    return (problem.target / problem.unit_scale[:, None] @ plain)[: spec.atoms]
+
+
+class _Entries:
+    """The entries of a sparse dictionary, as ADMM finds them."""
+
+    def __init__(self, part: Part, dictionary: Float[Tensor, "atoms in"]):
+        self.part, self.dictionary = part, dictionary
+        self.dual = torch.zeros_like(dictionary)
+        values, basis = torch.linalg.eigh(part.gram.double())
+        self.inputs = values.clamp_min(0).float(), basis.float()
+
+    def step(self, penalty: float) -> None:
+        """Entries and duals for the present codes; these follow."""
+        system, right = self.part.system()
+        system.diagonal().add_(1e-6 * float(system.diagonal().mean()) + 1e-12)
+        shift = penalty * float(system.diagonal().mean()) * float(self.part.gram.diagonal().mean())
+        (of_inputs, basis), (of_codes, mixed) = self.inputs, torch.linalg.eigh(system.double())
+        of_codes, mixed = of_codes.clamp_min(0).float(), mixed.float()
+        wanted = mixed.T @ (right + shift * (self.dictionary - self.dual)) @ basis
+        relaxed = mixed @ (wanted / (of_codes[:, None] * of_inputs + shift)) @ basis.T + self.dual
+        kept = relaxed * largest(relaxed.abs(), self.part.spec.dictionary_nonzeros)
+        self._take(kept, relaxed - kept)
+
+    def polish(self) -> None:
+        """The best entries on the present support, by conjugate gradients."""
+        system, right = self.part.system()
+        gram, there = self.part.gram, self.dictionary != 0
+        scale = (system.diagonal()[:, None] * gram.diagonal()).clamp_min(1e-30)
+
+        def apply(d: Tensor) -> Tensor:
+            return (system @ d @ gram) * there
+
+        found, residual = self.dictionary, right * there - apply(self.dictionary)
+        direction = step = residual / scale
+        energy = (residual * step).sum()
+        for _ in range(POLISH_STEPS):
+            image = apply(direction)
+            length = energy / (direction * image).sum().clamp_min(1e-30)
+            found, residual = found + length * direction, residual - length * image
+            step, before = residual / scale, energy
+            energy = (residual * step).sum()
+            direction = step + energy / before.clamp_min(1e-30) * direction
+        self._take(found, self.dual)
+
+    def _take(self, dictionary: Float[Tensor, "atoms in"], dual: Float[Tensor, "atoms in"]) -> None:
+        self.dictionary = self.part.normalised(dictionary)
+        self.dual = dual * (self.dictionary.norm(dim=1) / dictionary.norm(dim=1).clamp_min(1e-30))[:, None]
