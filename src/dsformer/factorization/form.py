@@ -270,3 +270,15 @@ def dense_form(matrix: Float[Tensor, "out in"]) -> Form:
     rows, columns = matrix.shape
     every = torch.arange(columns).expand(rows, columns).contiguous()
     return Form(dense_spec(rows, columns), torch.empty(0, columns), matrix.float(), every)
+
+
+def kept_entries(dictionary: Float[Tensor, "atoms width"], kept: int) -> Int[Tensor, "atoms kept"]:
+    """Which entries of a sparse dictionary to store: those that are there, then zeros, ascending.
+
+    Raises:
+        InputError: an atom has more.
+    """
+    there = dictionary != 0
+    if int(there.sum(1).max()) > kept:
+        raise InputError(f"an atom has more than {kept} entries")
+    return there.to(torch.int8).argsort(dim=1, descending=True, stable=True)[:, :kept].sort(1).values

@@ -4,7 +4,6 @@ import itertools
 import os
 import weakref
 from dataclasses import dataclass
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -17,7 +16,7 @@ from dsformer.factorization.rounding import RoundedForm
 from dsformer.layers.derived import Derived
 from dsformer.layers.product import Shared
 from dsformer.layers.stored import parameter_of
-from dsformer.ops.backends.cpu import CpuPlan, available, tuned
+from dsformer.ops.backends.cpu import ChainedPlan, CpuPlan, available, plan_of
 
 if TYPE_CHECKING:
     from dsformer.layers.dense_sparse import LinearProduct
@@ -34,7 +33,7 @@ _blocks: "weakref.WeakValueDictionary[int, NativeBlock]" = weakref.WeakValueDict
 class _Packed:
     """A plan and what it says of the last input. Other weights make another plan, so outputs never outlive theirs."""
 
-    plan: CpuPlan
+    plan: CpuPlan | ChainedPlan
     outputs: Shared[list[Tensor]]
 
 
@@ -116,9 +115,7 @@ class NativeBlock:
                 [zero if one.bias is None else one.bias.detach() for one, zero in zip(layers, zeros, strict=True)]
             )
         try:
-            members = [one.spec.out_features for one in stored]
-            make = partial(CpuPlan.of, form, bias, members, "none", dtype=dtype)
-            plan = tuned(form.spec, form.values.dtype, make)
+            plan = plan_of(form, bias, [one.spec.out_features for one in stored], dtype)
         except InputError:
             return None
         return _Packed(plan, Shared(len(layers)))

@@ -5,7 +5,7 @@ from jaxtyping import Float, Int, Int8
 from torch import Tensor, nn
 
 from dsformer.errors import InputError
-from dsformer.factorization.form import Form, FormSpec
+from dsformer.factorization.form import Form, FormSpec, kept_entries
 from dsformer.factorization.precision import Precision, packed_bytes
 from dsformer.factorization.rounding import RoundedForm
 from dsformer.layers.derived import Derived
@@ -316,18 +316,6 @@ class StoredForm(nn.Module):
             + ["permuted"] * spec.permuted
             + [str(self.precision)] * bool(self.precision)
         )
-
-
-def kept_entries(dictionary: Float[Tensor, "atoms width"], kept: int) -> Int[Tensor, "atoms kept"]:
-    """Which entries of a sparse dictionary to store: those that are there, then zeros, ascending.
-
-    Raises:
-        InputError: an atom has more.
-    """
-    there = dictionary != 0
-    if int(there.sum(1).max()) > kept:
-        raise InputError(f"an atom has more than {kept} entries")
-    return there.to(torch.int8).argsort(dim=1, descending=True, stable=True)[:, :kept].sort(1).values
 
 
 def _packed(numbers: Tensor, bits: int) -> Tensor:
