@@ -20,6 +20,7 @@ TASKS = ("mrpc", "rte", "stsb", "cola", "sst2", "banking77")
 METHODS = (
     "dense_sparse",
     "dense_sparse@grouped(8)",
+    "double_sparse",
     "low_rank",
     "fwsvd",
     "pruning",

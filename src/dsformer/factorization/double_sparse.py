@@ -65,10 +65,9 @@ class _Entries:
         system, right = self.part.system()
         system.diagonal().add_(1e-6 * float(system.diagonal().mean()) + 1e-12)
         shift = penalty * float(system.diagonal().mean()) * float(self.part.gram.diagonal().mean())
-        (of_inputs, basis), (of_codes, mixed) = self.inputs, torch.linalg.eigh(system.double())
-        of_codes, mixed = of_codes.clamp_min(0).float(), mixed.float()
+        (of_inputs, basis), (of_codes, mixed) = self.inputs, torch.linalg.eigh(system)
         wanted = mixed.T @ (right + shift * (self.dictionary - self.dual)) @ basis
-        relaxed = mixed @ (wanted / (of_codes[:, None] * of_inputs + shift)) @ basis.T + self.dual
+        relaxed = mixed @ (wanted / (of_codes[:, None].clamp_min(0) * of_inputs + shift)) @ basis.T + self.dual
         kept = relaxed * largest(relaxed.abs(), self.part.spec.dictionary_nonzeros)
         self._take(kept, relaxed - kept)
 
