@@ -177,13 +177,15 @@ def line(key: tuple[Any, ...], scores: dict[str, list[float]], tasks: list[str],
 
 
 def draw(rows: list[dict[str, Any]], path: Path) -> None:
-    """Mean score over tasks against the ratio, a line a learner."""
+    """Mean score over tasks against the ratio, a line a learner; of those that have learned all tasks there are."""
     from matplotlib import pyplot
 
+    tasks = {row["task"] for row in rows}
     points: dict[tuple[str, str], dict[float, list[float]]] = defaultdict(lambda: defaultdict(list))
-    for row in rows:
-        if row["learner"] != "dense":
-            points[row["learner"], row["distill"]][row["ratio"]].append(row["score"] - row["teacher"])
+    for learner, distill, ratio in sorted({(row["learner"], row["distill"], row["ratio"]) for row in rows}):
+        own = [row for row in rows if (row["learner"], row["distill"], row["ratio"]) == (learner, distill, ratio)]
+        if learner != "dense" and {row["task"] for row in own} == tasks:
+            points[learner, distill][ratio] = [row["score"] - row["teacher"] for row in own]
     figure, axes = pyplot.subplots(figsize=(7, 4.5))
     for (learner, distill), found in sorted(points.items()):
         ratios = sorted(found)
@@ -229,7 +231,7 @@ def main() -> None:
         with results.open("a") as file:
             file.write(json.dumps(rows[-1]) + "\n")
         print(rows[-1], flush=True)
-    shown = [row for row in rows if not row["set"] or row["set"] == overrides]
+    shown = [row for row in rows if row["task"] in args.tasks and (not row["set"] or row["set"] == overrides)]
     table(shown)
     table([row for row in shown if "divergence" in row], "divergence", 4)
     draw(shown, args.work / "optimizers.png")
