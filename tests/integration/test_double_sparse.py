@@ -11,25 +11,9 @@ from dsformer.errors import ArtefactError, InputError
 from dsformer.layers import densify
 from dsformer.recipe import Recipe
 from dsformer.report.inspection import inspect_directory
-from fixtures.training import QUICK, reviews, write_base, write_sentence_encoder, write_texts
+from fixtures.training import QUICK, reviews, said, write_sentence_encoder, write_texts
 
 FIELDS = {**QUICK, "method": "double_sparse"}
-
-
-@pytest.fixture(scope="module")
-def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_base(tmp_path_factory.mktemp("double") / "base", 0.15)
-
-
-@pytest.fixture(scope="module")
-def texts() -> list[str]:
-    return [text for text, _ in reviews(60)]
-
-
-def said(model, ids: torch.Tensor | None = None) -> torch.Tensor:
-    ids = torch.arange(14).view(2, 7) + 5 if ids is None else ids
-    with torch.no_grad():
-        return model(input_ids=ids, attention_mask=torch.ones_like(ids))[0]
 
 
 @pytest.mark.parametrize("factors", ["float", "int8", "int4"])
