@@ -31,7 +31,7 @@ TAILS = [
     "Brc1ccc(cc1)",
     "COCC",
 ]
-AROMATIC_TAILS = [tail for tail in TAILS if tail.endswith(("cc1)", "cc1", "sc1", "c1")) and "c1" in tail]
+AROMATIC_TAILS = [tail for tail in TAILS if tail.endswith(("c1", "c1)"))]
 HEADS = [
     "C",
     "CC",

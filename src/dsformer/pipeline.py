@@ -17,7 +17,6 @@ from dsformer.factorization.channels import keep
 from dsformer.factorization.form import Form
 from dsformer.factorization.methods import METHODS, fit_weight
 from dsformer.factorization.pattern import Pattern
-from dsformer.factorization.precision import FACTORS
 from dsformer.factorization.rounding import RoundedForm
 from dsformer.factorization.search import Fitted
 from dsformer.huggingface.artefact import reserve, save
@@ -231,7 +230,7 @@ def factorize(plan: Plan, recipe: Recipe, progress: Progress = silent) -> tuple[
 
 def _fit_all(jobs: Sequence[Job], recipe: Recipe, results: dict[str, Fitted], tick: Callable[[], None]) -> None:
     pattern, effort = Pattern.parse(recipe.pattern), recipe.effort.as_effort()
-    precision = FACTORS.get(recipe.factors) if recipe.training.train == "none" else None
+    precision = recipe.fitted_precision
 
     def work(job: Job) -> Fitted:
         with torch.no_grad():

@@ -10,6 +10,7 @@ from dsformer.errors import InputError
 from dsformer.factorization.dense_sparse import Effort
 from dsformer.factorization.methods import METHODS
 from dsformer.factorization.pattern import Pattern
+from dsformer.factorization.precision import FACTORS, Precision
 from dsformer.steps import STEPS, asked, wrong
 from dsformer.training.distillation import TERMS
 from dsformer.training.learners import DEFAULT_LEARNER, LEARNERS
@@ -267,10 +268,16 @@ class Recipe(_Strict):
         if not METHODS[self.method].shares or self.pattern != "free":
             able = [name for name, method in METHODS.items() if method.shares]
             raise ValueError(f"share_dictionaries: goes with method {' or '.join(able)} and pattern free")
+        if others := self._instead_of_projecting:
+            raise ValueError(f"share_dictionaries: train one of {others}, not {self.training.train}")
+
+    @property
+    def _instead_of_projecting(self) -> str:
+        """The learners there are instead, where the recipe's projects; empty where it does not."""
         learner = LEARNERS.get(self.training.learner)
-        if learner is not None and learner.projects:
-            able = [name for name, kind in LEARNERS.items() if not (kind.projects or kind.prunes)]
-            raise ValueError(f"share_dictionaries: train one of {', '.join(able)}, not {self.training.train}")
+        if learner is None or not learner.projects:
+            return ""
+        return ", ".join(name for name, kind in LEARNERS.items() if not (kind.projects or kind.prunes))
 
     def _has_no_tables(self) -> None:
         if self.with_embeddings:
@@ -278,10 +285,8 @@ class Recipe(_Strict):
 
     def _fits_sparse_dictionary(self) -> None:
         self._has_no_tables()
-        learner = LEARNERS.get(self.training.learner)
-        if learner is not None and learner.projects:
-            able = [name for name, kind in LEARNERS.items() if not (kind.projects or kind.prunes)]
-            raise ValueError(f"training: method {self.method} trains with {', '.join(able)}, not {self.training.train}")
+        if others := self._instead_of_projecting:
+            raise ValueError(f"training: method {self.method} trains with {others}, not {self.training.train}")
 
     def _fits_structured(self) -> None:
         self._has_no_tables()
@@ -291,6 +296,11 @@ class Recipe(_Strict):
     @property
     def with_embeddings(self) -> bool:
         return self.scope == "all" if self.embeddings is None else self.embeddings
+
+    @property
+    def fitted_precision(self) -> Precision | None:
+        """What factors are rounded to as soon as they are fitted; None: not before they have been trained, or never."""
+        return FACTORS.get(self.factors) if self.training.train == "none" else None
 
     @property
     def sequence(self) -> tuple[str, ...]:

@@ -17,7 +17,7 @@ import torch
 from dsformer.factorization.compensation import round_parts
 from dsformer.factorization.dense_sparse import Effort
 from dsformer.factorization.form import Form, FormSpec
-from dsformer.factorization.precision import FACTORS, Precision
+from dsformer.factorization.precision import Precision
 from dsformer.factorization.rounding import RoundedForm
 from dsformer.factorization.search import Fitted, most_nonzeros, rank_within
 from dsformer.factorization.sharing import fit_shared
@@ -79,9 +79,8 @@ def share(
         tick: told how many pairs are done, and of how many.
     """
     pairs, effort = _pairs(jobs, fitted), recipe.effort.as_effort()
-    precision = FACTORS.get(recipe.factors) if recipe.training.train == "none" else None
     found: list[tuple[_Pair, Fitted, float]] = []
-    for pair, (one, gain) in as_done(partial(_fit, effort=effort, precision=precision), pairs):
+    for pair, (one, gain) in as_done(partial(_fit, effort=effort, precision=recipe.fitted_precision), pairs):
         found.append((pair, one, gain))
         tick(len(found), len(pairs))
     kept, used = {}, set[int]()

@@ -48,10 +48,15 @@ def test_reports_the_errors_of_the_form_it_returns(fields, curved):
         assert error == pytest.approx(one.error(part), rel=1e-3, abs=2e-4)
 
 
+def alike() -> tuple[list[Weight], Weight]:
+    """Two weights that read inputs of one kind, and both stacked."""
+    own = metric(0)
+    weights = [weight(i, own=own) for i in (1, 2)]
+    return weights, Weight(torch.cat([one.matrix for one in weights]), own, (48, 48))
+
+
 def test_with_inputs_alike_it_is_the_fit_of_the_stack():
-    alike = metric(0)
-    weights = [weight(i, own=alike) for i in (1, 2)]
-    stack = Weight(torch.cat([one.matrix for one in weights]), alike, (48, 48))
+    weights, stack = alike()
     spec = FormSpec("input", 96, WIDTH, atoms=14, nonzeros=6)
     form, _ = fit_shared([one.input for one in weights], spec, [1.0, 1.0], iterations=20)
     _, expected = fit(stack.input, spec, iterations=20, tolerance=0)
@@ -59,9 +64,7 @@ def test_with_inputs_alike_it_is_the_fit_of_the_stack():
 
 
 def test_low_rank_attains_the_optimum_of_the_stack():
-    alike = metric(0)
-    weights = [weight(i, own=alike) for i in (1, 2)]
-    stack = Weight(torch.cat([one.matrix for one in weights]), alike, (48, 48))
+    weights, stack = alike()
     spec = FormSpec("input", 96, WIDTH, atoms=10, core=10)
     form, _ = fit_shared([one.input for one in weights], spec, [1.0, 1.0], iterations=10)
     _, optimum = fit_low_rank(stack.input, spec)

@@ -9,6 +9,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from dsformer.factorization.conjugate import conjugate_gradients
 from dsformer.factorization.problem import Problem
 
 # Rows of a batch of small systems solved at once, to bound memory.
@@ -113,7 +114,7 @@ def least_squares(
     ``order`` lists the units so that every ``group`` neighbours share a support and so one factorized system.
     """
     if atoms.problem.coupling is not None:
-        return _conjugate_gradients(atoms, codes * mask, mask)
+        return _coupled(atoms, codes * mask, mask)
     gram, product = atoms.gram(), atoms.product()
     gram.diagonal().add_(1e-6)
     kept = int(mask[0].sum())
@@ -131,7 +132,7 @@ def least_squares(
     return out
 
 
-def _conjugate_gradients(
+def _coupled(
     atoms: Atoms, codes: Float[Tensor, "units positions"], mask: Bool[Tensor, "units positions"]
 ) -> Float[Tensor, "units positions"]:
     problem = atoms.problem
@@ -141,13 +142,5 @@ def _conjugate_gradients(
     def apply(c: Tensor) -> Tensor:
         return atoms.transposed(metric @ atoms.combine(c)) * mask
 
-    residual = atoms.transposed(problem.weighted_target) * mask - apply(codes)
-    direction, energy = residual.clone(), residual.square().sum()
-    for _ in range(CONJUGATE_STEPS):
-        image = apply(direction)
-        step = energy / (direction * image).sum().clamp_min(1e-30)
-        codes = codes + step * direction
-        residual = residual - step * image
-        previous, energy = energy, residual.square().sum()
-        direction = residual + energy / previous.clamp_min(1e-30) * direction
-    return codes
+    right = atoms.transposed(problem.weighted_target) * mask
+    return conjugate_gradients(apply, right, codes, CONJUGATE_STEPS)

@@ -13,6 +13,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from dsformer.factorization.conjugate import conjugate_gradients
 from dsformer.factorization.dense_sparse import penalties
 from dsformer.factorization.form import Form, FormSpec
 from dsformer.factorization.part import Part
@@ -57,15 +58,13 @@ class _Entries:
     def __init__(self, part: Part, dictionary: Float[Tensor, "atoms in"]):
         self.part, self.dictionary = part, dictionary
         self.dual = torch.zeros_like(dictionary)
-        values, basis = torch.linalg.eigh(part.gram.double())
-        self.inputs = values.clamp_min(0).float(), basis.float()
 
     def step(self, penalty: float) -> None:
         """Entries and duals for the present codes; these follow."""
-        system, right = self.part.system()
+        problem, (system, right) = self.part.problem, self.part.system()
         system.diagonal().add_(1e-6 * float(system.diagonal().mean()) + 1e-12)
-        shift = penalty * float(system.diagonal().mean()) * float(self.part.gram.diagonal().mean())
-        (of_inputs, basis), (of_codes, mixed) = self.inputs, torch.linalg.eigh(system)
+        shift = penalty * float(system.diagonal().mean()) * float(problem.atom_gram.diagonal().mean())
+        (of_inputs, basis), (of_codes, mixed) = problem.atom_eigen, torch.linalg.eigh(system)
         wanted = mixed.T @ (right + shift * (self.dictionary - self.dual)) @ basis
         relaxed = mixed @ (wanted / (of_codes[:, None].clamp_min(0) * of_inputs + shift)) @ basis.T + self.dual
         kept = relaxed * largest(relaxed.abs(), self.part.spec.dictionary_nonzeros)
@@ -74,22 +73,14 @@ class _Entries:
     def polish(self) -> None:
         """The best entries on the present support, by conjugate gradients."""
         system, right = self.part.system()
-        gram, there = self.part.gram, self.dictionary != 0
+        gram, there = self.part.problem.atom_gram, self.dictionary != 0
         scale = (system.diagonal()[:, None] * gram.diagonal()).clamp_min(1e-30)
 
         def apply(d: Tensor) -> Tensor:
             return (system @ d @ gram) * there
 
-        found, residual = self.dictionary, right * there - apply(self.dictionary)
-        direction = step = residual / scale
-        energy = (residual * step).sum()
-        for _ in range(POLISH_STEPS):
-            image = apply(direction)
-            length = energy / (direction * image).sum().clamp_min(1e-30)
-            found, residual = found + length * direction, residual - length * image
-            step, before = residual / scale, energy
-            energy = (residual * step).sum()
-            direction = step + energy / before.clamp_min(1e-30) * direction
+        start = self.dictionary
+        found = conjugate_gradients(apply, right * there, start, POLISH_STEPS, lambda residual: residual / scale)
         self._take(found, self.dual)
 
     def _take(self, dictionary: Float[Tensor, "atoms in"], dual: Float[Tensor, "atoms in"]) -> None:

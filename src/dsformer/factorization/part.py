@@ -29,7 +29,6 @@ class Part:
         supports, codes = Supports(problem, spec), atoms.product()
         codes[:, spec.atoms :] = 0
         self.pursuit = Pursuit(atoms, codes * supports.select(codes, regroup=True), supports)
-        self.gram = torch.eye(spec.width) if problem.whiten is None else problem.whiten @ problem.whiten.T
 
     def _whitened(self, dictionary: Float[Tensor, "atoms in"]) -> Atoms:
         atoms = dictionary if self.problem.whiten is None else dictionary @ self.problem.whiten
@@ -62,10 +61,10 @@ class Part:
         """S, and this weight's part of R."""
         problem, codes = self.problem, self.learned()
         weighted = codes if problem.coupling is None else problem.coupling.gram @ codes
-        target = problem.target
+        wanted = problem.plain_product
         if self.spec.canonical:
-            target = target - problem.mix_canonical(self.pursuit.codes[:, self.spec.atoms :])
-        wanted = target if problem.whiten is None else target @ problem.whiten.T
+            left = problem.target - problem.mix_canonical(self.pursuit.codes[:, self.spec.atoms :])
+            wanted = problem.along_plain(left)
         return self.weight * codes.T @ weighted, self.weight * weighted.T @ wanted
 
     def error(self) -> float:

@@ -92,6 +92,25 @@ class Problem:
         return self.canonical.T @ self.canonical
 
     @cached_property
+    def atom_gram(self) -> Float[Tensor, "width width"]:
+        """L Lᵀ, the metric of atoms before they are whitened."""
+        return torch.eye(self.target.shape[1]) if self.whiten is None else self.whiten @ self.whiten.T
+
+    @cached_property
+    def atom_eigen(self) -> tuple[Float[Tensor, " width"], Float[Tensor, "width width"]]:
+        """Eigenvalues and eigenvectors (columns) of that."""
+        values, vectors = torch.linalg.eigh(self.atom_gram.double())
+        return values.clamp_min(0).float(), vectors.float()
+
+    @cached_property
+    def plain_product(self) -> Float[Tensor, "units width"]:
+        return self.along_plain(self.target)
+
+    def along_plain(self, rows: Float[Tensor, "units width"]) -> Float[Tensor, "units width"]:
+        """Inner products with the unit vectors of plain coordinates, whose lengths are not 1 (rows times Lᵀ)."""
+        return rows if self.whiten is None else rows @ self.whiten.T
+
+    @cached_property
     def canonical_product(self) -> Float[Tensor, "units width"]:
         return self.along_canonical(self.target)
 

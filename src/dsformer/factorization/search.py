@@ -1,6 +1,6 @@
 """Per weight, the shape with the least whitened error that fits a budget of bits."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
@@ -165,11 +165,15 @@ def _apart(members: tuple[int, ...], pattern: Pattern, free_order: bool) -> int:
 
 def most_nonzeros(empty: FormSpec, budget: Budget) -> int:
     """As many non-zeros a unit as a spec can have within a budget."""
-    low, high = 0, empty.candidates
+    return most(empty.candidates, lambda nonzeros: budget.holds(replace(empty, nonzeros=nonzeros)))
+
+
+def most(limit: int, fits: Callable[[int], bool]) -> int:
+    """The largest number up to a limit that fits, where all smaller ones do; 0 where none does."""
+    low, high = 0, limit
     while low < high:
         middle = (low + high + 1) // 2
-        fits = budget.holds(replace(empty, nonzeros=middle))
-        low, high = (middle, high) if fits else (low, middle - 1)
+        low, high = (middle, high) if fits(middle) else (low, middle - 1)
     return low
 
 

@@ -13,6 +13,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from dsformer.factorization.conjugate import conjugate_gradients
 from dsformer.factorization.dense_sparse import POLISH_ROUNDS, penalties
 from dsformer.factorization.form import Form, FormSpec
 from dsformer.factorization.part import Part
@@ -57,8 +58,7 @@ def _start(problems: Sequence[Problem], weights: Sequence[float], atoms: int) ->
     """The leading directions of all weights together, in the mean of their metrics."""
     width = problems[0].target.shape[1]
     plain = [one.target if one.unwhiten is None else one.target @ one.unwhiten for one in problems]
-    grams = [torch.eye(width) if one.whiten is None else one.whiten @ one.whiten.T for one in problems]
-    factor = torch.linalg.cholesky(torch.stack(grams).mean(0).double())
+    factor = torch.linalg.cholesky(torch.stack([one.atom_gram for one in problems]).mean(0).double())
     moment = torch.zeros(width, width, dtype=torch.float64)
     for problem, weight, rows in zip(problems, weights, plain, strict=True):
         whitened = rows.double() @ factor
@@ -71,7 +71,7 @@ def _start(problems: Sequence[Problem], weights: Sequence[float], atoms: int) ->
 def _updated(parts: Sequence[Part], dictionary: Float[Tensor, "atoms in"]) -> Float[Tensor, "atoms in"]:
     """The dictionary nearer to its optimum for the present codes; the parts follow it."""
     systems, rights = zip(*[part.system() for part in parts], strict=True)
-    grams = [part.gram for part in parts]
+    grams = [part.problem.atom_gram for part in parts]
     total = sum(systems)
     damped = total + 1e-6 * total.diagonal().mean() * torch.eye(len(total))
     of_codes = torch.linalg.cholesky(damped)
@@ -83,16 +83,7 @@ def _updated(parts: Sequence[Part], dictionary: Float[Tensor, "atoms in"]) -> Fl
     def precondition(d: Tensor) -> Tensor:
         return torch.cholesky_solve(torch.cholesky_solve(d, of_codes).T, of_inputs).T
 
-    residual = sum(rights) - apply(dictionary)
-    direction = step = precondition(residual)
-    energy = (residual * step).sum()
-    for _ in range(DICTIONARY_STEPS):
-        image = apply(direction)
-        length = energy / (direction * image).sum().clamp_min(1e-30)
-        dictionary, residual = dictionary + length * direction, residual - length * image
-        step, previous = precondition(residual), energy
-        energy = (residual * step).sum()
-        direction = step + energy / previous.clamp_min(1e-30) * direction
+    dictionary = conjugate_gradients(apply, sum(rights), dictionary, DICTIONARY_STEPS, precondition)
     for part in parts:
         part.follow(dictionary)
     return dictionary

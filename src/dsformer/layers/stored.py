@@ -276,11 +276,10 @@ class StoredForm(nn.Module):
         if precision != self.precision:
             raise InputError(f"a form with numbers of {precision} does not fit a layer of {self.precision}")
         values, dictionary = form.values, form.dictionary
-        if self.inner:
+        if self.inner and self.dictionary_support is not None:
             entries = kept_entries(dictionary, self.spec.dictionary_nonzeros)
             dictionary = dictionary.gather(1, entries)
-            if self.dictionary_support is not None:
-                self.dictionary_support.copy_(pack_support(self.inner, entries))
+            self.dictionary_support.copy_(pack_support(self.inner, entries))
         if isinstance(form, RoundedForm):
             values = _packed(values, form.precision.codes)
             dictionary = _packed(dictionary, form.precision.dictionary)

@@ -1,6 +1,5 @@
 """Sparse x sparse: the dictionary is sparse as well as the codes."""
 
-from collections.abc import Callable
 from dataclasses import replace
 
 from dsformer.factorization.dense_sparse import Effort
@@ -8,7 +7,7 @@ from dsformer.factorization.double_sparse import fit_double
 from dsformer.factorization.form import FormSpec
 from dsformer.factorization.methods.base import Method
 from dsformer.factorization.pattern import Pattern
-from dsformer.factorization.search import Budget, Fitted
+from dsformer.factorization.search import Budget, Fitted, most, most_nonzeros
 from dsformer.factorization.weight import Weight
 
 # Entries of the dictionary as a part of all values, of tall weights and of wide ones, whose dictionary is the larger
@@ -31,21 +30,10 @@ def specs(shape: tuple[int, int], budget: Budget) -> list[FormSpec]:
 
 def _filled(blank: FormSpec, budget: Budget, part: float) -> FormSpec | None:
     """The spec whose dictionary has this part of the values that fit, as its codes have the rest."""
-
-    def holds(entries: int, nonzeros: int) -> bool:
-        return budget.holds(replace(blank, dictionary_nonzeros=entries, nonzeros=nonzeros))
-
-    def most(limit: int, fits: Callable[[int], bool]) -> int:
-        low, high = 0, limit
-        while low < high:
-            middle = (low + high + 1) // 2
-            low, high = (middle, high) if fits(middle) else (low, middle - 1)
-        return low
-
-    alone = most(blank.width - 1, lambda entries: entries > 0 and holds(entries, 0))
-    entries = max(1, round(part * alone))
-    nonzeros = most(blank.candidates, lambda count: holds(entries, count))
-    return replace(blank, dictionary_nonzeros=entries, nonzeros=nonzeros) if alone and nonzeros else None
+    alone = most(blank.width - 1, lambda entries: budget.holds(replace(blank, dictionary_nonzeros=entries)))
+    empty = replace(blank, dictionary_nonzeros=max(1, round(part * alone)))
+    nonzeros = most_nonzeros(empty, budget)
+    return replace(empty, nonzeros=nonzeros) if alone and nonzeros else None
 
 
 def fit(weight: Weight, budget: Budget, pattern: Pattern, effort: Effort) -> Fitted | None:

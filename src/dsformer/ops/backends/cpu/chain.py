@@ -1,16 +1,19 @@
 """A block whose dictionary is sparse: two plans, one after the other, each of a pruned matrix."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
+from typing import Any
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from dsformer.factorization.form import Form, FormSpec, kept_entries
+from dsformer.factorization.pattern import Pattern
 from dsformer.factorization.rounding import RoundedForm
 from dsformer.ops.backends.cpu.plan import CpuPlan
-from dsformer.ops.backends.cpu.tuning import Tuning, tuned
+from dsformer.ops.backends.cpu.tuning import tuned
 
 
 class ChainedPlan:
@@ -29,38 +32,43 @@ def plan_of(
     form: Form | RoundedForm, bias: Float[Tensor, " out"] | None, members: Sequence[int], dtype: torch.dtype
 ) -> CpuPlan | ChainedPlan:
     """The plan that runs a form fastest, tuned. Arguments and errors as of ``CpuPlan``."""
+
+    def planned(one: Form | RoundedForm, bias: Tensor | None = None, members: Sequence[int] | None = None) -> CpuPlan:
+        return tuned(one.spec, one.values.dtype, partial(CpuPlan.of, one, bias, members, "none", dtype=dtype))
+
     # Whole numbers of products and of inputs have scales of their own, which both joined would not.
     if not form.spec.inner or (isinstance(form, RoundedForm) and form.spec.canonical):
-        plain = partial(CpuPlan.of, form, bias, members, "none", dtype=dtype)
-        return tuned(form.spec, form.values.dtype, plain)
-    first, second = partial(_of_dictionary, form, dtype), partial(_of_products, form, bias, members, dtype)
-    kind, joined = form.values.dtype, _joined(form.spec)
-    return ChainedPlan(tuned(form.spec.inner, kind, first), tuned(joined, kind, second), form.spec.canonical)
+        return planned(form, bias, members)
+    return ChainedPlan(planned(_dictionary(form)), planned(_products(form), bias, members), form.spec.canonical)
 
 
-def _joined(spec: FormSpec) -> FormSpec:
-    """Codes of the product with the dictionary and of the input beside it, as a pruned matrix."""
-    width = spec.atoms + (spec.width if spec.canonical else 0)
-    return FormSpec("input", spec.out_features, width, 0, nonzeros=spec.core + spec.nonzeros, canonical=True)
-
-
-def _of_dictionary(form: Form | RoundedForm, dtype: torch.dtype, tuning: Tuning) -> CpuPlan:
-    spec, entries = form.spec, kept_entries(form.dictionary, form.spec.dictionary_nonzeros)
-    scales = (torch.empty(0), form.dictionary_scales) if isinstance(form, RoundedForm) else None
-    sizes = (spec.atoms, [spec.atoms], spec.width)
+def _dictionary(form: Form | RoundedForm) -> Form | RoundedForm:
+    """The dictionary as a pruned matrix."""
+    assert form.spec.inner is not None
+    entries = kept_entries(form.dictionary, form.spec.dictionary_nonzeros)
     kept = form.dictionary.gather(1, entries)
-    return CpuPlan(kept, entries, None, None, None, 0, 1, True, False, *sizes, "none", tuning, scales, dtype)
+    pruned = _pruned(form, form.spec.inner, kept, entries, permutation=None)
+    if isinstance(pruned, RoundedForm) and isinstance(form, RoundedForm):
+        return replace(pruned, value_scales=form.dictionary_scales)
+    return pruned
 
 
-def _of_products(
-    form: Form | RoundedForm, bias: Tensor | None, members: Sequence[int], dtype: torch.dtype, tuning: Tuning
-) -> CpuPlan:
-    spec, joined = form.spec, _joined(form.spec)
+def _products(form: Form | RoundedForm) -> Form | RoundedForm:
+    """Codes of the product with the dictionary, and of the input beside it, as a pruned matrix."""
+    spec = form.spec
+    width = spec.atoms + (spec.width if spec.canonical else 0)
     core = torch.arange(spec.core).expand(spec.groups, spec.core)
     positions = torch.cat([core, spec.core + form.indices.long()], 1)
-    scales = (torch.empty(0), form.value_scales) if isinstance(form, RoundedForm) else None
-    sizes, order = (spec.out_features, members, joined.width), form.permutation
-    group = spec.pattern.group
-    return CpuPlan(
-        form.values, positions, order, None, bias, 0, group, True, False, *sizes, "none", tuning, scales, dtype
-    )
+    group = Pattern(spec.pattern.group)
+    pruned = FormSpec("input", spec.out_features, width, 0, 0, positions.shape[1], True, group, spec.permuted)
+    return _pruned(form, pruned, form.values, positions)
+
+
+def _pruned(
+    form: Form | RoundedForm, spec: FormSpec, values: Tensor, indices: Tensor, **changes: Any
+) -> Form | RoundedForm:
+    """A form of unit vectors alone with the numbers given."""
+    if isinstance(form, RoundedForm):
+        changes["dictionary_scales"] = form.dictionary_scales[:0]
+    empty = form.dictionary.new_empty(0, spec.width)
+    return replace(form, spec=spec, dictionary=empty, values=values, indices=indices, **changes)

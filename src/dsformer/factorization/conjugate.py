@@ -1,0 +1,32 @@
+"""Conjugate gradients for unknowns that are matrices."""
+
+from collections.abc import Callable
+
+from jaxtyping import Float
+from torch import Tensor
+
+
+def conjugate_gradients(
+    apply: Callable[[Tensor], Tensor],
+    right: Float[Tensor, "rows columns"],
+    start: Float[Tensor, "rows columns"],
+    steps: int,
+    precondition: Callable[[Tensor], Tensor] = lambda residual: residual,
+) -> Float[Tensor, "rows columns"]:
+    """So many steps from ``start`` towards the solution of ``apply(x) = right``.
+
+    Args:
+        apply: a symmetric positive semi-definite map.
+        precondition: one that is nearly its inverse.
+    """
+    found, residual = start, right - apply(start)
+    direction = step = precondition(residual)
+    energy = (residual * step).sum()
+    for _ in range(steps):
+        image = apply(direction)
+        length = energy / (direction * image).sum().clamp_min(1e-30)
+        found, residual = found + length * direction, residual - length * image
+        step, before = precondition(residual), energy
+        energy = (residual * step).sum()
+        direction = step + energy / before.clamp_min(1e-30) * direction
+    return found
