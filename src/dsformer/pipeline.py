@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from transformers import PreTrainedModel
 
-from dsformer.calibration import Statistics, Text, Tracing, calibrate, model_batches, reorder, trace
+from dsformer.calibration import Statistics, Text, Tracing, cached, calibrate, model_batches, reorder, trace
 from dsformer.calibration.channels import narrow, split_rows
 from dsformer.errors import InputError
 from dsformer.factorization.channels import keep
@@ -181,14 +181,15 @@ def _prepare(
     prepared = model_batches(source.model, source.tokenizer, texts, settings.length, settings.batch_size)
     tracing = trace(source.model, prepared[-1], recipe.include, recipe.exclude)
     tables = tracing.tables if recipe.with_embeddings else []
-    statistics = calibrate(
-        source.model,
-        prepared,
-        tracing.blocks,
-        tables,
-        settings.weighting,
-        lambda done: progress("calibrate", done, len(prepared)),
-    )
+
+    def measure() -> Statistics:
+        def tick(done: int) -> None:
+            progress("calibrate", done, len(prepared))
+
+        return calibrate(source.model, prepared, tracing.blocks, tables, settings.weighting, tick)
+
+    measured = (tracing.blocks + tables, settings.weighting, measure)
+    statistics = cached(settings.cache, source.model, prepared, *measured)
     middle = prepared[len(prepared) // 2 :][:PROBES]
     plan = make_plan(source.model, tracing, statistics, recipe, middle, progress, dropped)
     return Prepared(source, recipe, tracing, statistics, plan)

@@ -42,6 +42,10 @@ class CalibrationRecipe(_Strict):
             "model's output depends on them; auto, influence unless a head speaks of every token"
         ),
     ] = "auto"
+    cache: Annotated[
+        Path | None,
+        Field(description="directory that keeps what was measured, for later runs with the same model and text"),
+    ] = None
 
     @property
     def task_tokens(self) -> int:

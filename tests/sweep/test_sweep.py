@@ -67,6 +67,7 @@ def test_a_killed_sweep_goes_on_and_refusals_are_rows(grid: Grid, tmp_path: Path
     assert "with pattern 2:4 fits in" in refused["refused"]
     assert read_rows(tmp_path) == {row["key"]: row for row in rows}
     assert sweep(grid, tmp_path, seconds=0.05) == rows
+    assert len(list((tmp_path / "calibrations").iterdir())) == 1
 
 
 def test_rounded_weights_stand_beside_what_is_trained(grid: Grid):

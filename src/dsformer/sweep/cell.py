@@ -14,6 +14,7 @@ from dsformer.evaluation import TASKS, evaluate
 from dsformer.huggingface.source import open_source
 from dsformer.loading import load
 from dsformer.pipeline import Compressed, compress
+from dsformer.recipe import Recipe
 from dsformer.sweep.grid import Cell
 
 
@@ -66,9 +67,15 @@ def model_place(cell: Cell, place: Path) -> Path:
     return place / "models" / cell.key
 
 
+def recipe_of(cell: Cell, place: Path) -> Recipe:
+    """The cell's, with what is measured of a model kept for all methods and ratios."""
+    kept = {} if cell.recipe.calibration.cache else {"calibration": {"cache": place / "calibrations"}}
+    return cell.recipe.merged(kept)
+
+
 def _as_an_encoder(cell: Cell, place: Path) -> dict[str, Any]:
     output = model_place(cell, place)
-    done = compress(cell.model, output, recipe=cell.recipe, data_dir=cell.data_dir, overwrite=True)
+    done = compress(cell.model, output, recipe=recipe_of(cell, place), data_dir=cell.data_dir, overwrite=True)
     scores = evaluate(str(output), list(cell.evaluate), cell.data_dir, original=cell.model)
     own = [name for name in cell.evaluate if name not in TASKS or not TASKS[name].needs_original]
 
@@ -82,7 +89,7 @@ def _as_an_encoder(cell: Cell, place: Path) -> dict[str, Any]:
 def _on_a_task(cell: Cell, place: Path) -> dict[str, Any]:
     from dsformer.training.data import of_task, score_model, the_task
 
-    recipe, output, teacher = cell.recipe, model_place(cell, place), teacher_place(cell, place)
+    recipe, output, teacher = recipe_of(cell, place), model_place(cell, place), teacher_place(cell, place)
     task = the_task(recipe.training, None if cell.data_dir is None else Path(cell.data_dir))
     source = open_source(teacher)
     texts = of_task(task, recipe.training, source.tokenizer).sample(recipe.calibration.task_tokens)

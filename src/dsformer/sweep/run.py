@@ -26,7 +26,8 @@ def sweep(
 ) -> list[dict[str, Any]]:
     """Compress, score and time every cell of a grid.
 
-    What is done is kept in ``place``: ``results.jsonl`` with a line a cell, ``models`` and ``teachers``. A sweep that
+    What is done is kept in ``place``: ``results.jsonl`` with a line a cell, ``models``, ``teachers`` and
+    ``calibrations``, what was measured of every dense model (once, for all methods and ratios). A sweep that
     was stopped or killed goes on from there; one with more methods, ratios or seeds adds to it.
 
     Args:
