@@ -174,3 +174,19 @@ def test_relations_keep_nothing_of_a_batch_that_is_done():
     distiller = Distiller(teacher, student, ["relations"], attention=(QKV, QKV))
     loss(teacher, student, distiller, inputs(student))
     assert [watch.taken() for watch in distiller.watched] == [[], []]
+
+
+def test_the_teacher_runs_in_the_type_of_training():
+    teacher = encoder()
+    student, seen = changed(teacher), []
+    distiller = Distiller(teacher, student, ["hidden"])
+    distiller.autocast = lambda: torch.autocast("cpu", torch.bfloat16)
+    teacher.encoder.layer[0].output.dense.register_forward_hook(
+        lambda _module, _args, output: seen.append(output.dtype)
+    )
+    plain = Distiller(copy.deepcopy(teacher), student, ["hidden"])
+    batch = inputs(student)
+    ours = loss(teacher, student, distiller, batch)
+    assert seen == [torch.bfloat16]
+    assert ours.dtype == torch.float32
+    assert ours.item() == pytest.approx(loss(teacher, student, plain, batch).item(), rel=0.02)

@@ -35,11 +35,13 @@ ONE_EPOCH = {"epochs": 1, "examples": 256, "batch_size": 32, "learning_rate": 1e
 
 @dataclass
 class Run:
-    """A model that was factorized and one trained from it, and every block's values and dictionary after each step."""
+    """A model that was factorized and one trained from it, every block's values and dictionary after each step, and the
+    types its teacher computed in."""
 
     before: PreTrainedModel
     model: PreTrainedModel
     steps: list[list[tuple[Tensor, Tensor, Tensor]]] = field(default_factory=list)
+    taught: set[torch.dtype] = field(default_factory=set)
 
 
 @pytest.fixture
@@ -55,6 +57,8 @@ def trained(teacher: Path, task_file: Path, data: TrainingData, factorized: Call
                 [(b.values.detach().clone(), b.dictionary.detach().clone(), b.columns.clone()) for b in held]
             )
 
+        last = source.model.get_submodule("bert.encoder.layer.0.output.dense")
+        last.register_forward_hook(lambda _module, _args, output: made.taught.add(output.dtype))
         teaching, work = Teacher(source.model, source.tokenizer), tmp_path / f"work{len(list(tmp_path.iterdir()))}"
         learn(made.model, teaching, data, recipe, work, True, follow)
         return made
@@ -159,6 +163,7 @@ def test_bf16_is_for_training_alone(trained: Callable, data: TrainingData, tmp_p
     assert task_loss(run.model, data) < 0.9 * task_loss(run.before, data)
     assert task_loss(run.model, data) == pytest.approx(task_loss(dsformer.load(save(run.model, tmp_path / "o")), data))
     full = trained("fixed")
+    assert (run.taught, full.taught) == ({torch.bfloat16}, {torch.float32})
     assert task_loss(run.model, data) == pytest.approx(task_loss(full.model, data), rel=0.05)
 
 

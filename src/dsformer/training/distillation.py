@@ -10,6 +10,7 @@ embeddings  cosine distance of pooled sentence embeddings, and squared differenc
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
@@ -36,6 +37,9 @@ class Distiller:
         attention: names of the last layer's queries, keys and values, in the student and in the teacher; for
             ``relations``.
 
+    Attributes:
+        autocast: what the teacher runs in; the student's trainer says so.
+
     Raises:
         InputError: an unknown term, or one this model cannot have.
     """
@@ -55,6 +59,7 @@ class Distiller:
         if "relations" in terms and len(attention[0]) != 3:
             raise InputError("distillation: relations need separate queries, keys and values, which this model lacks")
         self.teacher = teacher.eval().requires_grad_(False)
+        self.autocast: Callable[[], AbstractContextManager[None]] = nullcontext
         self.terms, self.temperature, self.pooling = tuple(terms), temperature, pooling or mean_pooling
         self.heads = getattr(getattr(teacher, "config", None), "num_attention_heads", 1)
         models = zip((student, teacher), attention, strict=True) if "relations" in terms else ()
@@ -67,7 +72,7 @@ class Distiller:
 
     def __call__(self, student: Mapping[str, Any], inputs: Mapping[str, Tensor]) -> Float[Tensor, ""]:
         """The loss for a student's outputs on inputs (without labels)."""
-        with torch.no_grad():
+        with torch.no_grad(), self.autocast():
             teacher = self.teacher(**inputs, **self.wants)
         mask = inputs["attention_mask"].bool()
         loss = torch.zeros((), device=mask.device)

@@ -58,6 +58,7 @@ class FactorizationTrainer(Trainer):
         self.supervised, self.head = supervised, head
         if distiller is not None:
             distiller.teacher.to(self.args.device)
+            distiller.autocast = self.accelerator.autocast
         # Our loss is always a mean over the batch, however many batches are accumulated.
         self.model_accepts_loss_kwargs = False
         self.remove_callback(PrinterCallback)
