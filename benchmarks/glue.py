@@ -59,6 +59,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=2)
     parser.add_argument("--train", default="fixed", help="fixed, or none: factorized only")
     parser.add_argument("--distill", default="logits+hidden")
+    parser.add_argument("--factors", help="type of the factors, such as int8; the ratio is then of dense int8 weights")
     parser.add_argument("--dense-epochs", type=float, default=5.0, help="of the dense teacher")
     parser.add_argument("--dense-rate", type=float, default=1e-4, help="learning rate of the dense teacher")
     parser.add_argument("--dense-examples", type=int, default=16_000, help="of a task for the teacher, at most")
@@ -74,7 +75,7 @@ def main() -> None:
         tuple(args.tasks),
         args.seeds,
         data_dir=args.data_dir,
-        fields={"training": training},
+        fields={"training": training} | ({"factors": args.factors} if args.factors else {}),
         dense={"epochs": args.dense_epochs, "learning_rate": args.dense_rate, "examples": args.dense_examples},
     )
     rows = sweep(grid, args.work, seconds=args.seconds)

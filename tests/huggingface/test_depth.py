@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from dsformer.errors import InputError
-from dsformer.huggingface.depth import in_last_layer, shorten, teacher_layer
+from dsformer.huggingface.depth import in_teacher, shorten, teacher_layer
 from fixtures.models import inputs, tiny_model
 
 NAMES = ["BertForMaskedLM", "DistilBertForSequenceClassification", "GPT2LMHeadModel", "LlamaForCausalLM"]
@@ -47,9 +47,9 @@ def test_layers_are_spread_evenly():
     assert [teacher_layer(i, 6, 6) for i in range(1, 7)] == [1, 2, 3, 4, 5, 6]
 
 
-def test_names_in_the_last_layer():
+def test_names_in_the_teacher():
     student, teacher = tiny_model("BertForMaskedLM"), tiny_model("BertForMaskedLM")
     names = ["bert.encoder.layer.0.attention.self.query"]
     shorten(student, 2.0)
-    assert in_last_layer(names, student, teacher) == ["bert.encoder.layer.1.attention.self.query"]
-    assert in_last_layer(names, teacher, teacher) == names
+    assert in_teacher(names, 0, student, teacher) == ["bert.encoder.layer.1.attention.self.query"]
+    assert in_teacher(names, 0, teacher, teacher) == names

@@ -35,12 +35,13 @@ def teacher_layer(layer: int, count: int, of: int) -> int:
     return round(layer * of / count)
 
 
-def in_last_layer(names: Sequence[str], student: PreTrainedModel, teacher: PreTrainedModel) -> list[str]:
-    """What modules of a student's last layer are called in its teacher."""
+def in_teacher(names: Sequence[str], layer: int, student: PreTrainedModel, teacher: PreTrainedModel) -> list[str]:
+    """What modules of a layer of a student (the first is 0) are called in the layer of its teacher it is to follow."""
     ours, theirs = (getattr(model.config, "num_hidden_layers", 0) for model in (student, teacher))
     if ours == theirs:
         return list(names)
-    return [re.sub(rf"\.{ours - 1}\.", f".{theirs - 1}.", name, count=1) for name in names]
+    followed = teacher_layer(layer + 1, ours, theirs) - 1
+    return [re.sub(rf"\.{layer}\.", f".{followed}.", name, count=1) for name in names]
 
 
 def _layers_of(model: PreTrainedModel) -> tuple[str, nn.ModuleList]:

@@ -3,6 +3,8 @@
 logits      temperature-softened cross entropy of the outputs (Hinton et al., arXiv 1503.02531); for a single output,
             the squared difference
 hidden      squared difference of every layer's hidden states relative to their size (after TinyBERT, arXiv 1909.10351)
+attention   squared difference of every layer's products of queries and keys, before the softmax, relative to their size
+            (after TinyBERT)
 relations   cross entropy of the last layer's query-query, key-key and value-value relations (MiniLMv2,
             arXiv 2012.15828)
 embeddings  cosine distance of pooled sentence embeddings, and squared difference of their similarities within a batch;
@@ -21,7 +23,7 @@ from torch.nn import functional
 from dsformer.errors import InputError
 from dsformer.huggingface.depth import teacher_layer
 
-TERMS = ("logits", "hidden", "relations", "embeddings")
+TERMS = ("logits", "hidden", "attention", "relations", "embeddings")
 Pooling = Callable[[Float[Tensor, "batch time width"], Float[Tensor, "batch time"]], Float[Tensor, "batch width"]]
 _OUTPUTS = ("logits", "start_logits", "end_logits")
 
@@ -34,8 +36,8 @@ class Distiller:
         terms: which of ``TERMS``, added up.
         temperature: of ``logits``.
         pooling: how ``embeddings`` are made of hidden states.
-        attention: names of the last layer's queries, keys and values, in the student and in the teacher; for
-            ``relations``.
+        attention: for every layer of the student, names of its queries, keys and values, and of those of the teacher's
+            that it is to follow; for ``attention`` and, the last, ``relations``.
 
     Attributes:
         autocast: what the teacher runs in; the student's trainer says so.
@@ -51,19 +53,21 @@ class Distiller:
         terms: Sequence[str],
         temperature: float = 2.0,
         pooling: Pooling | None = None,
-        attention: tuple[Sequence[str], Sequence[str]] = ((), ()),
+        attention: Sequence[tuple[Sequence[str], Sequence[str]]] = (),
     ):
         unknown = sorted(set(terms) - set(TERMS))
         if unknown:
             raise InputError(f"distillation: {unknown[0]!r} is not one of {', '.join(TERMS)}")
-        if "relations" in terms and len(attention[0]) != 3:
-            raise InputError("distillation: relations need separate queries, keys and values, which this model lacks")
+        wanted = next((term for term in ("attention", "relations") if term in terms), None)
+        if wanted and (not attention or any(len(names) != 3 for pair in attention for names in pair)):
+            raise InputError(f"distillation: {wanted} needs separate queries, keys and values, which this model lacks")
         self.teacher = teacher.eval().requires_grad_(False)
         self.autocast: Callable[[], AbstractContextManager[None]] = nullcontext
         self.terms, self.temperature, self.pooling = tuple(terms), temperature, pooling or mean_pooling
         self.heads = getattr(getattr(teacher, "config", None), "num_attention_heads", 1)
-        models = zip((student, teacher), attention, strict=True) if "relations" in terms else ()
-        self.watched = [_Watch(model, names) for model, names in models]
+        followed = attention if "attention" in terms else attention[-1:] if wanted else []
+        self.watched = [(_Watch(student, ours), _Watch(teacher, theirs)) for ours, theirs in followed]
+        self.seen: list[tuple[list[Tensor], list[Tensor]]] = []
 
     @property
     def wants(self) -> dict[str, bool]:
@@ -75,9 +79,11 @@ class Distiller:
         with torch.no_grad(), self.autocast():
             teacher = self.teacher(**inputs, **self.wants)
         mask = inputs["attention_mask"].bool()
+        self.seen = [(ours.taken(), theirs.taken()) for ours, theirs in self.watched]
         loss = torch.zeros((), device=mask.device)
         for term in self.terms:
             loss = loss + getattr(self, f"_{term}")(student, teacher, mask)
+        self.seen = []
         return loss
 
     def _logits(self, student: Any, teacher: Any, mask: Bool[Tensor, "batch time"]) -> Float[Tensor, ""]:
@@ -103,6 +109,19 @@ class Distiller:
         losses = [_relative(own[mask].float(), wanted[mask].float()) for own, wanted in pairs]
         return torch.stack(losses).sum()
 
+    def _attention(self, student: Any, teacher: Any, mask: Bool[Tensor, "batch time"]) -> Float[Tensor, ""]:
+        pairs = mask[:, None, :, None] & mask[:, None, None, :]
+        losses = []
+        for (queries, keys, _), (wanted_queries, wanted_keys, _) in self.seen:
+            if queries.shape[2] != wanted_queries.shape[2] or keys.shape[2] != wanted_keys.shape[2]:
+                raise InputError("distillation: attention needs all heads, some of which this model has not any more")
+            ours, theirs = (
+                _products(*one, self.heads).masked_select(pairs)
+                for one in ((queries, keys), (wanted_queries, wanted_keys))
+            )
+            losses.append(_relative(ours, theirs))
+        return torch.stack(losses).sum()
+
     def _embeddings(self, student: Any, teacher: Any, mask: Bool[Tensor, "batch time"]) -> Float[Tensor, ""]:
         if "last_hidden_state" not in teacher:
             raise InputError("distillation: embeddings need a model without a head, such as a sentence encoder")
@@ -115,7 +134,7 @@ class Distiller:
         return apart + (ours @ ours.T - theirs @ theirs.T).square().mean()
 
     def _relations(self, student: Any, teacher: Any, mask: Bool[Tensor, "batch time"]) -> Float[Tensor, ""]:
-        ours, theirs = (watch.taken() for watch in self.watched)
+        ours, theirs = self.seen[-1]
         losses = [_relation_loss(a, b, mask, self.heads) for a, b in zip(ours, theirs, strict=True)]
         return torch.stack(losses).mean()
 
@@ -153,7 +172,7 @@ class _Watch:
         return kept
 
 
-def _relative(ours: Float[Tensor, "tokens width"], theirs: Float[Tensor, "tokens width"]) -> Float[Tensor, ""]:
+def _relative(ours: Float[Tensor, "*values"], theirs: Float[Tensor, "*values"]) -> Float[Tensor, ""]:
     return (ours - theirs).square().mean() / theirs.square().mean().clamp_min(1e-12)
 
 
@@ -167,11 +186,19 @@ def _relation_loss(
     heads = next(count for count in range(heads, 0, -1) if not (ours.shape[2] % count or theirs.shape[2] % count))
 
     def relation(x: Float[Tensor, "batch time width"]) -> Float[Tensor, "batch heads time time"]:
-        batch, time, width = x.shape
-        split = x.float().view(batch, time, heads, width // heads).transpose(1, 2)
-        scores = split @ split.transpose(2, 3) / (width // heads) ** 0.5
-        return scores.masked_fill(~mask[:, None, None, :], -1e4).log_softmax(-1)
+        return _products(x, x, heads).masked_fill(~mask[:, None, None, :], -1e4).log_softmax(-1)
 
     each = functional.kl_div(relation(ours), relation(theirs), log_target=True, reduction="none").sum(-1)
     rows = mask[:, None, :].expand(each.shape)
     return each[rows].mean()
+
+
+def _products(
+    queries: Float[Tensor, "batch time width"], keys: Float[Tensor, "batch time own"], heads: int
+) -> Float[Tensor, "batch heads time time"]:
+    """Inner products of queries and keys in every head, as attention scales them; keys may be shared by some heads."""
+    batch, time, width = queries.shape
+    size = width // heads
+    left, right = (x.float().view(batch, time, -1, size).transpose(1, 2) for x in (queries, keys))
+    right = right.repeat_interleave(heads // right.shape[1], 1)
+    return left @ right.transpose(2, 3) / size**0.5

@@ -13,7 +13,7 @@ from dsformer.calibration.blocks import Block
 from dsformer.factorization.precision import FACTORS
 from dsformer.factorization.whitening import Metric
 from dsformer.huggingface.config import DSFormerConfig
-from dsformer.huggingface.depth import in_last_layer
+from dsformer.huggingface.depth import in_teacher
 from dsformer.huggingface.quantizer import attach
 from dsformer.huggingface.source import quiet
 from dsformer.layers import BlockConfig
@@ -172,12 +172,12 @@ def _distiller(
     if not settings.terms:
         return None
     shared = [members for block in learned for members in block.config.readers if len(members) == 3]
-    attention = [member.name for member in shared[-1]] if shared else []
+    attention = [[member.name for member in members] for members in shared]
     return Distiller(
         teacher.model,
         model,
         settings.terms,
         settings.temperature,
         teacher.pooling,
-        (attention, in_last_layer(attention, model, teacher.model)),
+        [(names, in_teacher(names, i, model, teacher.model)) for i, names in enumerate(attention)],
     )
