@@ -1,11 +1,13 @@
 """The methods compared on tasks, trained alike: MiniLM at 2.8x and 3.57x, a sweep and its table.
 
     python benchmarks/glue.py --data-dir DIR --work WORK
+    python benchmarks/glue.py --show --work benchmarks/results/glue
 
 Every task and seed has one dense teacher; every method starts from it, on the same calibration text, within the same
 stored bytes, and is then trained on its supports for as many steps with the same distillation (``--distill none``: with
 none); a learner after ``+`` also chooses supports. Dense weights in fewer bits (rtn, gptq) are not trained: they are
-what a user has without any of this. Finished cells are kept in WORK; an interrupted run goes on where it stopped.
+what a user has without any of this. Finished cells are kept in WORK; an interrupted run goes on where it stopped. The
+second command shows those that docs/figures.md has.
 """
 
 import argparse
@@ -14,7 +16,7 @@ from pathlib import Path
 from dsformer.cli.demo import find_minilm
 from dsformer.sweep.grid import Grid, Variant
 from dsformer.sweep.lines import Line, dense_scores, lines, with_spread
-from dsformer.sweep.run import sweep
+from dsformer.sweep.run import read_rows, sweep
 
 TASKS = ("mrpc", "rte", "stsb", "cola", "sst2", "banking77")
 METHODS = (
@@ -50,7 +52,7 @@ def shown(line: Line, tasks: list[str]) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--data-dir", required=True)
+    parser.add_argument("--data-dir", default="data")
     parser.add_argument("--work", type=Path, default=Path("glue"))
     parser.add_argument("--model", default=str(find_minilm()))
     parser.add_argument("--tasks", nargs="+", default=list(TASKS))
@@ -66,6 +68,7 @@ def main() -> None:
     parser.add_argument("--epochs", type=float, default=1.0, help="of every method")
     parser.add_argument("--examples", type=int, default=5_120, help="of a task for every method, at most")
     parser.add_argument("--seconds", type=float, default=3.0, help="spent on timing each model; 0: none")
+    parser.add_argument("--show", action="store_true", help="run nothing: the table of every finished cell in WORK")
     args = parser.parse_args()
     training = {"train": args.train, "distill": args.distill, "epochs": args.epochs, "examples": args.examples}
     grid = Grid(
@@ -78,9 +81,12 @@ def main() -> None:
         fields={"training": training} | ({"factors": args.factors} if args.factors else {}),
         dense={"epochs": args.dense_epochs, "learning_rate": args.dense_rate, "examples": args.dense_examples},
     )
-    rows = sweep(grid, args.work, seconds=args.seconds)
+    if args.show:
+        rows = [row for row in read_rows(args.work).values() if row["task"] in args.tasks]
+    else:
+        rows = sweep(grid, args.work, seconds=args.seconds)
     dense = dense_scores(rows)
-    tasks = list(dense)
+    tasks = [task for task in args.tasks if task in dense]
     print("| ratio | method | encoder | error | " + " | ".join(tasks) + " | mean | speed |")
     print("|" + "---|" * (len(tasks) + 6))
     print("| 1 | dense | 1 | 0 | " + " | ".join(f"{dense[task]:.2f}" for task in tasks) + " | | 1 |")

@@ -14,7 +14,7 @@ import torch
 from dsformer.factorization.codes import CONJUGATE_STEPS
 from dsformer.factorization.dense_sparse import Effort
 from dsformer.factorization.form import FormSpec
-from dsformer.factorization.methods import METHODS
+from dsformer.factorization.methods import METHODS, double_sparse
 from dsformer.factorization.pattern import Pattern
 from dsformer.factorization.search import Family, rank_within
 from dsformer.factorization.weight import CHUNK_ROWS, SAMPLE_ROWS
@@ -75,6 +75,8 @@ def job_operations(job: Job, pattern: Pattern, method: str, effort: Effort) -> f
     total, curved = _setup(rows, columns), job.metric.output is not None
     if curved:
         total += EIGEN * rows**3
+    if METHODS[method].sparse_dictionary:
+        return total + _double_operations(job, effort, curved)
     for position, spec in enumerate(_starts(job, pattern, method)):
         if job.row_weights is not None:
             total += _table_operations(spec, effort)
@@ -151,6 +153,20 @@ def _alternation(spec: FormSpec, curved: bool = False) -> float:
         if curved and spec.canonical:
             codes += EIGEN * width**3 + 6 * units * width**2
     return float(dictionary + codes + CODE * units * positions)
+
+
+def _double_operations(job: Job, effort: Effort, curved: bool) -> float:
+    """Search and fit of a sparse dictionary: every shape is screened, any may be the one that is fitted."""
+    known = double_sparse.specs(job.block.shape, job.budget)
+    final = double_sparse.PATIENCE * effort.iterations
+
+    def alternation(spec: FormSpec, curved: bool) -> float:
+        entries = EIGEN * spec.atoms**3 + 6 * spec.atoms * spec.width**2 + 4 * spec.atoms**2 * spec.width
+        return _alternation(spec, curved) + entries
+
+    screened = sum(effort.screening * alternation(spec, False) for spec in known)
+    fitted = sum(final * alternation(spec, curved) + _polish(spec, curved) for spec in known)
+    return screened + fitted / max(1, len(known))
 
 
 def _polish(spec: FormSpec, curved: bool = False) -> float:

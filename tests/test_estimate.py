@@ -1,0 +1,37 @@
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+import torch
+
+from dsformer.estimate import job_operations
+from dsformer.factorization.dense_sparse import Effort
+from dsformer.factorization.pattern import FREE
+from dsformer.factorization.search import Budget
+from dsformer.factorization.whitening import Metric
+from dsformer.plan import Job
+
+WIDE = (96, 384)
+
+
+def job(shape: tuple[int, int], outputs: bool = True) -> Job:
+    metric = Metric.from_gram(torch.eye(shape[1]), output=Metric.identity(shape[0]) if outputs else None)
+    block = SimpleNamespace(shape=shape, members=(shape[0],))
+    return Job(cast(Any, block), metric, Budget(32 * shape[0] * shape[1] // 3, 32))
+
+
+@pytest.mark.parametrize("method", ["dense_sparse", "double_sparse"])
+def test_effort_is_paid_for(method: str):
+    little, much = (job_operations(job(WIDE), FREE, method, Effort(i, i)) for i in (5, 50))
+    assert 5 < much / little < 10
+
+
+@pytest.mark.parametrize("method", ["dense_sparse", "double_sparse"])
+def test_metrics_of_outputs_cost(method: str):
+    with_one, without = (job_operations(job(WIDE, one), FREE, method, Effort()) for one in (True, False))
+    assert with_one > without
+
+
+def test_sparse_dictionaries_take_longer():
+    dense, sparse = (job_operations(job(WIDE), FREE, method, Effort()) for method in ("dense_sparse", "double_sparse"))
+    assert 3 < sparse / dense < 100
