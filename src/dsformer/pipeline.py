@@ -8,6 +8,7 @@ from time import perf_counter
 from typing import Any
 
 import torch
+from torch import Tensor
 from transformers import PreTrainedModel
 
 from dsformer.calibration import Statistics, Text, Tracing, cached, calibrate, model_batches, reorder, trace
@@ -35,8 +36,8 @@ from dsformer.shared_plan import share
 from dsformer.tasks import bundled_passages, read_texts
 from dsformer.vocabulary.step import with_vocabulary
 
-# Batches of middling length on which sensitivities are measured.
-PROBES = 1
+# What measuring sensitivities may cost, in operations; models with more have fewer texts, but no fewer than that.
+PROBE_OPERATIONS, LEAST_PROBES = 3e13, 2
 
 
 @dataclass(frozen=True)
@@ -190,9 +191,18 @@ def _prepare(
 
     measured = (tracing.blocks + tables, settings.weighting, measure)
     statistics = cached(settings.cache, source.model, prepared, *measured)
-    middle = prepared[len(prepared) // 2 :][:PROBES]
-    plan = make_plan(source.model, tracing, statistics, recipe, middle, progress, dropped)
+    probe = _probe(source.model, prepared, len(tracing.blocks + tables))
+    plan = make_plan(source.model, tracing, statistics, recipe, [probe], progress, dropped)
     return Prepared(source, recipe, tracing, statistics, plan)
+
+
+def _probe(model: PreTrainedModel, batches: Sequence[dict[str, Tensor]], blocks: int) -> dict[str, Tensor]:
+    """The batch of middling length, or as many of its texts as a model of this size and number of blocks can afford."""
+    middle = batches[len(batches) // 2]
+    length = next(iter(middle.values())).shape[1]
+    text = 2 * sum(parameter.numel() for parameter in model.parameters()) * length * blocks
+    texts = max(LEAST_PROBES, int(PROBE_OPERATIONS / text))
+    return {name: values[:texts] for name, values in middle.items()}
 
 
 def calibration_texts(recipe: Recipe) -> list[str]:
