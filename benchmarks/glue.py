@@ -66,11 +66,14 @@ def main() -> None:
     parser.add_argument("--dense-rate", type=float, default=1e-4, help="learning rate of the dense teacher")
     parser.add_argument("--dense-examples", type=int, default=16_000, help="of a task for the teacher, at most")
     parser.add_argument("--epochs", type=float, default=1.0, help="of every method")
+    parser.add_argument("--rate", type=float, help="learning rate of every method, where not the recipe's")
     parser.add_argument("--examples", type=int, default=5_120, help="of a task for every method, at most")
     parser.add_argument("--seconds", type=float, default=3.0, help="spent on timing each model; 0: none")
     parser.add_argument("--show", action="store_true", help="run nothing: the table of every finished cell in WORK")
     args = parser.parse_args()
     training = {"train": args.train, "distill": args.distill, "epochs": args.epochs, "examples": args.examples}
+    if args.rate:
+        training["learning_rate"] = args.rate
     grid = Grid(
         args.model,
         tuple(map(Variant.parse, args.methods)),
