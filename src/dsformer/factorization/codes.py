@@ -10,6 +10,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from dsformer.factorization.conjugate import conjugate_gradients
+from dsformer.factorization.eigen import eigen
 from dsformer.factorization.problem import Problem
 
 # Rows of a batch of small systems solved at once, to bound memory.
@@ -73,12 +74,12 @@ def _resolvent(
     dictionary = atoms.dictionary
     if atoms.canonical and atoms.problem.canonical is not None:
         gram = dictionary.T @ dictionary + atoms.problem.canonical_moment
-        values, basis = torch.linalg.eigh(gram)
+        values, basis = eigen(gram)
         return (residual @ basis / (shift + values.clamp_min(0))) @ basis.T
     # AᵀA, identity aside, is diagonalised through the small DDᵀ.
     if atoms.canonical:
         shift = shift + 1
-    values, basis = torch.linalg.eigh(dictionary @ dictionary.T)
+    values, basis = eigen(dictionary @ dictionary.T)
     values = values.clamp_min(1e-6)
     directions = (basis / values.sqrt()).T @ dictionary
     along = residual @ directions.T

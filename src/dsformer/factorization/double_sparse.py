@@ -15,11 +15,14 @@ from torch import Tensor
 
 from dsformer.factorization.conjugate import conjugate_gradients
 from dsformer.factorization.dense_sparse import penalties
+from dsformer.factorization.eigen import eigen
 from dsformer.factorization.form import Form, FormSpec
 from dsformer.factorization.part import Part
 from dsformer.factorization.pattern import largest
 from dsformer.factorization.problem import Problem
 
+# How far a step of the dictionary goes, in units of that to the quadratic's minimum; .5 to 1 % better than 1.
+RELAXATION = 1.3
 # Rounds of exact codes and entries on the final supports, and conjugate-gradient steps to the latter.
 POLISH_ROUNDS, POLISH_STEPS = 4, 20
 
@@ -64,9 +67,10 @@ class _Entries:
         problem, (system, right) = self.part.problem, self.part.system()
         system.diagonal().add_(1e-6 * float(system.diagonal().mean()) + 1e-12)
         shift = penalty * float(system.diagonal().mean()) * float(problem.atom_gram.diagonal().mean())
-        (of_inputs, basis), (of_codes, mixed) = problem.atom_eigen, torch.linalg.eigh(system)
+        (of_inputs, basis), (of_codes, mixed) = problem.atom_eigen, eigen(system)
         wanted = mixed.T @ (right + shift * (self.dictionary - self.dual)) @ basis
-        relaxed = mixed @ (wanted / (of_codes[:, None].clamp_min(0) * of_inputs + shift)) @ basis.T + self.dual
+        least = mixed @ (wanted / (of_codes[:, None].clamp_min(0) * of_inputs + shift)) @ basis.T
+        relaxed = self.dictionary + RELAXATION * (least - self.dictionary) + self.dual
         kept = relaxed * largest(relaxed.abs(), self.part.spec.dictionary_nonzeros)
         self._take(kept, relaxed - kept)
 

@@ -12,6 +12,9 @@ from dsformer.factorization.form import Form, FormSpec
 from dsformer.factorization.problem import Problem
 from dsformer.factorization.supports import Supports
 
+# A dictionary that is not the best for the codes does not go well with steps that are longer than those to the minimum.
+PLAIN = 1.0
+
 
 class Part:
     """A weight whose codes are pursued here while the dictionary is given from outside, in plain coordinates.
@@ -28,7 +31,7 @@ class Part:
         atoms = self._whitened(dictionary)
         supports, codes = Supports(problem, spec), atoms.product()
         codes[:, spec.atoms :] = 0
-        self.pursuit = Pursuit(atoms, codes * supports.select(codes, regroup=True), supports)
+        self.pursuit = Pursuit(atoms, codes * supports.select(codes, regroup=True), supports, PLAIN)
 
     def _whitened(self, dictionary: Float[Tensor, "atoms in"]) -> Atoms:
         atoms = dictionary if self.problem.whiten is None else dictionary @ self.problem.whiten

@@ -21,6 +21,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from dsformer.factorization.eigen import eigen
 from dsformer.factorization.form import Form, FormSpec
 from dsformer.factorization.grouping import Span, stacked
 from dsformer.factorization.whitening import Metric
@@ -38,7 +39,7 @@ class Coupling:
     @cached_property
     def eigen(self) -> tuple[Float[Tensor, " units"], Float[Tensor, "units units"]]:
         """Eigenvalues and eigenvectors (columns) of M; only the pursuit needs them."""
-        values, vectors = torch.linalg.eigh(self.gram)
+        values, vectors = eigen(self.gram)
         return values.clamp_min(0), vectors
 
 

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from dsformer.factorization.conjugate import conjugate_gradients
 from dsformer.factorization.dense_sparse import POLISH_ROUNDS, penalties
+from dsformer.factorization.eigen import eigen
 from dsformer.factorization.form import Form, FormSpec
 from dsformer.factorization.part import Part
 from dsformer.factorization.problem import Problem
@@ -64,7 +65,7 @@ def _start(problems: Sequence[Problem], weights: Sequence[float], atoms: int) ->
         whitened = rows.double() @ factor
         weighted = whitened if problem.coupling is None else problem.coupling.gram.double() @ whitened
         moment += weight * whitened.T @ weighted
-    directions = torch.linalg.eigh(moment).eigenvectors.flip(1).T[:atoms]
+    directions = eigen(moment)[1].flip(1).T[:atoms]
     return torch.linalg.solve_triangular(factor, directions, upper=False, left=False).float()
 
 

@@ -12,6 +12,7 @@ from dsformer.factorization.methods import METHODS, fit_weight
 from dsformer.factorization.methods.obs import inverse_factor, prune
 from dsformer.factorization.methods.sparse_low_rank import spec_within
 from dsformer.factorization.pattern import Pattern
+from dsformer.factorization.precision import SCALE_BITS, Precision
 from dsformer.factorization.rounding import RoundedForm
 from dsformer.factorization.search import Budget
 from dsformer.factorization.weight import Table, Weight
@@ -32,7 +33,11 @@ def test_forms_fit_the_budget_and_can_be_stored(tall: Weight, method: str, patte
     found = fit_weight(tall, budget, Pattern.parse(pattern), method, QUICK)
     spec = found.form.spec
     precision = found.form.precision if isinstance(found.form, RoundedForm) else value_bits
-    assert spec.stored_bits(precision) <= budget.bits + 64
+    parts = spec.split(tall.members)
+    again = 8 * (spec.dictionary_bytes(precision) + spec.dictionary_support_bytes)
+    again += SCALE_BITS * spec.dictionary_scales(Precision.of(precision)) if Precision.of(precision).rounded else 0
+    stored = sum(part.stored_bits(precision) for part in parts) - (len(parts) - 1) * again
+    assert stored <= budget.bits
     assert found.error == pytest.approx(tall.error(found.form), rel=1e-3, abs=1e-4)
     indices = found.form.indices
     assert torch.equal(unpack_support(spec, pack_support(spec, indices)).long(), indices.long())

@@ -7,6 +7,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from dsformer.factorization.dense_sparse import Effort
+from dsformer.factorization.eigen import eigen
 from dsformer.factorization.form import Form, FormSpec
 from dsformer.factorization.methods.base import Method
 from dsformer.factorization.pattern import Pattern, largest
@@ -49,8 +50,8 @@ def fit(weight: Weight, budget: Budget, pattern: Pattern, effort: Effort) -> Fit
 def _leading(matrix: Float[Tensor, "out in"], rank: int) -> Float[Tensor, "rank in"]:
     """Leading right singular vectors, one a row, by way of the smaller side."""
     if matrix.shape[0] >= matrix.shape[1]:
-        return torch.linalg.eigh(matrix.T @ matrix).eigenvectors[:, -rank:].T
-    left = torch.linalg.eigh(matrix @ matrix.T).eigenvectors[:, -rank:]
+        return eigen(matrix.T @ matrix)[1][:, -rank:].T
+    left = eigen(matrix @ matrix.T)[1][:, -rank:]
     return torch.nn.functional.normalize(left.T @ matrix, dim=1)
 
 
