@@ -68,7 +68,8 @@ def made(row: Row, work: Path, texts: Path) -> tuple[Path, dict[str, Any]]:
         if not start.is_dir():
             dsformer.densify(work / row.start, start)
     training = {"train": "distill", "text": texts, "epochs": 1, **row.extra} if row.learns else {}
-    done = dsformer.compress(start, work / row.name, overwrite=True, training=training, **row.how)
+    how = {"calibration": {"cache": work / "calibrations"}, "training": training, **row.how}
+    done = dsformer.compress(start, work / row.name, overwrite=True, **how)
     blocks, summary = done.summary.encoder_blocks, done.summary
     return work / row.name, {
         "layers": sum(block.bytes_after for block in blocks),
