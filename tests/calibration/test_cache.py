@@ -3,6 +3,7 @@ import torch
 from transformers import BertConfig, BertForSequenceClassification
 
 from dsformer.calibration import cached, calibrate, trace
+from dsformer.errors import InputError
 
 TEXT = torch.tensor([[5, 6, 7, 8], [9, 10, 0, 0]])
 
@@ -40,12 +41,14 @@ def test_the_same_is_measured_once(tmp_path):
     assert [path.suffix for path in (tmp_path / "kept" / "here").iterdir()] == [".safetensors"]
 
 
-@pytest.mark.parametrize("change", ["text", "weighting", "blocks", "weights"])
+@pytest.mark.parametrize("change", ["text", "weighting", "blocks", "weights", "config"])
 def test_anything_else_is_measured_anew(tmp_path, change):
     measuring = Measuring(tmp_path)
     measuring()
     if change == "weights":
         measuring.model.bert.encoder.layer[0].output.dense.weight.data[3, 4] += 1e-3
+    if change == "config":
+        measuring.model.config.hidden_act = "relu"
     others = {"text": {"ids": TEXT.flip(1)}, "weighting": {"weighting": "even"}, "blocks": {"skip": 1}}
     measuring(**others.get(change, {}))
     assert measuring.measured == 2
@@ -59,6 +62,12 @@ def test_a_file_cut_short_does_not_count(tmp_path):
     second = measuring()
     assert measuring.measured == 2
     assert all(torch.equal(gram, second.grams[name]) for name, gram in first.grams.items())
+
+
+def test_a_directory_that_cannot_be_made(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(InputError, match=r"calibration cache: .*file/kept cannot be made: Not a directory"):
+        Measuring(tmp_path / "file" / "kept")()
 
 
 def test_without_a_directory_nothing_is_kept():

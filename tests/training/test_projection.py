@@ -64,7 +64,9 @@ def test_fewer_and_more_nonzeros(spec: FormSpec):
         assert block.mask().sum(1).tolist() == [spec.core + nonzeros] * spec.units
         assert bool(block.mask()[:, : spec.core].all())
         errors.append(error(projection, target, weight_of(block)))
-    assert errors[0] > errors[1] > errors[2]
+    # Five are as many as the weight was made of: then what is left may be rounding alone.
+    assert errors[0] > errors[1]
+    assert errors[2] < max(errors[1], 1e-5)
 
 
 def test_two_of_four_stay_two_of_four():

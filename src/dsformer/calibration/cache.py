@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from dsformer.calibration.blocks import Block
 from dsformer.calibration.grams import Statistics
+from dsformer.errors import InputError
 
 _TENSORS = ("grams", "output_grams", "counts")
 
@@ -29,9 +30,16 @@ def cached(
 
     Args:
         directory: with a file for everything measured; made where it is missing. None: nothing is kept.
+
+    Raises:
+        InputError: the directory cannot be made.
     """
     if directory is None:
         return measure()
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"calibration cache: {directory} cannot be made: {error.strerror}") from None
     path = directory / f"{_digest(model, batches, blocks, weighting)}.safetensors"
     if (found := _read(path)) is None:
         found = measure()
@@ -41,7 +49,9 @@ def cached(
 
 def _digest(model: nn.Module, batches: Sequence[Mapping[str, Tensor]], blocks: Sequence[Block], weighting: str) -> str:
     """Names everything that the statistics depend on."""
-    hashed = blake2b(json.dumps([weighting, *(block.names for block in blocks)]).encode(), digest_size=16)
+    config = getattr(model, "config", None)
+    described = [type(model).__name__, config.to_dict() if config else None, weighting, *(one.names for one in blocks)]
+    hashed = blake2b(json.dumps(described, default=str).encode(), digest_size=16)
     for named in (model.state_dict(), *batches):
         for name, tensor in named.items():
             hashed.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
@@ -67,7 +77,6 @@ def _read(path: Path) -> Statistics | None:
 
 
 def _write(path: Path, found: Statistics) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
     fresh = path.with_suffix(f".{os.getpid()}")
     tensors = {f"{group}/{name}": one.contiguous() for group in _TENSORS for name, one in getattr(found, group).items()}
     save_file(tensors, fresh, {"tokens": str(found.tokens)})
