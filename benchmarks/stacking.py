@@ -3,10 +3,10 @@
     python benchmarks/stacking.py --data-dir DIR --work WORK
 
 Bases: MiniLM, MiniLM in int8 and int4 (GPTQ), and a student of half its layers (as DistilBERT), distilled here. Each
-alone, and with DSFormer; all but the quantized ones are distilled for one pass over the demo's unlabelled texts (book
-passages and queries of Banking77's training part). Banking77 is bundled, STS-B read from ``DIR/glue-stsb``. Speed is
-of eager PyTorch over that of MiniLM, all models in turn in one run. Finished rows are kept in WORK. ``albert.py`` has
-a model whose layers are shared.
+alone, and with DSFormer; all but the quantized ones are distilled for one pass over unlabelled texts: the demo's (book
+passages and queries of Banking77's training part) and half the sentences of STS-B's training part (``--texts demo``:
+without these). Banking77 is bundled, STS-B read from ``DIR/glue-stsb``. Speed is of eager PyTorch over that of MiniLM,
+all models in turn in one run. Finished rows are kept in WORK. ``albert.py`` has a model whose layers are shared.
 """
 
 import argparse
@@ -19,6 +19,7 @@ import dsformer
 from dsformer.cli.demo import find_minilm, unlabelled
 from dsformer.huggingface.checkpoint import weight_bytes
 from dsformer.sweep.latency import measured
+from dsformer.tasks.supervised import load_task, texts_of
 
 TASKS = ("banking77", "stsb", "fidelity")
 
@@ -56,6 +57,15 @@ ROWS = (
     Row("student", "student", {"method": "student", "ratio": 1.96}, learns=True),
     Row("student-2.0", "student", {"ratio": 2.0}, start="student", learns=True),
 )
+
+
+def unlabelled_texts(which: str, data_dir: Path) -> list[str]:
+    """What is distilled on."""
+    if which == "demo":
+        return unlabelled()
+    pairs = texts_of(load_task("stsb", data_dir).train)
+    sentences = dict.fromkeys(sentence for pair in pairs for sentence in pair)
+    return unlabelled() + list(sentences)[::2]
 
 
 def made(row: Row, work: Path, texts: Path) -> tuple[Path, dict[str, Any]]:
@@ -111,11 +121,12 @@ def main() -> None:
     parser.add_argument("--data-dir", type=Path, required=True)
     parser.add_argument("--work", type=Path, default=Path("stacking"))
     parser.add_argument("--rows", nargs="+", default=[row.name for row in ROWS])
+    parser.add_argument("--texts", choices=["demo", "demo+stsb"], default="demo+stsb", help="to distil on")
     parser.add_argument("--seconds", type=float, default=5.0, help="spent on timing each model; 0: none")
     args = parser.parse_args()
     args.work.mkdir(parents=True, exist_ok=True)
     results, texts = args.work / "results.jsonl", args.work / "texts.txt"
-    texts.write_text("\n".join(unlabelled()), encoding="utf-8")
+    texts.write_text("\n".join(unlabelled_texts(args.texts, args.data_dir)), encoding="utf-8")
     rows = [json.loads(line) for line in results.read_text().splitlines()] if results.exists() else []
     for row in ROWS:
         if row.name in args.rows and row.name not in {one["name"] for one in rows}:
