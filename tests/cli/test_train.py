@@ -92,8 +92,8 @@ def test_what_is_missing(fails: Callable, task_file: Path, tmp_path: Path):
     assert fails("--train", "distill") == "recipe: training: train distill needs plain text: text"
     assert fails("--train", "stf") == "recipe: training: train stf needs a task: task"
     assert fails("--train", "all").startswith("recipe: training.train: 'all' is not one of none, distill, fixed")
-    message = fails("--train", "stf", "--task", task_file, "--distill", "logits+attention")
-    assert message.startswith("recipe: training.distill: 'attention' is not one of logits")
+    message = fails("--train", "stf", "--task", task_file, "--distill", "logits+values")
+    assert message.startswith("recipe: training.distill: 'values' is not one of logits")
     assert "Unknown task 'nothing'" in fails("--train", "stf", "--task", "nothing")
     assert "No such file" in fails("--train", "distill", "--text", tmp_path / "none.txt")
 
