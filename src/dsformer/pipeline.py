@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from dsformer.calibration import Statistics, Text, Tracing, cached, calibrate, model_batches, reorder, trace
+from dsformer.calibration import Statistics, Text, Tracing, calibrate, model_batches, reorder, trace
 from dsformer.calibration.channels import narrow, split_rows
 from dsformer.errors import InputError
 from dsformer.factorization.channels import keep
@@ -182,15 +182,15 @@ def _prepare(
     prepared = model_batches(source.model, source.tokenizer, texts, settings.length, settings.batch_size)
     tracing = trace(source.model, prepared[-1], recipe.include, recipe.exclude)
     tables = tracing.tables if recipe.with_embeddings else []
-
-    def measure() -> Statistics:
-        def tick(done: int) -> None:
-            progress("calibrate", done, len(prepared))
-
-        return calibrate(source.model, prepared, tracing.blocks, tables, settings.weighting, tick)
-
-    measured = (tracing.blocks + tables, settings.weighting, measure)
-    statistics = cached(settings.cache, source.model, prepared, *measured)
+    statistics = calibrate(
+        source.model,
+        prepared,
+        tracing.blocks,
+        tables,
+        settings.weighting,
+        lambda done: progress("calibrate", done, len(prepared)),
+        settings.cache,
+    )
     probe = _probe(source.model, prepared, len(tracing.blocks + tables))
     plan = make_plan(source.model, tracing, statistics, recipe, [probe], progress, dropped)
     return Prepared(source, recipe, tracing, statistics, plan)
@@ -200,7 +200,7 @@ def _probe(model: PreTrainedModel, batches: Sequence[dict[str, Tensor]], blocks:
     """The batch of middling length, or as many of its texts as a model of this size and number of blocks can afford."""
     middle = batches[len(batches) // 2]
     length = next(iter(middle.values())).shape[1]
-    text = 2 * sum(parameter.numel() for parameter in model.parameters()) * length * blocks
+    text = 2 * model.num_parameters() * length * blocks
     texts = max(LEAST_PROBES, int(PROBE_OPERATIONS / text))
     return {name: values[:texts] for name, values in middle.items()}
 

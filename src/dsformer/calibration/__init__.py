@@ -1,7 +1,6 @@
 """Real text through the model: which layers share an input, and what those inputs look like."""
 
 from dsformer.calibration.blocks import Block, Tracing, trace
-from dsformer.calibration.cache import cached
 from dsformer.calibration.calibrate import calibrate
 from dsformer.calibration.grams import Statistics, Text, batches, collect
 from dsformer.calibration.inputs import model_batches
@@ -15,7 +14,6 @@ __all__ = [
     "Text",
     "Tracing",
     "batches",
-    "cached",
     "calibrate",
     "collect",
     "interchangeable",

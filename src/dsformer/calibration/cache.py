@@ -19,7 +19,7 @@ _TENSORS = ("grams", "output_grams", "counts")
 
 
 def cached(
-    directory: Path | None,
+    directory: Path,
     model: nn.Module,
     batches: Sequence[Mapping[str, Tensor]],
     blocks: Sequence[Block],
@@ -29,13 +29,11 @@ def cached(
     """What was measured before of this model, text, blocks and weighting, or what ``measure`` finds, which is kept.
 
     Args:
-        directory: with a file for everything measured; made where it is missing. None: nothing is kept.
+        directory: with a file for everything measured; made where it is missing.
 
     Raises:
         InputError: the directory cannot be made.
     """
-    if directory is None:
-        return measure()
     try:
         directory.mkdir(parents=True, exist_ok=True)
     except OSError as error:

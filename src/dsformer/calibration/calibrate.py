@@ -1,10 +1,12 @@
 """Everything the factorization has to know about the inputs of a model's layers."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
 
 from torch import Tensor, nn
 
 from dsformer.calibration.blocks import Block
+from dsformer.calibration.cache import cached
 from dsformer.calibration.grams import Statistics, collect, real_tokens, require_finite
 from dsformer.calibration.influence import influence_grams, weighs_tokens
 
@@ -16,18 +18,34 @@ def calibrate(
     tables: Sequence[Block] = (),
     weighting: str = "even",
     tick: Callable[[int], None] = lambda done: None,
+    cache: Path | None = None,
 ) -> Statistics:
-    """Run the batches through the model.
+    """Run the batches through the model, or read what that said before.
 
     Args:
         tables: embedding tables whose lookups are counted.
         weighting: ``even``, ``influence`` or ``auto``, as of the recipe.
         tick: told how many batches are done.
+        cache: directory that keeps what is measured; made where it is missing. None: nothing is kept.
 
     Raises:
-        InputError: a layer's inputs are NaN or Inf.
+        InputError: a layer's inputs are NaN or Inf, or the directory cannot be made.
     """
 
+    def measure() -> Statistics:
+        return _measured(model, batches, blocks, tables, weighting, tick)
+
+    return measure() if cache is None else cached(cache, model, batches, [*blocks, *tables], weighting, measure)
+
+
+def _measured(
+    model: nn.Module,
+    batches: Sequence[Mapping[str, Tensor]],
+    blocks: Sequence[Block],
+    tables: Sequence[Block],
+    weighting: str,
+    tick: Callable[[int], None],
+) -> Statistics:
     def ticking() -> Iterator[Mapping[str, Tensor]]:
         for i, batch in enumerate(batches):
             tick(i)

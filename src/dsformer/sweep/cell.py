@@ -69,8 +69,8 @@ def model_place(cell: Cell, place: Path) -> Path:
 
 def recipe_of(cell: Cell, place: Path) -> Recipe:
     """The cell's, with what is measured of a model kept for all methods and ratios."""
-    kept = {} if cell.recipe.calibration.cache else {"calibration": {"cache": place / "calibrations"}}
-    return cell.recipe.merged(kept)
+    recipe = cell.recipe
+    return recipe if recipe.calibration.cache else recipe.merged({"calibration": {"cache": place / "calibrations"}})
 
 
 def _as_an_encoder(cell: Cell, place: Path) -> dict[str, Any]:

@@ -115,10 +115,8 @@ class Distiller:
         for (queries, keys, _), (wanted_queries, wanted_keys, _) in self.seen:
             if queries.shape[2] != wanted_queries.shape[2] or keys.shape[2] != wanted_keys.shape[2]:
                 raise InputError("distillation: attention needs all heads, some of which this model has not any more")
-            ours, theirs = (
-                _products(*one, self.heads).masked_select(pairs)
-                for one in ((queries, keys), (wanted_queries, wanted_keys))
-            )
+            ours = _products(queries, keys, self.heads).masked_select(pairs)
+            theirs = _products(wanted_queries, wanted_keys, self.heads).masked_select(pairs)
             losses.append(_relative(ours, theirs))
         return torch.stack(losses).sum()
 

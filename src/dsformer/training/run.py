@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel, set_seed
 
-from dsformer.calibration import Statistics, cached, calibrate, model_batches
+from dsformer.calibration import calibrate, model_batches
 from dsformer.calibration.blocks import Block
 from dsformer.factorization.precision import FACTORS
 from dsformer.factorization.whitening import Metric
@@ -162,12 +162,8 @@ def _metrics(
     teacher: Teacher, blocks: list[Block], batches: list[dict[str, Tensor]], recipe: Recipe
 ) -> dict[str, Metric]:
     """Metric of every block, as of the factorization."""
-    model, how = teacher.model.eval(), recipe.calibration
-
-    def measure() -> Statistics:
-        return calibrate(model, batches, blocks, weighting=how.weighting)
-
-    seen = cached(how.cache, model, batches, blocks, how.weighting, measure)
+    how = recipe.calibration
+    seen = calibrate(teacher.model.eval(), batches, blocks, weighting=how.weighting, cache=how.cache)
     return {block.name: linear_metric(block, seen, recipe) for block in blocks}
 
 
