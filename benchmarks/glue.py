@@ -68,6 +68,7 @@ def main() -> None:
     parser.add_argument("--epochs", type=float, default=1.0, help="of every method")
     parser.add_argument("--rate", type=float, help="learning rate of every method, where not the recipe's")
     parser.add_argument("--examples", type=int, default=5_120, help="of a task for every method, at most")
+    parser.add_argument("--workers", type=int, default=1, help="compressions at a time")
     parser.add_argument("--seconds", type=float, default=3.0, help="spent on timing each model; 0: none")
     parser.add_argument("--show", action="store_true", help="run nothing: the table of every finished cell in WORK")
     args = parser.parse_args()
@@ -87,7 +88,7 @@ def main() -> None:
     if args.show:
         rows = [row for row in read_rows(args.work).values() if row["task"] in args.tasks]
     else:
-        rows = sweep(grid, args.work, seconds=args.seconds)
+        rows = sweep(grid, args.work, args.workers, args.seconds)
     dense = dense_scores(rows)
     tasks = [task for task in args.tasks if task in dense]
     print("| ratio | method | encoder | error | " + " | ".join(tasks) + " | mean | speed |")

@@ -192,7 +192,9 @@ class LearnedBlocks(nn.Module):
             weight = block.unit_weight()
             if block.spec.orientation == "output":
                 weight = weight.T
-            parts = weight.split([member.out_features for member in block.config.members])
+            # The gradient of a split copies, even that of a split into one.
+            sizes = [member.out_features for member in block.config.members]
+            parts = weight.split(sizes) if len(sizes) > 1 else (weight,)
             for linear, part in zip(linears, parts, strict=True):
                 linear.__dict__["weight"] = part.T if isinstance(linear, Conv1D) else part
 

@@ -17,6 +17,7 @@ from dsformer.errors import MissingExtraError
 from dsformer.processes import count
 from dsformer.progress import Progress, silent
 from dsformer.recipe import TrainingRecipe
+from dsformer.training.attention import SinglePrecisionAttention
 from dsformer.training.data import LABELS
 from dsformer.training.distillation import Distiller
 from dsformer.training.learners import Learner
@@ -93,7 +94,8 @@ class FactorizationTrainer(Trainer):
         num_items_in_batch: Any = None,
     ) -> Any:
         distil = self.distiller if model.training else None
-        outputs = model(**inputs, **(distil.wants if distil else {}))
+        with SinglePrecisionAttention():
+            outputs = model(**inputs, **(distil.wants if distil else {}))
         loss = outputs["loss"] if self.supervised else None
         if distil is not None:
             bare = {name: value for name, value in inputs.items() if name not in LABELS}

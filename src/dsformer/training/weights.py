@@ -59,11 +59,11 @@ class Multiply(torch.autograd.Function):
         units, atoms = len(values), len(dictionary)
         flat = values.reshape(-1).to(dtype)
         codes = flat.new_zeros(units * atoms)
-        codes[places.codes] = flat if places.learned is None else flat[places.learned]
+        codes.index_copy_(0, places.codes, flat if places.learned is None else flat.index_select(0, places.learned))
         codes, dense = codes.view(units, atoms), dictionary.to(dtype)
         weight = codes @ dense
         if places.canonical is not None and places.weight is not None:
-            weight.view(-1)[places.weight] += flat[places.canonical]
+            weight.view(-1).index_add_(0, places.weight, flat.index_select(0, places.canonical))
         ctx.places, ctx.types, ctx.shape = places, (values.dtype, dictionary.dtype), values.shape
         ctx.save_for_backward(codes, dense)
         return weight
@@ -73,12 +73,13 @@ class Multiply(torch.autograd.Function):
         (gradient,) = gradients
         codes, dictionary = ctx.saved_tensors
         places: Places = ctx.places
-        of_codes = (gradient @ dictionary.T).view(-1)[places.codes].to(ctx.types[0])
+        of_codes = (gradient @ dictionary.T).view(-1).index_select(0, places.codes).to(ctx.types[0])
         if places.learned is None:
             of_values = of_codes
         else:
             of_values = of_codes.new_empty(ctx.shape.numel())
-            of_values[places.learned] = of_codes
-            of_values[places.canonical] = gradient.reshape(-1)[places.weight].to(ctx.types[0])
+            of_values.index_copy_(0, places.learned, of_codes)
+            straight = gradient.reshape(-1).index_select(0, places.weight).to(ctx.types[0])
+            of_values.index_copy_(0, places.canonical, straight)
         of_dictionary = (codes.T @ gradient).to(ctx.types[1]) if ctx.needs_input_grad[1] else None
         return of_values.view(ctx.shape), of_dictionary, None, None
