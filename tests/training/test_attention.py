@@ -31,7 +31,8 @@ def test_forward_and_gradient_are_computed_in_single_precision_and_returned_in_t
             output = scaled_dot_product_attention(query, key, value, attn_mask=torch.zeros(2, 1, 5, 5).bfloat16())
         output.sum().backward()
     assert output.dtype == query.grad.dtype == torch.bfloat16
-    assert len(types.seen) >= 2 and set(types.seen) == {torch.float32}
+    assert len(types.seen) >= 2
+    assert set(types.seen) == {torch.float32}
 
 
 def test_results_are_those_of_float32():

@@ -78,7 +78,7 @@ def collect(
     def gram_hook(name: str):
         def add(_module: nn.Module, args: tuple[Any, ...]) -> None:
             x = at_real_tokens(args[0].detach(), mask).reshape(-1, args[0].shape[-1]).float()
-            seen.grams[name] = seen.grams.get(name, 0) + (x.T @ x).double()
+            add_gram(seen.grams, name, x)
 
         return add
 
@@ -100,6 +100,15 @@ def collect(
             model(**batch)
     require_finite(seen.grams)
     return seen
+
+
+def add_gram(grams: dict[str, Float[Tensor, "width width"]], name: str, rows: Float[Tensor, "tokens width"]) -> None:
+    """Add ``rowsᵀ rows`` in float64, in place: copies in that type would take as long as the product of a batch."""
+    product = rows.T @ rows
+    if name in grams:
+        grams[name].add_(product)
+    else:
+        grams[name] = product.double()
 
 
 def at_real_tokens(values: Float[Tensor, "batch *rest"], mask: Tensor | None) -> Float[Tensor, "tokens *rest"]:

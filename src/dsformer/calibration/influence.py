@@ -16,7 +16,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from dsformer.calibration.blocks import Block, hooked
-from dsformer.calibration.grams import at_real_tokens
+from dsformer.calibration.grams import add_gram, at_real_tokens
 
 # Part of a token's weight that is the same for all: what did not matter before compression may matter after it.
 EVEN = 0.1
@@ -110,9 +110,9 @@ def _add(
         mean = _mean(size, real)
         weight = torch.where(mean > 0, EVEN + (1 - EVEN) * size / mean.clamp_min(1e-30), torch.ones_like(size))
         rows = inputs[real].float() * weight[real].sqrt()[:, None]
-        grams[block] = grams.get(block, torch.zeros(())) + (rows.T @ rows).double()
+        add_gram(grams, block, rows)
         rows = (slopes / mean.clamp_min(1e-30).sqrt()[..., None])[real]
-        output_grams[block] = output_grams.get(block, torch.zeros(())) + (rows.T @ rows).double()
+        add_gram(output_grams, block, rows)
 
 
 def _uses(

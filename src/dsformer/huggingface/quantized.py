@@ -2,7 +2,7 @@
 
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from torch import nn
 from transformers import AutoModel, AutoModelForCausalLM, AutoTokenizer, PretrainedConfig, PreTrainedModel
@@ -26,7 +26,8 @@ def method_of(config: PretrainedConfig) -> str | None:
 
 
 def dequantized(model: PreTrainedModel) -> PreTrainedModel:
-    """The model in floating point: itself, where it is already. Layers of torch's dynamic int8 are replaced.
+    """The model in floating point: itself, where it is already. Layers of torch's dynamic int8 are replaced, and
+    weights of torchao, which transformers cannot turn back.
 
     Raises:
         InputError: transformers cannot turn it back.
@@ -37,7 +38,7 @@ def dequantized(model: PreTrainedModel) -> PreTrainedModel:
         return model
     try:
         # Some change the model, some give another.
-        network = model.dequantize() or model
+        network = _without_torchao(model) if method == "torchao" else model.dequantize() or model
     except Exception as error:  # whatever the libraries of a method raise where they cannot
         raise refusal(method, error) from error
     packed = next((name for name, one in network.named_parameters() if not one.is_floating_point()), None)
@@ -71,6 +72,16 @@ def _plain(layer: Any) -> nn.Linear:
     if bias is not None:
         plain.bias = nn.Parameter(bias.detach())
     return plain
+
+
+def _without_torchao(model: PreTrainedModel) -> PreTrainedModel:
+    """Its weights are tensors that know their own values; the layers are ordinary ones."""
+    for module in model.modules():
+        for name, value in module.named_parameters(recurse=False):
+            if type(value).__module__.startswith("torchao."):
+                setattr(module, name, nn.Parameter(cast(Any, value).dequantize()))
+    model.hf_quantizer.remove_quantization_config(model)
+    return model
 
 
 def from_gguf(path: Path) -> tuple[PreTrainedModel, Any]:
