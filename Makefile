@@ -56,6 +56,7 @@ $(VENV)/.demo: pyproject.toml constraints.txt $(NATIVE) | $(VENV)/bin/pip
 $(VENV)/.dev: pyproject.toml constraints.txt $(NATIVE) | $(VENV)/bin/pip
 	$(PIP) torch
 	$(PIP) -e ".[dev]"
+	$(PIP) --no-deps --target $(VENV)/quantizers --upgrade torchao bitsandbytes
 	touch $@
 
 clean:

@@ -8,7 +8,7 @@ import gguf
 import pytest
 import torch
 from torch import nn
-from transformers import AutoModel, BertModel, BitsAndBytesConfig, LlamaConfig, LlamaForCausalLM, TorchAoConfig
+from transformers import AutoModel, BertModel, LlamaConfig, LlamaForCausalLM
 from transformers.quantizers.auto import register_quantization_config, register_quantizer
 from transformers.quantizers.base import HfQuantizer
 from transformers.utils.quantization_config import QuantizationConfigMixin
@@ -124,38 +124,6 @@ def test_dynamic_int8(tmp_path: Path):
     with torch.no_grad():
         expected, found = dense(ids)[0], plain(ids)[0]
     assert 0 < float((found - expected).norm() / expected.norm()) < 0.05
-    assert done.summary.encoder_ratio >= 2.5
-    assert AutoModel.from_pretrained(tmp_path / "out").config.hidden_size == 64
-
-
-def _torchao_int8() -> Any:
-    from torchao.quantization import Int8WeightOnlyConfig
-
-    return TorchAoConfig(Int8WeightOnlyConfig())
-
-
-LIBRARIES = {
-    "torchao": _torchao_int8,
-    "bitsandbytes": lambda: BitsAndBytesConfig(load_in_8bit=True),
-    "bitsandbytes-nf4": lambda: BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type="nf4"),
-}
-
-
-@pytest.mark.parametrize("name", LIBRARIES)
-@pytest.mark.filterwarnings("ignore")
-def test_checkpoints_of_other_libraries(name: str, tmp_path: Path):
-    base, ids = write_base(tmp_path / "base", 0.15), torch.arange(10).view(1, 10) + 5
-    dense = BertModel.from_pretrained(base).eval()
-    small = BertModel.from_pretrained(base, quantization_config=LIBRARIES[name]()).eval()
-    small.save_pretrained(tmp_path / "small")
-    open_source(base).tokenizer.save_pretrained(tmp_path / "small")
-    plain = open_source(tmp_path / "small").model
-    assert all(type(weight) is nn.Parameter and weight.is_floating_point() for weight in plain.parameters())
-    assert not hasattr(plain.config, "quantization_config")
-    with torch.no_grad():
-        expected, found = dense(ids)[0], plain(ids)[0].float()
-    assert 0 < float((found - expected).norm() / expected.norm()) < (0.4 if "nf4" in name else 0.05)
-    done = dsformer.compress(tmp_path / "small", tmp_path / "out", texts=TEXTS, **QUICK)
     assert done.summary.encoder_ratio >= 2.5
     assert AutoModel.from_pretrained(tmp_path / "out").config.hidden_size == 64
 
