@@ -143,6 +143,7 @@ def make_plan(
     Raises:
         InputError: the ratio cannot be reached; says which can.
     """
+    method, pattern = METHODS[recipe.method], Pattern.parse(recipe.pattern)
     blocks = tracing.blocks + (tracing.tables if recipe.with_embeddings else [])
     types = Types.of(model, recipe)
     rest = stored_bytes(model, types.rest) - sum(
@@ -154,20 +155,20 @@ def make_plan(
     bits = _bits_for_values(blocks, recipe, types, rest, gone + (words if recipe.scope == "all" else 0))
     metrics = {block.name: _metric(block, statistics, recipe) for block in blocks}
     type_factor = next(model.parameters()).dtype.itemsize * 8 / types.factors.least
-    if METHODS[recipe.method].structured:
+    if method.structured:
         own = {name: metric for name, (metric, _) in metrics.items()}
         return Plan(
             _structured(model, blocks, own, probes, bits, types, progress), types, rest, type_factor, gone, words
         )
-    if recipe.allocation == "uniform" or METHODS[recipe.method].rounds:
+    # A pruned weight has one form of an n:m pattern: it can take neither more bits nor fewer.
+    if recipe.allocation == "uniform" or method.rounds or (method.prunes and pattern.m):
         demands = [Demand(block.shape, torch.ones(1)) for block in blocks]
         shares = uniform(demands, bits)
     else:
         mean_bits = (types.factors.codes + types.factors.dictionary) / 2
         demands = _demands(model, blocks, metrics, probes, recipe, progress)
         shares = balanced(demands, bits, mean_bits)
-    group = Pattern.parse(recipe.pattern).group
-    exchanges = interchangeable(model, probes[0], tracing.blocks, group) if group > 1 else {}
+    exchanges = interchangeable(model, probes[0], tracing.blocks, pattern.group) if pattern.group > 1 else {}
     jobs = [
         Job(
             block,

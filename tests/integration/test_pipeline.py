@@ -65,6 +65,7 @@ def test_bytes_are_as_predicted_and_outputs_survive(name, tokenizer, texts, tmp_
     {"pattern": "2:4", "scope": "all"},
     {"method": "low_rank"},
     {"method": "pruning", "allocation": "uniform"},
+    {"method": "sparsegpt", "pattern": "1:4", "ratio": 3.2},
     {"dtype": "bfloat16"},
     {"scope": "all", "ratio": 2.0},
 ], ids=str)  # fmt: skip
