@@ -5,6 +5,9 @@ Ten textbook reactions: every product follows from its reactants by the reaction
 
 import random
 from collections.abc import Iterator
+from difflib import SequenceMatcher
+from functools import partial
+from itertools import islice
 
 # Fragments whose last atom is the one that reacts, and such whose first is.
 TAILS = [
@@ -72,6 +75,8 @@ KINDS = (
     "reduction",
     "hydrolysis",
 )
+# Products of other reactions that the most similar one is taken from.
+OTHERS = 20
 
 
 def reaction(kind: str, draw: random.Random) -> str:
@@ -104,6 +109,24 @@ def reactions(count: int, seed: int = 0) -> list[tuple[str, str]]:
         kind = next(kinds)
         found.setdefault(reaction(kind, draw), kind)
     return list(found.items())
+
+
+def with_products(found: list[tuple[str, str]]) -> list[tuple[str, str]]:
+    """The reactions, every second one with a product like its own of another of its kind, and whether it is right."""
+    told = []
+    for i, (text, kind) in enumerate(found):
+        inputs, product = text.split(">>")
+        if i % 2:
+            others = (other.split(">>")[1] for other, its in found[i + 1 :] + found[:i] if its == kind)
+            like = SequenceMatcher(b=product, autojunk=False)
+            product = max(islice((one for one in others if one != product), OTHERS), key=partial(_likeness, like))
+        told.append((f"{inputs}>>{product}", "wrong" if i % 2 else "right"))
+    return told
+
+
+def _likeness(like: SequenceMatcher, other: str) -> float:
+    like.set_seq1(other)
+    return like.ratio()
 
 
 def _endless() -> Iterator[str]:
