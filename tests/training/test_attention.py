@@ -3,7 +3,7 @@ from torch import nn
 from torch.nn.functional import scaled_dot_product_attention
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from dsformer.training.attention import SinglePrecisionAttention
+from dsformer.training.attention import LONGEST, SinglePrecisionAttention
 
 
 class Types(TorchDispatchMode):
@@ -19,9 +19,9 @@ class Types(TorchDispatchMode):
         return func(*args, **(kwargs or {}))
 
 
-def inputs(kind=torch.bfloat16):
+def inputs(tokens=5):
     torch.manual_seed(0)
-    return [torch.randn(2, 3, 5, 8).to(kind).requires_grad_() for _ in range(3)]
+    return [torch.randn(2, 3, tokens, 8).bfloat16().requires_grad_() for _ in range(3)]
 
 
 def test_forward_and_gradient_are_computed_in_single_precision_and_returned_in_the_type_asked_for():
@@ -42,6 +42,13 @@ def test_results_are_those_of_float32():
         found = scaled_dot_product_attention(query, key, value, attn_mask=mask)
     single = scaled_dot_product_attention(query.float(), key.float(), value.float(), attn_mask=mask)
     torch.testing.assert_close(found, single.bfloat16(), rtol=0, atol=0)
+
+
+def test_long_texts_stay_as_they_are():
+    query, key, value = inputs(LONGEST + 1)
+    with SinglePrecisionAttention(), Types() as types:
+        scaled_dot_product_attention(query, key, value)
+    assert set(types.seen) == {torch.bfloat16}
 
 
 def test_without_gradients_and_elsewhere_nothing_changes():

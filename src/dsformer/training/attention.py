@@ -8,21 +8,26 @@ from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
 from torch.overrides import TorchFunctionMode
 
+# Tokens of a text beyond which bf16 is as fast.
+LONGEST = 512
+
 
 class SinglePrecisionAttention(TorchFunctionMode):
-    """Computes attention products of tensors on CPU in float32, whatever autocast says; all else stays as it is.
+    """Computes attention of short texts on CPU in float32, whatever autocast says; all else stays as it is.
 
-    The gradient of torch's fused attention on CPU in bf16 takes 2 to 15 times as long as in float32 below some 400
-    tokens (torch 2.13: sentences of 32 tokens spend more in it than in everything else), and never takes less.
+    There the gradient of torch's fused attention takes several times as long in bf16 (torch 2.13; sentences of 32 tokens
+    spend more in it than in any other operation): see ``benchmarks/attention_speed.py``.
     """
 
     def __torch_function__(
         self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
         kwargs = kwargs or {}
-        if func is not scaled_dot_product_attention or args[0].device.type != "cpu" or not torch.is_grad_enabled():
+        if func is not scaled_dot_product_attention or not torch.is_grad_enabled():
             return func(*args, **kwargs)
         kind = args[0].dtype
+        if args[0].device.type != "cpu" or args[0].shape[-2] > LONGEST:
+            return func(*args, **kwargs)
         args, kwargs = tuple(map(_single, args)), {name: _single(value) for name, value in kwargs.items()}
         with torch.autocast("cpu", enabled=False):
             return func(*args, **kwargs).to(kind)
