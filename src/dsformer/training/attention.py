@@ -15,8 +15,8 @@ LONGEST = 512
 class SinglePrecisionAttention(TorchFunctionMode):
     """Computes attention of short texts on CPU in float32, whatever autocast says; all else stays as it is.
 
-    There the gradient of torch's fused attention takes several times as long in bf16 (torch 2.13; sentences of 32 tokens
-    spend more in it than in any other operation): see ``benchmarks/attention_speed.py``.
+    There the gradient of torch's fused attention takes several times as long in bf16 (torch 2.13; sentences of 32
+    tokens spend more in it than in any other operation): see ``benchmarks/attention_speed.py``.
     """
 
     def __torch_function__(
