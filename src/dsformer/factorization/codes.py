@@ -43,6 +43,12 @@ class Atoms:
         cross = self.problem.along_canonical(self.dictionary)
         return torch.cat([torch.cat([learned, cross], 1), torch.cat([cross.T, self.problem.canonical_gram], 1)])
 
+    def moment_eigen(self) -> tuple[Float[Tensor, " width"], Float[Tensor, "width width"]]:
+        """Eigenvalues and eigenvectors (columns) of AᵀA, canonical atoms in whitened coordinates among them."""
+        if not len(self.dictionary):
+            return self.problem.canonical_eigen
+        return eigen(self.dictionary.T @ self.dictionary + self.problem.canonical_moment)
+
     def product(self) -> Float[Tensor, "units positions"]:
         """X Aᵀ."""
         learned = self.problem.target @ self.dictionary.T
@@ -73,8 +79,7 @@ def _resolvent(
     """Rows g with ``g (shift + AᵀA) = residual``."""
     dictionary = atoms.dictionary
     if atoms.canonical and atoms.problem.canonical is not None:
-        gram = dictionary.T @ dictionary + atoms.problem.canonical_moment
-        values, basis = eigen(gram)
+        values, basis = atoms.moment_eigen()
         return (residual @ basis / (shift + values.clamp_min(0))) @ basis.T
     # AᵀA, identity aside, is diagonalised through the small DDᵀ.
     if atoms.canonical:

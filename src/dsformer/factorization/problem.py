@@ -93,6 +93,11 @@ class Problem:
         return self.canonical.T @ self.canonical
 
     @cached_property
+    def canonical_eigen(self) -> tuple[Float[Tensor, " width"], Float[Tensor, "width width"]]:
+        """Eigenvalues and eigenvectors (columns) of that: the same in every step of pruning, which learns no atoms."""
+        return eigen(self.canonical_moment)
+
+    @cached_property
     def atom_gram(self) -> Float[Tensor, "width width"]:
         """L Lᵀ, the metric of atoms before they are whitened."""
         return torch.eye(self.target.shape[1]) if self.whiten is None else self.whiten @ self.whiten.T
