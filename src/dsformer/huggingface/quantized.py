@@ -80,7 +80,7 @@ def _without_torchao(model: PreTrainedModel) -> PreTrainedModel:
         for name, value in module.named_parameters(recurse=False):
             if type(value).__module__.startswith("torchao."):
                 setattr(module, name, nn.Parameter(cast(Any, value).dequantize()))
-    model.hf_quantizer.remove_quantization_config(model)
+    cast(Any, model).hf_quantizer.remove_quantization_config(model)
     return model
 
 
