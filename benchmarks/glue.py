@@ -100,10 +100,11 @@ def main() -> None:
     parser.add_argument("--examples", type=int, default=5_120, help="of a task for every method, at most")
     parser.add_argument("--workers", type=int, default=1, help="compressions at a time")
     parser.add_argument("--seconds", type=float, default=3.0, help="spent on timing each model; 0: none")
-    parser.add_argument("--show", action="store_true", help="run nothing: the table of every finished cell in WORK")
+    parser.add_argument("--show", action="store_true", help="run nothing: finished cells in WORK (of --tasks, --rate)")
     args = parser.parse_args()
     if args.show:
-        rows = [row for row in read_rows(args.work).values() if row["task"] in args.tasks]
+        asked = [row for row in read_rows(args.work).values() if row["task"] in args.tasks]
+        rows = [row for row in asked if not args.rate or row["learning_rate"] == args.rate]
     else:
         rows = [row for grid in grids(args) for row in sweep(grid, args.work, args.workers, args.seconds)]
     dense = dense_scores(rows)

@@ -92,6 +92,13 @@ def test_learners_of_one_method_alone(grid: Grid):
     assert len({cell.teacher_key for cell in cells}) == 1
 
 
+def test_rows_say_how_fast_they_learned(grid: Grid):
+    fields = {**FIELDS, "training": {**FIELDS["training"], "train": "fixed", "learning_rate": 3e-4}}
+    variants = tuple(map(Variant.parse, ("magnitude", "gptq")))
+    rows = [described(cell) for cell in Grid(grid.model, variants, (3.0,), grid.tasks, fields=fields).cells()]
+    assert [row["learning_rate"] for row in rows] == [3e-4, None]
+
+
 def test_dense_models_trained_for_longer(grid: Grid):
     longer = replace(grid, dense={"epochs": 7.0})
     (cell, _), (other, _) = longer.cells(), grid.cells()

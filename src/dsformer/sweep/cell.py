@@ -40,12 +40,14 @@ def run_cell(cell: Cell, place: Path, threads: int) -> dict[str, Any]:
 
 def described(cell: Cell) -> dict[str, Any]:
     """What a row says of its cell."""
+    training = cell.recipe.training
     return {
         "key": cell.key,
         "method": str(cell.variant),
         "ratio": cell.ratio,
         "task": cell.task,
         "seed": cell.seed,
+        "learning_rate": None if training.train == "none" else training.learning_rate,
     }
 
 
