@@ -14,6 +14,7 @@ import pytest
 
 from dsformer.errors import InputError
 from dsformer.sweep import Grid, Variant, sweep
+from dsformer.sweep.cell import described
 from dsformer.sweep.lines import dense_scores, lines
 from dsformer.sweep.page import write_page
 from dsformer.sweep.run import RESULTS, read_rows
