@@ -28,8 +28,8 @@ POLISH_ROUNDS = 2
 # Part of the alternations in which units may still change groups.
 REGROUP_UNTIL = 0.9
 # Groups settle slowly: 30 alternations leave grouped(8) 2 to 4 % above what 100 reach. With an output dictionary an
-# alternation costs ten times as much and supports matter less. Pruning where outputs have a metric does too: 30 leave it
-# 40 % above what 90 reach, more in the last layer, of which a classifier reads one token; of learned atoms, 7 %.
+# alternation costs ten times as much and supports matter less. So does pruning where outputs have a metric: 30 leave
+# it 40 % above what 90 reach, more in a classifier's last layer; of learned atoms, 7 %.
 PATIENCE = 3
 
 
