@@ -44,6 +44,17 @@ def test_results_are_those_of_float32():
     torch.testing.assert_close(found, single.bfloat16(), rtol=0, atol=0)
 
 
+def test_arguments_by_name_and_double_precision():
+    query, key, value = inputs()
+    with SinglePrecisionAttention(), torch.autocast("cpu", torch.bfloat16), Types() as types:
+        scaled_dot_product_attention(query=query, key=key, value=value)
+    assert set(types.seen) == {torch.float32}
+    with SinglePrecisionAttention(), Types() as types:
+        found = scaled_dot_product_attention(query.double(), key.double(), value.double())
+    assert found.dtype == torch.float64
+    assert set(types.seen) == {torch.float64}
+
+
 def test_long_texts_stay_as_they_are():
     query, key, value = inputs(LONGEST + 1)
     with SinglePrecisionAttention(), Types() as types:

@@ -25,12 +25,12 @@ class SinglePrecisionAttention(TorchFunctionMode):
         kwargs = kwargs or {}
         if func is not scaled_dot_product_attention or not torch.is_grad_enabled():
             return func(*args, **kwargs)
-        kind = args[0].dtype
-        if args[0].device.type != "cpu" or args[0].shape[-2] > LONGEST:
+        query = args[0] if args else kwargs["query"]
+        if query.device.type != "cpu" or query.dtype == torch.float64 or query.shape[-2] > LONGEST:
             return func(*args, **kwargs)
         args, kwargs = tuple(map(_single, args)), {name: _single(value) for name, value in kwargs.items()}
         with torch.autocast("cpu", enabled=False):
-            return func(*args, **kwargs).to(kind)
+            return func(*args, **kwargs).to(query.dtype)
 
 
 def _single(value: Any) -> Any:
