@@ -4,7 +4,7 @@ from typing import Any, cast
 import pytest
 import torch
 
-from dsformer.estimate import job_operations
+from dsformer.estimate import EIGEN, job_operations
 from dsformer.factorization.dense_sparse import Effort
 from dsformer.factorization.pattern import FREE
 from dsformer.factorization.search import Budget
@@ -30,6 +30,13 @@ def test_effort_is_paid_for(method: str):
 def test_metrics_of_outputs_cost(method: str):
     with_one, without = (job_operations(job(WIDE, one), FREE, method, Effort()) for one in (True, False))
     assert with_one > without
+
+
+def test_steps_of_pruning_share_their_eigenvectors():
+    wide, once = job(WIDE), EIGEN * WIDE[1] ** 3
+    little, much = (job_operations(wide, FREE, "pruning", Effort(i, i)) for i in (5, 50))
+    assert little > once
+    assert much - little < 45 * once
 
 
 def test_sparse_dictionaries_take_longer():

@@ -85,6 +85,8 @@ def job_operations(job: Job, pattern: Pattern, method: str, effort: Effort) -> f
         total += screens * effort.screening * _alternation(spec, curved)
         if position == 0:
             total += effort.final(spec) * _alternation(spec, curved) + _polish(spec, curved)
+            # The eigenvectors that every step of pruning takes.
+            total += EIGEN * columns**3 if curved and not spec.atoms else 0
     return total
 
 
@@ -151,7 +153,7 @@ def _alternation(spec: FormSpec, curved: bool = False) -> float:
         dictionary += 2 * units**2 * atoms
         codes = 4 * units**2 * width + EIGEN * atoms**3 + 8 * units * width * atoms
         if curved and spec.canonical:
-            codes += EIGEN * width**3 + 6 * units * width**2
+            codes += (EIGEN * width**3 if atoms else 0) + 6 * units * width**2
     return float(dictionary + codes + CODE * units * positions)
 
 
