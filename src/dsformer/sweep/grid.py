@@ -5,6 +5,7 @@ import json
 import re
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from itertools import product
 from typing import Any
 
@@ -69,7 +70,7 @@ class Cell:
     fields: dict[str, Any]
     dense: dict[str, Any]
 
-    @property
+    @cached_property
     def recipe(self) -> Recipe:
         own: dict[str, Any] = {"method": self.variant.method, "pattern": self.variant.pattern, "ratio": self.ratio}
         training = {**self.fields.get("training", {}), "task": self.task, "seed": self.seed}
