@@ -81,8 +81,9 @@ def measure(source: Path, work: Path, ratios: list[float], seconds: float) -> li
     write_task(task, told[TOLD:])
     dense = AlbertForMaskedLM.from_pretrained(base).eval()
     rows = [{"ratio": 1.0, "file": weight_bytes(base), "masked": masked_accuracy(dense, tokenizer, held)}]
-    for ratio in ratios:
-        done = dsformer.compress(base, work / f"{ratio:g}", texts=texts[:CALIBRATED], ratio=ratio, overwrite=True)
+    places = {ratio: work / f"{ratio:g}" for ratio in ratios}
+    for ratio, place in places.items():
+        done = dsformer.compress(base, place, texts=texts[:CALIBRATED], ratio=ratio, overwrite=True)
         learning = {
             "train": "fixed",
             "task": str(task),
@@ -97,16 +98,17 @@ def measure(source: Path, work: Path, ratios: list[float], seconds: float) -> li
         rows.append(
             {
                 "ratio": ratio,
-                "file": weight_bytes(work / f"{ratio:g}"),
-                "masked": masked_accuracy(dsformer.load(work / f"{ratio:g}"), tokenizer, held),
+                "file": weight_bytes(place),
+                "masked": masked_accuracy(dsformer.load(place), tokenizer, held),
                 "layers": sum(block.bytes_after for block in blocks),
                 "error": done.summary.mean_error,
                 "told": training.trained,
             }
         )
-    speeds = measured(str(base), [str(work / f"{ratio:g}") for ratio in ratios], seconds) if seconds > 0 else []
-    for row, speed in zip(rows[1:], speeds, strict=False):
-        row["speed"] = f"{speed['middle']:.2f}x ({speed['low']:.2f} to {speed['high']:.2f})"
+    if seconds > 0:
+        speeds = measured(str(base), [str(place) for place in places.values()], seconds)
+        for row, speed in zip(rows[1:], speeds, strict=True):
+            row["speed"] = f"{speed['middle']:.2f}x ({speed['low']:.2f} to {speed['high']:.2f})"
     return rows
 
 

@@ -7,13 +7,14 @@ run: medians, and how many times as long bf16 takes (quartiles over the rounds).
 """
 
 import argparse
-import time
 from collections.abc import Callable
-from statistics import quantiles
+from functools import partial
+from statistics import median
 
 import torch
 from torch.nn.functional import scaled_dot_product_attention
 
+from dsformer.benchmarking.timing import Ratio, in_turn, timed
 from dsformer.training.attention import SinglePrecisionAttention
 
 HEADS, WIDTH = 12, 32
@@ -29,17 +30,15 @@ def single(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, mask: to
         return bf16(query, key, value, mask)
 
 
-def seconds(attend: Callable[..., torch.Tensor], inputs: list[torch.Tensor], mask: torch.Tensor) -> float:
-    started = time.perf_counter()
+def both_ways(attend: Callable[..., torch.Tensor], inputs: list[torch.Tensor], mask: torch.Tensor) -> None:
     output = attend(*inputs, mask)
     torch.autograd.grad(output, inputs, torch.ones_like(output))
-    return time.perf_counter() - started
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
-    parser.add_argument("--rounds", type=int, default=21)
+    parser.add_argument("--seconds", type=float, default=3.0, help="for every shape")
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     print("| texts x tokens | bf16 | float32 | ratio |")
@@ -49,12 +48,10 @@ def main() -> None:
         inputs = [torch.randn(shape).bfloat16().transpose(1, 2).requires_grad_() for _ in range(3)]
         mask = torch.zeros(texts, 1, tokens, tokens, dtype=torch.bool)
         mask[..., : tokens - tokens // 4] = True
-        seconds(bf16, inputs, mask), seconds(single, inputs, mask)
-        rounds = [(seconds(bf16, inputs, mask), seconds(single, inputs, mask)) for _ in range(args.rounds)]
-        ours = quantiles(one for _, one in rounds)[1]
-        low, middle, high = quantiles(one / other for one, other in rounds)
-        times = f"{1e3 * quantiles(one for one, _ in rounds)[1]:.1f} ms | {1e3 * ours:.1f} ms"
-        print(f"| {texts} x {tokens} | {times} | {middle:.1f} ({low:.1f} to {high:.1f}) |")
+        runs = [partial(timed, partial(both_ways, attend, inputs, mask)) for attend in (bf16, single)]
+        plain, ours = in_turn(runs, args.seconds)
+        ratio, times = Ratio.of(plain, ours), f"{1e3 * median(plain):.1f} ms | {1e3 * median(ours):.1f} ms"
+        print(f"| {texts} x {tokens} | {times} | {ratio.middle:.1f} ({ratio.low:.1f} to {ratio.high:.1f}) |")
 
 
 if __name__ == "__main__":
