@@ -1,11 +1,10 @@
 """Sweeps in real worker processes, killed and taken up again."""
 
 import json
-import os
-import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -46,13 +45,28 @@ def started(grid: Grid, place: Path) -> subprocess.Popen[bytes]:
     return subprocess.Popen([sys.executable, "-c", program, *words], start_new_session=True)
 
 
+def running(group: int) -> list[str]:
+    """Processes of a group that have not ended."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        with suppress(OSError):
+            state, _, its_group = path.read_text().rpartition(")")[2].split()[:3]
+            if int(its_group) == group and state != "Z":
+                found.append(path.parent.name)
+    return found
+
+
 def test_a_killed_sweep_goes_on_and_refusals_are_rows(grid: Grid, tmp_path: Path):
     process = started(grid, tmp_path)
     deadline = time.monotonic() + 200
     while not (tmp_path / RESULTS).is_file() and time.monotonic() < deadline and process.poll() is None:
         time.sleep(0.05)
-    os.killpg(process.pid, signal.SIGKILL)
+    assert len(running(process.pid)) > 1
+    process.kill()
     process.wait()
+    while running(process.pid) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not running(process.pid), "workers go on without their sweep"
     first = read_rows(tmp_path)
     assert len(first) == 1
     teachers = {path: path.stat().st_mtime_ns for path in (tmp_path / "teachers").glob("*/model.safetensors")}

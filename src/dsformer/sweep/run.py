@@ -1,12 +1,14 @@
 """Run a sweep: every cell in a process of its own, finished ones never again."""
 
 import json
+import os
+import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import suppress
 from functools import partial
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process
 from pathlib import Path
 from typing import Any
 
@@ -95,7 +97,7 @@ def _in_processes(jobs: Sequence[Callable[[], Any]], workers: int, keep: Callabl
         return
     waiting: set[Future[Any]] = set()
     left = list(reversed(jobs))
-    with ProcessPoolExecutor(workers, get_context("spawn"), max_tasks_per_child=1) as pool:
+    with ProcessPoolExecutor(workers, get_context("spawn"), _end_with_parent, max_tasks_per_child=1) as pool:
         try:
             while left or waiting:
                 while left and len(waiting) < workers:
@@ -109,6 +111,18 @@ def _in_processes(jobs: Sequence[Callable[[], Any]], workers: int, keep: Callabl
             ) from None
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _end_with_parent() -> None:
+    """A worker whose sweep is killed would go on with its cell, beside the one that takes it up again."""
+
+    def watch() -> None:
+        parent = parent_process()
+        assert parent is not None
+        parent.join()
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 def _time(grid: Grid, cells: Sequence[Cell], rows: dict[str, dict[str, Any]], place: Path, seconds: float) -> None:
