@@ -51,7 +51,7 @@ def main() -> None:
         runs = [partial(timed, partial(both_ways, attend, inputs, mask)) for attend in (bf16, single)]
         plain, ours = in_turn(runs, args.seconds)
         ratio, times = Ratio.of(plain, ours), f"{1e3 * median(plain):.1f} ms | {1e3 * median(ours):.1f} ms"
-        print(f"| {texts} x {tokens} | {times} | {ratio.middle:.1f} ({ratio.low:.1f} to {ratio.high:.1f}) |")
+        print(f"| {texts} x {tokens} | {times} | {ratio} |")
 
 
 if __name__ == "__main__":

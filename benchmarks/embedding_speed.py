@@ -55,10 +55,7 @@ def print_rows(dtype: torch.dtype, seconds: float) -> None:
         cells = "".join(f" {1e6 * median(one):.0f} |" for one in times)
         kept = f"{unpacked(layer) / 1e6:.1f} MB"
         name = str(dtype).removeprefix("torch.")
-        print(
-            f"| {name} | {tokens} |{cells} {ratio.middle:.1f} ({ratio.low:.1f} to {ratio.high:.1f}) | {kept} |",
-            flush=True,
-        )
+        print(f"| {name} | {tokens} |{cells} {ratio} | {kept} |", flush=True)
 
 
 def embeddings(dtype: torch.dtype) -> tuple[DenseSparseEmbedding, nn.Embedding]:

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import dsformer
+from dsformer.benchmarking.timing import Ratio
 from dsformer.cli.demo import find_minilm, unlabelled
 from dsformer.huggingface.checkpoint import weight_bytes
 from dsformer.sweep.latency import measured
@@ -102,18 +103,17 @@ def measure(row: Row, work: Path, texts: Path, data_dir: Path) -> dict[str, Any]
     }
 
 
-def show(rows: list[dict[str, Any]], speeds: dict[str, dict[str, float]]) -> None:
+def show(rows: list[dict[str, Any]], speeds: dict[str, Ratio]) -> None:
     print("| base | model | layers, bytes | file, bytes | Banking77 | STS-B | fidelity | lost | speed |")
     print("|---|---|---|---|---|---|---|---|---|")
     alone: dict[str, float] = {}
     for row in rows:
         score = (row["banking77"] + row["stsb"]) / 2
         lost = alone.setdefault(row["base"], score) - score
-        speed = speeds.get(row["name"])
-        timed = "" if speed is None else f"{speed['middle']:.2f}x ({speed['low']:.2f} to {speed['high']:.2f})"
         scores = " | ".join(f"{row[task]:.2f}" for task in TASKS)
         layers = row.get("layers") or next(other["layers_before"] for other in rows if "layers_before" in other)
-        print(f"| {row['base']} | {row['name']} | {layers:,} | {row['file']:,} | {scores} | {lost:.2f} | {timed} |")
+        speed = speeds.get(row["name"], "")
+        print(f"| {row['base']} | {row['name']} | {layers:,} | {row['file']:,} | {scores} | {lost:.2f} | {speed} |")
 
 
 def main() -> None:
@@ -136,7 +136,7 @@ def main() -> None:
             print(rows[-1], flush=True)
     shown = [row for row in rows if row["name"] in args.rows]
     compressed = [row for row in shown if row["name"] != "minilm"]
-    speeds: dict[str, dict[str, float]] = {}
+    speeds: dict[str, Ratio] = {}
     if args.seconds > 0 and compressed:
         found = measured(str(find_minilm()), [row["directory"] for row in compressed], args.seconds)
         speeds = {row["name"]: one for row, one in zip(compressed, found, strict=True)}

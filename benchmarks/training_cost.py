@@ -137,8 +137,7 @@ def main() -> None:
         for name in [one for one in runs if one != "dense"]:
             ratio = Ratio.of(seconds[name], seconds["dense"])
             whole = sum(seconds[name]) / sum(seconds["dense"])
-            spread = f"{ratio.middle:.2f} ({ratio.low:.2f} to {ratio.high:.2f})"
-            print(f"| {name} | {whole:.2f} | {spread} | {peak(name, work) / memory:.2f} |", flush=True)
+            print(f"| {name} | {whole:.2f} | {ratio} | {peak(name, work) / memory:.2f} |", flush=True)
 
 
 if __name__ == "__main__":

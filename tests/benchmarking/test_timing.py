@@ -21,3 +21,4 @@ def test_rounds_end():
 def test_ratios_are_paired():
     ratio = Ratio.of([2.0, 40.0, 600.0], [1.0, 10.0, 100.0])
     assert (ratio.low, ratio.middle, ratio.high) == pytest.approx((3.0, 4.0, 5.0))
+    assert str(ratio) == "4.00 (3.00 to 5.00)"

@@ -22,6 +22,9 @@ class Ratio:
         low, _, high = quantiles(pairs := [a / b for a, b in zip(times, others, strict=True)], n=4, method="inclusive")
         return cls(median(pairs), low, high)
 
+    def __str__(self) -> str:
+        return f"{self.middle:.2f} ({self.low:.2f} to {self.high:.2f})"
+
 
 def timed(run: Callable[[], object], repeats: int = 1) -> float:
     """Seconds of one run, when there are several in a row."""

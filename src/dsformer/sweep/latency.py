@@ -1,14 +1,14 @@
 """How fast the models of a sweep are, all measured in turn in one run."""
 
 from collections.abc import Sequence
-from dataclasses import asdict
 
 from dsformer.benchmarking import measure, open_contenders
+from dsformer.benchmarking.timing import Ratio
 
 BATCH, LENGTH = 8, 64
 
 
-def measured(dense: str, models: Sequence[str], seconds: float) -> list[dict[str, float]]:
+def measured(dense: str, models: Sequence[str], seconds: float) -> list[Ratio]:
     """Speed-up of every model over the dense one, round by round: median and quartiles.
 
     Args:
@@ -16,4 +16,4 @@ def measured(dense: str, models: Sequence[str], seconds: float) -> list[dict[str
     """
     contenders = open_contenders([dense, *models], ["eager"])
     found = measure(contenders, (BATCH,), (LENGTH,), seconds=seconds * len(contenders))
-    return [asdict(one.speedup) for one in found[1:]]
+    return [one.speedup for one in found[1:]]

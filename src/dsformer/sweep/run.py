@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import suppress
+from dataclasses import asdict
 from functools import partial
 from multiprocessing import get_context, parent_process
 from pathlib import Path
@@ -14,6 +15,7 @@ from typing import Any
 
 import torch
 
+from dsformer.benchmarking.timing import Ratio
 from dsformer.errors import InputError
 from dsformer.progress import Progress, silent
 from dsformer.sweep.cell import make_teacher, model_place, run_cell, teacher_place
@@ -132,9 +134,9 @@ def _time(grid: Grid, cells: Sequence[Cell], rows: dict[str, dict[str, Any]], pl
     if not timed:
         return
     dense = teacher_place(timed[0], place) if timed[0].task else Path(grid.model)
-    found: list[list[dict[str, float]]] = []
+    found: list[list[Ratio]] = []
     job = partial(measured, str(dense), [str(model_place(cell, place)) for cell in timed], seconds)
     _in_processes([job], 1, found.append)
     for cell, speedup in zip(timed, found[0], strict=True):
-        rows[cell.key]["speedup"] = speedup
+        rows[cell.key]["speedup"] = asdict(speedup)
     _write_rows(place, rows)
