@@ -13,6 +13,7 @@ second command shows those that docs/figures.md has.
 import argparse
 from collections import defaultdict
 from pathlib import Path
+from typing import Any
 
 from dsformer.cli.demo import find_minilm
 from dsformer.sweep.grid import Grid, Variant
@@ -64,6 +65,9 @@ def grids(args: argparse.Namespace) -> list[Grid]:
     for variant in map(Variant.parse, args.methods):
         by_rate[args.rate or RATES.get(variant.method, RATE)].append(variant)
     training = {"train": args.train, "distill": args.distill, "epochs": args.epochs, "examples": args.examples}
+    other: dict[str, Any] = {"factors": args.factors} if args.factors else {}
+    if args.calibration_count:
+        other["calibration"] = {"count": args.calibration_count}
     return [
         Grid(
             args.model,
@@ -72,8 +76,7 @@ def grids(args: argparse.Namespace) -> list[Grid]:
             tuple(args.tasks),
             args.seeds,
             data_dir=args.data_dir,
-            fields={"training": {**training, "learning_rate": rate}}
-            | ({"factors": args.factors} if args.factors else {}),
+            fields={"training": {**training, "learning_rate": rate}} | other,
             dense={"epochs": args.dense_epochs, "learning_rate": args.dense_rate, "examples": args.dense_examples},
         )
         for rate, variants in by_rate.items()
@@ -98,6 +101,7 @@ def main() -> None:
     parser.add_argument("--epochs", type=float, default=1.0, help="of every method")
     parser.add_argument("--rate", type=float, help="learning rate of every method (default: what was found for it)")
     parser.add_argument("--examples", type=int, default=5_120, help="of a task for every method, at most")
+    parser.add_argument("--calibration-count", type=int, help="as of the recipe (default: its own)")
     parser.add_argument("--workers", type=int, default=1, help="compressions at a time")
     parser.add_argument("--seconds", type=float, default=3.0, help="spent on timing each model; 0: none")
     parser.add_argument("--show", action="store_true", help="run nothing: finished cells in WORK (of --tasks, --rate)")
