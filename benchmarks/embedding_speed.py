@@ -17,11 +17,12 @@ import torch
 from torch import Tensor, nn
 
 from dsformer.benchmarking.timing import Ratio, in_turn, timed
-from dsformer.factorization.form import Form, FormSpec
+from dsformer.factorization.form import Form
 from dsformer.factorization.methods.dense_sparse import families
 from dsformer.factorization.pattern import FREE
 from dsformer.factorization.rounding import round_form
 from dsformer.factorization.search import Budget, rank_within
+from dsformer.factorization.spec import FormSpec
 from dsformer.layers import DenseSparseEmbedding
 from dsformer.ops.backends.cpu import describe
 

@@ -17,8 +17,9 @@ from torch.nn.functional import linear
 
 from dsformer import ops
 from dsformer.benchmarking.timing import Ratio, in_turn, timed
-from dsformer.factorization.form import Form, FormSpec
+from dsformer.factorization.form import Form
 from dsformer.factorization.pattern import Pattern
+from dsformer.factorization.spec import FormSpec
 from dsformer.layers import DenseSparseLinear
 from dsformer.layers.execution import cheapest
 from dsformer.ops.backends import reference

@@ -40,7 +40,8 @@ enum dsf_error {
  *   dtype       of x, y and bias: not int8
  *   weights     type of dictionary and values: dtype or int8
  *   dictionary  (atoms, width) for an input dictionary, (width, atoms) for an output one; NULL without atoms
- *   values      (units, core + nonzeros)
+ *   values      (units, core + nonzeros); units with fewer selected atoms than others have zeros, which cost nothing
+ *               where units have supports of their own
  *   dictionary_scales, value_scales  for int8 weights, what a weight of 1 stands for: one for every row of the
  *               dictionary; one for every unit of an input dictionary, for every position of an output one
  *   indices     (units / group, nonzeros), candidates as in dsformer.factorization.Form

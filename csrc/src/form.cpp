@@ -104,6 +104,10 @@ int check(const dsf_form* raw, Form& form) {
   if (!permutation_fits(form)) return DSF_BAD_PERMUTATION;
   form.dictionary = as_float(f.dictionary, f.atoms * f.width, f.weights);
   form.values = as_float(f.values, f.units * form.kept, f.weights);
+  int64_t selected = 0;
+  for (int64_t code = 0; code < f.units; code++)
+    for (int64_t k = f.core; k < form.kept; k++) selected += form.holds(code, k);
+  form.selected = double(selected) / double(f.units);
   if (f.bias) form.bias = as_float(f.bias, f.out_features, f.dtype);
   return DSF_OK;
 }

@@ -183,6 +183,7 @@ class Packer {
     for (int64_t pack = 0; pack < raw_.units / height; pack++)
       for (int64_t k = 0; k < form_.kept; k++) {
         const int64_t code = pack * height, position = form_.position(code, k);
+        if (height == 1 && !form_.holds(code, k)) continue;
         const bool learned = position < raw_.atoms;
         Pack& to = parts[learned ? 0 : 1][pack];
         to.columns.push_back(uint32_t(learned ? position : position - raw_.atoms));
@@ -241,6 +242,7 @@ class Packer {
     const int64_t step = height > 1 ? 4 : 1;
     for (int64_t code = 0; code < raw_.units; code += step)
       for (int64_t k = raw_.core; k < form_.kept; k++) {
+        if (step == 1 && !form_.holds(code, k)) continue;
         Pack& row = rows[form_.position(code, k)];
         row.columns.push_back(uint32_t(code / step));
         for (int64_t i = 0; i < step; i++) row.weights.push_back(int8_t(form_.value(code + i, k)));

@@ -41,7 +41,7 @@ class Packer {
   bool grouped() const { return raw_.group % 4 == 0 && raw_.nonzeros > 0; }
   int height() const { return raw_.group % 8 == 0 ? 8 : 4; }
   bool mostly_full() const {
-    return raw_.group % 4 != 0 && raw_.nonzeros > 0 && raw_.nonzeros >= DENSE_FROM * double(form_.candidates);
+    return raw_.group % 4 != 0 && raw_.nonzeros > 0 && form_.selected >= DENSE_FROM * double(form_.candidates);
   }
   // Which code belongs to unit i; grouped codes stay in their own order, and inputs or outputs are reordered instead.
   int64_t code_of(int64_t unit) const { return grouped() ? unit : code_of_unit_[unit]; }
@@ -95,6 +95,7 @@ class Packer {
     std::vector<Entries> rows(raw_.units);
     for (int64_t row = 0; row < raw_.units; row++)
       for (int64_t k = raw_.core; k < form_.kept; k++) {
+        if (!form_.holds(code_of(row), k)) continue;
         rows[row].columns.push_back(uint32_t(column(form_.position(code_of(row), k))));
         rows[row].values.push_back(form_.value(code_of(row), k));
       }
@@ -121,6 +122,7 @@ class Packer {
         std::vector<Entries> rows(written - core);
         for (int64_t unit = 0; unit < raw_.units; unit++)
           for (int64_t k = raw_.core; k < form_.kept; k++) {
+            if (!form_.holds(code_of(unit), k)) continue;
             Entries& row = rows[row_of(form_.position(code_of(unit), k)) - core];
             row.columns.push_back(uint32_t(unit));
             row.values.push_back(form_.value(code_of(unit), k));

@@ -11,8 +11,8 @@ from dsformer.calibration import Block, sensitivities
 from dsformer.calibration.channels import Channels, removable
 from dsformer.errors import InputError
 from dsformer.factorization.channels import Kept, Removal, removal, repaired
-from dsformer.factorization.form import dense_spec
 from dsformer.factorization.precision import Precision
+from dsformer.factorization.spec import dense_spec
 from dsformer.factorization.weight import Weight
 from dsformer.factorization.whitening import Metric
 from dsformer.parallel import one_thread_each

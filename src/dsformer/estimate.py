@@ -13,10 +13,10 @@ import torch
 
 from dsformer.factorization.codes import CONJUGATE_STEPS
 from dsformer.factorization.dense_sparse import Effort
-from dsformer.factorization.form import FormSpec
 from dsformer.factorization.methods import METHODS, double_sparse
 from dsformer.factorization.pattern import Pattern
 from dsformer.factorization.search import Family, rank_within
+from dsformer.factorization.spec import FormSpec
 from dsformer.factorization.weight import CHUNK_ROWS, SAMPLE_ROWS
 from dsformer.parallel import one_thread_each
 from dsformer.pipeline import Prepared
@@ -173,7 +173,7 @@ def _double_operations(job: Job, effort: Effort, curved: bool) -> float:
 
 def _polish(spec: FormSpec, curved: bool = False) -> float:
     """Exact codes on the final support, twice."""
-    kept = spec.core + spec.nonzeros
+    kept = spec.core + spec.mean_nonzeros
     if spec.orientation == "input" and not curved:
         return 2 * spec.groups * kept**3 / 3 / SMALL_SYSTEMS
     return 2 * CONJUGATE_STEPS * (4.0 * spec.units * spec.atoms * spec.width + 2 * spec.units**2 * spec.width)

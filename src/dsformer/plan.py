@@ -15,11 +15,11 @@ from dsformer.calibration.channels import split_rows
 from dsformer.channel_plan import keep_channels
 from dsformer.errors import InputError
 from dsformer.factorization.channels import Kept
-from dsformer.factorization.form import dense_spec
 from dsformer.factorization.methods import METHODS
 from dsformer.factorization.pattern import Pattern
 from dsformer.factorization.precision import FACTORS, SCALE_BITS, Precision, packed_bytes
 from dsformer.factorization.search import Budget
+from dsformer.factorization.spec import dense_spec
 from dsformer.factorization.weight import Table, Weight
 from dsformer.factorization.whitening import Metric
 from dsformer.progress import Progress, silent

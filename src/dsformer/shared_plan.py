@@ -16,11 +16,13 @@ import torch
 
 from dsformer.factorization.compensation import round_parts
 from dsformer.factorization.dense_sparse import Effort
-from dsformer.factorization.form import Form, FormSpec
+from dsformer.factorization.entries import settled
+from dsformer.factorization.form import Form
 from dsformer.factorization.precision import Precision
 from dsformer.factorization.rounding import RoundedForm
 from dsformer.factorization.search import Fitted, most_nonzeros, rank_within
 from dsformer.factorization.sharing import fit_shared
+from dsformer.factorization.spec import FormSpec
 from dsformer.factorization.weight import Weight
 from dsformer.parallel import as_done
 from dsformer.plan import Job
@@ -64,7 +66,7 @@ class _Pair:
         own = sum(one.form.spec.atoms for one in self.alone) / 2
         found = []
         for multiple in MULTIPLES:
-            empty = replace(spec, out_features=rows, atoms=min(round(multiple * own), width), nonzeros=0)
+            empty = replace(spec, out_features=rows, atoms=min(round(multiple * own), width), nonzeros=0, uneven=())
             if most := most_nonzeros(empty, budget):
                 found.append(replace(empty, nonzeros=most))
         return found
@@ -132,4 +134,5 @@ def _fitted(pair: _Pair, weights: Sequence[Weight], spec: FormSpec, iterations: 
     problems = [weight.input for weight in weights]
     # Errors count by what they cost relatively to what there is.
     costs = [one / max(problem.energy, 1e-30) for one, problem in zip(pair.importances, problems, strict=True)]
-    return fit_shared(problems, spec, [cost / max(*costs, 1e-30) for cost in costs], iterations)
+    form, errors = fit_shared(problems, spec, [cost / max(*costs, 1e-30) for cost in costs], iterations)
+    return settled(form, pair.together.block.members), errors

@@ -5,6 +5,8 @@ import torch
 
 from dsformer.factorization.codes import Atoms, least_squares, penalised_codes, update_dictionary
 from dsformer.factorization.pattern import largest
+from dsformer.factorization.spec import FormSpec
+from dsformer.factorization.supports import uneven_support
 
 
 def objective(atoms, codes):
@@ -55,3 +57,20 @@ def test_least_squares_is_the_optimum_on_its_support(wide, orientation, group):
     codes.requires_grad_()
     objective(atoms, codes).backward()
     assert (codes.grad * mask).abs().max() < 5e-3 * atoms.product().abs().max()
+
+
+@pytest.mark.parametrize("canonical", [False, True])
+def test_least_squares_where_units_have_different_numbers_of_codes(wide, canonical):
+    problem = wide.input
+    atoms = Atoms(problem, problem.start(8), canonical)
+    product = atoms.product()
+    units, positions = product.shape
+    spec = FormSpec("input", units, wide.matrix.shape[1], 8, 0, positions, canonical, uneven=((units, 4 * units),))
+    mask = uneven_support(spec, product.abs())
+    mask[3] = False
+    assert len(set(mask.sum(1).tolist())) > 3
+    codes = least_squares(atoms, torch.zeros_like(product), mask, torch.arange(len(mask)), 1)
+    assert (codes[~mask] == 0).all()
+    codes.requires_grad_()
+    objective(atoms, codes).backward()
+    assert (codes.grad * mask).abs().max() < 5e-3 * product.abs().max()

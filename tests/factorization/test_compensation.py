@@ -7,9 +7,10 @@ import torch
 from torch import Tensor
 
 from dsformer.factorization.compensation import round_compensated
-from dsformer.factorization.form import Form, FormSpec
+from dsformer.factorization.form import Form
 from dsformer.factorization.precision import FACTORS, INT8, Precision
 from dsformer.factorization.rounding import round_form
+from dsformer.factorization.spec import FormSpec
 from fixtures.forms import all_specs, label, random_form
 
 INPUTS = torch.randn(300, 20, generator=torch.Generator().manual_seed(3)) @ torch.randn(

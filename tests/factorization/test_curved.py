@@ -7,9 +7,9 @@ import torch
 
 from dsformer.factorization.codes import Atoms, least_squares, penalised_codes, update_dictionary
 from dsformer.factorization.dense_sparse import Effort
-from dsformer.factorization.form import FormSpec, Orientation
 from dsformer.factorization.methods import fit_weight
 from dsformer.factorization.search import Budget
+from dsformer.factorization.spec import FormSpec, Orientation
 from dsformer.factorization.weight import Weight
 from dsformer.factorization.whitening import Metric
 

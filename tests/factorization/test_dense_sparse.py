@@ -2,9 +2,9 @@ import pytest
 import torch
 
 from dsformer.factorization.dense_sparse import fit
-from dsformer.factorization.form import FormSpec
 from dsformer.factorization.low_rank import fit_low_rank
 from dsformer.factorization.pattern import Pattern
+from dsformer.factorization.spec import FormSpec
 from dsformer.factorization.weight import Weight
 from dsformer.factorization.whitening import Metric
 

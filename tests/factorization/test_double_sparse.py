@@ -5,11 +5,11 @@ import torch
 
 from dsformer.errors import InputError
 from dsformer.factorization.double_sparse import fit_double
-from dsformer.factorization.form import FormSpec
 from dsformer.factorization.methods import fit_weight
 from dsformer.factorization.methods.double_sparse import specs
 from dsformer.factorization.precision import INT8
 from dsformer.factorization.search import Budget
+from dsformer.factorization.spec import FormSpec
 from dsformer.factorization.weight import Weight
 from dsformer.factorization.whitening import Metric
 
@@ -73,7 +73,13 @@ def test_the_best_of_its_shapes_is_taken(tall):
     budget = Budget(32 * 96 * 32 // 2, 32)
     fitted = fit_weight(tall, budget, method="double_sparse")
     assert budget.holds(fitted.form.spec)
-    assert min(fitted.tried, key=lambda one: one[1])[0] == fitted.form.spec
+    best, spec = min(fitted.tried, key=lambda one: one[1])[0], fitted.form.spec
+    assert (spec.atoms, spec.canonical, spec.dictionary_nonzeros, spec.code_count) == (
+        best.atoms,
+        best.canonical,
+        best.dictionary_nonzeros,
+        best.code_count,
+    )
     assert fitted.error < fit_weight(tall, budget, method="low_rank").error
 
 

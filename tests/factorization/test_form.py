@@ -6,8 +6,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dsformer.errors import InputError
-from dsformer.factorization.form import Form, FormSpec
+from dsformer.factorization.form import Form
 from dsformer.factorization.pattern import Pattern
+from dsformer.factorization.spec import FormSpec
 
 
 def random_form(spec: FormSpec) -> Form:

@@ -3,10 +3,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dsformer.factorization.form import FormSpec
 from dsformer.factorization.pattern import Pattern
 from dsformer.factorization.precision import INT8
 from dsformer.factorization.rounding import LARGEST, RoundedForm, positions, round_form
+from dsformer.factorization.spec import FormSpec
 from fixtures.forms import all_specs, label, random_form
 
 

@@ -5,7 +5,7 @@ from transformers.quantizers.auto import AUTO_QUANTIZATION_CONFIG_MAPPING, AUTO_
 
 from dsformer import __version__
 from dsformer.errors import ArtefactError
-from dsformer.factorization.form import FormSpec
+from dsformer.factorization.spec import FormSpec
 from dsformer.huggingface import DSFormerConfig, DSFormerQuantizer, register
 from dsformer.huggingface.quantizer import resolved
 from dsformer.layers import BlockConfig

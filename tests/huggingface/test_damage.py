@@ -233,13 +233,14 @@ TAMPERED = {
     "huge members": ({"members": [{"name": LAYER + "ffn.lin1", "out_features": HUGE // 8 * 8}]}, "in two of them"),
     "many atoms": ({"atoms": HUGE}, "atoms"),
     "more atoms": ({"atoms": 13}, "stored shape"),
-    "fewer non-zeros": ({"nonzeros": 2}, "stored shape"),
+    "fewer non-zeros": ({"nonzeros": 2}, "more entries than 2 for every unit"),
+    "fewer entries": ({"entries": [100]}, "stored shape"),
     "wrong types": ({"atoms": "12"}, "atoms"),
     "not numbers": ({"atoms": float("nan")}, "atoms"),
     "unknown fields": ({"run": "rm"}, "run"),
     "unknown modules": ({"members": [{"name": "a.b", "out_features": 96}]}, "no such module|stored|not in the weights"),
     "a parent": ({"members": [{"name": LAYER[:-1], "out_features": 32}]}, "the model has a TransformerBlock"),
-    "another kind": ({"kind": "embedding", "pattern": "free"}, "embedding"),
+    "another kind": ({"kind": "embedding", "pattern": "free"}, "not a number for every linear layer"),
 }
 
 

@@ -7,8 +7,8 @@ from torch import nn
 from transformers.pytorch_utils import Conv1D
 
 from dsformer.errors import ArtefactError, InputError
-from dsformer.factorization.form import FormSpec
 from dsformer.factorization.pattern import Pattern
+from dsformer.factorization.spec import FormSpec
 from dsformer.layers import (
     BlockConfig,
     DenseSparseLinear,

@@ -7,8 +7,9 @@ from torch import nn
 from transformers.pytorch_utils import Conv1D
 
 from dsformer.errors import ArtefactError, InputError
-from dsformer.factorization.form import Form, FormSpec
+from dsformer.factorization.form import Form
 from dsformer.factorization.pattern import Pattern
+from dsformer.factorization.spec import FormSpec
 from dsformer.layers import DenseSparseLinear
 from dsformer.layers.execution import cheapest, costs
 from dsformer.ops.backends import reference

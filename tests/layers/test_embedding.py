@@ -6,10 +6,10 @@ import torch
 from torch import nn
 from torch.nn.functional import linear
 
-from dsformer.factorization.form import FormSpec
 from dsformer.factorization.pattern import Pattern
 from dsformer.factorization.precision import INT8, Precision
 from dsformer.factorization.rounding import round_form
+from dsformer.factorization.spec import FormSpec
 from dsformer.layers import DenseSparseEmbedding, TiedEmbedding, TiedHead
 from dsformer.ops.backends.cpu import CpuTable
 from fixtures.forms import random_form

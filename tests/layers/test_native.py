@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from dsformer.factorization.form import FormSpec
+from dsformer.factorization.spec import FormSpec
 from dsformer.layers import DenseSparseLinear
 from dsformer.layers.native import NativeBlock, enabled
 from dsformer.ops.backends.cpu import CpuPlan

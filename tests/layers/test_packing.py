@@ -7,8 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dsformer.errors import ArtefactError
-from dsformer.factorization.form import FormSpec
 from dsformer.factorization.pattern import Pattern
+from dsformer.factorization.spec import FormSpec
 from dsformer.layers.packing import (
     check_permutation,
     pack_permutation,
@@ -65,7 +65,9 @@ def test_what_is_unpacked_packs_to_the_same_bytes(spec: FormSpec, seed: int, dat
     assert torch.equal(pack_support(spec, indices), packed)
 
 
-@pytest.mark.parametrize("spec", [spec for spec in all_specs() if spec.encoding == "mask"], ids=label)
+@pytest.mark.parametrize(
+    "spec", [spec for spec in all_specs() if spec.encoding == "mask" and not spec.uneven], ids=label
+)
 def test_every_wrong_bit_of_a_mask_is_noticed(spec: FormSpec):
     """Positions have no such redundancy: some of theirs are other supports."""
     packed = pack_support(spec, random_form(spec).indices)

@@ -10,8 +10,8 @@ from torch import nn
 from torch.nn.functional import linear
 from torch.utils.checkpoint import checkpoint
 
-from dsformer.factorization.form import FormSpec
 from dsformer.factorization.pattern import Pattern
+from dsformer.factorization.spec import FormSpec
 from dsformer.layers import DenseSparseLinear
 from dsformer.layers.product import SharedProduct
 from fixtures.forms import random_form

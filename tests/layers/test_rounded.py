@@ -8,10 +8,10 @@ import torch
 from torch import nn
 
 from dsformer.errors import InputError
-from dsformer.factorization.form import FormSpec
 from dsformer.factorization.pattern import Pattern
 from dsformer.factorization.precision import FACTORS, INT8, Precision
 from dsformer.factorization.rounding import round_form
+from dsformer.factorization.spec import FormSpec
 from dsformer.layers import BlockConfig, DenseSparseEmbedding, DenseSparseLinear, install_forms, round_factors
 from dsformer.ops.backends.cpu import CpuPlan
 from dsformer.ops.backends.reference import round_tokens

@@ -15,9 +15,10 @@ from torch import Tensor
 from torch.nn import functional
 
 from dsformer.errors import InputError
-from dsformer.factorization.form import Form, FormSpec
+from dsformer.factorization.form import Form
 from dsformer.factorization.pattern import Pattern
 from dsformer.factorization.rounding import RoundedForm, round_form
+from dsformer.factorization.spec import FormSpec
 from dsformer.ops.backends import reference
 from dsformer.ops.backends.cpu import CpuPlan, available, describe
 from dsformer.ops.backends.cpu.library import library, set_isa
@@ -60,6 +61,9 @@ def cases(draw: st.DrawFn) -> Case:
     pattern = Pattern(group=group)
     permuted = draw(st.booleans())
     spec = FormSpec(orientation, out_features, in_features, atoms, core, nonzeros, canonical, pattern, permuted)
+    if group == 1 and nonzeros and not core and not permuted and draw(st.booleans()):
+        entries = draw(st.integers(1, spec.units * nonzeros))
+        spec = replace(spec, uneven=((spec.units, entries),))
     cuts = draw(st.sets(st.integers(1, out_features - 1), max_size=2)) if out_features > 1 else set()
     edges = [0, *sorted(cuts), out_features]
     members = tuple(b - a for a, b in pairwise(edges))

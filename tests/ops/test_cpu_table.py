@@ -9,9 +9,10 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from dsformer.errors import InputError
-from dsformer.factorization.form import Form, FormSpec
+from dsformer.factorization.form import Form
 from dsformer.factorization.pattern import Pattern
 from dsformer.factorization.rounding import round_form
+from dsformer.factorization.spec import FormSpec
 from dsformer.layers.packing import pack_support
 from dsformer.ops.backends.cpu import CpuTable
 from fixtures.forms import random_form

@@ -3,7 +3,8 @@ import torch
 from torch.nn.functional import embedding, linear
 
 from dsformer import ops
-from dsformer.factorization.form import Form, FormSpec
+from dsformer.factorization.form import Form
+from dsformer.factorization.spec import FormSpec
 from dsformer.layers.packing import pack_support
 from dsformer.ops.backends import reference
 from fixtures.forms import all_specs, label, random_form

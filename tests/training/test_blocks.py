@@ -5,8 +5,8 @@ import torch
 from torch import nn
 from transformers.pytorch_utils import Conv1D
 
-from dsformer.factorization.form import FormSpec
 from dsformer.factorization.pattern import Pattern
+from dsformer.factorization.spec import FormSpec
 from dsformer.layers import BlockConfig
 from dsformer.training.blocks import LearnedBlock, LearnedBlocks
 from dsformer.training.learners.codes import DenseCodesBlock

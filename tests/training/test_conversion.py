@@ -8,7 +8,7 @@ from transformers.pytorch_utils import Conv1D
 
 import dsformer
 from dsformer.errors import InputError
-from dsformer.factorization.form import FormSpec
+from dsformer.factorization.spec import FormSpec
 from dsformer.huggingface import attach, save
 from dsformer.layers import BlockConfig, DenseSparseEmbedding, DenseSparseLinear, StoredForm, install_forms
 from dsformer.training.conversion import NAME, begin, finish

@@ -12,8 +12,8 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 import dsformer
-from dsformer.factorization.form import FormSpec
 from dsformer.factorization.pattern import Pattern
+from dsformer.factorization.spec import FormSpec
 from dsformer.huggingface import save
 from dsformer.huggingface.source import open_source
 from dsformer.layers import BlockConfig

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from dsformer.factorization.form import FormSpec
+from dsformer.factorization.spec import FormSpec
 from dsformer.training.blocks import LearnedBlock
 from dsformer.training.moments import carry
 from fixtures.training import learned_block

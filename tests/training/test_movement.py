@@ -8,7 +8,7 @@ from torch import nn
 
 import dsformer
 from dsformer.errors import InputError
-from dsformer.factorization.form import FormSpec
+from dsformer.factorization.spec import FormSpec
 from dsformer.huggingface.source import open_source
 from dsformer.layers import BlockConfig
 from dsformer.recipe import Recipe

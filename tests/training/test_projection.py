@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from dsformer.factorization.form import FormSpec
 from dsformer.factorization.pattern import Pattern
+from dsformer.factorization.spec import FormSpec
 from dsformer.training.blocks import LearnedBlock
 from dsformer.training.projection import Projection, oriented
 from fixtures.forms import all_specs, label
@@ -39,7 +39,7 @@ def perturbed(weight: Tensor, size: float = 0.3) -> Tensor:
 def test_what_is_represented_exactly_moves_nothing(spec: FormSpec):
     block = learned_block(spec)
     weight, mask = weight_of(block), block.mask()
-    projection_of(block)(weight, spec.nonzeros, 3)
+    projection_of(block)(weight, spec, 3)
     assert torch.equal(block.mask(), mask)
     assert float((weight_of(block) - weight).norm() / weight.norm()) < 1e-3
     assert block.form().spec == spec
@@ -50,7 +50,7 @@ def test_a_perturbed_weight_is_approximated_better_than_by_the_old_codes(spec: F
     block = learned_block(spec)
     projection, old = projection_of(block), weight_of(block)
     target = perturbed(old)
-    projection(target, spec.nonzeros, 4)
+    projection(target, spec, 4)
     assert error(projection, target, weight_of(block)) < 0.97 * error(projection, target, old)
 
 
@@ -60,7 +60,7 @@ def test_fewer_and_more_nonzeros(spec: FormSpec):
     projection, target = projection_of(block), weight_of(block)
     errors = []
     for nonzeros in (3, 5, 8):
-        projection(target, nonzeros, 6)
+        projection(target, replace(spec, nonzeros=nonzeros), 6)
         assert block.mask().sum(1).tolist() == [spec.core + nonzeros] * spec.units
         assert bool(block.mask()[:, : spec.core].all())
         errors.append(error(projection, target, weight_of(block)))
@@ -72,7 +72,7 @@ def test_fewer_and_more_nonzeros(spec: FormSpec):
 def test_two_of_four_stay_two_of_four():
     block = learned_block(TWO_FOUR)
     before = block.mask()
-    projection_of(block)(perturbed(weight_of(block), 1.0), TWO_FOUR.nonzeros, 4)
+    projection_of(block)(perturbed(weight_of(block), 1.0), TWO_FOUR, 4)
     assert not torch.equal(block.mask(), before)
     # Atoms j, j + 3, j + 6, j + 9 are one set of four.
     assert bool((block.mask().view(32, 4, 3).sum(1) == 2).all())
@@ -83,7 +83,7 @@ def test_groups_keep_sharing_supports(orientation):
     spec = FormSpec(orientation, 32, 32, atoms=12, core=2, nonzeros=5, pattern=Pattern(group=4), permuted=True)
     block = learned_block(spec)
     order, before = block.order.clone(), block.mask()
-    projection_of(block)(perturbed(weight_of(block), 1.0), 4, 4)
+    projection_of(block)(perturbed(weight_of(block), 1.0), block.spec, 4)
     assert torch.equal(block.order, order)
     assert not torch.equal(block.mask(), before)
     supports = block.mask()[order].view(8, 4, -1)
@@ -93,7 +93,7 @@ def test_groups_keep_sharing_supports(orientation):
 def test_groups_of_stacked_members_stay_within_them():
     spec = FormSpec("input", 32, 16, atoms=12, nonzeros=5, pattern=Pattern(group=4), permuted=True)
     block = learned_block(spec, (8, 16, 8))
-    projection_of(block)(perturbed(weight_of(block)), 5, 4)
+    projection_of(block)(perturbed(weight_of(block)), block.spec, 4)
     assert [part.spec.out_features for part in block.form().split((8, 16, 8))] == [8, 16, 8]
     torch.testing.assert_close(block.form().dense(), weight_of(block), rtol=1e-5, atol=1e-5)
 
@@ -102,7 +102,7 @@ def test_atoms_have_norm_one_afterwards():
     block = learned_block(FREE)
     with torch.no_grad():
         block.dictionary.mul_(3)
-    projection_of(block)(perturbed(weight_of(block)), 5, 2)
+    projection_of(block)(perturbed(weight_of(block)), block.spec, 2)
     torch.testing.assert_close(block.dictionary.norm(dim=1), torch.ones(12))
 
 
@@ -112,8 +112,8 @@ def test_the_metric_says_what_counts():
     target = perturbed(weight_of(block), 1.0)
     inputs = torch.randn(64, 16) * torch.cat([torch.ones(8), torch.full((8,), 0.01)])
     seen = type(random_metric(16)).from_gram((inputs.T @ inputs).double(), 1e-6)
-    Projection(block, seen, target)(target, 5, 8)
-    Projection(other, type(seen).identity(16), target)(target, 5, 8)
+    Projection(block, seen, target)(target, block.spec, 8)
+    Projection(other, type(seen).identity(16), target)(target, block.spec, 8)
     first, second = ((weight_of(one) - target)[:, :8].norm() for one in (block, other))
     assert first < second
 
@@ -125,5 +125,5 @@ def test_weights_come_with_one_row_a_unit(spec):
     assert target.shape == (spec.units, spec.width)
     made = Projection(block, random_metric(spec.in_features), target)
     before = error(made, target, weight_of(block))
-    made(target, 5, 10)
+    made(target, spec, 10)
     assert error(made, target, weight_of(block)) < before

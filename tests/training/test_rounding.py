@@ -7,10 +7,10 @@ from transformers import AutoTokenizer
 
 import dsformer
 from dsformer.errors import InputError
-from dsformer.factorization.form import FormSpec
 from dsformer.factorization.pattern import Pattern
 from dsformer.factorization.precision import INT8, Precision
 from dsformer.factorization.rounding import round_form
+from dsformer.factorization.spec import FormSpec
 from dsformer.layers import BlockConfig
 from dsformer.recipe import Recipe
 from dsformer.training.blocks import LearnedBlock

@@ -11,10 +11,13 @@ from torch import Tensor
 
 from dsformer.factorization.conjugate import conjugate_gradients
 from dsformer.factorization.eigen import eigen
+from dsformer.factorization.entries import filled
 from dsformer.factorization.problem import Problem
 
 # Rows of a batch of small systems solved at once, to bound memory.
 SYSTEM_ENTRIES = 2**23
+# Rows of different numbers of codes solved at once: those of neighbours, sorted, are alike.
+UNEVEN_ROWS = 64
 # Conjugate-gradient steps on a support when units are coupled.
 CONJUGATE_STEPS = 5
 
@@ -123,7 +126,10 @@ def least_squares(
         return _coupled(atoms, codes * mask, mask)
     gram, product = atoms.gram(), atoms.product()
     gram.diagonal().add_(1e-6)
-    kept = int(mask[0].sum())
+    counts = mask.sum(1)
+    if int(counts.min()) < int(counts.max()):
+        return _of_uneven(gram, product, mask)
+    kept = int(counts[0])
     columns = mask[order[::group]].nonzero()[:, 1].view(-1, kept)
     out = torch.zeros_like(codes)
     step = max(1, SYSTEM_ENTRIES // max(1, kept * kept))
@@ -135,6 +141,27 @@ def least_squares(
         factor = torch.linalg.cholesky(gram[index[:, :, None], index[:, None, :]])
         solved = torch.cholesky_solve(right, factor).transpose(1, 2).reshape(-1, kept)
         out[rows] = torch.zeros(len(rows), out.shape[1]).scatter_(1, wide, solved)
+    return out
+
+
+def _of_uneven(
+    gram: Float[Tensor, "positions positions"],
+    product: Float[Tensor, "units positions"],
+    mask: Bool[Tensor, "units positions"],
+) -> Float[Tensor, "units positions"]:
+    """The same where units have different numbers of codes: systems of about a size together, filled up with ones."""
+    out, by_count = torch.zeros_like(product), mask.sum(1).argsort(descending=True)
+    at = 0
+    while at < len(by_count) and (kept := int(mask[by_count[at]].sum())):
+        rows = by_count[at : at + max(1, min(UNEVEN_ROWS, SYSTEM_ENTRIES // kept**2))]
+        index = filled(mask[rows], kept)
+        there = mask[rows].gather(1, index)
+        systems = gram[index[:, :, None], index[:, None, :]] * (there[:, :, None] & there[:, None, :])
+        systems.diagonal(dim1=1, dim2=2).add_((~there).to(systems))
+        right = product[rows].gather(1, index) * there
+        solved = torch.cholesky_solve(right[:, :, None], torch.linalg.cholesky(systems))[:, :, 0]
+        out[rows] = torch.zeros(len(rows), out.shape[1]).scatter_(1, index, solved)
+        at += len(rows)
     return out
 
 

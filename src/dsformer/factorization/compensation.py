@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import torch
-from jaxtyping import BFloat16, Float, Int8
+from jaxtyping import BFloat16, Bool, Float, Int8
 from torch import Tensor
 
 from dsformer.factorization.codes import SYSTEM_ENTRIES
@@ -54,18 +54,25 @@ def round_parts(
 
 def _compensated(plain: RoundedForm, form: Form, gram: Float[Tensor, "in in"]) -> RoundedForm:
     weight = form.dense().float()
-    solve = _round_dictionary if form.spec.orientation == "output" else _round_codes
 
     def error(rounded: RoundedForm) -> float:
         left = rounded.dense() - weight
         return float((left @ gram * left).sum())
 
     # Solutions of badly conditioned systems may have numbers of such sizes that steps become coarse.
-    return min(plain, solve(plain, weight, gram), key=error)
+    if form.spec.orientation == "output":
+        return min(plain, _round_dictionary(plain, weight, gram), key=error)
+    return min(plain, _round_codes(plain, weight, gram, form.values != 0 if form.spec.uneven else None), key=error)
 
 
-def _round_codes(rounded: RoundedForm, weight: Tensor, gram: Tensor) -> RoundedForm:
-    """Input dictionary: the codes are solved for on their supports, given the rounded dictionary."""
+def _round_codes(
+    rounded: RoundedForm, weight: Tensor, gram: Tensor, there: Bool[Tensor, "units kept"] | None
+) -> RoundedForm:
+    """Input dictionary: the codes are solved for on their supports, given the rounded dictionary.
+
+    Args:
+        there: which codes there are, where units have different numbers of them; the others stay zero.
+    """
     spec, precision, dictionary = rounded.spec, rounded.precision, rounded.form().dictionary
     atoms = torch.cat([dictionary, torch.eye(spec.width)]) if spec.canonical else dictionary
     weighed = atoms @ gram
@@ -75,10 +82,15 @@ def _round_codes(rounded: RoundedForm, weight: Tensor, gram: Tensor) -> RoundedF
     places, values, scales = positions(spec, rounded.indices), [], []
     alike = spec.encoding == "none"
     step = len(places) if alike else max(1, SYSTEM_ENTRIES // max(1, places.shape[1] ** 2))
-    for rows, wanted in zip(places.split(step), along.split(step), strict=True):
+    every = torch.ones_like(places, dtype=torch.bool) if there is None else there
+    for rows, wanted, held in zip(places.split(step), along.split(step), every.split(step), strict=True):
         systems = rows[:1] if alike else rows
-        own = _Systems.of(system[systems[:, :, None], systems[:, None, :]])
-        whole, found = own.round(own.solve(wanted.gather(1, rows)), precision.codes, precision)
+        matrices = system[systems[:, :, None], systems[:, None, :]]
+        if there is not None:
+            matrices = matrices * (held[:, :, None] & held[:, None, :])
+            matrices.diagonal(dim1=1, dim2=2).add_((~held) * system.diagonal().mean())
+        own = _Systems.of(matrices)
+        whole, found = own.round(own.solve(wanted.gather(1, rows) * held), precision.codes, precision)
         values.append(whole)
         scales.append(found)
     return replace(rounded, values=torch.cat(values), value_scales=torch.cat(scales))

@@ -10,8 +10,10 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from dsformer.factorization.codes import Atoms, least_squares, penalised_codes, update_dictionary
-from dsformer.factorization.form import Form, FormSpec
+from dsformer.factorization.entries import selected
+from dsformer.factorization.form import Form
 from dsformer.factorization.problem import Problem
+from dsformer.factorization.spec import FormSpec
 from dsformer.factorization.supports import Supports, labels_of
 
 # The penalty holding codes to their supports grows geometrically between these, relative to atoms of norm 1. Starting
@@ -110,7 +112,7 @@ def fit(
             dictionary, norm = update_dictionary(atoms, codes)
             codes[:, : spec.atoms] *= norm.T
     error = problem.error(Atoms(problem, dictionary, spec.canonical).combine(codes))
-    indices = mask[order[:: spec.pattern.group], spec.core :].nonzero()[:, 1].view(spec.groups, spec.nonzeros)
+    indices = selected(mask[:, spec.core :], spec, order)
     return problem.form(spec, codes, dictionary, indices, order if spec.permuted else None), error
 
 

@@ -16,10 +16,11 @@ from torch import Tensor
 from dsformer.factorization.conjugate import conjugate_gradients
 from dsformer.factorization.dense_sparse import penalties
 from dsformer.factorization.eigen import eigen
-from dsformer.factorization.form import Form, FormSpec
+from dsformer.factorization.form import Form
 from dsformer.factorization.part import Part
 from dsformer.factorization.pattern import largest
 from dsformer.factorization.problem import Problem
+from dsformer.factorization.spec import FormSpec
 
 # How far a step of the dictionary goes, in units of that to the quadratic's minimum; .5 to 1 % better than 1.
 RELAXATION = 1.3

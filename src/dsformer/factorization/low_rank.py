@@ -2,8 +2,9 @@
 
 import torch
 
-from dsformer.factorization.form import Form, FormSpec
+from dsformer.factorization.form import Form
 from dsformer.factorization.problem import Problem
+from dsformer.factorization.spec import FormSpec
 
 
 def fit_low_rank(problem: Problem, spec: FormSpec) -> tuple[Form, float]:

@@ -8,8 +8,10 @@ from torch import Tensor
 
 from dsformer.factorization.codes import Atoms, least_squares
 from dsformer.factorization.dense_sparse import Pursuit
-from dsformer.factorization.form import Form, FormSpec
+from dsformer.factorization.entries import selected
+from dsformer.factorization.form import Form
 from dsformer.factorization.problem import Problem
+from dsformer.factorization.spec import FormSpec
 from dsformer.factorization.supports import Supports
 
 # A dictionary that is not the best for the codes does not go well with steps that are longer than those to the minimum.
@@ -76,7 +78,7 @@ class Part:
     def form(self, mask: Tensor, dictionary: Float[Tensor, "atoms in"]) -> Form:
         codes, spec = self.pursuit.codes.clone(), self.spec
         codes[:, : spec.atoms] = self.learned()
-        indices = mask[:, spec.core :].nonzero()[:, 1].view(spec.groups, spec.nonzeros)
+        indices = selected(mask[:, spec.core :], spec)
         whitened = self.pursuit.atoms.dictionary * self.norm
         # Undoing the whitening gives each weight the same dictionary but for what rounding does.
         return replace(self.problem.form(spec, codes, whitened, indices, None), dictionary=dictionary)

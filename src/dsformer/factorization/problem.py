@@ -22,8 +22,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from dsformer.factorization.eigen import eigen
-from dsformer.factorization.form import Form, FormSpec
+from dsformer.factorization.form import Form
 from dsformer.factorization.grouping import Span, stacked
+from dsformer.factorization.spec import FormSpec
 from dsformer.factorization.whitening import Metric
 
 # Above this width the start is found by a randomized range finder (Halko et al., arXiv 0909.4061).

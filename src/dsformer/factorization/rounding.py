@@ -13,8 +13,9 @@ import torch
 from jaxtyping import BFloat16, Float, Int, Int8
 from torch import Tensor
 
-from dsformer.factorization.form import Form, FormSpec
+from dsformer.factorization.form import Form
 from dsformer.factorization.precision import INT8, Precision
+from dsformer.factorization.spec import FormSpec
 
 # Largest int8; its range is symmetric, as the kernels have it. Fewer bits use theirs in full: the number farthest from
 # zero, whatever its sign, becomes the lowest.
@@ -224,7 +225,8 @@ def _factors(form: Form) -> Float[Tensor, " positions"]:
         return factors
     values = form.values.float()
     sums = _by_position(values.square(), spec, form.indices, "sum")
-    counts = _by_position(torch.ones_like(values), spec, form.indices, "sum")
+    there = (values != 0).float() if spec.uneven else torch.ones_like(values)
+    counts = _by_position(there, spec, form.indices, "sum")
     sizes = (sums / counts.clamp_min(1)).sqrt()
     units = sizes[spec.atoms :]
     common = units.square().mean().sqrt() if spec.canonical else sizes.new_ones(())

@@ -5,10 +5,11 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 from dsformer.factorization.dense_sparse import DEFAULT_EFFORT, Effort
-from dsformer.factorization.form import Form, FormSpec, Orientation
+from dsformer.factorization.form import Form
 from dsformer.factorization.pattern import FREE, Pattern
 from dsformer.factorization.precision import Precision
 from dsformer.factorization.rounding import RoundedForm
+from dsformer.factorization.spec import FormSpec, Orientation
 from dsformer.factorization.weight import Weight
 
 # Numbers of atoms tried, in units of the rank that low rank would have at the same bits.

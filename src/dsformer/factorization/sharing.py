@@ -16,9 +16,10 @@ from torch import Tensor
 from dsformer.factorization.conjugate import conjugate_gradients
 from dsformer.factorization.dense_sparse import POLISH_ROUNDS, penalties
 from dsformer.factorization.eigen import eigen
-from dsformer.factorization.form import Form, FormSpec
+from dsformer.factorization.form import Form
 from dsformer.factorization.part import Part
 from dsformer.factorization.problem import Problem
+from dsformer.factorization.spec import FormSpec
 
 # Conjugate-gradient steps of an update of the dictionary: it starts from the one before.
 DICTIONARY_STEPS = 6
@@ -31,14 +32,14 @@ def fit_shared(
 
     Args:
         problems: of each weight, with the orientation of an input dictionary.
-        spec: of the stack; free, with an input dictionary.
+        spec: of the stack; free and even, with an input dictionary. Each weight may have codes as uneven as it likes.
         weights: what a unit of each problem's squared error costs.
         iterations: alternations of codes and dictionary.
 
     Returns:
         The form of the stack, and the relative whitened error of each weight.
     """
-    specs = spec.split([len(problem.target) for problem in problems])
+    specs = [one.unevenly() for one in spec.split([len(problem.target) for problem in problems])]
     dictionary = _start(problems, weights, spec.atoms)
     parts = [Part(*one, dictionary) for one in zip(problems, specs, weights, strict=True)]
     for penalty in penalties(spec, iterations):

@@ -4,10 +4,10 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from dsformer.factorization.form import FormSpec
 from dsformer.factorization.grouping import Grouping, group_energy
 from dsformer.factorization.pattern import largest, n_of_m
 from dsformer.factorization.problem import Problem
+from dsformer.factorization.spec import FormSpec
 
 
 def support_of(
@@ -19,6 +19,8 @@ def support_of(
         labels: the group of every unit, for grouped patterns.
     """
     scores = codes[:, spec.core :]
+    if spec.uneven:
+        return uneven_support(spec, scores.abs())
     if labels is not None:
         chosen = largest(group_energy(scores.square(), labels, spec.pattern.group), spec.nonzeros)[labels]
     elif spec.pattern.m:
@@ -27,6 +29,15 @@ def support_of(
         chosen = largest(scores.abs(), spec.nonzeros)
     core = torch.ones(len(codes), spec.core, dtype=torch.bool, device=codes.device)
     return torch.cat([core, chosen], 1)
+
+
+def uneven_support(spec: FormSpec, scores: Float[Tensor, "units candidates"]) -> Bool[Tensor, "units candidates"]:
+    """The largest of every stacked layer, no more in a unit than the spec says."""
+    if spec.nonzeros < spec.candidates:
+        # No less than all others of its unit: then the largest in all are also the largest that are allowed.
+        scores = torch.where(largest(scores, spec.nonzeros), scores, scores.new_full((), -1.0))
+    layers = zip(scores.split([units for units, _ in spec.uneven]), spec.uneven, strict=True)
+    return torch.cat([largest(rows.reshape(1, -1), entries).view_as(rows) for rows, (_, entries) in layers])
 
 
 def labels_of(order: Int[Tensor, " units"], group: int) -> Int[Tensor, " units"] | None:

@@ -9,11 +9,13 @@ from torch import Tensor
 
 from dsformer.factorization import dense_sparse
 from dsformer.factorization.dense_sparse import Effort
-from dsformer.factorization.form import Form, FormSpec, Orientation
+from dsformer.factorization.entries import settled
+from dsformer.factorization.form import Form
 from dsformer.factorization.grouping import Span, stacked
 from dsformer.factorization.low_rank import fit_low_rank
 from dsformer.factorization.problem import Problem, input_problem, output_problem
 from dsformer.factorization.rounding import RoundedForm
+from dsformer.factorization.spec import FormSpec, Orientation
 from dsformer.factorization.whitening import Metric
 
 # Rows of a table that its dictionary is learned on, and rows coded at once with the finished dictionary.
@@ -80,11 +82,13 @@ class Weight:
 
     def screen(self, spec: FormSpec, effort: Effort) -> float:
         """Error after a short run, in the metric of the inputs alone."""
-        return dense_sparse.screen(self.of_inputs.problem(spec.orientation), spec, effort.screening)
+        return dense_sparse.screen(self.of_inputs.problem(spec.orientation), spec.unevenly(), effort.screening)
 
     def fit(self, spec: FormSpec, effort: Effort) -> tuple[Form, float]:
         """The fitted form and its error."""
-        return dense_sparse.fit(self.problem(spec.orientation), spec, effort.final(spec), effort.tolerance)
+        problem, iterations = self.problem(spec.orientation), effort.final(spec)
+        form, error = dense_sparse.fit(problem, spec.unevenly(), iterations, effort.tolerance)
+        return settled(form, self.members), error
 
 
 @dataclass(frozen=True)

@@ -120,8 +120,8 @@ def _check_blocks(headers: dict[str, Header], blocks: list[BlockConfig]) -> None
     for block in blocks:
         for name, spec in zip(block.names, block.member_specs(), strict=True):
             header = headers.get(f"{name}.weight")
-            kept = spec.core + spec.nonzeros
-            shape = (spec.units, kept) if block.kind == "embedding" else (spec.units * kept,)
+            count = spec.code_count
+            shape = (spec.units, count // spec.units) if block.kind == "embedding" else (count,)
             if header is None or header.shape != shape:
                 found = "is not in the weights" if header is None else f"has shape {list(header.shape)}"
                 raise ArtefactError(f"{name}.weight {found}, not {list(shape)}")

@@ -7,9 +7,9 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from dsformer.errors import ArtefactError, InputError
-from dsformer.factorization.form import FormSpec, Orientation
 from dsformer.factorization.pattern import Pattern
 from dsformer.factorization.precision import Precision, packed_bytes
+from dsformer.factorization.spec import FormSpec, Orientation
 
 Kind = Literal["linear", "conv1d", "embedding"]
 Name = Annotated[str, Field(min_length=1, max_length=500)]
@@ -41,7 +41,8 @@ class BlockConfig(BaseModel):
 
     Where members read different inputs and only share the dictionary, ``inputs`` says how many of them, one after
     another, read the same one. ``dictionary_nonzeros`` is the number of entries of every atom of a sparse dictionary, 0
-    for a dense one.
+    for a dense one. ``entries`` are the numbers of selected atoms of every member, where its units have different ones,
+    at most ``nonzeros`` each.
     """
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
@@ -64,6 +65,7 @@ class BlockConfig(BaseModel):
     heads: bool = False
     inputs: list[Size] = Field(default=[], max_length=1000)
     dictionary_nonzeros: Count = 0
+    entries: list[Count] = Field(default=[], max_length=1000)
 
     @classmethod
     def of(
@@ -103,6 +105,7 @@ class BlockConfig(BaseModel):
                 permuted=spec.permuted,
                 inputs=list(inputs),
                 dictionary_nonzeros=spec.dictionary_nonzeros,
+                entries=[entries for _, entries in spec.uneven],
                 **({} if precision is None else _bits(precision)),
             )
         except ValidationError as error:
@@ -110,6 +113,8 @@ class BlockConfig(BaseModel):
 
     @model_validator(mode="after")
     def _check(self) -> "BlockConfig":
+        if self.entries and (len(self.entries) != len(self.members) or self.kind == "embedding"):
+            raise ValueError("entries: not a number for every linear layer")
         spec = self.spec()
         if not spec.atoms and not spec.canonical:
             raise ValueError("no atoms")
@@ -183,16 +188,18 @@ class BlockConfig(BaseModel):
 
     def spec(self) -> FormSpec:
         """The spec of the whole block."""
-        return self._spec(sum(member.out_features for member in self.members))
+        return self._spec(self.members, self.entries)
 
     def member_specs(self) -> list[FormSpec]:
         """The spec of each member."""
-        return [self._spec(member.out_features) for member in self.members]
+        each = [[entries] for entries in self.entries] or [[] for _ in self.members]
+        return [self._spec([member], entries) for member, entries in zip(self.members, each, strict=True)]
 
-    def _spec(self, out_features: int) -> FormSpec:
+    def _spec(self, members: Sequence[Member], entries: Sequence[int]) -> FormSpec:
+        sizes = [self.in_features] if self.orientation == "output" else [member.out_features for member in members]
         return FormSpec(
             self.orientation,
-            out_features,
+            sum(member.out_features for member in members),
             self.in_features,
             atoms=self.atoms,
             core=self.core,
@@ -201,6 +208,7 @@ class BlockConfig(BaseModel):
             pattern=Pattern.parse(self.pattern),
             permuted=self.permuted,
             dictionary_nonzeros=self.dictionary_nonzeros,
+            uneven=tuple(zip(sizes, entries, strict=True)) if entries else (),
         )
 
 

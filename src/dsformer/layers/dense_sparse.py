@@ -9,8 +9,8 @@ from torch.nn.functional import linear
 from transformers.pytorch_utils import Conv1D
 
 from dsformer import ops
-from dsformer.factorization.form import FormSpec
 from dsformer.factorization.precision import Precision
+from dsformer.factorization.spec import FormSpec
 from dsformer.layers.derived import Derived
 from dsformer.layers.execution import Plan, cheapest
 from dsformer.layers.native import TELLS_EXPORTS, NativeBlock, enabled, native_layer

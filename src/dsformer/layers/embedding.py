@@ -7,8 +7,8 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from dsformer import ops
-from dsformer.factorization.form import FormSpec
 from dsformer.factorization.precision import Precision
+from dsformer.factorization.spec import FormSpec
 from dsformer.layers.dense_sparse import LinearProduct
 from dsformer.layers.derived import Derived
 from dsformer.layers.native import TELLS_EXPORTS, enabled

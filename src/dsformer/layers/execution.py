@@ -18,7 +18,7 @@ from typing import Literal
 from jaxtyping import Float
 from torch import Tensor
 
-from dsformer.factorization.form import FormSpec
+from dsformer.factorization.spec import FormSpec
 from dsformer.ops.backends.reference import gathered_cost
 
 Way = Literal["dense", "factored", "gathered"]

@@ -9,6 +9,8 @@ to a whole byte at its very end and nowhere else:
   holds atoms ``j, j + q, j + 2q, ...`` with ``q = candidates / m``), and a field says which of the ``m`` is on;
 - encoding ``none``: nothing is stored, the support is empty or full.
 
+Uneven supports are masks too (see ``uneven``).
+
 A permutation is stored as the group of every unit, in the same kind of bit stream, one field a unit; within a group
 units ascend.
 """
@@ -23,7 +25,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from dsformer.errors import ArtefactError
-from dsformer.factorization.form import FormSpec
+from dsformer.factorization.spec import FormSpec
 
 # Bits unpacked at a time: one byte a bit while they are, so this bounds the working memory.
 _CHUNK_BITS = 1 << 24

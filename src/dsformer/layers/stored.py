@@ -5,9 +5,11 @@ from jaxtyping import Float, Int, Int8
 from torch import Tensor, nn
 
 from dsformer.errors import InputError
-from dsformer.factorization.form import Form, FormSpec, kept_entries
+from dsformer.factorization.entries import kept_entries
+from dsformer.factorization.form import Form
 from dsformer.factorization.precision import Precision, packed_bytes
 from dsformer.factorization.rounding import RoundedForm
+from dsformer.factorization.spec import FormSpec
 from dsformer.layers.derived import Derived
 from dsformer.layers.numbers import pack_numbers, unpack_numbers
 from dsformer.layers.packing import (
@@ -17,7 +19,8 @@ from dsformer.layers.packing import (
     unpack_permutation,
     unpack_support,
 )
-from dsformer.layers.unpacking import traceable_indices
+from dsformer.layers.uneven import pack_uneven, spread, stored_cells, unpack_uneven
+from dsformer.layers.unpacking import traceable_indices, traceable_uneven
 
 
 def parameter_of(module: nn.Module, name: str) -> Tensor | None:
@@ -85,7 +88,8 @@ class StoredForm(nn.Module):
         self.inner = spec.inner
         # In a tuple, so that it is not registered: the lead's tensors must appear once in a state dict.
         self._lead = () if lead is None else (lead,)
-        values = self._empty(spec.units, spec.core + spec.nonzeros, "codes", device, dtype)
+        shape = (1, spec.code_count) if spec.uneven else (spec.units, spec.core + spec.nonzeros)
+        values = self._empty(*shape, "codes", device, dtype)
         self._add("weight", values.view(-1) if flat else values)
         own = lead is None and spec.atoms
         shape = (spec.atoms, spec.dictionary_nonzeros) if spec.inner else spec.dictionary_shape
@@ -107,6 +111,7 @@ class StoredForm(nn.Module):
         self._numbers: Derived[Form] = Derived()
         self._indices: Derived[Tensor] = Derived()
         self._order: Derived[Tensor] = Derived()
+        self._filled: Derived[tuple[Tensor, Tensor]] = Derived()
 
     def _empty(
         self, rows: int, columns: int, factor: str, device: torch.device | None, dtype: torch.dtype | None
@@ -188,7 +193,21 @@ class StoredForm(nn.Module):
         return self._as_floats().values if self.precision else self._values()
 
     def _values(self) -> Tensor:
+        if self.spec.uneven:
+            return spread(self.spec, self.weight, self._uneven()[1])
         return self.weight.view(self.spec.units, self.spec.core + self.spec.nonzeros)
+
+    def _uneven(self) -> tuple[Int[Tensor, "units nonzeros"], Int[Tensor, " entries"]]:
+        """The candidates of uneven codes and the places of their values among them."""
+        support = self.support
+        assert support is not None
+        if torch.compiler.is_compiling():
+            return traceable_uneven(self.spec, support)
+        return self._filled.get((support,), lambda: self._unpacked_uneven())
+
+    def _unpacked_uneven(self) -> tuple[Int[Tensor, "units nonzeros"], Int[Tensor, " entries"]]:
+        indices, slots = unpack_uneven(self.spec, self.support)
+        return indices.to(self.weight.device), slots.to(self.weight.device)
 
     def _as_floats(self) -> Form:
         if torch.compiler.is_compiling():
@@ -219,7 +238,10 @@ class StoredForm(nn.Module):
             dictionary.scatter_(1, lead.entries().long(), kept)
         elif lead.dictionary is not None:
             dictionary = _unpacked(lead.dictionary.detach(), rows, columns, self.precision.dictionary)
-        values = _unpacked(self.weight.detach(), spec.units, spec.core + spec.nonzeros, self.precision.codes)
+        rows, columns = (1, spec.code_count) if spec.uneven else (spec.units, spec.core + spec.nonzeros)
+        values = _unpacked(self.weight.detach(), rows, columns, self.precision.codes)
+        if spec.uneven:
+            values = spread(spec, values[0], self._uneven()[1])
         return values, dictionary
 
     def _unpacked_order(self) -> Int[Tensor, " units"] | None:
@@ -228,6 +250,8 @@ class StoredForm(nn.Module):
     @property
     def indices(self) -> Int[Tensor, "groups nonzeros"]:
         """The selected candidates, int32, unpacked when first needed. Raises ArtefactError for a damaged support."""
+        if self.spec.uneven:
+            return self._uneven()[0]
         if torch.compiler.is_compiling():
             return traceable_indices(self.spec, self.support, self.weight.device)
         sources = () if self.support is None else (self.support,)
@@ -235,6 +259,8 @@ class StoredForm(nn.Module):
 
     def unpacked(self) -> Int[Tensor, "groups nonzeros"]:
         """The indices, unpacked now and not kept."""
+        if self.spec.uneven:
+            return self._unpacked_uneven()[0]
         return unpack_support(self.spec, self.support).to(self.weight.device)
 
     @property
@@ -257,7 +283,7 @@ class StoredForm(nn.Module):
 
     def validate(self) -> None:
         """Raises ArtefactError when the support or the permutation stored is not one of this spec."""
-        unpack_support(self.spec, self.support)
+        self.unpacked()
         if self.inner and self.dictionary_support is not None:
             unpack_support(self.inner, self.dictionary_support)
         if self.permutation is not None:
@@ -280,6 +306,10 @@ class StoredForm(nn.Module):
             entries = kept_entries(dictionary, self.spec.dictionary_nonzeros)
             dictionary = dictionary.gather(1, entries)
             self.dictionary_support.copy_(pack_support(self.inner, entries))
+        packed = None
+        if self.spec.uneven:
+            cells = stored_cells(self.spec, values)
+            packed, values = pack_uneven(self.spec, form.indices, cells), values[cells][None]
         if isinstance(form, RoundedForm):
             values = _packed(values, form.precision.codes)
             dictionary = _packed(dictionary, form.precision.dictionary)
@@ -290,7 +320,7 @@ class StoredForm(nn.Module):
             for mine, scales in zip(self._scales(), (form.value_scales, form.dictionary_scales), strict=True):
                 if mine is not None:
                     mine.copy_(scales.view(torch.int16))
-        packed = pack_support(form.spec, form.indices)
+        packed = pack_support(form.spec, form.indices) if packed is None else packed
         if self.support is not None:
             self.support.copy_(packed)
         if self.permutation is not None and form.permutation is not None:
@@ -308,7 +338,7 @@ class StoredForm(nn.Module):
     def form_repr(self) -> str:
         spec = self.spec
         parts = [f"{spec.orientation} dictionary", f"atoms={spec.atoms}", f"core={spec.core}"]
-        parts += [f"nonzeros={spec.nonzeros}", f"pattern={spec.pattern}"]
+        parts += [f"nonzeros={spec.mean_nonzeros:g}", f"pattern={spec.pattern}"]
         return ", ".join(
             parts
             + ["canonical"] * spec.canonical

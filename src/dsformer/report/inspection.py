@@ -9,8 +9,8 @@ from typing import Any
 
 from dsformer.calibration.blocks import SMALLEST_SIDE, TABLE_ASPECT
 from dsformer.errors import ArtefactError
-from dsformer.factorization.form import FormSpec
 from dsformer.factorization.precision import SCALE_BITS, Precision, packed_bytes
+from dsformer.factorization.spec import FormSpec
 from dsformer.huggingface.checkpoint import Header, read_headers, weight_files
 from dsformer.huggingface.skeleton import read_config
 from dsformer.layers.blocks import BlockConfig
@@ -178,7 +178,7 @@ def _stored_block(
         pattern=str(spec.pattern),
         atoms=spec.atoms,
         core=spec.core,
-        nonzeros=spec.nonzeros,
+        nonzeros=round(spec.mean_nonzeros),
         canonical=spec.canonical,
         error=errors.get(names),
         bytes_before=shape[0] * weight + full_biases * rest,

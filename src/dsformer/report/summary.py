@@ -5,10 +5,10 @@ from dataclasses import asdict, dataclass
 from dataclasses import fields as dataclass_fields
 from typing import TYPE_CHECKING, Any
 
-from dsformer.factorization.form import FormSpec
 from dsformer.factorization.precision import Precision
 from dsformer.factorization.rounding import RoundedForm
 from dsformer.factorization.search import Fitted
+from dsformer.factorization.spec import FormSpec
 from dsformer.plan import Job, Plan, Types, dense_bytes
 
 if TYPE_CHECKING:
@@ -45,6 +45,7 @@ class BlockSummary:
     kept: tuple[int, int] | None = None
     inputs: int = 1
     dictionary_nonzeros: int = 0
+    uneven: int = 0
 
     @classmethod
     def of(cls, job: Job, fitted: Fitted, types: Types) -> "BlockSummary":
@@ -60,7 +61,7 @@ class BlockSummary:
             pattern=str(spec.pattern),
             atoms=spec.atoms,
             core=spec.core,
-            nonzeros=spec.nonzeros,
+            nonzeros=round(spec.mean_nonzeros),
             canonical=spec.canonical,
             error=fitted.error,
             bytes_before=dense_bytes(job.block, types),
@@ -73,6 +74,7 @@ class BlockSummary:
             kept=None if job.kept is None else job.kept.shape(job.block.shape),
             inputs=max(1, len(job.block.inputs)),
             dictionary_nonzeros=spec.dictionary_nonzeros,
+            uneven=spec.code_count if spec.uneven else 0,
         )
 
     @property
@@ -80,7 +82,7 @@ class BlockSummary:
         """Numbers stored for the weight, scales aside."""
         shape = self.kept or self.shape
         units, width = shape if self.orientation == "input" else shape[::-1]
-        return self.atoms * (self.dictionary_nonzeros or width) + units * (self.core + self.nonzeros)
+        return self.atoms * (self.dictionary_nonzeros or width) + (self.uneven or units * (self.core + self.nonzeros))
 
     @property
     def bytes_after(self) -> int:

@@ -12,8 +12,10 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from transformers.pytorch_utils import Conv1D
 
-from dsformer.factorization.form import Form, FormSpec
+from dsformer.factorization.entries import filled
+from dsformer.factorization.form import Form
 from dsformer.factorization.precision import Precision
+from dsformer.factorization.spec import FormSpec
 from dsformer.layers import BlockConfig
 from dsformer.training.rounding import block_steps, rounded
 from dsformer.training.weights import Multiply, Places
@@ -93,7 +95,7 @@ class LearnedBlock(nn.Module):
     @property
     def places(self) -> Places:
         if self._places is None:
-            self._places = Places.of(self.columns, self.spec.atoms, self.spec.width)
+            self._places = Places.of(self.columns, self.spec.atoms, self.spec.width, self.there())
         return self._places
 
     def unit_weight(self) -> Float[Tensor, "units width"]:
@@ -107,11 +109,18 @@ class LearnedBlock(nn.Module):
             weight.register_hook(self.watcher)
         return weight
 
+    def there(self) -> Bool[Tensor, "units kept"] | None:
+        """Which values there are, where units have different numbers of them: those that are not zero. None: all."""
+        return self.values.detach() != 0 if self.spec.uneven else None
+
     def mask(self) -> Bool[Tensor, "units positions"]:
         """The support."""
         spec = self.spec
         empty = torch.zeros(spec.units, spec.core + spec.candidates, dtype=torch.bool, device=self.columns.device)
-        return empty.scatter_(1, self.columns.long(), True)
+        there = self.there()
+        return empty.scatter_(
+            1, self.columns.long(), torch.ones_like(self.columns, dtype=torch.bool) if there is None else there
+        )
 
     @torch.no_grad()
     def codes(self) -> Float[Tensor, "units positions"]:
@@ -128,10 +137,10 @@ class LearnedBlock(nn.Module):
         mask: Bool[Tensor, "units positions"],
         dictionary: Float[Tensor, "atoms width"],
     ) -> None:
-        """Other codes on another support; every unit of the mask has equally many."""
+        """Other codes on another support."""
         device = self.values.device
-        codes, mask = codes.to(device), mask.to(device)
-        self.columns = mask.nonzero()[:, 1].view(len(mask), -1).int()
+        codes, mask = codes.to(device) * mask.to(device), mask.to(device)
+        self.columns = filled(mask, int(mask.sum(1).max())).int()
         # The parameter stays the one the optimizer knows, whatever its size.
         self.values.data = codes.gather(1, self.columns.long())
         self.values.grad = None

@@ -20,7 +20,7 @@ def carry(optimizer: torch.optim.Optimizer, block: LearnedBlock, before: Int[Ten
         return
     spec = block.spec
     shape = (spec.units, spec.core + spec.candidates)
-    present = block.columns.long()
+    present, there = block.columns.long(), block.there()
     stayed = (
         torch.zeros(shape, dtype=torch.bool, device=present.device).scatter_(1, before.long(), True).gather(1, present)
     )
@@ -31,4 +31,6 @@ def carry(optimizer: torch.optim.Optimizer, block: LearnedBlock, before: Int[Ten
         moved = moment.new_zeros(shape).scatter_(1, before.long(), moment).gather(1, present)
         if name == "exp_avg_sq":
             moved = torch.where(stayed, moved, moment.mean(1, keepdim=True))
+        if there is not None:
+            moved = moved * there
         state[name] = moved

@@ -1,14 +1,12 @@
 """Warm projections: the factorization nearest to a block's weight, starting from the present one."""
 
-from dataclasses import replace
-
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from dsformer.factorization.dense_sparse import refit
-from dsformer.factorization.form import FormSpec
 from dsformer.factorization.problem import input_problem, output_problem
+from dsformer.factorization.spec import FormSpec
 from dsformer.factorization.whitening import Metric
 from dsformer.training.blocks import LearnedBlock
 
@@ -29,12 +27,11 @@ class Projection:
             self.problem = output_problem(weight.T, metric)
 
     @torch.no_grad()
-    def __call__(self, target: Float[Tensor, "units width"], nonzeros: int, iterations: int) -> None:
+    def __call__(self, target: Float[Tensor, "units width"], spec: FormSpec, iterations: int) -> None:
         """Give the block the factorization near to the present one that fits ``target`` with so many non-zeros."""
         block = self.block
         # Projections are computed on the CPU, where their problem is.
         problem = self.problem.of(target.cpu())
-        spec = replace(block.spec, nonzeros=nonzeros)
         codes, dictionary = problem.whitened(block.codes().cpu(), block.dictionary.detach().cpu())
         codes, mask, dictionary = refit(problem, spec, codes, dictionary, block.order.cpu(), iterations)
         codes, dictionary = problem.plain(codes, dictionary)

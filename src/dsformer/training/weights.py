@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 
@@ -29,19 +29,30 @@ class Places:
     weight: Int[Tensor, " canonical"] | None
 
     @classmethod
-    def of(cls, columns: Int[Tensor, "units kept"], atoms: int, width: int) -> "Places":
-        """From the position (learned atoms first, then canonical ones) of every value of every unit."""
+    def of(
+        cls,
+        columns: Int[Tensor, "units kept"],
+        atoms: int,
+        width: int,
+        there: Bool[Tensor, "units kept"] | None = None,
+    ) -> "Places":
+        """From the position (learned atoms first, then canonical ones) of every value of every unit.
+
+        Args:
+            there: which values there are; the others, zeros, get no gradient. None: all.
+        """
         columns = columns.long()
         units = torch.arange(len(columns), device=columns.device)[:, None]
         learned = columns < atoms
-        if bool(learned.all()):
+        if there is None and bool(learned.all()):
             return cls(None, (units * atoms + columns).reshape(-1), None, None)
-        flat = learned.reshape(-1)
+        canonical = ~learned if there is None else ~learned & there
+        learned = learned if there is None else learned & there
         return cls(
-            flat.nonzero()[:, 0],
+            learned.reshape(-1).nonzero()[:, 0],
             (units * atoms + columns)[learned],
-            (~flat).nonzero()[:, 0],
-            (units * width + columns - atoms)[~learned],
+            canonical.reshape(-1).nonzero()[:, 0],
+            (units * width + columns - atoms)[canonical],
         )
 
 
@@ -77,7 +88,7 @@ class Multiply(torch.autograd.Function):
         if places.learned is None:
             of_values = of_codes
         else:
-            of_values = of_codes.new_empty(ctx.shape.numel())
+            of_values = of_codes.new_zeros(ctx.shape.numel())
             of_values.index_copy_(0, places.learned, of_codes)
             straight = gradient.reshape(-1).index_select(0, places.weight).to(ctx.types[0])
             of_values.index_copy_(0, places.canonical, straight)

@@ -7,7 +7,6 @@ import torch
 
 from dsformer.errors import InputError
 from dsformer.factorization.dense_sparse import Effort
-from dsformer.factorization.form import FormSpec
 from dsformer.factorization.methods import METHODS, fit_weight
 from dsformer.factorization.methods.obs import inverse_factor, prune
 from dsformer.factorization.methods.sparse_low_rank import spec_within
@@ -15,6 +14,7 @@ from dsformer.factorization.pattern import Pattern
 from dsformer.factorization.precision import SCALE_BITS, Precision
 from dsformer.factorization.rounding import RoundedForm
 from dsformer.factorization.search import Budget
+from dsformer.factorization.spec import FormSpec
 from dsformer.factorization.weight import Table, Weight
 from dsformer.factorization.whitening import Metric
 from dsformer.layers.packing import pack_support, unpack_support

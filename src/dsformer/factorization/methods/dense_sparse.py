@@ -1,10 +1,10 @@
 """Dense x sparse with every shape, pattern and special case, searched for the least whitened error."""
 
 from dsformer.factorization.dense_sparse import Effort
-from dsformer.factorization.form import Orientation
 from dsformer.factorization.methods.base import Method
 from dsformer.factorization.pattern import Pattern
 from dsformer.factorization.search import Budget, Family, Fitted, search
+from dsformer.factorization.spec import Orientation
 from dsformer.factorization.weight import Weight
 
 

@@ -4,10 +4,11 @@ from dataclasses import replace
 
 from dsformer.factorization.dense_sparse import Effort
 from dsformer.factorization.double_sparse import fit_double
-from dsformer.factorization.form import FormSpec
+from dsformer.factorization.entries import settled
 from dsformer.factorization.methods.base import Method
 from dsformer.factorization.pattern import Pattern
 from dsformer.factorization.search import Budget, Fitted, most, most_nonzeros
+from dsformer.factorization.spec import FormSpec
 from dsformer.factorization.weight import Weight
 
 # Entries of the dictionary as a part of all values, of tall weights and of wide ones, whose dictionary is the larger
@@ -42,9 +43,10 @@ def fit(weight: Weight, budget: Budget, pattern: Pattern, effort: Effort) -> Fit
     known = specs((weight.matrix.shape[0], weight.matrix.shape[1]), budget)
     if not known:
         return None
-    tried = [(spec, fit_double(weight.of_inputs.input, spec, effort.screening)[1]) for spec in known]
+    tried = [(spec, fit_double(weight.of_inputs.input, spec.unevenly(), effort.screening)[1]) for spec in known]
     best = min(tried, key=lambda one: one[1])[0]
-    return Fitted(*fit_double(weight.input, best, PATIENCE * effort.iterations), tried)
+    form, error = fit_double(weight.input, best.unevenly(), PATIENCE * effort.iterations)
+    return Fitted(settled(form, weight.members), error, tried)
 
 
 DOUBLE_SPARSE = Method(

@@ -8,8 +8,8 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from dsformer.factorization.form import FormSpec
 from dsformer.factorization.pattern import largest
+from dsformer.factorization.spec import FormSpec
 
 # Columns of which the entries to stay are chosen at a time, and the part of the mean diagonal added to the Gram matrix:
 # the authors' values.

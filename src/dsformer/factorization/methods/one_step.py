@@ -2,10 +2,12 @@
 
 from dsformer.factorization.codes import Atoms, update_dictionary
 from dsformer.factorization.dense_sparse import Effort
-from dsformer.factorization.form import Form, FormSpec
+from dsformer.factorization.entries import selected
+from dsformer.factorization.form import Form
 from dsformer.factorization.methods.base import Method
 from dsformer.factorization.pattern import Pattern
 from dsformer.factorization.search import Budget, Family, Fitted, rank_within
+from dsformer.factorization.spec import FormSpec
 from dsformer.factorization.supports import support_of
 from dsformer.factorization.weight import Weight
 
@@ -28,8 +30,7 @@ def _one_step(weight: Weight, spec: FormSpec) -> Form:
     codes = atoms.product()
     mask = support_of(spec, codes, None)
     dictionary, norm = update_dictionary(atoms, codes * mask)
-    indices = mask.nonzero()[:, 1].view(spec.groups, spec.nonzeros)
-    return problem.form(spec, codes * mask * norm.T, dictionary, indices, None)
+    return problem.form(spec, codes * mask * norm.T, dictionary, selected(mask, spec), None)
 
 
 ROCKET = Method(

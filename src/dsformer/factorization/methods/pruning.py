@@ -1,4 +1,4 @@
-"""Pruning: some of the weight's own entries stay, the same number in every row; all in the one family of forms."""
+"""Pruning: some of the weight's own entries stay; all in the one family of forms."""
 
 from collections.abc import Callable
 from functools import partial
@@ -8,11 +8,13 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from dsformer.factorization.dense_sparse import Effort
-from dsformer.factorization.form import Form, FormSpec
+from dsformer.factorization.entries import selected
+from dsformer.factorization.form import Form
 from dsformer.factorization.methods.base import Kind, Method
 from dsformer.factorization.methods.obs import prune
 from dsformer.factorization.pattern import Pattern
 from dsformer.factorization.search import Budget, Family, Fitted, search
+from dsformer.factorization.spec import FormSpec
 from dsformer.factorization.supports import support_of
 from dsformer.factorization.weight import Weight
 
@@ -32,13 +34,15 @@ def fit_support(weight: Weight, budget: Budget, pattern: Pattern, effort: Effort
 
 
 def chosen(choose: Chooser, weight: Weight, budget: Budget, pattern: Pattern, effort: Effort) -> Fitted | None:
-    """Supports and values from one pass over the weight."""
+    """Supports and values from one pass over the weight, as many entries in every row: of the largest of all rows
+    together, or of a block of columns, rows get more that matter no more (on MiniLM at 2.8x that is 4 to 6 lower in
+    fidelity)."""
     shape = (weight.matrix.shape[0], weight.matrix.shape[1])
     spec = Family("input", True, pattern, 0.0).spec(shape, budget, 0)
     if spec is None:
         return None
     values, mask = choose(weight, spec)
-    indices = mask.nonzero()[:, 1].view(spec.units, spec.nonzeros)
+    indices = selected(mask, spec)
     empty = torch.empty(0, spec.width)
     form = Form(spec, empty, values.gather(1, indices).contiguous(), indices)
     return Fitted(form, weight.error(form))
@@ -50,7 +54,7 @@ def magnitude(weight: Weight, spec: FormSpec) -> tuple[Tensor, Tensor]:
 
 
 def wanda(weight: Weight, spec: FormSpec) -> tuple[Tensor, Tensor]:
-    """The largest after scaling by the norm of what they are multiplied with."""
+    """The largest of every row after scaling by the norm of what they are multiplied with, as the authors have it."""
     return weight.matrix, support_of(spec, weight.matrix * weight.metric.gram.diagonal().sqrt(), None)
 
 

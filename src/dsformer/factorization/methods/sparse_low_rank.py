@@ -8,10 +8,12 @@ from torch import Tensor
 
 from dsformer.factorization.dense_sparse import Effort
 from dsformer.factorization.eigen import eigen
-from dsformer.factorization.form import Form, FormSpec
+from dsformer.factorization.entries import selected
+from dsformer.factorization.form import Form
 from dsformer.factorization.methods.base import Method
 from dsformer.factorization.pattern import Pattern, largest
 from dsformer.factorization.search import Budget, Fitted, most_nonzeros, rank_within
+from dsformer.factorization.spec import FormSpec
 from dsformer.factorization.weight import Weight
 
 # Part of the values that the low-rank term gets, and alternations between the two terms: the authors' choices.
@@ -41,7 +43,7 @@ def fit(weight: Weight, budget: Budget, pattern: Pattern, effort: Effort) -> Fit
         residual = scaled - codes @ basis
         mask = largest(residual.abs(), spec.nonzeros)
         sparse = residual * mask
-    indices = mask.nonzero()[:, 1].view(spec.units, spec.nonzeros)
+    indices = selected(mask, spec)
     values = torch.cat([codes, (sparse / scale).gather(1, indices)], 1)
     form = Form(spec, (basis / scale).contiguous(), values, indices)
     return Fitted(form, weight.error(form))

@@ -1,6 +1,5 @@
 """Movement pruning (Sanh et al., arXiv 2005.07683): which weights stay is learned by where gradients move them."""
 
-from dataclasses import replace
 from typing import Any
 
 import torch
@@ -52,10 +51,10 @@ class MovingBlock(DenseCodesBlock):
         self.latent_mask.fill_(True)
 
     @torch.no_grad()
-    def keep(self, nonzeros: int) -> None:
-        """Keep so many entries of every unit, those of the highest scores."""
-        above = self.scores - self.scores.amin(1, keepdim=True)
-        self.latent_mask.copy_(support_of(replace(self.spec, nonzeros=nonzeros), above, None))
+    def keep(self, part: float) -> None:
+        """Keep the entries of the highest scores, a multiple of as many as stay in the end."""
+        above = self.scores - self.scores.amin()
+        self.latent_mask.copy_(support_of(self.spec.with_entries(part), above, None))
 
 
 class Movement(StraightThroughCodes):
@@ -78,5 +77,5 @@ class Movement(StraightThroughCodes):
             left = max(0.0, 1 - (part - FROM) / (UNTIL - FROM)) ** 3
             for block in self.stage.blocks:
                 assert isinstance(block, MovingBlock)
-                spec = block.spec
-                block.keep(spec.nonzeros + int(left * (spec.candidates - spec.nonzeros)))
+                most = block.spec.candidates / block.spec.mean_nonzeros
+                block.keep(1 + left * (most - 1))

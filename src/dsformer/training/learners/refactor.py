@@ -56,5 +56,5 @@ class Refactor(Learner):
 
 def _project(block: LearnedBlock, projection: Projection) -> None:
     assert isinstance(block, DenseBlock)
-    projection(block.latent.detach(), block.spec.nonzeros, ITERATIONS)
+    projection(block.latent.detach(), block.spec, ITERATIONS)
     block.settle()

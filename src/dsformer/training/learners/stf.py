@@ -17,6 +17,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from dsformer.factorization.spec import FormSpec
 from dsformer.processes import average
 from dsformer.training.blocks import LearnedBlock
 from dsformer.training.learners.base import Learner, Stage
@@ -42,7 +43,7 @@ class StraightThrough(Learner):
     def start(self) -> None:
         self.project_all(
             [
-                partial(projection, projection.weight, self.nonzeros(block, 0), START_STEPS)
+                partial(projection, projection.weight, self.spec(block, 0), START_STEPS)
                 for block, projection in self.over_blocks()
             ]
         )
@@ -60,13 +61,13 @@ class StraightThrough(Learner):
         # Every batch of a step adds its part, so that a step is as long however many there are.
         block.get_buffer("residual").sub_(gradient, alpha=self.settings.latent_rate / size / self.settings.accumulate)
 
-    def nonzeros(self, block: LearnedBlock, step: int) -> int:
-        """Non-zeros of every unit after a step."""
+    def spec(self, block: LearnedBlock, step: int) -> FormSpec:
+        """The block's, with the number of non-zeros it has after a step."""
         spec = block.spec
-        if spec.pattern.m or self.settings.ramp <= 1:
-            return spec.nonzeros
-        most = min(spec.candidates, round(self.settings.ramp * spec.nonzeros))
-        return spec.nonzeros + round((most - spec.nonzeros) * max(0.0, 1 - step / self.last) ** 3)
+        if spec.pattern.m or self.settings.ramp <= 1 or not spec.nonzeros:
+            return spec
+        most = min(spec.candidates / spec.mean_nonzeros, self.settings.ramp)
+        return spec.with_entries(1 + (most - 1) * max(0.0, 1 - step / self.last) ** 3)
 
     def stepped(self, step: int) -> None:
         if step > self.last or (step < self.last and step % self.every):
@@ -86,4 +87,4 @@ class StraightThrough(Learner):
                 residual = block.get_buffer("residual")
                 target += residual
                 residual.zero_()
-        projection(target, self.nonzeros(block, step), self.settings.pursuit_steps)
+        projection(target, self.spec(block, step), self.settings.pursuit_steps)

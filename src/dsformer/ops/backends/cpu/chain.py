@@ -9,9 +9,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from dsformer.factorization.form import Form, FormSpec, kept_entries
+from dsformer.factorization.entries import kept_entries
+from dsformer.factorization.form import Form
 from dsformer.factorization.pattern import Pattern
 from dsformer.factorization.rounding import RoundedForm
+from dsformer.factorization.spec import FormSpec
 from dsformer.ops.backends.cpu.plan import CpuPlan
 from dsformer.ops.backends.cpu.tuning import tuned
 

@@ -8,7 +8,7 @@ from jaxtyping import Float, Int, UInt8
 from torch import Tensor
 
 from dsformer.errors import InputError
-from dsformer.factorization.form import FormSpec
+from dsformer.factorization.spec import FormSpec
 from dsformer.ops.backends.cpu.library import DTYPES, WEIGHTS, TableStruct, address, library
 
 

@@ -17,7 +17,7 @@ from time import perf_counter
 
 import torch
 
-from dsformer.factorization.form import FormSpec
+from dsformer.factorization.spec import FormSpec
 from dsformer.ops.backends.cpu.library import ABI_VERSION, describe
 from dsformer.ops.backends.cpu.plan import CpuPlan
 
