@@ -32,14 +32,16 @@ def fit_shared(
 
     Args:
         problems: of each weight, with the orientation of an input dictionary.
-        spec: of the stack; free and even, with an input dictionary. Each weight may have codes as uneven as it likes.
+        spec: of the stack; free and even, with an input dictionary. Codes become uneven where outputs have a metric.
         weights: what a unit of each problem's squared error costs.
         iterations: alternations of codes and dictionary.
 
     Returns:
         The form of the stack, and the relative whitened error of each weight.
     """
-    specs = [one.unevenly() for one in spec.split([len(problem.target) for problem in problems])]
+    specs = spec.split([len(problem.target) for problem in problems])
+    if all(problem.coupling is not None for problem in problems):
+        specs = [one.unevenly() for one in specs]
     dictionary = _start(problems, weights, spec.atoms)
     parts = [Part(*one, dictionary) for one in zip(problems, specs, weights, strict=True)]
     for penalty in penalties(spec, iterations):

@@ -80,14 +80,19 @@ class Weight:
         """The same with outputs that matter alike: shapes rank about the same, and a fit costs a third."""
         return self if self.metric.output is None else replace(self, metric=replace(self.metric, output=None))
 
+    def suited(self, spec: FormSpec) -> FormSpec:
+        """A spec whose units may have different numbers of codes, where the metric knows which of them matter. By that
+        of the inputs alone small rows would have few, however much the model makes of them."""
+        return spec if self.metric.output is None else spec.unevenly()
+
     def screen(self, spec: FormSpec, effort: Effort) -> float:
         """Error after a short run, in the metric of the inputs alone."""
-        return dense_sparse.screen(self.of_inputs.problem(spec.orientation), spec.unevenly(), effort.screening)
+        return dense_sparse.screen(self.of_inputs.problem(spec.orientation), self.suited(spec), effort.screening)
 
     def fit(self, spec: FormSpec, effort: Effort) -> tuple[Form, float]:
         """The fitted form and its error."""
         problem, iterations = self.problem(spec.orientation), effort.final(spec)
-        form, error = dense_sparse.fit(problem, spec.unevenly(), iterations, effort.tolerance)
+        form, error = dense_sparse.fit(problem, self.suited(spec), iterations, effort.tolerance)
         return settled(form, self.members), error
 
 
