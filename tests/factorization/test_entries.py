@@ -114,6 +114,7 @@ def test_more_and_fewer():
     assert EVEN.with_entries(2).nonzeros == 10
 
 
+# Where outputs have no metric, the sizes of rows say nothing of what matters.
 @pytest.mark.parametrize("curved", [False, True])
 @pytest.mark.parametrize(
     "fields", [{"atoms": 6, "nonzeros": 9, "canonical": True}, {"nonzeros": 10, "canonical": True}]
@@ -130,7 +131,7 @@ def test_fits_are_better_than_even_ones(fields: dict, curved: bool):
     form, error = weight.fit(spec, effort=Effort(iterations=30))
     if not curved:
         assert form.spec == spec
-        assert error == pytest.approx(even, rel=1e-3)
+        assert error <= 1.001 * even
         return
     assert error < 0.8 * even
     assert error == pytest.approx(weight.error(form), rel=1e-3)
