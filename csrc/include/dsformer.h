@@ -15,7 +15,7 @@ extern "C" {
 #endif
 
 /* Raised whenever a caller built for the old interface would misbehave. */
-#define DSF_ABI_VERSION 3
+#define DSF_ABI_VERSION 4
 
 enum dsf_orientation { DSF_INPUT_DICTIONARY = 0, DSF_OUTPUT_DICTIONARY = 1 };
 
@@ -79,6 +79,7 @@ typedef struct dsf_tuning {
   int32_t panel_vectors; /* token vectors per panel, 1 to 6 */
   int32_t small_tokens;  /* up to this many tokens run on the kernels for few tokens; -1: never */
   int32_t block_bytes;   /* of activations that free codes read before going on to the next block of positions */
+  int32_t unpaired;      /* 1: bfloat16 of free codes one at a time, in single precision, where it could be by pairs */
 } dsf_tuning;
 
 typedef struct dsf_plan dsf_plan;

@@ -182,7 +182,7 @@ class Packer {
 
   void pack_rows(const std::vector<Entries>& rows, int64_t columns, bool by_length) {
     plan_.has_sparse = true;
-    pack_sparse(plan_.sparse, rows, columns, block_rows(), paired());
+    pack_sparse(plan_.sparse, rows, columns, block_rows(), paired() && !plan_.tuning.unpaired);
     if (plan_.kernels->has_lookup) pack_lookup(plan_.sparse, rows, by_length);
   }
 

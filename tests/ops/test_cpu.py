@@ -69,7 +69,13 @@ def cases(draw: st.DrawFn) -> Case:
     members = tuple(b - a for a, b in pairwise(edges))
     tuning = draw(
         st.sampled_from(
-            ((), (("small_tokens", -1),), (("panel_vectors", 6), ("block_bytes", 4096)), (("panel_vectors", 1),))
+            (
+                (),
+                (("small_tokens", -1),),
+                (("panel_vectors", 6), ("block_bytes", 4096)),
+                (("panel_vectors", 1),),
+                (("unpaired", 1),),
+            )
         )
     )
     rest = (draw(st.booleans()), draw(st.sampled_from(tuple(ACTIVATIONS))), draw(st.sampled_from(TOKENS)), tuning)

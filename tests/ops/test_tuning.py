@@ -46,6 +46,18 @@ def plan(spec: FormSpec = SPEC, dtype: torch.dtype = torch.float32) -> CpuPlan:
     return tuned(spec, dtype, partial(CpuPlan.of, random_form(spec), None, None, "none"))
 
 
+def test_pairs_of_bfloat16_are_not_taken_where_single_precision_is_faster(cache: Path, monkeypatch: pytest.MonkeyPatch):
+    def shortest(plans: list[CpuPlan], tokens: int) -> list[float]:
+        return [0.5 if plan.tuning()["unpaired"] else 1.0 for plan in plans]
+
+    monkeypatch.setattr(tuning, "_times", shortest)
+    make = partial(CpuPlan.of, random_form(SPEC, dtype=torch.bfloat16), None, None, "none", dtype=torch.bfloat16)
+    assert tuned(SPEC, torch.bfloat16, make).tuning()["unpaired"] == 1
+    tuning.forget()
+    assert tuned(SPEC, torch.bfloat16, make).tuning()["unpaired"] == 1
+    assert plan().tuning()["unpaired"] == 0
+
+
 def test_what_is_clearly_faster_is_taken_and_remembered(cache: Path, times: list[int]):
     found = plan().tuning()
     assert (found["panel_vectors"], found["small_tokens"]) == (2, 16)

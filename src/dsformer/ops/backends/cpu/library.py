@@ -14,7 +14,7 @@ from torch import Tensor
 from dsformer.errors import InputError
 from dsformer.ops.backends.cpu.threads import gomp_parallel
 
-ABI_VERSION = 3
+ABI_VERSION = 4
 DTYPES = {torch.float32: 0, torch.bfloat16: 1}
 WEIGHTS = {**DTYPES, torch.int8: 2}
 
@@ -51,7 +51,12 @@ class FormStruct(ctypes.Structure):
 class TuningStruct(ctypes.Structure):
     """``dsf_tuning``; zeros leave the choice to the library."""
 
-    _fields_ = (("panel_vectors", c_int32), ("small_tokens", c_int32), ("block_bytes", c_int32))
+    _fields_ = (
+        ("panel_vectors", c_int32),
+        ("small_tokens", c_int32),
+        ("block_bytes", c_int32),
+        ("unpaired", c_int32),
+    )
 
 
 class TableStruct(ctypes.Structure):

@@ -44,7 +44,7 @@ class CpuPlan:
         members: the out_features of stacked layers; None: there is one.
         in_features: only needed where no tensor tells, for an input dictionary without learned atoms.
         activation: applied after the bias.
-        tuning: for measurements: ``panel_vectors``, ``small_tokens``, ``block_bytes`` of ``dsf_tuning``.
+        tuning: for measurements: ``panel_vectors``, ``small_tokens``, ``block_bytes``, ``unpaired`` of ``dsf_tuning``.
         scales: with int8 values, those of the dictionary's rows and of the values, as of ``RoundedForm``.
         dtype: with int8 values, float32 or bfloat16: type of x and the bias.
 

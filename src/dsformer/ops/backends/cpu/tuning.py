@@ -1,6 +1,7 @@
 """How plans of a kind of layer run fastest on this machine: measured once, then remembered.
 
-Measured are the width of a panel and up to how many tokens the kernels for few are faster. What is not clearly faster
+Measured are the width of a panel, whether pairs of bfloat16 are faster than single precision (they are not on every CPU
+that has them), and up to how many tokens the kernels for few are faster. What is not clearly faster
 than the library's own choice is not taken: times are noisy, and results differ in their last bits between settings.
 The file is ``tuning.json`` in ``$DSFORMER_CACHE`` or the user's cache directory; ``DSFORMER_AUTOTUNE=0`` leaves the
 choice to the library.
@@ -12,6 +13,7 @@ import platform
 import threading
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from itertools import product
 from pathlib import Path
 from time import perf_counter
 
@@ -46,7 +48,7 @@ def tuned(spec: FormSpec, dtype: torch.dtype, make: Maker) -> CpuPlan:
         if key not in _known:
             _known.update({name: tuning for name, tuning in _read().items() if name not in _known})
         if key not in _known:
-            _known[key] = _measured(make)
+            _known[key] = _measured(make, dtype)
             _write({**_read(), key: _known[key]})
         return make(_known[key])
 
@@ -79,21 +81,22 @@ def _processor() -> str:
     return next(named, platform.processor() or platform.machine())
 
 
-def _measured(make: Maker) -> Tuning:
+def _measured(make: Maker, dtype: torch.dtype) -> Tuning:
     usual = make({})
     if usual.nbytes() > LARGEST:
         return {}
     panel, few = usual.tuning()["panel_vectors"], usual.tuning()["small_tokens"]
     found: Tuning = {}
     fastest = CLEARLY
-    for width in PANELS:
-        other = make({"panel_vectors": width})
-        if other.tuning()["panel_vectors"] == panel:  # int8 has no wider ones than 4
+    for width, unpaired in product(PANELS, (0, 1) if dtype == torch.bfloat16 else (0,)):
+        tried = {"panel_vectors": width} | ({"unpaired": 1} if unpaired else {})
+        other = make(tried)
+        if other.tuning()["panel_vectors"] == panel and not unpaired:  # int8 has no wider ones than 4
             continue
         before, now = _times([usual, other], PANEL_TOKENS)
         if now / before < fastest:
-            found, fastest = {"panel_vectors": width}, now / before
-    always, never = make({"small_tokens": max(FEW)}), make({"small_tokens": -1})
+            found, fastest = tried, now / before
+    always, never = (make(found | {"small_tokens": most}) for most in (max(FEW), -1))
     pairs = {tokens: _times([always, never], tokens) for tokens in FEW}
     return found | _limit(pairs, few)
 
@@ -125,7 +128,7 @@ def _read() -> dict[str, Tuning]:
         found = json.loads(file().read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
-    names = {"panel_vectors", "small_tokens"}
+    names = {"panel_vectors", "small_tokens", "unpaired"}
     return {
         key: tuning
         for key, tuning in (found.items() if isinstance(found, dict) else ())
