@@ -84,7 +84,7 @@ def job_operations(job: Job, pattern: Pattern, method: str, effort: Effort) -> f
         screens = SCREENED if position == 0 else 1
         total += screens * effort.screening * _alternation(spec, curved)
         if position == 0:
-            total += effort.final(spec) * _alternation(spec, curved) + _polish(spec, curved)
+            total += effort.final(spec, curved) * _alternation(spec, curved) + _polish(spec, curved)
             # The eigenvectors that every step of pruning takes.
             total += EIGEN * columns**3 if curved and not spec.atoms else 0
     return total
@@ -183,5 +183,5 @@ def _table_operations(spec: FormSpec, effort: Effort) -> float:
     """A long table: search and fit on a sample of rows, then codes for all of them. Its families are close rivals."""
     group = spec.pattern.group
     sample = replace(spec, out_features=min(SAMPLE_ROWS, spec.units) // group * group)
-    learning = (SCREENED * effort.screening + effort.final(spec)) * _alternation(sample) + _polish(sample)
+    learning = (SCREENED * effort.screening + effort.final(spec, False)) * _alternation(sample) + _polish(sample)
     return learning + effort.screening * _alternation(spec) + _polish(spec)

@@ -29,9 +29,8 @@ RELAXATION = 1.6
 POLISH_ROUNDS = 2
 # Part of the alternations in which units may still change groups.
 REGROUP_UNTIL = 0.9
-# Groups settle slowly: 30 alternations leave grouped(8) 2 to 4 % above what 100 reach. With an output dictionary an
-# alternation costs ten times as much and supports matter less. So does pruning where outputs have a metric: 30 leave
-# it 40 % above what 90 reach, more in a classifier's last layer; of learned atoms, 7 %.
+# Groups settle slowly: 30 alternations leave grouped(8) 2 to 4 % above what 100 reach. So does everything where outputs
+# have a metric: 30 leave pruning 40 % above what 90 reach, more in a classifier's last layer, learned atoms 6 to 8 %.
 PATIENCE = 3
 
 
@@ -40,8 +39,8 @@ class Effort:
     """How long to search.
 
     Attributes:
-        iterations: alternations of the final fit, three times as many where output rows share supports or nothing is
-            learned.
+        iterations: alternations of the final fit, three times as many where output rows share supports, nothing is
+            learned or outputs have a metric.
         screening: alternations spent on each candidate shape before the best is fitted.
         tolerance: stop when an alternation moves the codes less than this, relatively.
     """
@@ -50,9 +49,13 @@ class Effort:
     screening: int = 10
     tolerance: float = 1e-4
 
-    def final(self, spec: FormSpec) -> int:
-        """Alternations of the final fit of a spec."""
-        patient = spec.atoms == 0 or (spec.pattern.group > 1 and spec.orientation == "input")
+    def final(self, spec: FormSpec, curved: bool) -> int:
+        """Alternations of the final fit of a spec.
+
+        Args:
+            curved: outputs have a metric.
+        """
+        patient = curved or spec.atoms == 0 or (spec.pattern.group > 1 and spec.orientation == "input")
         return self.iterations * (PATIENCE if patient else 1)
 
 

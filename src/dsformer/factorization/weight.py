@@ -91,7 +91,7 @@ class Weight:
 
     def fit(self, spec: FormSpec, effort: Effort) -> tuple[Form, float]:
         """The fitted form and its error."""
-        problem, iterations = self.problem(spec.orientation), effort.final(spec)
+        problem, iterations = self.problem(spec.orientation), effort.final(spec, self.metric.output is not None)
         form, error = dense_sparse.fit(problem, self.suited(spec), iterations, effort.tolerance)
         return settled(form, self.members), error
 
@@ -127,7 +127,7 @@ class Table(Weight):
 
     def fit(self, spec: FormSpec, effort: Effort) -> tuple[Form, float]:
         sampled = self._sampled(spec)
-        learned, _ = dense_sparse.fit(self.sample, sampled, effort.final(spec), effort.tolerance)
+        learned, _ = dense_sparse.fit(self.sample, sampled, effort.final(spec, False), effort.tolerance)
         norm = learned.dictionary.norm(dim=1, keepdim=True).clamp_min(1e-9)
         forms = []
         for start in range(0, spec.units, CHUNK_ROWS):
