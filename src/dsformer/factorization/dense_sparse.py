@@ -19,7 +19,8 @@ from dsformer.factorization.supports import Supports, labels_of
 # The penalty holding codes to their supports grows geometrically between these, relative to atoms of norm 1. Starting
 # lower lets supports wander without converging; ending higher freezes them early (both measured as larger errors).
 # Supports shared by a group carry more energy each and settle better from a higher start.
-# Where a metric couples units most of its directions weigh less than 1: half of both is better there, by up to 8 %.
+# Where a metric couples units most of its directions weigh less than 1: half of both is better there for learned atoms, by
+# up to 8 % (but 2 % worse for pruning).
 PENALTY_START, GROUPED_PENALTY_START, PENALTY_END, COUPLED = 0.1, 0.2, 1.0, 0.5
 # Penalty of a warm start.
 WARM_PENALTY = 0.3
@@ -157,7 +158,7 @@ def penalties(spec: FormSpec, iterations: int, coupled: bool = False) -> list[fl
         coupled: a metric couples the units.
     """
     grouped = spec.pattern.group > 1
-    part = COUPLED if coupled and not grouped else 1.0
+    part = COUPLED if coupled and spec.atoms and not grouped else 1.0
     first, last = part * (GROUPED_PENALTY_START if grouped else PENALTY_START), part * PENALTY_END
     return [first * (last / first) ** (step / max(1, iterations - 1)) for step in range(iterations)]
 
