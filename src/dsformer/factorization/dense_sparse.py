@@ -19,8 +19,8 @@ from dsformer.factorization.supports import Supports, labels_of
 # The penalty holding codes to their supports grows geometrically between these, relative to atoms of norm 1. Starting
 # lower lets supports wander without converging; ending higher freezes them early (both measured as larger errors).
 # Supports shared by a group carry more energy each and settle better from a higher start.
-# Where a metric couples units most of its directions weigh less than 1: half of both is better there for learned atoms, by
-# up to 8 % (but 2 % worse for pruning).
+# Where a metric couples units most of its directions weigh less than 1: half of both is better there for learned atoms,
+# by up to 8 % (but 2 % worse for pruning).
 PENALTY_START, GROUPED_PENALTY_START, PENALTY_END, COUPLED = 0.1, 0.2, 1.0, 0.5
 # Penalty of a warm start.
 WARM_PENALTY = 0.3
