@@ -59,6 +59,16 @@ def test_least_squares_is_the_optimum_on_its_support(wide, orientation, group):
     assert (codes.grad * mask).abs().max() < 5e-3 * atoms.product().abs().max()
 
 
+def test_a_unit_that_has_all_of_overcomplete_atoms(wide):
+    problem = wide.input
+    atoms = Atoms(problem, problem.start(20), True)
+    mask = torch.zeros_like(atoms.product(), dtype=torch.bool)
+    mask[0], mask[1:, :3] = True, True
+    codes = least_squares(atoms, torch.zeros_like(atoms.product()), mask, torch.arange(len(mask)), 1)
+    left = problem.target[0] - atoms.combine(codes)[0]
+    assert float(left.norm()) < 1e-2 * float(problem.target[0].norm())
+
+
 @pytest.mark.parametrize("canonical", [False, True])
 def test_least_squares_where_units_have_different_numbers_of_codes(wide, canonical):
     problem = wide.input

@@ -18,6 +18,8 @@ from dsformer.factorization.problem import Problem
 SYSTEM_ENTRIES = 2**23
 # Rows of different numbers of codes solved at once: those of neighbours, sorted, are alike.
 UNEVEN_ROWS = 64
+# Added to their diagonals of 1: a unit may have nearly all atoms, of which some say the same as others.
+UNEVEN_DAMPING = 1e-4
 # Conjugate-gradient steps on a support when units are coupled.
 CONJUGATE_STEPS = 5
 
@@ -157,9 +159,9 @@ def _of_uneven(
         index = filled(mask[rows], kept)
         there = mask[rows].gather(1, index)
         systems = gram[index[:, :, None], index[:, None, :]] * (there[:, :, None] & there[:, None, :])
-        systems.diagonal(dim1=1, dim2=2).add_((~there).to(systems))
-        right = product[rows].gather(1, index) * there
-        solved = torch.cholesky_solve(right[:, :, None], torch.linalg.cholesky(systems))[:, :, 0]
+        systems.diagonal(dim1=1, dim2=2).add_((~there) + UNEVEN_DAMPING)
+        right = (product[rows].gather(1, index) * there).double()
+        solved = torch.cholesky_solve(right[:, :, None], torch.linalg.cholesky(systems.double()))[:, :, 0].to(out)
         out[rows] = torch.zeros(len(rows), out.shape[1]).scatter_(1, index, solved)
         at += len(rows)
     return out

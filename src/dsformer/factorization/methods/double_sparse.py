@@ -43,7 +43,7 @@ def fit(weight: Weight, budget: Budget, pattern: Pattern, effort: Effort) -> Fit
     known = specs((weight.matrix.shape[0], weight.matrix.shape[1]), budget)
     if not known:
         return None
-    tried = [(spec, fit_double(weight.of_inputs.input, weight.suited(spec), effort.screening)[1]) for spec in known]
+    tried = [(spec, fit_double(weight.of_inputs.input, spec, effort.screening)[1]) for spec in known]
     best = min(tried, key=lambda one: one[1])[0]
     form, error = fit_double(weight.input, weight.suited(best), PATIENCE * effort.iterations)
     return Fitted(settled(form, weight.members), error, tried)
