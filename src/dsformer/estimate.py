@@ -72,7 +72,7 @@ def matmul_rate() -> float:
 def job_operations(job: Job, pattern: Pattern, method: str, effort: Effort) -> float:
     """Operations of one block's search and fit."""
     rows, columns = job.block.shape
-    total, curved = _setup(rows, columns), job.metric.output is not None
+    total, curved = _setup(rows, columns), job.metric.curved
     if curved:
         total += EIGEN * rows**3
     if METHODS[method].sparse_dictionary:
@@ -98,7 +98,7 @@ def working_set(job: Job, pattern: Pattern, method: str) -> int:
     for spec in _starts(job, pattern, method):
         units = min(spec.units, CHUNK_ROWS) if table else spec.units
         positions = spec.core + spec.candidates
-        coupled = 4 * units**2 if spec.orientation == "output" or job.metric.output is not None else 0
+        coupled = 4 * units**2 if spec.orientation == "output" or job.metric.curved else 0
         # A table's codes are written out densely once, to measure their error.
         whole = 2 * rows * (columns + positions) if table else 0
         own = max(own, coupled + whole + 8 * units * positions + 3 * positions**2)

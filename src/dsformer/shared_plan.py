@@ -120,7 +120,7 @@ def _fit(pair: _Pair, effort: Effort, precision: Precision | None) -> tuple[Fitt
             for spec in pair.specs()
         ]
         spec = min(by_spec, key=lambda one: one[1])[0]
-        form, errors = _fitted(pair, weights, spec, effort.final(spec, weights[0].metric.output is not None))
+        form, errors = _fitted(pair, weights, spec, effort.final(spec, weights[0].metric.curved))
         whole: Form | RoundedForm = form
         if precision is not None:
             rows = [len(weight.matrix) for weight in weights]

@@ -42,14 +42,15 @@ def settled(form: Form, members: Sequence[int]) -> Form:
     spec = form.spec
     if not spec.uneven:
         return form
-    there, columns = form.values != 0, form.codes() != 0
+    codes = form.codes()
+    there = codes != 0
     sizes = members if spec.orientation == "input" else [spec.units]
     counts = [int(rows.sum()) for rows in there.split(list(sizes))]
     most = max(1, int(there.sum(1).max()))
     layers = tuple((units, max(1, count)) for units, count in zip(sizes, counts, strict=True))
     spec = replace(spec, nonzeros=most, uneven=layers)
-    indices = filled(columns, most)
-    return Form(spec, form.dictionary, form.codes().gather(1, indices), indices)
+    indices = filled(there, most)
+    return Form(spec, form.dictionary, codes.gather(1, indices), indices)
 
 
 def kept_entries(dictionary: Float[Tensor, "atoms width"], kept: int) -> Int[Tensor, "atoms kept"]:

@@ -117,6 +117,11 @@ class FormSpec:
         return round(self.units * (self.core + self.mean_nonzeros))
 
     @property
+    def code_shape(self) -> tuple[int, int]:
+        """Rows that the codes of one layer are stored in, and values of each; uneven ones are a single row."""
+        return (1, self.code_count) if self.uneven else (self.units, self.core + self.nonzeros)
+
+    @property
     def mean_nonzeros(self) -> float:
         """Of a unit."""
         return sum(entries for _, entries in self.uneven) / self.units if self.uneven else self.nonzeros

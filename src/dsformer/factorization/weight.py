@@ -78,12 +78,12 @@ class Weight:
     @cached_property
     def of_inputs(self) -> "Weight":
         """The same with outputs that matter alike: shapes rank about the same, and a fit costs a third."""
-        return self if self.metric.output is None else replace(self, metric=replace(self.metric, output=None))
+        return replace(self, metric=replace(self.metric, output=None)) if self.metric.curved else self
 
     def suited(self, spec: FormSpec) -> FormSpec:
         """A spec whose units may have different numbers of codes, where the metric knows which of them matter. By that
         of the inputs alone small rows would have few, however much the model makes of them."""
-        return spec if self.metric.output is None else spec.unevenly()
+        return spec.unevenly() if self.metric.curved else spec
 
     def screen(self, spec: FormSpec, effort: Effort) -> float:
         """Error after a short run, in the metric of the inputs alone."""
@@ -91,7 +91,7 @@ class Weight:
 
     def fit(self, spec: FormSpec, effort: Effort) -> tuple[Form, float]:
         """The fitted form and its error."""
-        problem, iterations = self.problem(spec.orientation), effort.final(spec, self.metric.output is not None)
+        problem, iterations = self.problem(spec.orientation), effort.final(spec, self.metric.curved)
         form, error = dense_sparse.fit(problem, self.suited(spec), iterations, effort.tolerance)
         return settled(form, self.members), error
 

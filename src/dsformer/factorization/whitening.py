@@ -25,6 +25,11 @@ class Metric:
     factor: Float[Tensor, "in in"]
     output: "Metric | None" = None
 
+    @property
+    def curved(self) -> bool:
+        """Whether outputs have a metric."""
+        return self.output is not None
+
     @classmethod
     def from_gram(cls, gram: Float[Tensor, "in in"], ridge: float = 1e-3, output: "Metric | None" = None) -> "Metric":
         """Normalise a Gram matrix ``XᵀX`` of inputs and add a ridge, relative to the mean diagonal.

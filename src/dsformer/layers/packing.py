@@ -67,21 +67,31 @@ def unpack_support(spec: FormSpec, packed: UInt8[Tensor, " bytes"] | None) -> In
     if spec.encoding == "none":
         full = torch.arange(spec.nonzeros, dtype=torch.int32)
         return full.expand(spec.groups, spec.nonzeros).contiguous()
-    if packed is None or packed.dtype != torch.uint8 or packed.shape != (spec.support_bytes,):
-        raise ArtefactError(f"support: not {spec.support_bytes} bytes of uint8")
-    data = packed.detach().cpu().numpy()
+    data = stored_bytes(spec, packed)
     indices = np.empty((spec.groups, spec.nonzeros), dtype=np.int32)
     bits_per_group = _bits_per_group(spec)
     for start, stop in _chunks(spec):
         count = (stop - start) * bits_per_group
         first = start * bits_per_group // 8
         bits = np.unpackbits(data[first : first + (count + 7) // 8], bitorder="little")
-        if bits[count:].any():
-            raise ArtefactError("support: bits are set beyond its end")
-        rows = bits[:count].reshape(stop - start, bits_per_group)
+        rows = used_bits(bits, count).reshape(stop - start, bits_per_group)
         indices[start:stop] = _from_mask(spec, rows) if spec.encoding == "mask" else _from_fields(spec, rows)
     _validate(spec, indices)
     return torch.from_numpy(indices)
+
+
+def stored_bytes(spec: FormSpec, packed: UInt8[Tensor, " bytes"] | None) -> NDArray[np.uint8]:
+    """The bytes of a support. Raises ArtefactError: they are not as many as the spec says, or not bytes."""
+    if packed is None or packed.dtype != torch.uint8 or packed.shape != (spec.support_bytes,):
+        raise ArtefactError(f"support: not {spec.support_bytes} bytes of uint8")
+    return packed.detach().cpu().numpy()
+
+
+def used_bits(bits: NDArray[np.uint8], count: int) -> NDArray[np.uint8]:
+    """So many bits, without the padding. Raises ArtefactError: some are set there."""
+    if bits[count:].any():
+        raise ArtefactError("support: bits are set beyond its end")
+    return bits[:count]
 
 
 def pack_permutation(spec: FormSpec, permutation: Int[Tensor, " units"]) -> UInt8[Tensor, " bytes"]:

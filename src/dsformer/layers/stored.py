@@ -88,8 +88,7 @@ class StoredForm(nn.Module):
         self.inner = spec.inner
         # In a tuple, so that it is not registered: the lead's tensors must appear once in a state dict.
         self._lead = () if lead is None else (lead,)
-        shape = (1, spec.code_count) if spec.uneven else (spec.units, spec.core + spec.nonzeros)
-        values = self._empty(*shape, "codes", device, dtype)
+        values = self._empty(*spec.code_shape, "codes", device, dtype)
         self._add("weight", values.view(-1) if flat else values)
         own = lead is None and spec.atoms
         shape = (spec.atoms, spec.dictionary_nonzeros) if spec.inner else spec.dictionary_shape
@@ -238,8 +237,7 @@ class StoredForm(nn.Module):
             dictionary.scatter_(1, lead.entries().long(), kept)
         elif lead.dictionary is not None:
             dictionary = _unpacked(lead.dictionary.detach(), rows, columns, self.precision.dictionary)
-        rows, columns = (1, spec.code_count) if spec.uneven else (spec.units, spec.core + spec.nonzeros)
-        values = _unpacked(self.weight.detach(), rows, columns, self.precision.codes)
+        values = _unpacked(self.weight.detach(), *spec.code_shape, self.precision.codes)
         if spec.uneven:
             values = spread(spec, values[0], self._uneven()[1])
         return values, dictionary
@@ -306,10 +304,11 @@ class StoredForm(nn.Module):
             entries = kept_entries(dictionary, self.spec.dictionary_nonzeros)
             dictionary = dictionary.gather(1, entries)
             self.dictionary_support.copy_(pack_support(self.inner, entries))
-        packed = None
         if self.spec.uneven:
             cells = stored_cells(self.spec, values)
             packed, values = pack_uneven(self.spec, form.indices, cells), values[cells][None]
+        else:
+            packed = pack_support(self.spec, form.indices)
         if isinstance(form, RoundedForm):
             values = _packed(values, form.precision.codes)
             dictionary = _packed(dictionary, form.precision.dictionary)
@@ -320,7 +319,6 @@ class StoredForm(nn.Module):
             for mine, scales in zip(self._scales(), (form.value_scales, form.dictionary_scales), strict=True):
                 if mine is not None:
                     mine.copy_(scales.view(torch.int16))
-        packed = pack_support(form.spec, form.indices) if packed is None else packed
         if self.support is not None:
             self.support.copy_(packed)
         if self.permutation is not None and form.permutation is not None:

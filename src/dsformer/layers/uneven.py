@@ -11,6 +11,7 @@ from torch import Tensor
 from dsformer.errors import ArtefactError, InputError
 from dsformer.factorization.entries import filled
 from dsformer.factorization.spec import FormSpec
+from dsformer.layers.packing import stored_bytes, used_bits
 
 
 def stored_cells(spec: FormSpec, values: Shaped[Tensor, "units kept"]) -> Bool[Tensor, "units kept"]:
@@ -45,12 +46,8 @@ def unpack_uneven(
     Raises:
         ArtefactError: wrong length or type, wrong count, a unit with too many, or bits set in the padding.
     """
-    if packed is None or packed.dtype != torch.uint8 or packed.shape != (spec.support_bytes,):
-        raise ArtefactError(f"support: not {spec.support_bytes} bytes of uint8")
-    bits, used = np.unpackbits(packed.detach().cpu().numpy(), bitorder="little"), spec.units * spec.candidates
-    if bits[used:].any():
-        raise ArtefactError("support: bits are set beyond its end")
-    mask = torch.from_numpy(bits[:used]).bool().view(spec.units, spec.candidates)
+    bits = used_bits(np.unpackbits(stored_bytes(spec, packed), bitorder="little"), spec.units * spec.candidates)
+    mask = torch.from_numpy(bits).bool().view(spec.units, spec.candidates)
     if int(mask.sum()) != spec.code_count or int(mask.sum(1).max()) > spec.nonzeros:
         raise ArtefactError(f"support: not {spec.code_count} entries, at most {spec.nonzeros} in a row")
     indices = filled(mask, spec.nonzeros)
