@@ -5,12 +5,15 @@
 
 Tokens are masked in reactions put together by ``smiles.py``, other ones than it is calibrated on; a head that tells
 whether the product is the right one (or one like it, of another reaction of the same kind) is trained on further ones,
-before compression and, on the factors, after it. Speed is of eager PyTorch over that of the model alone, in one run.
+before compression and, on the factors, after it. Finished rows are kept in WORK. Speed is of eager PyTorch over that of
+the model alone, in one run.
 """
 
 import argparse
 import random
 import re
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,13 +23,15 @@ from transformers import AlbertConfig, AlbertForMaskedLM, AutoTokenizer, PreTrai
 
 import dsformer
 from dsformer.huggingface.checkpoint import weight_bytes
-from dsformer.sweep.latency import measured
+from dsformer.sweep.latency import measured as latencies
+from finished import Finished, Row
 from smiles import reactions, with_products
 
 # The pattern that rxnmapper takes reactions apart with.
 TOKENS = r"\[[^\]]+]|Br?|Cl?|N|O|S|P|F|I|b|c|n|o|s|p|\(|\)|\.|=|#|-|\+|\\|\/|:|~|@|\?|>>?|\*|\$|\%[0-9]{2}|[0-9]"
 # Reactions for each purpose.
 CALIBRATED, MASKED, TOLD, LEARNED = 512, 400, 1000, 3000
+EPOCHS = 3
 MASK_SHARE = 0.15
 
 
@@ -66,50 +71,80 @@ def write_task(path: Path, told: list[tuple[str, str]]) -> None:
     path.write_text("text,label\n" + "".join(f'"{text}",{label}\n' for text, label in told))
 
 
-def measure(source: Path, work: Path, ratios: list[float], seconds: float) -> list[dict[str, Any]]:
-    """The model alone, and at every ratio."""
-    base, task, held_task = work / "albert", work / "reactions.csv", work / "held.csv"
+@dataclass(frozen=True)
+class Measured:
+    """What models are made and measured with.
+
+    Attributes:
+        base: the model as it comes.
+        told: the model with a head that has learned what products are right.
+        calibration: reactions.
+        held: other ones, to mask tokens of.
+        learning: fields of a training recipe.
+    """
+
+    work: Path
+    base: Path
+    told: Path
+    calibration: list[str]
+    held: list[str]
+    learning: dict[str, Any]
+
+    def dense(self) -> Row:
+        """The model alone."""
+        model = AlbertForMaskedLM.from_pretrained(self.base).eval()
+        return {"file": weight_bytes(self.base), "error": 0.0, "masked": self._masked(model)}
+
+    def compressed(self, ratio: float) -> Row:
+        """Both models at a ratio, the one with a head trained."""
+        place, told = self.work / f"{ratio:g}", self.work / f"{ratio:g}-told"
+        done = dsformer.compress(self.base, place, texts=self.calibration, ratio=ratio, overwrite=True)
+        learning = {"train": "fixed", **self.learning}
+        training = dsformer.compress(self.told, told, ratio=ratio, overwrite=True, training=learning).summary.training
+        assert training is not None
+        blocks = done.summary.encoder_blocks
+        return {
+            "file": weight_bytes(place),
+            "masked": self._masked(dsformer.load(place)),
+            "layers": sum(block.bytes_after for block in blocks),
+            "layers_before": sum(block.bytes_before for block in blocks),
+            "error": done.summary.mean_error,
+            "told": training.trained,
+            "factorized": training.factorized,
+            "dense_told": training.dense,
+        }
+
+    def _masked(self, model: PreTrainedModel) -> float:
+        return masked_accuracy(model, AutoTokenizer.from_pretrained(self.base), self.held)
+
+
+def prepared(source: Path, work: Path) -> Measured:
+    """The model and the reactions, and a dense model with a head that has learned on them."""
+    base, told, task, held_task = work / "albert", work / "albert-told", work / "reactions.csv", work / "held.csv"
     if not base.is_dir():
         write_albert(source, base)
-    found, tokenizer = reactions(CALIBRATED + MASKED + TOLD + LEARNED), AutoTokenizer.from_pretrained(base)
+    found = reactions(CALIBRATED + MASKED + TOLD + LEARNED)
     texts = [text for text, _ in found]
     held = texts[CALIBRATED : CALIBRATED + MASKED]
-    if unknown := {token for text in held for token in re.findall(TOKENS, text)} - set(tokenizer.get_vocab()):
+    known = AutoTokenizer.from_pretrained(base).get_vocab()
+    if unknown := {token for text in held for token in re.findall(TOKENS, text)} - set(known):
         raise SystemExit(f"the model does not know {unknown}")
-    told = with_products(found[CALIBRATED + MASKED :])
-    write_task(held_task, told[:TOLD])
-    write_task(task, told[TOLD:])
-    dense = AlbertForMaskedLM.from_pretrained(base).eval()
-    rows = [{"ratio": 1.0, "file": weight_bytes(base), "masked": masked_accuracy(dense, tokenizer, held)}]
-    places = {ratio: work / f"{ratio:g}" for ratio in ratios}
-    for ratio, place in places.items():
-        done = dsformer.compress(base, place, texts=texts[:CALIBRATED], ratio=ratio, overwrite=True)
-        learning = {
-            "train": "fixed",
-            "task": str(task),
-            "evaluation_file": held_task,
-            "epochs": 3,
-            "learning_rate": 1e-4,
-        }
-        trained = dsformer.compress(base, work / f"{ratio:g}-told", ratio=ratio, overwrite=True, training=learning)
-        training, blocks = trained.summary.training, done.summary.encoder_blocks
-        assert training is not None
-        rows[0] |= {"layers": sum(block.bytes_before for block in blocks), "error": 0.0, "told": training.dense}
-        rows.append(
-            {
-                "ratio": ratio,
-                "file": weight_bytes(place),
-                "masked": masked_accuracy(dsformer.load(place), tokenizer, held),
-                "layers": sum(block.bytes_after for block in blocks),
-                "error": done.summary.mean_error,
-                "told": training.trained,
-            }
-        )
-    if seconds > 0:
-        speeds = measured(str(base), [str(place) for place in places.values()], seconds)
-        for row, speed in zip(rows[1:], speeds, strict=True):
-            row["speed"] = speed
-    return rows
+    pairs = with_products(found[CALIBRATED + MASKED :])
+    write_task(held_task, pairs[:TOLD])
+    write_task(task, pairs[TOLD:])
+    learning = {"task": str(task), "evaluation_file": held_task, "epochs": EPOCHS, "learning_rate": 1e-4}
+    if not told.is_dir():
+        dsformer.finetune(base, told, **learning)
+    return Measured(work, base, told, texts[:CALIBRATED], held, learning)
+
+
+def show(rows: list[Row], speeds: list[Any]) -> None:
+    columns = "layers, bytes | file, bytes | error | masked tokens, top 1 | right products | and trained | speed"
+    print(f"| ratio | {columns} |")
+    print("|---|---|---|---|---|---|---|---|")
+    for row, speed in zip(rows, speeds, strict=True):
+        scores = " | ".join(f"{row[name]:.2f}" for name in ("masked", "factorized", "told"))
+        print(f"| {row['ratio']:g} | {row['layers']:,} | {row['file']:,} | {row['error']:.4f} | {scores} | {speed} |")
 
 
 def main() -> None:
@@ -120,11 +155,14 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=5.0, help="spent on timing each model; 0: none")
     args = parser.parse_args()
     args.work.mkdir(parents=True, exist_ok=True)
-    print("| ratio | layers, bytes | file, bytes | error | masked tokens, top 1 | right products, trained | speed |")
-    print("|---|---|---|---|---|---|---|")
-    for row in measure(args.source, args.work, args.ratios, args.seconds):
-        scores = f"{row['error']:.4f} | {row['masked']:.2f} | {row['told']:.2f} | {row.get('speed', '')}"
-        print(f"| {row['ratio']:g} | {row['layers']:,} | {row['file']:,} | {scores} |")
+    measured, finished = prepared(args.source, args.work), Finished(args.work / "results.jsonl", "ratio")
+    dense = finished.get(1.0, measured.dense)
+    rows = [finished.get(ratio, partial(measured.compressed, ratio)) for ratio in args.ratios]
+    told, layers = rows[0]["dense_told"], rows[0]["layers_before"]
+    speeds: list[Any] = [""] * len(rows)
+    if args.seconds > 0:
+        speeds = latencies(str(measured.base), [str(args.work / f"{ratio:g}") for ratio in args.ratios], args.seconds)
+    show([dense | {"factorized": told, "told": told, "layers": layers}, *rows], ["", *speeds])
 
 
 if __name__ == "__main__":

@@ -10,14 +10,15 @@ where it stopped.
 """
 
 import argparse
-import json
 import tempfile
+from functools import partial
 from pathlib import Path
 
 import dsformer
 from dsformer.cli.demo import find_minilm
 from dsformer.factorization.precision import FACTORS
 from dsformer.huggingface.checkpoint import weight_bytes
+from finished import Finished, Row
 
 TASKS = ("banking77", "stsb", "fidelity")
 # A dense model has 8.04 bits a weight in int8 and a quarter of a bit more than its own in fewer.
@@ -40,7 +41,7 @@ CELLS = (
 )
 
 
-def measure(cell: str, data_dir: Path | None) -> dict[str, object]:
+def measure(cell: str, data_dir: Path | None) -> Row:
     """Compress once and evaluate what was written."""
     method, factors, ratio, *scope = cell.split(":")
     own = float(ratio)
@@ -53,7 +54,6 @@ def measure(cell: str, data_dir: Path | None) -> dict[str, object]:
         scores = dsformer.evaluate(out, TASKS, data_dir, original=original)
         linear = done.summary.encoder_blocks
         return {
-            "cell": cell,
             "file": weight_bytes(out),
             "layers": sum(block.bytes_after for block in linear),
             "bits": 8 * sum(b.bytes_after - b.bias for b in linear) / sum(b.shape[0] * b.shape[1] for b in linear),
@@ -69,17 +69,13 @@ def main() -> None:
     parser.add_argument("--results", type=Path, default=Path("quantization.jsonl"))
     parser.add_argument("--cells", nargs="+", default=CELLS, metavar="METHOD:FACTORS:RATIO[:all]")
     args = parser.parse_args()
-    rows = [json.loads(line) for line in args.results.read_text().splitlines()] if args.results.exists() else []
+    finished = Finished(args.results, "cell")
     for cell in args.cells:
-        if cell not in {row["cell"] for row in rows}:
-            rows.append(measure(cell, args.data_dir))
-            with args.results.open("a") as file:
-                file.write(json.dumps(rows[-1]) + "\n")
-            print(rows[-1], flush=True)
+        finished.get(cell, partial(measure, cell, args.data_dir))
     columns = "over float32 | method | factors | bits a weight | layers, bytes | file, bytes | error"
     print(f"| {columns} | Banking77 | STS-B | fidelity |")
     print("|---|---|---|---|---|---|---|---|---|---|")
-    for row in sorted(rows, key=lambda row: float(row["cell"].split(":")[2])):
+    for row in sorted(finished.rows, key=lambda row: float(row["cell"].split(":")[2])):
         method, factors, ratio, *scope = row["cell"].split(":")
         print(
             f"| {ratio}x{' of all' if scope else ''} | {method} | {factors} | {row['bits']:.2f} | {row['layers']:,} "

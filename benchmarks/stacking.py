@@ -10,8 +10,8 @@ all models in turn in one run. Finished rows are kept in WORK. ``albert.py`` has
 """
 
 import argparse
-import json
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from dsformer.cli.demo import find_minilm, unlabelled
 from dsformer.huggingface.checkpoint import weight_bytes
 from dsformer.sweep.latency import measured
 from dsformer.tasks.supervised import load_task, texts_of
+from finished import Finished
 
 TASKS = ("banking77", "stsb", "fidelity")
 
@@ -94,7 +95,6 @@ def measure(row: Row, work: Path, texts: Path, data_dir: Path) -> dict[str, Any]
     directory, stored = made(row, work, texts)
     scores = dsformer.evaluate(directory, TASKS, data_dir, original=find_minilm())
     return {
-        "name": row.name,
         "base": row.base,
         "directory": str(directory),
         "file": weight_bytes(directory),
@@ -125,16 +125,11 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=5.0, help="spent on timing each model; 0: none")
     args = parser.parse_args()
     args.work.mkdir(parents=True, exist_ok=True)
-    results, texts = args.work / "results.jsonl", args.work / "texts.txt"
+    texts = args.work / "texts.txt"
     texts.write_text("\n".join(unlabelled_texts(args.texts, args.data_dir)), encoding="utf-8")
-    rows = [json.loads(line) for line in results.read_text().splitlines()] if results.exists() else []
-    for row in ROWS:
-        if row.name in args.rows and row.name not in {one["name"] for one in rows}:
-            rows.append(measure(row, args.work, texts, args.data_dir))
-            with results.open("a") as file:
-                file.write(json.dumps(rows[-1]) + "\n")
-            print(rows[-1], flush=True)
-    shown = [row for row in rows if row["name"] in args.rows]
+    finished = Finished(args.work / "results.jsonl", "name")
+    asked = [row for row in ROWS if row.name in args.rows]
+    shown = [finished.get(row.name, partial(measure, row, args.work, texts, args.data_dir)) for row in asked]
     compressed = [row for row in shown if row["name"] != "minilm"]
     speeds: dict[str, Ratio] = {}
     if args.seconds > 0 and compressed:

@@ -145,8 +145,8 @@ def test_rows_by_the_kernels(spec, precision, dtype, native_library, monkeypatch
     layer, far = stored_embedding(spec, precision, dtype), {"rtol": 0.01, "atol": 0.01} if dtype.itemsize == 2 else {}
     with torch.no_grad():
         rows = layer(IDS)
-        assert layer._numbers._entry is None  # neither numbers nor indices have been unpacked
-        assert layer._indices._entry is None
+        assert layer._unpacked.numbers._entry is None  # neither numbers nor indices have been unpacked
+        assert layer._unpacked.indices._entry is None
         torch.testing.assert_close(rows, layer.operate(IDS), **far)
         layer.weight.mul_(2)
         torch.testing.assert_close(layer(IDS), layer.operate(IDS), **far)

@@ -15,7 +15,7 @@ from dsformer.factorization.form import Form
 from dsformer.factorization.rounding import RoundedForm
 from dsformer.layers.derived import Derived
 from dsformer.layers.product import Shared
-from dsformer.layers.stored import parameter_of
+from dsformer.layers.tensors import parameter_of
 from dsformer.ops.backends.cpu import ChainedPlan, CpuPlan, available, plan_of
 
 if TYPE_CHECKING:
