@@ -1,7 +1,6 @@
 """What calibration measured, kept on disk: the same model on the same text says the same again."""
 
 import json
-import os
 from collections.abc import Callable, Mapping, Sequence
 from hashlib import blake2b
 from pathlib import Path
@@ -14,6 +13,7 @@ from torch import Tensor, nn
 from dsformer.calibration.blocks import Block
 from dsformer.calibration.grams import Statistics
 from dsformer.errors import InputError
+from dsformer.files import appearing_file
 
 _TENSORS = ("grams", "output_grams", "counts")
 
@@ -75,7 +75,6 @@ def _read(path: Path) -> Statistics | None:
 
 
 def _write(path: Path, found: Statistics) -> None:
-    fresh = path.with_suffix(f".{os.getpid()}")
     tensors = {f"{group}/{name}": one.contiguous() for group in _TENSORS for name, one in getattr(found, group).items()}
-    save_file(tensors, fresh, {"tokens": str(found.tokens)})
-    fresh.replace(path)
+    with appearing_file(path) as fresh:
+        save_file(tensors, fresh, {"tokens": str(found.tokens)})

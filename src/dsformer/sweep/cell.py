@@ -1,7 +1,6 @@
 """One compression of a sweep, in a process of its own."""
 
 import json
-import os
 from collections.abc import Callable
 from pathlib import Path
 from time import perf_counter
@@ -11,6 +10,7 @@ from transformers import PreTrainedModel
 
 from dsformer.errors import DSFormerError
 from dsformer.evaluation import TASKS, evaluate
+from dsformer.files import appearing_file
 from dsformer.huggingface.source import open_source
 from dsformer.loading import load
 from dsformer.pipeline import Compressed, compress
@@ -110,9 +110,8 @@ def _once(path: Path, score: Callable[[], dict[str, float]]) -> dict[str, float]
     """The scores of a dense model, the same for many cells: kept in a file."""
     if not path.is_file():
         path.parent.mkdir(exist_ok=True)
-        fresh = path.with_suffix(f".{os.getpid()}")
-        fresh.write_text(json.dumps(score()), encoding="utf-8")
-        fresh.replace(path)
+        with appearing_file(path) as fresh:
+            fresh.write_text(json.dumps(score()), encoding="utf-8")
     return json.loads(path.read_text(encoding="utf-8"))
 
 

@@ -17,6 +17,7 @@ import torch
 
 from dsformer.benchmarking.timing import Ratio
 from dsformer.errors import InputError
+from dsformer.files import appearing_file
 from dsformer.progress import Progress, silent
 from dsformer.sweep.cell import make_teacher, model_place, run_cell, teacher_place
 from dsformer.sweep.grid import Cell, Grid
@@ -83,9 +84,8 @@ def read_rows(place: Path) -> dict[str, dict[str, Any]]:
 
 def _write_rows(place: Path, rows: dict[str, dict[str, Any]]) -> None:
     """Replace the file as a whole: a kill leaves the old one or the new one."""
-    fresh = place / f"{RESULTS}.new"
-    fresh.write_text("".join(json.dumps(row) + "\n" for row in rows.values()), encoding="utf-8")
-    fresh.replace(place / RESULTS)
+    with appearing_file(place / RESULTS) as fresh:
+        fresh.write_text("".join(json.dumps(row) + "\n" for row in rows.values()), encoding="utf-8")
 
 
 def _teachers(cells: Sequence[Cell], place: Path, workers: int, threads: int) -> None:

@@ -20,6 +20,7 @@ from time import perf_counter
 import torch
 
 from dsformer.factorization.spec import FormSpec
+from dsformer.files import appearing_file
 from dsformer.ops.backends.cpu.library import ABI_VERSION, describe
 from dsformer.ops.backends.cpu.plan import CpuPlan
 
@@ -138,11 +139,7 @@ def _read() -> dict[str, Tuning]:
 
 def _write(known: dict[str, Tuning]) -> None:
     """Whole or not at all; a file that cannot be written is done without."""
-    partial = file().with_name(f".{os.getpid()}.partial")
-    try:
+    with suppress(OSError):
         file().parent.mkdir(parents=True, exist_ok=True)
-        partial.write_text(json.dumps(known, indent=1, sort_keys=True), encoding="utf-8")
-        partial.replace(file())
-    except OSError:
-        with suppress(OSError):
-            partial.unlink()
+        with appearing_file(file()) as fresh:
+            fresh.write_text(json.dumps(known, indent=1, sort_keys=True), encoding="utf-8")
