@@ -30,8 +30,9 @@ from smiles import reactions, with_products
 # The pattern that rxnmapper takes reactions apart with.
 TOKENS = r"\[[^\]]+]|Br?|Cl?|N|O|S|P|F|I|b|c|n|o|s|p|\(|\)|\.|=|#|-|\+|\\|\/|:|~|@|\?|>>?|\*|\$|\%[0-9]{2}|[0-9]"
 # Reactions for each purpose.
-CALIBRATED, MASKED, TOLD, LEARNED = 512, 400, 1000, 3000
-EPOCHS = 3
+CALIBRATED, MASKED, TOLD, LEARNED = 512, 400, 1000, 2000
+# Passes over what is learned, before compression and after it.
+DENSE_EPOCHS, EPOCHS = 3, 1
 MASK_SHARE = 0.15
 
 
@@ -99,7 +100,7 @@ class Measured:
         """Both models at a ratio, the one with a head trained."""
         place, told = self.work / f"{ratio:g}", self.work / f"{ratio:g}-told"
         done = dsformer.compress(self.base, place, texts=self.calibration, ratio=ratio, overwrite=True)
-        learning = {"train": "fixed", **self.learning}
+        learning = {"train": "fixed", "epochs": EPOCHS, **self.learning}
         training = dsformer.compress(self.told, told, ratio=ratio, overwrite=True, training=learning).summary.training
         assert training is not None
         blocks = done.summary.encoder_blocks
@@ -132,9 +133,9 @@ def prepared(source: Path, work: Path) -> Measured:
     pairs = with_products(found[CALIBRATED + MASKED :])
     write_task(held_task, pairs[:TOLD])
     write_task(task, pairs[TOLD:])
-    learning = {"task": str(task), "evaluation_file": held_task, "epochs": EPOCHS, "learning_rate": 1e-4}
+    learning = {"task": str(task), "evaluation_file": held_task, "learning_rate": 1e-4}
     if not told.is_dir():
-        dsformer.finetune(base, told, **learning)
+        dsformer.finetune(base, told, epochs=DENSE_EPOCHS, **learning)
     return Measured(work, base, told, texts[:CALIBRATED], held, learning)
 
 
