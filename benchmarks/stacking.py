@@ -2,11 +2,12 @@
 
     python benchmarks/stacking.py --data-dir DIR --work WORK
 
-Bases: MiniLM, MiniLM in int8 and int4 (GPTQ), and a student of half its layers (as DistilBERT), distilled here. Each
-alone, and with DSFormer; all but the quantized ones are distilled for one pass over unlabelled texts: the demo's (book
-passages and queries of Banking77's training part) and half the sentences of STS-B's training part (``--texts demo``:
-without these). Banking77 is bundled, STS-B read from ``DIR/glue-stsb``. Speed is of eager PyTorch over that of MiniLM,
-all models in turn in one run. Finished rows are kept in WORK. ``albert.py`` has a model whose layers are shared.
+Bases: MiniLM, MiniLM in int8 and int4 (GPTQ), and a student of half its bytes, some of its layers (as DistilBERT)
+without some heads and neurons, distilled here. Each alone, and with DSFormer; all but the quantized ones are distilled
+for one pass over unlabelled texts: the demo's (book passages and queries of Banking77's training part) and half the
+sentences of STS-B's training part (``--texts demo``: without these). Banking77 is bundled, STS-B read from
+``DIR/glue-stsb``. Speed is of eager PyTorch over that of MiniLM, all models in turn in one run. Finished rows are kept
+in WORK. ``albert.py`` has a model whose layers are shared.
 """
 
 import argparse
@@ -56,9 +57,10 @@ ROWS = (
     Row(
         "int4-1.6-aware", "MiniLM int4", {"factors": "int4", "ratio": 1.6}, learns=True, extra={"rounding_aware": True}
     ),
-    # Three whole layers of six are 1.97 times smaller, the pooler counted.
     Row("student", "student", {"method": "student", "ratio": 1.96}, learns=True),
-    Row("student-2.0", "student", {"ratio": 2.0}, start="student", learns=True),
+    # Made dense, it has zeros where heads and neurons are gone: 1.32 times what is stored of it.
+    Row("student-1.5", "student", {"ratio": 2.0}, start="student", learns=True),
+    Row("student-2.0", "student", {"ratio": 2.63}, start="student", learns=True),
 )
 
 
