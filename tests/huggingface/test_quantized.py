@@ -103,6 +103,21 @@ def test_gguf_files(tmp_path: Path):
         assert torch.equal(loaded(ids).logits, done.model(ids).logits)
 
 
+def test_gguf_files_are_scored_as_directories_are(tmp_path: Path):
+    model, name, data = llama(), "wikitext2_causal", tmp_path / "data"
+    write_gguf(tmp_path / "model.gguf", model)
+    source = open_source(tmp_path / "model.gguf")
+    model.load_state_dict(source.model.state_dict())
+    model.save_pretrained(tmp_path / "same")
+    source.tokenizer.save_pretrained(tmp_path / "same")
+    (data / "wikitext2").mkdir(parents=True)
+    (data / "wikitext2" / "wiki.test.raw").write_text("".join(f"{text}\n" for text in TEXTS[:8]), encoding="utf-8")
+    of_file, of_directory = (dsformer.evaluate(tmp_path / place, [name], data) for place in ("model.gguf", "same"))
+    assert of_file[name].value == pytest.approx(of_directory[name].value)
+    with pytest.raises(InputError, match=r"model\.gguf: has no head for the task wikitext2"):
+        dsformer.evaluate(tmp_path / "model.gguf", ["wikitext2"], data)
+
+
 def test_a_damaged_gguf_file(tmp_path: Path):
     (tmp_path / "model.gguf").write_bytes(b"GGUF" + bytes(40))
     with pytest.raises(InputError, match=r"model\.gguf: cannot be read"):

@@ -2,21 +2,24 @@
 
 from pathlib import Path
 from time import perf_counter
+from typing import Any
 
-from transformers import AutoConfig, AutoTokenizer
+from transformers import AutoConfig, AutoTokenizer, PreTrainedModel
 
 from dsformer.errors import InputError
 from dsformer.evaluation.score import Score
-from dsformer.huggingface.source import model_place, quiet
-from dsformer.tasks.supervised import TASK_NAMES, load_task
+from dsformer.huggingface.source import is_gguf, model_place, open_source, quiet
+from dsformer.tasks.supervised import TASK_NAMES, SupervisedTask, load_task
 from dsformer.training.data import score_model
 from dsformer.training.heads import has_head, open_head
 
 
 def fits(model: Path, name: str) -> bool:
-    """Whether a task is one for models with a head, and the model in this directory has one."""
-    if name not in TASK_NAMES or not model.is_dir():
+    """Whether a task is one for models with a head, and the model of this directory or GGUF file has one."""
+    if name not in TASK_NAMES or not (model.is_dir() or is_gguf(model)):
         return False
+    if is_gguf(model):
+        return True
     architectures = AutoConfig.from_pretrained(model_place(model)).architectures or [""]
     return "For" in architectures[0] or architectures[0].endswith("LMHeadModel")
 
@@ -29,11 +32,22 @@ def measure(model: str | Path, name: str, data_dir: Path | None = None, limit: i
     """
     started = perf_counter()
     task = load_task(name, data_dir)
-    place = model_place(model)
-    if not has_head(AutoConfig.from_pretrained(place), task):
-        raise InputError(f"{model}: has no head for the task {name} ({task.kind}, {len(task.labels)} labels)")
     with quiet():
-        network, tokenizer = open_head(place, task.kind), AutoTokenizer.from_pretrained(place)
+        network, tokenizer = _opened(model, task)
     examples = task.evaluation.take(limit, seed=0)
     value = score_model(network, tokenizer, task, examples)[task.metric]
     return Score(name, task.metric, value, None, len(examples), perf_counter() - started)
+
+
+def _opened(model: str | Path, task: SupervisedTask) -> tuple[PreTrainedModel, Any]:
+    """The model with its head, and its tokenizer. Raises InputError: it has none for the task."""
+    reason = f"{model}: has no head for the task {task.name} ({task.kind}, {len(task.labels)} labels)"
+    if is_gguf(model):
+        source = open_source(model)
+        if not has_head(source.model.config, task):
+            raise InputError(reason)
+        return source.model, source.tokenizer
+    place = model_place(model)
+    if not has_head(AutoConfig.from_pretrained(place), task):
+        raise InputError(reason)
+    return open_head(place, task.kind), AutoTokenizer.from_pretrained(place)

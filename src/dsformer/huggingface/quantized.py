@@ -102,4 +102,5 @@ def from_gguf(path: Path) -> tuple[PreTrainedModel, Any]:
             model = AutoModel.from_pretrained(place, gguf_file=file)
     except Exception as error:  # a damaged file makes its reader raise anything
         raise InputError(f"{path}: cannot be read ({first_line(error)})") from error
+    model.config.architectures = [type(model).__name__]
     return model, tokenizer

@@ -78,6 +78,11 @@ def quiet() -> Iterator[None]:
             log.enable_progress_bar()
 
 
+def is_gguf(model: str | Path) -> bool:
+    """Whether it is a GGUF file."""
+    return str(model).endswith(".gguf") and Path(model).expanduser().is_file()
+
+
 def _opened(model: str | Path | PreTrainedModel, tokenizer: Any) -> Source:
     model = merged(model) or model
     if isinstance(model, PreTrainedModel):
@@ -87,7 +92,7 @@ def _opened(model: str | Path | PreTrainedModel, tokenizer: Any) -> Source:
         origin = Path(getattr(model.config, "name_or_path", None) or "")
         directory = origin if (origin / "config.json").is_file() else None
         return Source(str(directory or type(model).__name__), model.eval(), tokenizer, directory)
-    if str(model).endswith(".gguf") and Path(model).expanduser().is_file():
+    if is_gguf(model):
         network, own = from_gguf(Path(model).expanduser())
         return Source(str(model), network.eval(), tokenizer or own, None)
     directory, method = _directory(model), None
