@@ -77,6 +77,7 @@ class Measured:
     """What models are made and measured with.
 
     Attributes:
+        work: where models go.
         base: the model as it comes.
         told: the model with a head that has learned what products are right.
         calibration: reactions.
