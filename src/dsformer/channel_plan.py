@@ -18,6 +18,9 @@ from dsformer.factorization.whitening import Metric
 from dsformer.parallel import one_thread_each
 from dsformer.progress import Progress, silent
 
+# Squared relative error below which what it does to the model's output is lost in rounding.
+MEASURABLE = 1e-3
+
 
 def keep_channels(
     model: nn.Module,
@@ -102,6 +105,8 @@ def _worths(
     def approximate(block: Block) -> tuple[Tensor, float]:
         one, gone = by_reader[block.name]
         count = min(max(1, round(share * one.count)), one.count)
+        while count > 1 and gone.errors[one.count - count] < MEASURABLE:
+            count -= 1
         columns = one.columns(gone.kept(count))
         weight = block.weight()
         left = repaired(weight, metrics[block.name], columns)
