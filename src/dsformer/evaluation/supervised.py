@@ -4,7 +4,7 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any
 
-from transformers import AutoConfig, AutoTokenizer, PreTrainedModel
+from transformers import AutoConfig, AutoTokenizer, PretrainedConfig, PreTrainedModel
 
 from dsformer.errors import InputError
 from dsformer.evaluation.score import Score
@@ -16,10 +16,10 @@ from dsformer.training.heads import has_head, open_head
 
 def fits(model: Path, name: str) -> bool:
     """Whether a task is one for models with a head, and the model of this directory or GGUF file has one."""
-    if name not in TASK_NAMES or not (model.is_dir() or is_gguf(model)):
+    if name not in TASK_NAMES:
         return False
-    if is_gguf(model):
-        return True
+    if not model.is_dir():
+        return is_gguf(model)
     architectures = AutoConfig.from_pretrained(model_place(model)).architectures or [""]
     return "For" in architectures[0] or architectures[0].endswith("LMHeadModel")
 
@@ -41,13 +41,15 @@ def measure(model: str | Path, name: str, data_dir: Path | None = None, limit: i
 
 def _opened(model: str | Path, task: SupervisedTask) -> tuple[PreTrainedModel, Any]:
     """The model with its head, and its tokenizer. Raises InputError: it has none for the task."""
-    reason = f"{model}: has no head for the task {task.name} ({task.kind}, {len(task.labels)} labels)"
     if is_gguf(model):
         source = open_source(model)
-        if not has_head(source.model.config, task):
-            raise InputError(reason)
+        _check_head(model, source.model.config, task)
         return source.model, source.tokenizer
     place = model_place(model)
-    if not has_head(AutoConfig.from_pretrained(place), task):
-        raise InputError(reason)
+    _check_head(model, AutoConfig.from_pretrained(place), task)
     return open_head(place, task.kind), AutoTokenizer.from_pretrained(place)
+
+
+def _check_head(model: str | Path, config: PretrainedConfig, task: SupervisedTask) -> None:
+    if not has_head(config, task):
+        raise InputError(f"{model}: has no head for the task {task.name} ({task.kind}, {len(task.labels)} labels)")
