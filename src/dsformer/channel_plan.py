@@ -10,7 +10,7 @@ from dsformer.allocation.channels import Worth, kept_counts
 from dsformer.calibration import Block, sensitivities
 from dsformer.calibration.channels import Channels, removable
 from dsformer.errors import InputError
-from dsformer.factorization.channels import Kept, Removal, removal, repaired
+from dsformer.factorization.channels import Kept, Removal, keep, removal
 from dsformer.factorization.precision import Precision
 from dsformer.factorization.spec import dense_spec
 from dsformer.factorization.weight import Weight
@@ -104,14 +104,13 @@ def _worths(
 
     def approximate(block: Block) -> tuple[Tensor, float]:
         one, gone = by_reader[block.name]
-        count = min(max(1, round(share * one.count)), one.count)
-        while count > 1 and gone.errors[one.count - count] < MEASURABLE:
-            count -= 1
-        columns = one.columns(gone.kept(count))
-        weight = block.weight()
-        left = repaired(weight, metrics[block.name], columns)
-        error = float(gone.errors[one.count - count]) ** 0.5
-        return torch.zeros_like(weight).index_copy_(1, columns, left), error
+        weight, fewer = _weight(block, metrics), one.count - min(max(1, round(share * one.count)), one.count)
+        while True:
+            columns = one.columns(gone.kept(one.count - fewer))
+            left = keep(weight, Kept(columns=columns))
+            if left.error**2 >= MEASURABLE or fewer == one.count - 1:
+                return torch.zeros_like(weight.matrix).index_copy_(1, columns, left.form.dense()), left.error
+            fewer = min(max(1, 2 * fewer), one.count - 1)
 
     readers = [blocks[one.reader] for one in channels]
     importance = sensitivities(
