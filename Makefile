@@ -11,8 +11,9 @@ export TOKENIZERS_PARALLELISM = false
 demo: $(VENV)/.demo
 	$(BIN)/dsformer demo --output demo-output
 
+# Side by side, a thread each (tests/conftest.py).
 test: $(VENV)/.dev
-	$(BIN)/python -m pytest -q
+	$(BIN)/python -m pytest -q -n auto --maxprocesses 4 --dist worksteal
 
 test-slow: $(VENV)/.dev
 	$(BIN)/python -m pytest -q -m slow --timeout 3600

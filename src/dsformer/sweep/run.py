@@ -1,27 +1,22 @@
 """Run a sweep: every cell in a process of its own, finished ones never again."""
 
 import json
-import os
-import threading
-from collections.abc import Callable, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
-from concurrent.futures.process import BrokenProcessPool
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import asdict
 from functools import partial
-from multiprocessing import get_context, parent_process
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from dsformer.benchmarking.timing import Ratio
-from dsformer.errors import InputError
 from dsformer.files import appearing_file
 from dsformer.progress import Progress, silent
 from dsformer.sweep.cell import make_teacher, model_place, run_cell, teacher_place
 from dsformer.sweep.grid import Cell, Grid
 from dsformer.sweep.latency import measured
+from dsformer.sweep.workers import in_processes
 
 RESULTS = "results.jsonl"
 
@@ -62,7 +57,7 @@ def sweep(
             file.write(json.dumps(row) + "\n")
         progress("sweep", sum(cell.key in rows for cell in cells), len(cells))
 
-    _in_processes([partial(run_cell, cell, place, threads) for cell in left], workers, keep)
+    in_processes([partial(run_cell, cell, place, threads) for cell in left], workers, keep)
     if seconds > 0:
         _time(grid, cells, rows, place, seconds)
     return [rows[cell.key] for cell in cells]
@@ -90,41 +85,7 @@ def _write_rows(place: Path, rows: dict[str, dict[str, Any]]) -> None:
 
 def _teachers(cells: Sequence[Cell], place: Path, workers: int, threads: int) -> None:
     missing = {cell.teacher_key: cell for cell in cells if cell.task and not teacher_place(cell, place).is_dir()}
-    _in_processes([partial(make_teacher, cell, place, threads) for cell in missing.values()], workers, lambda _: None)
-
-
-def _in_processes(jobs: Sequence[Callable[[], Any]], workers: int, keep: Callable[[Any], None]) -> None:
-    """Every job in a fresh process: memory and random state of one do not reach the next."""
-    if not jobs:
-        return
-    waiting: set[Future[Any]] = set()
-    left = list(reversed(jobs))
-    with ProcessPoolExecutor(workers, get_context("spawn"), _end_with_parent, max_tasks_per_child=1) as pool:
-        try:
-            while left or waiting:
-                while left and len(waiting) < workers:
-                    waiting.add(pool.submit(left.pop()))
-                done, waiting = wait(waiting, return_when=FIRST_COMPLETED)
-                for future in done:
-                    keep(future.result())
-        except BrokenProcessPool:
-            raise InputError(
-                "sweep: a worker was killed (out of memory?); run it again to go on, with fewer workers"
-            ) from None
-        finally:
-            pool.shutdown(wait=True, cancel_futures=True)
-
-
-def _end_with_parent() -> None:
-    """A worker whose sweep is killed would go on with its cell, beside the one that takes it up again."""
-
-    def watch() -> None:
-        parent = parent_process()
-        assert parent is not None
-        parent.join()
-        os._exit(1)
-
-    threading.Thread(target=watch, daemon=True).start()
+    in_processes([partial(make_teacher, cell, place, threads) for cell in missing.values()], workers, lambda _: None)
 
 
 def _time(grid: Grid, cells: Sequence[Cell], rows: dict[str, dict[str, Any]], place: Path, seconds: float) -> None:
@@ -136,7 +97,7 @@ def _time(grid: Grid, cells: Sequence[Cell], rows: dict[str, dict[str, Any]], pl
     dense = teacher_place(timed[0], place) if timed[0].task else Path(grid.model)
     found: list[list[Ratio]] = []
     job = partial(measured, str(dense), [str(model_place(cell, place)) for cell in timed], seconds)
-    _in_processes([job], 1, found.append)
+    in_processes([job], 1, found.append)
     for cell, speedup in zip(timed, found[0], strict=True):
         rows[cell.key]["speedup"] = asdict(speedup)
     _write_rows(place, rows)
