@@ -22,9 +22,10 @@ from tokenizers import Regex, Tokenizer, models, pre_tokenizers, processors
 from transformers import AlbertConfig, AlbertForMaskedLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerFast
 
 import dsformer
+from dsformer.files import Row
 from dsformer.huggingface.checkpoint import weight_bytes
 from dsformer.sweep.latency import measured as latencies
-from finished import Finished, Row
+from finished import Finished
 from smiles import reactions, with_products
 
 # The pattern that rxnmapper takes reactions apart with.

@@ -18,7 +18,7 @@ from typing import Any
 from dsformer.cli.demo import find_minilm
 from dsformer.sweep.grid import Grid, Variant
 from dsformer.sweep.lines import Line, dense_scores, lines, with_spread
-from dsformer.sweep.run import read_rows, sweep
+from dsformer.sweep.run import finished, sweep
 
 TASKS = ("mrpc", "rte", "stsb", "cola", "sst2", "banking77")
 METHODS = (
@@ -107,7 +107,7 @@ def main() -> None:
     parser.add_argument("--show", action="store_true", help="run nothing: finished cells in WORK (of --tasks, --rate)")
     args = parser.parse_args()
     if args.show:
-        asked = [row for row in read_rows(args.work).values() if row["task"] in args.tasks]
+        asked = [row for row in finished(args.work).values() if row["task"] in args.tasks]
         rows = [row for row in asked if not args.rate or row["learning_rate"] == args.rate]
     else:
         rows = [row for grid in grids(args) for row in sweep(grid, args.work, args.workers, args.seconds)]

@@ -1,6 +1,5 @@
 """Sweeps in real worker processes, killed and taken up again."""
 
-import json
 import subprocess
 import sys
 import time
@@ -16,7 +15,7 @@ from dsformer.sweep import Grid, Variant, sweep
 from dsformer.sweep.cell import described
 from dsformer.sweep.lines import dense_scores, lines
 from dsformer.sweep.page import write_page
-from dsformer.sweep.run import RESULTS, read_rows
+from dsformer.sweep.run import RESULTS, finished
 from fixtures.training import QUICK, write_base, write_task
 
 FIELDS: dict[str, Any] = {
@@ -67,7 +66,7 @@ def test_a_killed_sweep_goes_on_and_refusals_are_rows(grid: Grid, tmp_path: Path
     while running(process.pid) and time.monotonic() < deadline:
         time.sleep(0.05)
     assert not running(process.pid), "workers go on without their sweep"
-    first = read_rows(tmp_path)
+    first = finished(tmp_path)
     assert len(first) == 1
     teachers = {path: path.stat().st_mtime_ns for path in (tmp_path / "teachers").glob("*/model.safetensors")}
     rows = sweep(grid, tmp_path, seconds=0.05)
@@ -80,7 +79,7 @@ def test_a_killed_sweep_goes_on_and_refusals_are_rows(grid: Grid, tmp_path: Path
     assert set(done["scores"]) == set(done["dense"]) == {"reviews.csv"}
     assert done["speedup"]["middle"] > 0
     assert "with pattern 2:4 fits in" in refused["refused"]
-    assert read_rows(tmp_path) == {row["key"]: row for row in rows}
+    assert finished(tmp_path) == {row["key"]: row for row in rows}
     assert sweep(grid, tmp_path, seconds=0.05) == rows
     assert len(list((tmp_path / "calibrations").iterdir())) == 1
 
@@ -121,13 +120,6 @@ def test_dense_models_trained_for_longer(grid: Grid):
     assert cell.recipe.training.epochs == other.recipe.training.epochs != 7.0
     assert cell.teacher_key != other.teacher_key
     assert cell.key != other.key
-
-
-def test_a_line_cut_short_does_not_count(tmp_path: Path):
-    row = {"key": "a", "method": "svd"}
-    (tmp_path / RESULTS).write_text(json.dumps(row) + "\n" + '{"key": "b", "met')
-    assert read_rows(tmp_path) == {"a": row}
-    assert (tmp_path / RESULTS).read_text() == json.dumps(row) + "\n"
 
 
 def test_keys_tell_cells_apart(grid: Grid):

@@ -1,17 +1,14 @@
 """Run a sweep: every cell in a process of its own, finished ones never again."""
 
-import json
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import torch
 
 from dsformer.benchmarking.timing import Ratio
-from dsformer.files import appearing_file
+from dsformer.files import Row, add_row, read_rows, write_rows
 from dsformer.progress import Progress, silent
 from dsformer.sweep.cell import make_teacher, model_place, run_cell, teacher_place
 from dsformer.sweep.grid import Cell, Grid
@@ -23,7 +20,7 @@ RESULTS = "results.jsonl"
 
 def sweep(
     grid: Grid, place: str | Path, workers: int = 1, seconds: float = 3.0, progress: Progress = silent
-) -> list[dict[str, Any]]:
+) -> list[Row]:
     """Compress, score and time every cell of a grid.
 
     What is done is kept in ``place``: ``results.jsonl`` with a line a cell, ``models``, ``teachers`` and
@@ -44,17 +41,16 @@ def sweep(
     grid.check()
     place = Path(place)
     place.mkdir(parents=True, exist_ok=True)
-    rows = read_rows(place)
+    rows = finished(place)
     cells = list(grid.cells())
     left = [cell for cell in cells if cell.key not in rows]
     threads = max(1, torch.get_num_threads() // workers)
     _teachers(left, place, workers, threads)
     progress("sweep", len(cells) - len(left), len(cells))
 
-    def keep(row: dict[str, Any]) -> None:
+    def keep(row: Row) -> None:
         rows[row["key"]] = row
-        with (place / RESULTS).open("a", encoding="utf-8") as file:
-            file.write(json.dumps(row) + "\n")
+        add_row(place / RESULTS, row)
         progress("sweep", sum(cell.key in rows for cell in cells), len(cells))
 
     in_processes([partial(run_cell, cell, place, threads) for cell in left], workers, keep)
@@ -63,24 +59,9 @@ def sweep(
     return [rows[cell.key] for cell in cells]
 
 
-def read_rows(place: Path) -> dict[str, dict[str, Any]]:
-    """Finished rows by key. A last line that was cut short, by a kill, does not count."""
-    path, rows = place / RESULTS, {}
-    if path.is_file():
-        lines = path.read_text(encoding="utf-8").splitlines()
-        for line in lines:
-            with suppress(json.JSONDecodeError):
-                row = json.loads(line)
-                rows[row["key"]] = row
-        if len(rows) < len(lines):
-            _write_rows(place, rows)
-    return rows
-
-
-def _write_rows(place: Path, rows: dict[str, dict[str, Any]]) -> None:
-    """Replace the file as a whole: a kill leaves the old one or the new one."""
-    with appearing_file(place / RESULTS) as fresh:
-        fresh.write_text("".join(json.dumps(row) + "\n" for row in rows.values()), encoding="utf-8")
+def finished(place: Path) -> dict[str, Row]:
+    """Finished rows by key."""
+    return {row["key"]: row for row in read_rows(place / RESULTS)}
 
 
 def _teachers(cells: Sequence[Cell], place: Path, workers: int, threads: int) -> None:
@@ -88,7 +69,7 @@ def _teachers(cells: Sequence[Cell], place: Path, workers: int, threads: int) ->
     in_processes([partial(make_teacher, cell, place, threads) for cell in missing.values()], workers, lambda _: None)
 
 
-def _time(grid: Grid, cells: Sequence[Cell], rows: dict[str, dict[str, Any]], place: Path, seconds: float) -> None:
+def _time(grid: Grid, cells: Sequence[Cell], rows: dict[str, Row], place: Path, seconds: float) -> None:
     """Add speed-ups to the rows of the first seed (of the first task, others have the same shapes)."""
     first = [cell for cell in cells if cell.seed == 0 and cell.task in (None, *grid.tasks[:1])]
     timed = [cell for cell in first if "refused" not in rows[cell.key] and "speedup" not in rows[cell.key]]
@@ -100,4 +81,5 @@ def _time(grid: Grid, cells: Sequence[Cell], rows: dict[str, dict[str, Any]], pl
     in_processes([job], 1, found.append)
     for cell, speedup in zip(timed, found[0], strict=True):
         rows[cell.key]["speedup"] = asdict(speedup)
-    _write_rows(place, rows)
+    # Another sweep may have added to them.
+    write_rows(place / RESULTS, (finished(place) | rows).values())
