@@ -45,10 +45,13 @@ def test_errors_are_those_of_the_metric(weight: Weight, orientation: Orientation
 
 
 @pytest.mark.parametrize("orientation", ORIENTATIONS)
-@pytest.mark.parametrize("canonical", [False, True])
-def test_penalised_codes_are_where_the_slope_is_zero(weight: Weight, orientation: Orientation, canonical: bool):
+# The last is pruning.
+@pytest.mark.parametrize(("learned", "canonical"), [(8, False), (8, True), (0, True)])
+def test_penalised_codes_are_where_the_slope_is_zero(
+    weight: Weight, orientation: Orientation, learned: int, canonical: bool
+):
     problem = weight.problem(orientation)
-    atoms = Atoms(problem, problem.start(8), canonical)
+    atoms = Atoms(problem, problem.start(learned), canonical)
     anchor = 0.1 * torch.ones_like(atoms.product())
     codes = penalised_codes(atoms, anchor, 0.3).requires_grad_()
     residual = problem.target - atoms.combine(codes)

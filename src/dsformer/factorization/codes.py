@@ -50,8 +50,6 @@ class Atoms:
 
     def moment_eigen(self) -> tuple[Float[Tensor, " width"], Float[Tensor, "width width"]]:
         """Eigenvalues and eigenvectors (columns) of AᵀA, canonical atoms in whitened coordinates among them."""
-        if not len(self.dictionary):
-            return self.problem.canonical_eigen
         return eigen(self.dictionary.T @ self.dictionary + self.problem.canonical_moment)
 
     def product(self) -> Float[Tensor, "units positions"]:
@@ -72,10 +70,15 @@ def penalised_codes(
         return (atoms.product() + penalty * anchor) @ inverse
     # With E = X - V A, what the anchor lacks, the solution is V + G Aᵀ, where G (ρ/μ + AᵀA) = E in M's eigenbasis:
     # only E and G, as wide as an atom, are rotated, not the codes.
-    residual = problem.target - atoms.combine(anchor)
     values, vectors = problem.coupling.eigen
-    rotated = _resolvent(atoms, vectors.T @ residual, penalty / values.clamp_min(1e-9)[:, None])
-    return anchor + atoms.transposed(vectors @ rotated)
+    shift = penalty / values.clamp_min(1e-9)[:, None]
+    if not len(atoms.dictionary) and problem.canonical is not None:
+        # Where nothing is learned AᵀA stays, and what is diagonal in its eigenbasis need not leave it.
+        moment, turned, target = problem.turned
+        rotated = vectors.T @ (target - anchor @ turned) / (shift + moment)
+        return anchor + (vectors @ rotated) @ turned.T
+    residual = problem.target - atoms.combine(anchor)
+    return anchor + atoms.transposed(vectors @ _resolvent(atoms, vectors.T @ residual, shift))
 
 
 def _resolvent(

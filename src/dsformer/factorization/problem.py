@@ -94,9 +94,12 @@ class Problem:
         return self.canonical.T @ self.canonical
 
     @cached_property
-    def canonical_eigen(self) -> tuple[Float[Tensor, " width"], Float[Tensor, "width width"]]:
-        """Eigenvalues and eigenvectors (columns) of that: the same in every step of pruning, which learns no atoms."""
-        return eigen(self.canonical_moment)
+    def turned(self) -> tuple[Float[Tensor, " width"], Float[Tensor, "width width"], Float[Tensor, "units width"]]:
+        """Eigenvalues of CᵀC, and the canonical atoms and X in coordinates of its eigenvectors: the same in every step
+        of pruning, which learns no atoms."""
+        assert self.canonical is not None
+        values, basis = eigen(self.canonical_moment)
+        return values.clamp_min(0), self.canonical @ basis, self.target @ basis
 
     @cached_property
     def atom_gram(self) -> Float[Tensor, "width width"]:
