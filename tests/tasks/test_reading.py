@@ -40,7 +40,7 @@ def test_a_missing_column_lists_those_there_are(tmp_path: Path):
         ("a.csv", "a,b\n1,2\n1\n", "line 3: expected 2 cells, not 1"),
         ("a.csv", b"a,b\n\xff\xfe,1\n", "is not UTF-8 text"),
         ("a.csv.gz", b"no gzip", "is not a whole gzip file"),
-        ("a.csv.gz", gzip.compress(b"a,b\n1,2\n" * 99)[:-12], "is not a whole gzip file"),
+        ("a.csv.gz", gzip.compress(b"a,b\n1,2\n" * 99, mtime=0)[:-12], "is not a whole gzip file"),
     ],
 )
 def test_damaged_tables(tmp_path: Path, name: str, content: str | bytes, message: str):
