@@ -7,13 +7,13 @@ interrupted run goes on where it stopped. With ``--factors int8`` ratios are of 
 """
 
 import argparse
-import json
 import tempfile
 from pathlib import Path
 
 import dsformer
 from dsformer.cli.demo import find_minilm
 from dsformer.factorization.dense_sparse import Effort
+from dsformer.files import add_row, read_rows
 from dsformer.huggingface.checkpoint import weight_bytes
 
 TARGETS = (("encoder", 2.0), ("encoder", 2.8), ("encoder", 3.57), ("all", 2.0))
@@ -54,7 +54,7 @@ def main() -> None:
     parser.add_argument("--patterns", nargs="+", help="only these")
     parser.add_argument("--methods", nargs="+", help="only these")
     args = parser.parse_args()
-    rows = [json.loads(line) for line in args.results.read_text().splitlines()] if args.results.exists() else []
+    rows = read_rows(args.results)
     keys = ("scope", "ratio", "method", "pattern", "factors", "weighting")
     finished = {tuple(row[key] for key in keys) for row in rows}
     for scope, ratio in TARGETS:
@@ -63,8 +63,7 @@ def main() -> None:
             wanted = wanted and method in (args.methods or [method])
             if wanted and (scope, ratio, method, pattern, args.factors, args.weighting) not in finished:
                 rows.append(measure(scope, ratio, method, pattern, args))
-                with args.results.open("a") as file:
-                    file.write(json.dumps(rows[-1]) + "\n")
+                add_row(args.results, rows[-1])
     original = dsformer.evaluate(find_minilm(), TASKS[:2], args.data_dir)
     print("| target | form | bytes on disk | encoder | total | error | Banking77 | STS-B | fidelity |")
     print("|---|---|---|---|---|---|---|---|---|")

@@ -29,6 +29,7 @@ from transformers import AutoTokenizer
 
 import dsformer
 from dsformer.cli.demo import find_minilm
+from dsformer.files import add_row, read_rows
 from dsformer.huggingface.source import open_source
 from dsformer.pipeline import once
 from dsformer.progress import silent
@@ -215,7 +216,7 @@ def main() -> None:
     bench = Bench(args.data_dir, args.work, args.epochs, args.dense_epochs, tuple(args.dense_rates), overrides)
     args.work.mkdir(parents=True, exist_ok=True)
     results = args.work / "results.jsonl"
-    rows = [json.loads(text) for text in results.read_text().splitlines()] if results.exists() else []
+    rows = read_rows(results)
     keys = ("task", "seed", "ratio", "learner", "distill", "set")
     finished = {tuple(json.dumps(row[key]) for key in keys) for row in rows}
     for task, seed, ratio, learner, distill in product(
@@ -228,8 +229,7 @@ def main() -> None:
             continue
         rows.append(chosen | run(bench, task, seed, ratio, learner, distill))
         finished.add(tuple(json.dumps(chosen[key]) for key in keys))
-        with results.open("a") as file:
-            file.write(json.dumps(rows[-1]) + "\n")
+        add_row(results, rows[-1])
         print(rows[-1], flush=True)
     shown = [row for row in rows if row["task"] in args.tasks and (not row["set"] or row["set"] == overrides)]
     table(shown)
