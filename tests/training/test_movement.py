@@ -66,6 +66,18 @@ def test_weights_that_move_away_from_zero_stay(stage):
     assert block.form().spec == SPEC
 
 
+def test_scores_are_sums_of_gradient_times_weight_whatever_is_masked(stage):
+    learner, block, dense = stage
+    generator = torch.Generator().manual_seed(1)
+    gradients = torch.randn(2, 16, 12, generator=generator) * torch.logspace(-4, 0, 12)
+    block.latent_mask[:, ::2] = False
+    for gradient in gradients:
+        block.unit_weight().backward(gradient)
+    torch.testing.assert_close(block.scores, -gradients.sum(0) * dense)
+    assert not block.latent.grad[:, ::2].any()
+    assert [parameter is block.latent for parameter in learner.trained(block)] == [True]
+
+
 def test_on_a_task(teacher: Path, task_file: Path, data: TrainingData, tmp_path: Path, factorized: Callable):
     learning = {"epochs": 16, "batch_size": 32, "learning_rate": 1e-3, "bf16": False, "examples": 256}
     training = {"train": "movement", "task": str(task_file), **learning}

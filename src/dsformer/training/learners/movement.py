@@ -1,14 +1,13 @@
 """Movement pruning (Sanh et al., arXiv 2005.07683): which weights stay is learned by where gradients move them."""
 
-from typing import Any
-
 import torch
 from jaxtyping import Float
-from torch import Tensor, nn
+from torch import Tensor
 
 from dsformer.factorization.form import Form
 from dsformer.factorization.supports import support_of
 from dsformer.layers import BlockConfig
+from dsformer.processes import average
 from dsformer.training.learners.codes import DenseCodesBlock, StraightThroughCodes
 
 # Parts of the run in which all weights stay, and after which no weight comes or goes; between them a cubic schedule.
@@ -17,32 +16,32 @@ FROM, UNTIL = 0.1, 0.7
 EVERY = 4
 
 
-class Moved(torch.autograd.Function):
-    """Weights times their mask; scores gain where a step against the gradient would take a weight away from zero."""
-
-    @staticmethod
-    def forward(ctx: Any, weight: Tensor, scores: Tensor, mask: Tensor) -> Tensor:
-        ctx.save_for_backward(weight, mask)
-        return weight * mask
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: Any) -> Any:
-        weight, mask = ctx.saved_tensors
-        return gradients[0] * mask, gradients[0] * weight, None
-
-
 class MovingBlock(DenseCodesBlock):
-    """A block of the dense weight, a score for each of its entries, and which of them stay."""
+    """A block of the dense weight, a score for each of its entries, and which of them stay.
+
+    Attributes:
+        scores: (units, width), minus the sum over batches of gradient times weight, as the paper derives them: larger
+            for weights that gradients take away from zero. No optimizer has them: Adam's steps are as long for
+            weights that hardly matter as for those that do, and over a few hundred steps that is nearly chance.
+    """
+
+    scores: Tensor
 
     def __init__(self, config: BlockConfig, form: Form):
         super().__init__(config, form)
-        self.scores = nn.Parameter(torch.zeros_like(self.latent))
+        self.register_buffer("scores", torch.zeros_like(self.latent))
         self.dictionary.requires_grad_(False)
 
     def unit_weight(self) -> Float[Tensor, "units width"]:
-        weight = Moved.apply(self.latent, self.scores, self.latent_mask)
-        assert isinstance(weight, Tensor)
+        weight = self.latent * self.latent_mask
+        if weight.requires_grad:
+            weight.register_hook(self.score)
         return weight
+
+    @torch.no_grad()
+    def score(self, gradient: Float[Tensor, "units width"]) -> None:
+        """Take a batch's gradient of the weight, of entries that are masked too (straight-through)."""
+        self.scores.addcmul_(gradient, self.latent, value=-1)
 
     @torch.no_grad()
     def begin(self, weight: Float[Tensor, "units width"]) -> None:
@@ -74,6 +73,7 @@ class Movement(StraightThroughCodes):
         part = step / self.stage.total
         last = part >= UNTIL and (step - 1) / self.stage.total < UNTIL
         if last or (step % EVERY == 0 and FROM < part < UNTIL):
+            average(block.get_buffer("scores") for block in self.stage.blocks)
             left = max(0.0, 1 - (part - FROM) / (UNTIL - FROM)) ** 3
             for block in self.stage.blocks:
                 assert isinstance(block, MovingBlock)
