@@ -24,3 +24,9 @@ def wide() -> Weight:
 def tall() -> Weight:
     matrix, metric = correlated(96, 32)
     return Weight(matrix, metric, (32, 64))
+
+
+@pytest.fixture
+def exact(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Products in single precision, those that need not be exact too."""
+    monkeypatch.setattr("dsformer.factorization.rough.fast_bf16", lambda: False)

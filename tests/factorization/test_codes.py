@@ -16,6 +16,7 @@ def objective(atoms, codes):
     return (residual * weighted).sum()
 
 
+@pytest.mark.usefixtures("exact")
 @pytest.mark.parametrize("orientation", ["input", "output"])
 @pytest.mark.parametrize("canonical", [False, True])
 def test_penalised_codes_are_stationary(wide, orientation, canonical):

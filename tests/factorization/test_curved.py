@@ -5,8 +5,10 @@ from dataclasses import replace
 import pytest
 import torch
 
+from dsformer.factorization import search
 from dsformer.factorization.codes import Atoms, least_squares, penalised_codes, update_dictionary
 from dsformer.factorization.dense_sparse import Effort
+from dsformer.factorization.form import Form
 from dsformer.factorization.methods import fit_weight
 from dsformer.factorization.search import Budget
 from dsformer.factorization.spec import FormSpec, Orientation
@@ -44,9 +46,13 @@ def test_errors_are_those_of_the_metric(weight: Weight, orientation: Orientation
     assert problem.error(torch.zeros_like(problem.target)) == pytest.approx(1.0, rel=1e-4)
 
 
-@pytest.mark.parametrize("orientation", ORIENTATIONS)
 # The last is pruning.
-@pytest.mark.parametrize(("learned", "canonical"), [(8, False), (8, True), (0, True)])
+KINDS = pytest.mark.parametrize(("learned", "canonical"), [(8, False), (8, True), (0, True)])
+
+
+@pytest.mark.usefixtures("exact")
+@pytest.mark.parametrize("orientation", ORIENTATIONS)
+@KINDS
 def test_penalised_codes_are_where_the_slope_is_zero(
     weight: Weight, orientation: Orientation, learned: int, canonical: bool
 ):
@@ -59,6 +65,37 @@ def test_penalised_codes_are_where_the_slope_is_zero(
     loss = (residual * (problem.coupling.gram @ residual)).sum() + 0.3 * (codes - anchor).square().sum()
     (slope,) = torch.autograd.grad(loss, codes)
     assert float(slope.abs().max()) < 2e-3
+
+
+@pytest.mark.parametrize("orientation", ORIENTATIONS)
+@KINDS
+def test_in_bf16_a_step_goes_almost_as_far_down(
+    weight: Weight, orientation: Orientation, learned: int, canonical: bool, monkeypatch: pytest.MonkeyPatch
+):
+    def step(bf16: bool) -> float:
+        monkeypatch.setattr("dsformer.factorization.rough.fast_bf16", lambda: bf16)
+        problem = weight.problem(orientation)
+        assert problem.coupling is not None
+        assert problem.coupling.rough_vectors.dtype == (torch.bfloat16 if bf16 else torch.float32)
+        atoms = Atoms(problem, problem.start(learned), canonical)
+        anchor = 0.1 * torch.ones_like(atoms.product())
+        codes = penalised_codes(atoms, anchor, 0.3)
+        assert codes.dtype == torch.float32
+        return problem.error(atoms.combine(codes)) ** 2 * problem.energy + 0.3 * float((codes - anchor).square().sum())
+
+    exact = step(False)
+    weight = replace(weight)
+    assert exact < step(True) < 1.01 * exact
+
+
+def test_in_bf16_fits_are_as_good(weight: Weight, monkeypatch: pytest.MonkeyPatch):
+    spec, effort = FormSpec("input", *weight.matrix.shape, atoms=8, nonzeros=4, canonical=True), Effort(15, 2)
+    errors = []
+    for bf16 in (False, True):
+        monkeypatch.setattr("dsformer.factorization.rough.fast_bf16", lambda bf16=bf16: bf16)
+        errors.append(replace(weight).fit(spec, effort)[1])
+    assert errors[0] != errors[1]
+    assert errors[1] == pytest.approx(errors[0], rel=0.03)
 
 
 @pytest.mark.parametrize("orientation", ORIENTATIONS)
@@ -91,3 +128,30 @@ def test_a_fit_in_the_metric_of_both_sides_is_better_there(weight: Weight, metho
     inputs_only = replace(weight, metric=replace(weight.metric, output=None))
     both, one = (fit_weight(each, budget, method=method, effort=quick) for each in (weight, inputs_only))
     assert both.error < 0.97 * weight.error(one.form)
+
+
+def test_of_several_shapes_a_short_fit_chooses_one(weight: Weight, monkeypatch: pytest.MonkeyPatch):
+    trials, fits = [], []
+    trial, fit = Weight.trial, Weight.fit
+
+    def tried(self: Weight, spec: FormSpec, effort: Effort) -> float:
+        trials.append((trial(self, spec, effort), spec))
+        return trials[-1][0]
+
+    def fitted(self: Weight, spec: FormSpec, effort: Effort) -> tuple[Form, float]:
+        fits.append(spec)
+        return fit(self, spec, effort)
+
+    monkeypatch.setattr(Weight, "trial", tried)
+    monkeypatch.setattr(Weight, "fit", fitted)
+    # Both families, however far apart.
+    monkeypatch.setattr(search, "CONTENDER", 10.0)
+    monkeypatch.setattr(search, "HOPELESS", 10.0)
+    rows, columns = weight.matrix.shape
+    fit_weight(weight, Budget(32 * rows * columns // 3, 32), effort=Effort(iterations=6, screening=3))
+    assert {spec.canonical for _, spec in trials} == {False, True}
+    assert fits == [min(trials, key=lambda pair: pair[0])[1]]
+    trials.clear()
+    flat = replace(weight, metric=replace(weight.metric, output=None))
+    fit_weight(flat, Budget(32 * rows * columns // 3, 32), effort=Effort(iterations=6, screening=3))
+    assert not trials

@@ -13,6 +13,7 @@ from dsformer.factorization.conjugate import conjugate_gradients
 from dsformer.factorization.eigen import eigen
 from dsformer.factorization.entries import filled
 from dsformer.factorization.problem import Problem
+from dsformer.factorization.rough import rough
 
 # Rows of a batch of small systems solved at once, to bound memory.
 SYSTEM_ENTRIES = 2**23
@@ -40,6 +41,14 @@ class Atoms:
         """Rows times Aᵀ."""
         learned = rows @ self.dictionary.T
         return torch.cat([learned, self.problem.along_canonical(rows)], 1) if self.canonical else learned
+
+    def roughly_transposed(self, rows: Float[Tensor, "units width"]) -> Float[Tensor, "units positions"]:
+        """The same, not exactly."""
+        rows, canonical = rough(rows), self.problem.rough_canonical
+        learned = (rows @ rough(self.dictionary).T).float()
+        if not self.canonical:
+            return learned
+        return torch.cat([learned, (rows if canonical is None else rows @ canonical.T).float()], 1)
 
     def gram(self) -> Float[Tensor, "positions positions"]:
         learned = self.dictionary @ self.dictionary.T
@@ -69,16 +78,16 @@ def penalised_codes(
         inverse = torch.cholesky_inverse(torch.linalg.cholesky(system))
         return (atoms.product() + penalty * anchor) @ inverse
     # With E = X - V A, what the anchor lacks, the solution is V + G Aᵀ, where G (ρ/μ + AᵀA) = E in M's eigenbasis:
-    # only E and G, as wide as an atom, are rotated, not the codes.
-    values, vectors = problem.coupling.eigen
-    shift = penalty / values.clamp_min(1e-9)[:, None]
+    # only E and G, as wide as an atom, are rotated, not the codes. What is left of rounding G is in the next step's E.
+    coupling = problem.coupling
+    shift = penalty / coupling.eigen[0].clamp_min(1e-9)[:, None]
     if not len(atoms.dictionary) and problem.canonical is not None:
         # Where nothing is learned AᵀA stays, and what is diagonal in its eigenbasis need not leave it.
         moment, turned, target = problem.turned
-        rotated = vectors.T @ (target - anchor @ turned) / (shift + moment)
-        return anchor + (vectors @ rotated) @ turned.T
-    residual = problem.target - atoms.combine(anchor)
-    return anchor + atoms.transposed(vectors @ _resolvent(atoms, vectors.T @ residual, shift))
+        rotated = coupling.rotated(target - anchor @ turned) / (shift + moment)
+        return anchor + (rough(coupling.rotated_back(rotated)) @ problem.rough_turned.T).float()
+    rotated = coupling.rotated(problem.target - atoms.combine(anchor))
+    return anchor + atoms.roughly_transposed(coupling.rotated_back(_resolvent(atoms, rotated, shift)))
 
 
 def _resolvent(
@@ -88,8 +97,9 @@ def _resolvent(
     dictionary = atoms.dictionary
     if atoms.canonical and atoms.problem.canonical is not None:
         values, basis = atoms.moment_eigen()
-        return (residual @ basis / (shift + values.clamp_min(0))) @ basis.T
-    # AᵀA, identity aside, is diagonalised through the small DDᵀ.
+        basis = rough(basis)
+        return (rough((rough(residual) @ basis).float() / (shift + values.clamp_min(0))) @ basis.T).float()
+    # AᵀA, identity aside, is diagonalised through the small DDᵀ. What cancels here has to be exact.
     if atoms.canonical:
         shift = shift + 1
     values, basis = eigen(dictionary @ dictionary.T)

@@ -24,6 +24,7 @@ from torch import Tensor
 from dsformer.factorization.eigen import eigen
 from dsformer.factorization.form import Form
 from dsformer.factorization.grouping import Span, stacked
+from dsformer.factorization.rough import rough
 from dsformer.factorization.spec import FormSpec
 from dsformer.factorization.whitening import Metric
 
@@ -42,6 +43,18 @@ class Coupling:
         """Eigenvalues and eigenvectors (columns) of M; only the pursuit needs them."""
         values, vectors = eigen(self.gram)
         return values.clamp_min(0), vectors
+
+    @cached_property
+    def rough_vectors(self) -> Float[Tensor, "units units"]:
+        return rough(self.eigen[1])
+
+    def rotated(self, rows: Float[Tensor, "units width"]) -> Float[Tensor, "units width"]:
+        """In coordinates of the eigenvectors, one a row; not exactly."""
+        return (self.rough_vectors.T @ rough(rows)).float()
+
+    def rotated_back(self, rows: Float[Tensor, "units width"]) -> Float[Tensor, "units width"]:
+        """The inverse, not exactly either."""
+        return (self.rough_vectors @ rough(rows)).float()
 
 
 @dataclass(frozen=True)
@@ -100,6 +113,16 @@ class Problem:
         assert self.canonical is not None
         values, basis = eigen(self.canonical_moment)
         return values.clamp_min(0), self.canonical @ basis, self.target @ basis
+
+    @cached_property
+    def rough_turned(self) -> Float[Tensor, "width width"]:
+        """The canonical atoms so, for products that need not be exact."""
+        return rough(self.turned[1])
+
+    @cached_property
+    def rough_canonical(self) -> Float[Tensor, "width width"] | None:
+        """The canonical atoms, for products that need not be exact."""
+        return None if self.canonical is None else rough(self.canonical)
 
     @cached_property
     def atom_gram(self) -> Float[Tensor, "width width"]:

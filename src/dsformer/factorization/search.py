@@ -135,7 +135,8 @@ def search(
         fitted.append(Fitted(*weight.low_rank(rank)))
     descents = _promising(descents, budget)
     best = min((descent.least for descent in descents), default=0.0)
-    fitted += [descent.fit() for descent in descents if descent.least <= CONTENDER * best]
+    contenders = [descent for descent in descents if descent.least <= CONTENDER * best]
+    fitted += [Fitted(*weight.fit(spec, effort)) for spec in _finalists(weight, contenders, effort)]
     if not fitted:
         return None
     chosen = min(fitted, key=lambda one: one.error)
@@ -149,6 +150,15 @@ def _promising(descents: list["_Descent"], budget: Budget) -> list["_Descent"]:
         return descents
     best = min(descent.first for descent in descents)
     return [descent for descent in descents if descent.first <= HOPELESS * best]
+
+
+def _finalists(weight: Weight, contenders: list["_Descent"], effort: Effort) -> list[FormSpec]:
+    """The specs to fit in full: one of every family, but where outputs have a metric, in which fits are three times as
+    long and nothing has been screened, the one with the least error of a short fit."""
+    if not weight.metric.curved:
+        return [descent.larger for descent in contenders]
+    specs = list(dict.fromkeys(spec for descent in contenders for spec in (descent.best, descent.larger)))
+    return specs if len(specs) < 2 else [min(specs, key=lambda spec: weight.trial(spec, effort))]
 
 
 def _apart(members: tuple[int, ...], pattern: Pattern, free_order: bool) -> int:
@@ -221,10 +231,15 @@ class _Descent:
         self._walk(1)
         return min(self.errors.values())
 
-    def fit(self) -> Fitted:
-        """Full fit of the best screened spec; of those nearly as good, of the one with most atoms."""
-        spec = self.specs[max(i for i, error in self.errors.items() if error <= LARGER * self.least)]
-        return Fitted(*self.weight.fit(spec, self.effort))
+    @property
+    def best(self) -> FormSpec:
+        """The best screened spec."""
+        return self.specs[min(self.errors, key=self.errors.__getitem__)]
+
+    @property
+    def larger(self) -> FormSpec:
+        """Of the specs nearly as good, the one with most atoms."""
+        return self.specs[max(i for i, error in self.errors.items() if error <= LARGER * self.least)]
 
     def _walk(self, step: int) -> None:
         position = self.start

@@ -89,6 +89,11 @@ class Weight:
         """Error after a short run, in the metric of the inputs alone."""
         return dense_sparse.screen(self.of_inputs.problem(spec.orientation), self.suited(spec), effort.screening)
 
+    def trial(self, spec: FormSpec, effort: Effort) -> float:
+        """Error of a short fit."""
+        problem = self.problem(spec.orientation)
+        return dense_sparse.fit(problem, self.suited(spec), effort.screening, effort.tolerance)[1]
+
     def fit(self, spec: FormSpec, effort: Effort) -> tuple[Form, float]:
         """The fitted form and its error."""
         problem, iterations = self.problem(spec.orientation), effort.final(spec, self.metric.curved)

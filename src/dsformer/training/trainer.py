@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ from transformers import PreTrainedModel, PrinterCallback, Trainer, TrainerCallb
 from transformers.trainer_pt_utils import LengthGroupedSampler
 
 from dsformer.errors import MissingExtraError
+from dsformer.hardware import fast_bf16
 from dsformer.processes import count
 from dsformer.progress import Progress, silent
 from dsformer.recipe import TrainingRecipe
@@ -219,14 +220,7 @@ def bf16(settings: TrainingRecipe) -> bool:
         return settings.bf16
     if torch.cuda.is_available():
         return torch.cuda.is_bf16_supported()
-    capability: Callable[[], bool] | None = getattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", None)
-    return bool(capability and capability()) and _fast_bf16()
-
-
-def _fast_bf16() -> bool:
-    """Conversions alone (AVX-512 without its bf16 products) are no gain."""
-    supported = getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)()
-    return supported or getattr(torch.cpu, "_is_amx_tile_supported", lambda: False)()
+    return fast_bf16()
 
 
 def last_checkpoint(directory: Path) -> Path | None:
