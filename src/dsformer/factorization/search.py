@@ -155,10 +155,10 @@ def _promising(descents: list["_Descent"], budget: Budget) -> list["_Descent"]:
 def _finalists(weight: Weight, contenders: list["_Descent"], effort: Effort) -> list[FormSpec]:
     """The specs to fit in full: one of every family, but where outputs have a metric, in which fits are three times as
     long and nothing has been screened, the one with the least error of a short fit."""
-    if not weight.metric.curved:
-        return [descent.larger for descent in contenders]
-    specs = list(dict.fromkeys(spec for descent in contenders for spec in (descent.best, descent.larger)))
-    return specs if len(specs) < 2 else [min(specs, key=lambda spec: weight.trial(spec, effort))]
+    specs = [descent.chosen for descent in contenders]
+    if len(specs) < 2 or not weight.metric.curved:
+        return specs
+    return [min(specs, key=lambda spec: weight.trial(spec, effort))]
 
 
 def _apart(members: tuple[int, ...], pattern: Pattern, free_order: bool) -> int:
@@ -232,13 +232,8 @@ class _Descent:
         return min(self.errors.values())
 
     @property
-    def best(self) -> FormSpec:
-        """The best screened spec."""
-        return self.specs[min(self.errors, key=self.errors.__getitem__)]
-
-    @property
-    def larger(self) -> FormSpec:
-        """Of the specs nearly as good, the one with most atoms."""
+    def chosen(self) -> FormSpec:
+        """The best screened spec; of those nearly as good, the one with most atoms."""
         return self.specs[max(i for i, error in self.errors.items() if error <= LARGER * self.least)]
 
     def _walk(self, step: int) -> None:
