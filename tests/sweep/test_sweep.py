@@ -106,6 +106,15 @@ def test_learners_of_one_method_alone(grid: Grid):
     assert len({cell.teacher_key for cell in cells}) == 1
 
 
+def test_which_weights_stay_is_learned_along_with_the_task(grid: Grid):
+    fields = {**FIELDS, "training": {**FIELDS["training"], "train": "fixed", "examples": 50}}
+    variants = tuple(map(Variant.parse, ("magnitude", "magnitude+movement", "dense_sparse+codes")))
+    longer = replace(grid, variants=variants, fields=fields, dense={"epochs": 7.0, "examples": 80})
+    plain, moving, codes = (cell.recipe.training for cell in longer.cells())
+    assert (moving.start, moving.epochs, moving.examples) == (grid.model, 8.0, 80)
+    assert [(one.start, one.epochs, one.examples) for one in (plain, codes)] == [(None, 1.0, 50)] * 2
+
+
 def test_rows_say_how_fast_they_learned(grid: Grid):
     fields = {**FIELDS, "training": {**FIELDS["training"], "train": "fixed", "learning_rate": 3e-4}}
     variants = tuple(map(Variant.parse, ("magnitude", "gptq")))

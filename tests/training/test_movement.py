@@ -1,3 +1,5 @@
+import json
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -5,6 +7,7 @@ from typing import Any
 import pytest
 import torch
 from torch import nn
+from transformers import PreTrainedModel
 
 import dsformer
 from dsformer.errors import InputError
@@ -12,12 +15,16 @@ from dsformer.factorization.spec import FormSpec
 from dsformer.huggingface.source import open_source
 from dsformer.layers import BlockConfig
 from dsformer.recipe import Recipe
+from dsformer.tasks.supervised import load_task
 from dsformer.training.blocks import LearnedBlocks
 from dsformer.training.data import TrainingData
+from dsformer.training.heads import open_for_task
 from dsformer.training.learners import LEARNERS, Stage
 from dsformer.training.learners.movement import FROM, UNTIL, MovingBlock
+from dsformer.training.projection import oriented
+from dsformer.training.run import Teacher, make_trainer
 from fixtures.forms import random_form
-from fixtures.training import QUICK, projection_of
+from fixtures.training import QUICK, write_base
 
 SPEC = FormSpec("input", 16, 12, atoms=0, nonzeros=3, canonical=True)
 TOTAL = 40
@@ -30,7 +37,7 @@ def stage() -> tuple[Any, MovingBlock, torch.Tensor]:
     block = kind.block_type(BlockConfig.of("linear", [("0", 16)], SPEC), random_form(SPEC))
     blocks = LearnedBlocks(nn.Sequential(nn.Linear(12, 16)), [block])
     dense = torch.randn(16, 12, generator=torch.Generator().manual_seed(0))
-    learner = kind(Stage(blocks, [projection_of(block, dense)], TOTAL, TOTAL), None)
+    learner = kind(Stage(blocks, [], TOTAL, TOTAL, weights=[dense]), None)
     learner.stage.optimizer = torch.optim.AdamW(learner.trained(block), lr=0.01, weight_decay=0.0)
     learner.start()
     return learner, block, dense
@@ -91,6 +98,95 @@ def test_on_a_task(teacher: Path, task_file: Path, data: TrainingData, tmp_path:
     with torch.no_grad():
         assert torch.equal(dsformer.load(tmp_path / "out")(**batch).logits, done.model(**batch).logits)
     assert open_source(teacher).model.config.num_labels == 2
+
+
+@pytest.fixture
+def of_start(
+    base: Path, teacher: Path, task_file: Path, data: TrainingData
+) -> Callable[[str, str], tuple[Any, PreTrainedModel]]:
+    """A trainer that has not made a step, whose model has not learned the task, and that model dense."""
+
+    def make(learner: str, pattern: str) -> tuple[Any, PreTrainedModel]:
+        recipe = Recipe().merged(
+            {
+                **QUICK,
+                "ratio": 1.8,
+                "method": "magnitude",
+                "pattern": pattern,
+                "training": {"train": learner, "task": str(task_file), "bf16": False},
+            }
+        )
+        start, _ = open_for_task(base, load_task(str(task_file)))
+        model = dsformer.compress(teacher, recipe=recipe.merged({"training": {"train": "none"}})).model
+        source = open_source(teacher)
+        teaching = Teacher(source.model, source.tokenizer, untrained=start)
+        with tempfile.TemporaryDirectory() as work:
+            return make_trainer(model, teaching, data, recipe, Path(work), True), start
+
+    return make
+
+
+@pytest.mark.parametrize(("learner", "pattern"), [("movement", "free"), ("codes", "2:4")])
+def test_weights_that_stay_are_learned_along_with_the_task(learner: str, pattern: str, of_start: Callable):
+    trainer, start = of_start(learner, pattern)
+    trainer.learner.start()
+    own = dict(trainer.model.named_parameters())
+    for name, values in start.named_parameters():
+        assert name not in own or torch.equal(own[name], values), name
+    for block in trainer.learner.stage.blocks:
+        dense = torch.cat([start.get_submodule(name).weight for name in block.config.names])
+        assert torch.equal(block.latent, oriented(dense, block.spec))
+        kept = block.unit_weight()
+        assert torch.equal(kept, block.latent * block.latent_mask)
+        assert float(block.latent_mask.float().mean()) == (1.0 if learner == "movement" else 0.5)
+        if learner == "codes":
+            assert (block.latent.abs() * block.latent_mask).sum() > 0.7 * block.latent.abs().sum()
+    rates = {id(p): group["lr"] for group in trainer.create_optimizer().param_groups for p in group["params"]}
+    assert rates[id(own["classifier.weight"])] == 5 * rates[id(own["bert.pooler.dense.bias"])]
+
+
+def test_codes_of_pruned_weights_begin_with_all_of_the_weight(
+    teacher: Path, task_file: Path, data: TrainingData, tmp_path: Path
+):
+    training = {"train": "codes", "task": str(task_file)}
+    recipe = Recipe().merged({**QUICK, "ratio": 1.8, "method": "magnitude", "pattern": "2:4", "training": training})
+    model, source = (
+        dsformer.compress(teacher, recipe=recipe.merged({"training": {"train": "none"}})).model,
+        open_source(teacher),
+    )
+    before = model.get_submodule("bert.encoder.layer.1.output.dense").densified().weight.detach().clone()
+    trainer = make_trainer(model, Teacher(source.model, source.tokenizer), data, recipe, tmp_path, True)
+    trainer.learner.start()
+    block = next(b for b in trainer.learner.stage.blocks if "bert.encoder.layer.1.output.dense" in b.config.names)
+    dense = source.model.get_submodule("bert.encoder.layer.1.output.dense").weight
+    torch.testing.assert_close(block.latent, oriented(dense, block.spec))
+    torch.testing.assert_close(block.unit_weight(), oriented(before, block.spec))
+
+
+def test_a_base_model_is_pruned_while_it_learns(base: Path, task_file: Path, tmp_path: Path):
+    learning = {"epochs": 8, "batch_size": 32, "learning_rate": 1e-3, "bf16": False, "train_embeddings": True}
+    training = {"train": "movement", "task": str(task_file), **learning}
+    done = dsformer.compress(base, tmp_path / "out", **QUICK, method="magnitude", training=training)
+    dsformer.finetune(base, tmp_path / "dense", task=str(task_file), **learning)
+    training["start"] = str(base)
+    other = dsformer.compress(tmp_path / "dense", tmp_path / "other", **QUICK, method="magnitude", training=training)
+    assert done.summary.training.trained > 80
+    first, second = done.model.state_dict(), other.model.state_dict()
+    assert all(torch.equal(values, second[name]) for name, values in first.items())
+
+
+def test_another_model_is_no_start(sentence_encoder: Path, teacher: Path, task_file: Path, tmp_path: Path):
+    other = write_base(tmp_path / "base")
+    config = json.loads((other / "config.json").read_text())
+    (other / "config.json").write_text(json.dumps({**config, "num_hidden_layers": 1}))
+    training = {"train": "movement", "task": str(task_file), "start": str(other), "epochs": 1, "bf16": False}
+    with pytest.raises(InputError, match=r"training.start: .*base is not the model that .* was before it learned"):
+        dsformer.compress(teacher, tmp_path / "out", **QUICK, method="magnitude", training=training)
+    assert not (tmp_path / "out").exists()
+    for fields in ({"method": "magnitude", "training": {"train": "fixed"}}, {"training": {"train": "codes"}}):
+        training = {**fields["training"], "task": "mrpc", "start": "x"}
+        with pytest.raises(InputError, match="training: start goes with train codes or movement and a method that"):
+            Recipe().merged({**fields, "training": training})
 
 
 @pytest.mark.parametrize("fields", [{}, {"method": "magnitude", "pattern": "2:4"}, {"method": "oats"}])

@@ -91,14 +91,15 @@ class Weight:
 
     def trial(self, spec: FormSpec, effort: Effort) -> float:
         """Error of a short fit."""
-        problem = self.problem(spec.orientation)
-        return dense_sparse.fit(problem, self.suited(spec), effort.screening, effort.tolerance)[1]
+        return self._fitted(spec, effort, effort.screening)[1]
 
     def fit(self, spec: FormSpec, effort: Effort) -> tuple[Form, float]:
         """The fitted form and its error."""
-        problem, iterations = self.problem(spec.orientation), effort.final(spec, self.metric.curved)
-        form, error = dense_sparse.fit(problem, self.suited(spec), iterations, effort.tolerance)
+        form, error = self._fitted(spec, effort, effort.final(spec, self.metric.curved))
         return settled(form, self.members), error
+
+    def _fitted(self, spec: FormSpec, effort: Effort, iterations: int) -> tuple[Form, float]:
+        return dense_sparse.fit(self.problem(spec.orientation), self.suited(spec), iterations, effort.tolerance)
 
 
 @dataclass(frozen=True)

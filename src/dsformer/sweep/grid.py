@@ -12,7 +12,7 @@ from typing import Any
 from dsformer.errors import InputError
 from dsformer.factorization.methods import METHODS
 from dsformer.factorization.pattern import Pattern
-from dsformer.recipe import Recipe
+from dsformer.recipe import Recipe, TrainingRecipe
 from dsformer.training.learners import LEARNERS
 
 
@@ -73,13 +73,29 @@ class Cell:
     @cached_property
     def recipe(self) -> Recipe:
         own: dict[str, Any] = {"method": self.variant.method, "pattern": self.variant.pattern, "ratio": self.ratio}
-        training = {**self.fields.get("training", {}), "task": self.task, "seed": self.seed}
+        training = self._training
         if self.variant.learner:
             training["train"] = self.variant.learner
         elif METHODS[self.variant.method].rounds:
             # Whole numbers cannot be trained; beside methods that are, they stand for what a user has without.
             own["factors"], training["train"], training["rounding_aware"] = "float", "none", False
+        learner = LEARNERS.get(training.get("train", "none"))
+        if self.task and learner is not None and learner.latent and METHODS[self.variant.method].prunes:
+            training |= self._from_the_start
         return Recipe().merged({**self.fields, **own, "training": training})
+
+    @property
+    def _training(self) -> dict[str, Any]:
+        """What all cells of the task and seed have in common."""
+        return {**self.fields.get("training", {}), "task": self.task, "seed": self.seed}
+
+    @property
+    def _from_the_start(self) -> dict[str, Any]:
+        """Which weights stay is learned along with the task, as the authors of such learners have it: from where the
+        dense model's training starts, for as many passes as that and other cells together."""
+        dense = self.dense_training
+        epochs = dense["epochs"] + self._training.get("epochs", TrainingRecipe().epochs)
+        return {"start": self.model, "epochs": epochs, "examples": dense["examples"]}
 
     @property
     def key(self) -> str:
@@ -91,7 +107,9 @@ class Cell:
     @property
     def dense_training(self) -> dict[str, Any]:
         """Fields of the training of the dense model."""
-        return self.recipe.training.model_dump(mode="json", exclude={"train", "text", "rounding_aware"}) | self.dense
+        plain = {**self._training, "train": "none", "rounding_aware": False}
+        training = Recipe().merged({"training": plain}).training
+        return training.model_dump(mode="json", exclude={"train", "text", "start", "rounding_aware"}) | self.dense
 
     @property
     def encoder_key(self) -> str:

@@ -100,13 +100,18 @@ class LearnedBlock(nn.Module):
 
     def unit_weight(self) -> Float[Tensor, "units width"]:
         """The weight with one row a unit: transposed for an output dictionary. Differentiable; watched if asked to."""
+        weight = self.multiplied()
+        if self.watcher is not None and weight.requires_grad:
+            weight.register_hook(self.watcher)
+        return weight
+
+    def multiplied(self) -> Float[Tensor, "units width"]:
+        """The weight made of what is learned, in the type of the autocast there is."""
         device = self.values.device.type
         dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else torch.float32
         with torch.autocast(device, enabled=False):
             weight = Multiply.apply(*self.factors(), self.places, dtype)
         assert isinstance(weight, Tensor)
-        if self.watcher is not None and weight.requires_grad:
-            weight.register_hook(self.watcher)
         return weight
 
     def there(self) -> Bool[Tensor, "units kept"] | None:

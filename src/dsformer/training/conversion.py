@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence, Set
 
+import torch
 from torch import nn
 from transformers import PreTrainedModel
 
@@ -10,6 +11,7 @@ from dsformer.factorization.form import Form
 from dsformer.layers import BlockConfig, DenseSparseLinear, install_forms, read_forms
 from dsformer.layers.exchange import exchange
 from dsformer.training.blocks import LearnedBlock, LearnedBlocks
+from dsformer.training.heads import head_of
 
 NAME = "learned_blocks"
 
@@ -35,6 +37,19 @@ def begin(
     learned = LearnedBlocks(model, blocks)
     model.add_module(NAME, learned)
     return learned
+
+
+@torch.no_grad()
+def restart(model: PreTrainedModel, untrained: PreTrainedModel) -> list[nn.Parameter]:
+    """Give what is not factorized the values of a model of the same shapes that has not learned the task.
+
+    Returns the parameters of the task's head.
+    """
+    own = dict(model.named_parameters())
+    shared = {name: values for name, values in untrained.named_parameters() if name in own}
+    for name, values in shared.items():
+        own[name].copy_(values)
+    return [own[name] for name in head_of(untrained) if name in own]
 
 
 def finish(model: PreTrainedModel, learned: LearnedBlocks) -> None:

@@ -102,7 +102,7 @@ def train_dense(
             train_dataset=data.features,
             data_collator=data.collate,
             settings=settings,
-            head=[p for p in head_of(network) if p.requires_grad],
+            head=[p for p in head_of(network).values() if p.requires_grad],
             progress=progress,
             stage=stage,
         )

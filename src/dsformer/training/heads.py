@@ -71,7 +71,7 @@ def open_head(place: Path, kind: Kind) -> PreTrainedModel:
     return getattr(transformers, _CLASSES[kind]).from_pretrained(place).eval()
 
 
-def head_of(model: PreTrainedModel) -> list[nn.Parameter]:
+def head_of(model: PreTrainedModel) -> dict[str, nn.Parameter]:
     """Parameters outside the base model, which start from nothing; those tied into it are not among them."""
     prefix = model.base_model_prefix
-    return [p for name, p in model.named_parameters() if not name.startswith(f"{prefix}.")]
+    return {name: p for name, p in model.named_parameters() if not name.startswith(f"{prefix}.")}

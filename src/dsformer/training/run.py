@@ -23,7 +23,7 @@ from dsformer.progress import Progress, silent
 from dsformer.recipe import Recipe, TrainingRecipe
 from dsformer.training.alignment import align
 from dsformer.training.blocks import LearnedBlocks
-from dsformer.training.conversion import begin, finish
+from dsformer.training.conversion import begin, finish, restart
 from dsformer.training.data import TrainingData
 from dsformer.training.distillation import Distiller, Pooling
 from dsformer.training.dropout import without_dropout
@@ -44,11 +44,13 @@ class Teacher:
 
     Attributes:
         pooling: how it makes sentence embeddings, for a sentence encoder.
+        untrained: it before it learned the task, for a learner that begins with its weights.
     """
 
     model: PreTrainedModel
     tokenizer: Any
     pooling: Pooling | None = None
+    untrained: PreTrainedModel | None = None
 
 
 def learn(
@@ -99,6 +101,7 @@ def make_trainer(
     nn.Module.float(model)
     kind = LEARNERS[settings.learner]
     learned = begin(model, config.blocks, kind.block_type)
+    head = [] if teacher.untrained is None else restart(model, teacher.untrained)
     stage = _stage(learned, teacher, data, recipe)
     learner = kind(stage, settings)
     if settings.rounding_aware:
@@ -117,6 +120,7 @@ def make_trainer(
             learner=learner,
             distiller=_distiller(model, teacher, learned, settings),
             supervised=supervised,
+            head=head,
             progress=progress,
         )
 
@@ -124,6 +128,10 @@ def make_trainer(
 def _stage(learned: LearnedBlocks, teacher: Teacher, data: TrainingData, recipe: Recipe) -> Stage:
     settings, examples = recipe.training, len(data.features)
     made: list[Projection] = []
+    weights: list[Tensor] = []
+    if recipe.trains_weights:
+        origin = teacher.model if teacher.untrained is None else teacher.untrained
+        weights = [oriented(_dense(origin, block.config).weight().float(), block.spec) for block in learned]
     if LEARNERS[settings.learner].projects:
         dense = [_dense(teacher.model, block.config) for block in learned]
         batches = _batches(teacher, data, recipe)
@@ -133,7 +141,8 @@ def _stage(learned: LearnedBlocks, teacher: Teacher, data: TrainingData, recipe:
             Projection(block, metrics[one.name], oriented(one.weight(), block.spec))
             for block, one in zip(learned, dense, strict=True)
         ]
-    return Stage(learned, made, total_steps(settings, examples), steps_per_epoch(settings, examples))
+    total, epoch = total_steps(settings, examples), steps_per_epoch(settings, examples)
+    return Stage(learned, made, total, epoch, weights=weights, untrained=teacher.untrained is not None)
 
 
 def _dense(teacher: nn.Module, config: BlockConfig) -> Block:

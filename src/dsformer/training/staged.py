@@ -8,7 +8,7 @@ from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
-from transformers import AutoConfig, AutoTokenizer, PreTrainedModel
+from transformers import AutoConfig, AutoTokenizer, PreTrainedModel, set_seed
 
 from dsformer.calibration import Text, model_batches
 from dsformer.errors import InputError
@@ -27,7 +27,7 @@ from dsformer.report.summary import Summary, TrainingSummary
 from dsformer.tasks.supervised import SupervisedTask
 from dsformer.training.data import TrainingData, of_task, of_text, score_model, the_task
 from dsformer.training.finetune import train_dense, write_dense
-from dsformer.training.heads import has_head
+from dsformer.training.heads import has_head, open_for_task
 from dsformer.training.pooling import pooling_of
 from dsformer.training.run import Teacher, learn
 from dsformer.training.trainer import require_training, total_steps
@@ -109,7 +109,8 @@ def _staged(
     summary = Summary.from_dict(network.config.quantization_config.summary)
     before = _score(network, source, task, settings)
     started = perf_counter()
-    learn(network, _as_teacher(source, task), data, run.recipe, run.work / "training", task is not None, run.progress)
+    teacher = replace(_as_teacher(source, task), untrained=_untrained(run, model, dense, source, task))
+    learn(network, teacher, data, run.recipe, run.work / "training", task is not None, run.progress)
     seconds = perf_counter() - started
     _round(network, run.recipe, data, source.tokenizer)
     scores = (_score(source.model, source, task, settings), before, _score(network, source, task, settings))
@@ -198,6 +199,22 @@ def _teacher(run: _Run, model: str | Path, task: SupervisedTask) -> str | Path:
         network, tokenizer = train_dense(model, task, run.settings, run.work / "finetuning", run.progress, "finetune")
         by_one(lambda: write_dense(network, tokenizer, directory))
     return directory
+
+
+def _untrained(
+    run: _Run, model: str | Path, dense: str | Path, source: Source, task: SupervisedTask | None
+) -> PreTrainedModel | None:
+    """The dense model as it was before it learned the task, for a recipe that trains weights."""
+    start = run.settings.start or (model if dense != model else None)
+    if start is None or task is None or not run.recipe.trains_weights:
+        return None
+    # A new head is then the one that the dense model began with.
+    set_seed(run.settings.seed)
+    network, _ = open_for_task(start, task)
+    shapes = {name: values.shape for name, values in network.state_dict().items()}
+    if shapes != {name: values.shape for name, values in source.model.state_dict().items()}:
+        raise InputError(f"training.start: {start} is not the model that {run.model} was before it learned the task")
+    return network
 
 
 def _factored(

@@ -1,12 +1,13 @@
 """What every way of learning the factorizations has in common."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
 import torch
-from torch import nn
+from jaxtyping import Float
+from torch import Tensor, nn
 
 from dsformer.parallel import one_thread_each
 from dsformer.processes import make_alike
@@ -25,6 +26,8 @@ class Stage:
         total: optimizer steps of the whole run.
         epoch: optimizer steps of an epoch.
         optimizer: the torch optimizer, once there is one.
+        weights: the dense ones, one row a unit, in the same order; none for a learner that has no latent weights.
+        untrained: whether these are of a model that has not learned the task yet.
     """
 
     blocks: LearnedBlocks
@@ -32,6 +35,8 @@ class Stage:
     total: int
     epoch: int
     optimizer: torch.optim.Optimizer | None = None
+    weights: list[Float[Tensor, "units width"]] = field(default_factory=list)
+    untrained: bool = False
 
 
 class Learner:
@@ -45,8 +50,11 @@ class Learner:
     """Whether it needs the dense weights and the metric to project in, which is measured only then."""
     rounds = True
     """Whether it computes weights from values and dictionaries, which can be rounded on the way."""
+    latent = False
+    """Whether it has a latent code for every position: the dense weight, where forms are entries of it alone. Such
+    learners can begin with the weights of a model that has not learned the task yet."""
     prunes = False
-    """Whether it learns which entries of the weights stay, so that forms must be nothing but these."""
+    """Whether forms must be entries of the weight and nothing else."""
 
     def __init__(self, stage: Stage, settings: Any):
         self.stage, self.settings = stage, settings

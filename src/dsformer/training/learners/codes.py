@@ -1,4 +1,7 @@
-"""Straight-through on the codes: dense latent codes, thresholded on the way forward, a free dictionary."""
+"""Straight-through on the codes: dense latent codes, thresholded on the way forward, a free dictionary.
+
+Where codes are entries of the weight and nothing else the latent ones are the dense weight, as in SR-STE.
+"""
 
 from typing import Any
 
@@ -45,11 +48,20 @@ class DenseCodesBlock(LearnedBlock):
         self.register_buffer("latent_mask", self.mask())
         self.values.requires_grad_(False)
 
-    def unit_weight(self) -> Float[Tensor, "units width"]:
+    def multiplied(self) -> Float[Tensor, "units width"]:
         codes, atoms = Masked.apply(self.latent, self.latent_mask), self.spec.atoms
         assert isinstance(codes, Tensor)
         weight = codes[:, :atoms] @ self.atoms()
         return weight + codes[:, atoms:] if self.spec.canonical else weight
+
+    @torch.no_grad()
+    def begin(self, weight: Float[Tensor, "units width"], untrained: bool) -> None:
+        """Take a dense weight: its entries off the support or, of an untrained model, all, and a support of its own."""
+        if untrained:
+            self.latent.copy_(weight)
+            self.choose()
+        else:
+            self.latent.copy_(torch.where(self.latent_mask, self.latent, weight))
 
     @torch.no_grad()
     def choose(self) -> None:
@@ -71,6 +83,13 @@ class StraightThroughCodes(Learner):
 
     block_type = DenseCodesBlock
     rounds = False
+    latent = True
+
+    def start(self) -> None:
+        for block, weight in zip(self.stage.blocks, self.stage.weights, strict=bool(self.stage.weights)):
+            assert isinstance(block, DenseCodesBlock)
+            block.begin(weight.to(block.latent.device), self.stage.untrained)
+        self.stage.blocks.settle()
 
     def stepped(self, step: int) -> None:
         if step % EVERY == 0 and step <= UNTIL * self.stage.total:

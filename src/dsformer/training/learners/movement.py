@@ -31,12 +31,10 @@ class MovingBlock(DenseCodesBlock):
         super().__init__(config, form)
         self.register_buffer("scores", torch.zeros_like(self.latent))
         self.dictionary.requires_grad_(False)
+        self.watcher = self.score
 
-    def unit_weight(self) -> Float[Tensor, "units width"]:
-        weight = self.latent * self.latent_mask
-        if weight.requires_grad:
-            weight.register_hook(self.score)
-        return weight
+    def multiplied(self) -> Float[Tensor, "units width"]:
+        return self.latent * self.latent_mask
 
     @torch.no_grad()
     def score(self, gradient: Float[Tensor, "units width"]) -> None:
@@ -44,7 +42,7 @@ class MovingBlock(DenseCodesBlock):
         self.scores.addcmul_(gradient, self.latent, value=-1)
 
     @torch.no_grad()
-    def begin(self, weight: Float[Tensor, "units width"]) -> None:
+    def begin(self, weight: Float[Tensor, "units width"], untrained: bool) -> None:
         """Take the dense weight, all of it."""
         self.latent.copy_(weight)
         self.latent_mask.fill_(True)
@@ -60,14 +58,7 @@ class Movement(StraightThroughCodes):
     """Trains dense weights of which fewer and fewer stay."""
 
     block_type = MovingBlock
-    projects = True
     prunes = True
-
-    def start(self) -> None:
-        for block, projection in self.over_blocks():
-            assert isinstance(block, MovingBlock)
-            block.begin(projection.weight.to(block.latent.device))
-        self.stage.blocks.settle()
 
     def stepped(self, step: int) -> None:
         part = step / self.stage.total

@@ -22,17 +22,17 @@ class DenseBlock(LearnedBlock):
     def __init__(self, config: BlockConfig, form: Form):
         super().__init__(config, form)
         with torch.no_grad():
-            self.latent = nn.Parameter(super().unit_weight().clone())
+            self.latent = nn.Parameter(super().multiplied().clone())
         self.values.requires_grad_(False)
         self.dictionary.requires_grad_(False)
 
-    def unit_weight(self) -> Float[Tensor, "units width"]:
+    def multiplied(self) -> Float[Tensor, "units width"]:
         return self.latent
 
     @torch.no_grad()
     def settle(self) -> None:
         """Make the dense weight the factorization's."""
-        self.latent.copy_(super().unit_weight())
+        self.latent.copy_(super().multiplied())
 
 
 class Refactor(Learner):

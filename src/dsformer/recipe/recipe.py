@@ -4,160 +4,19 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 
 from dsformer.errors import InputError
-from dsformer.factorization.dense_sparse import Effort
 from dsformer.factorization.methods import METHODS
 from dsformer.factorization.pattern import Pattern
 from dsformer.factorization.precision import FACTORS, Precision
+from dsformer.recipe.parts import CalibrationRecipe, EffortRecipe, Strict
+from dsformer.recipe.training import TrainingRecipe
 from dsformer.steps import STEPS, asked, wrong
-from dsformer.training.distillation import TERMS
 from dsformer.training.learners import DEFAULT_LEARNER, LEARNERS
 
-# Tokens of what is trained on that are used to calibrate, in units of the full passages that are without training: task
-# text is less varied, and there is more at stake (MiniLM on CoLA at 3.57x: divergence from the dense model .050 with
-# a thousand sentences, .043 with all eight thousand).
-TASK_FACTOR = 4
 
-
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class CalibrationRecipe(_Strict):
-    """Which text runs through the model to learn what its layers' inputs look like."""
-
-    text: Annotated[
-        Path | None, Field(description="calibration text: .txt (a passage a line), .csv, .tsv, .jsonl, .parquet")
-    ] = None
-    column: Annotated[str | None, Field(description="column of the calibration file that holds the text")] = None
-    count: Annotated[int, Field(ge=1, description="calibration passages")] = 256
-    length: Annotated[int, Field(ge=2, description="longest calibration passage, in tokens")] = 128
-    batch_size: Annotated[int, Field(ge=1, description="passages run through the model at once")] = 16
-    weighting: Annotated[
-        Literal["auto", "even", "influence"],
-        Field(
-            description="how much tokens and outputs of layers count: even, all the same; influence, as much as the "
-            "model's output depends on them; auto, influence unless a head speaks of every token"
-        ),
-    ] = "auto"
-    cache: Annotated[
-        Path | None,
-        Field(description="directory that keeps what was measured, for later runs with the same model and text"),
-    ] = None
-
-    @property
-    def task_tokens(self) -> int:
-        """How many tokens of the text trained on are used, where no calibration text is given."""
-        return TASK_FACTOR * self.count * self.length
-
-
-class EffortRecipe(_Strict):
-    """How long each weight is searched and fitted."""
-
-    iterations: Annotated[int, Field(ge=1, description="alternations of the final fit of a weight")] = Effort.iterations
-    screening: Annotated[int, Field(ge=1, description="alternations spent on each candidate shape")] = Effort.screening
-    tolerance: Annotated[float, Field(ge=0, description="stop when codes move less than this, relatively")] = (
-        Effort.tolerance
-    )
-
-    def as_effort(self) -> Effort:
-        return Effort(self.iterations, self.screening, self.tolerance)
-
-
-class TrainingRecipe(_Strict):
-    """How the factorizations are learned, on a task or on plain text."""
-
-    train: Annotated[
-        str,
-        Field(
-            description=f"learn the factorizations: one of {', '.join(LEARNERS)}; distill is {DEFAULT_LEARNER} without "
-            "labels, on --text; none stops after the factorization"
-        ),
-    ] = "none"
-    task: Annotated[str | None, Field(description="a task by name, or a file with columns of text and labels")] = None
-    text: Annotated[Path | None, Field(description="plain text to distil on, for sentence encoders")] = None
-    text_column: Annotated[str, Field(description="column of the text, in a file of yours")] = "text"
-    pair_column: Annotated[str | None, Field(description="column of the second text")] = None
-    label_column: Annotated[str, Field(description="column of the label")] = "label"
-    evaluation_file: Annotated[Path | None, Field(description="file of rows to score on (default: a tenth)")] = None
-    distill: Annotated[
-        str, Field(description=f"terms of distillation from the dense model, joined by +: {', '.join(TERMS)}; or none")
-    ] = "logits+hidden"
-    distill_weight: Annotated[float, Field(ge=0, le=1, description="weight of distillation against the labels")] = 0.9
-    temperature: Annotated[float, Field(gt=0, description="of the logits that are distilled")] = 2.0
-    epochs: Annotated[float, Field(gt=0, description="passes over the training data")] = 3.0
-    examples: Annotated[int | None, Field(ge=1, description="train on so many examples (default: all)")] = None
-    batch_size: Annotated[int, Field(ge=1, description="examples of a training batch")] = 32
-    accumulate: Annotated[int, Field(ge=1, description="batches of an optimizer step")] = 1
-    learning_rate: Annotated[float, Field(gt=0, description="peak rate of biases and norms, and of a dense model")] = (
-        5e-5
-    )
-    factor_rate: Annotated[float, Field(gt=0, description="rate of dictionaries and codes, in units of the rate")] = 2.0
-    warmup: Annotated[float, Field(ge=0, lt=1, description="part of the steps in which the rate rises")] = 0.06
-    length: Annotated[
-        int | None, Field(ge=8, description="longest text, in tokens (default: 128, 384 for question answering)")
-    ] = None
-    seed: Annotated[int, Field(ge=0, description="of the order of examples, dropout and a new head")] = 0
-    bf16: Annotated[bool | None, Field(description="train under bf16 autocast (default: where it is fast)")] = None
-    dropout: Annotated[bool, Field(description="keep the dropout of the model while factorizations are learned")] = (
-        False
-    )
-    train_embeddings: Annotated[bool, Field(description="train embedding tables too")] = False
-    ramp: Annotated[float, Field(ge=1, description="stf: non-zeros at the start, in units of those at the end")] = 1.5
-    ramp_until: Annotated[float, Field(gt=0, le=1, description="stf: part of the steps after which supports stay")] = (
-        0.5
-    )
-    projections: Annotated[int, Field(ge=1, description="stf: projections until then")] = 6
-    pursuit_steps: Annotated[int, Field(ge=1, description="stf: pursuit steps of a projection")] = 2
-    latent_rate: Annotated[
-        float, Field(ge=0, description="stf: straight-through step of the latent weights, by the gradient's own size")
-    ] = 0.0
-    rounding_aware: Annotated[
-        bool, Field(description="with factors in whole numbers: train them rounded (quantization-aware)")
-    ] = False
-    save_steps: Annotated[int | None, Field(ge=1, description="steps between checkpoints (default: a quarter)")] = None
-    report_to: Annotated[str, Field(description="where transformers' Trainer reports to, such as tensorboard")] = "none"
-
-    @field_validator("train")
-    @classmethod
-    def _known_learner(cls, value: str) -> str:
-        known = ("none", "distill", *LEARNERS)
-        if value not in known:
-            raise ValueError(f"{value!r} is not one of {', '.join(known)}")
-        return value
-
-    @field_validator("distill")
-    @classmethod
-    def _known_terms(cls, value: str) -> str:
-        unknown = [term for term in value.split("+") if term not in TERMS] if value != "none" else []
-        if unknown:
-            raise ValueError(f"{unknown[0]!r} is not one of {', '.join(TERMS)}, none")
-        return value
-
-    @model_validator(mode="after")
-    def _something_to_train_on(self) -> "TrainingRecipe":
-        if self.train == "distill" and self.text is None:
-            raise ValueError("train distill needs plain text: text")
-        if self.train not in ("none", "distill") and self.task is None:
-            raise ValueError(f"train {self.train} needs a task: task")
-        return self
-
-    @property
-    def terms(self) -> tuple[str, ...]:
-        """The terms of distillation."""
-        if self.train == "distill":
-            return ("embeddings", "hidden")
-        return () if self.distill == "none" else tuple(self.distill.split("+"))
-
-    @property
-    def learner(self) -> str:
-        """The learner's name."""
-        return DEFAULT_LEARNER if self.train == "distill" else self.train
-
-
-class Recipe(_Strict):
+class Recipe(Strict):
     """How to compress a model."""
 
     ratio: Annotated[float, Field(gt=1, description="stored bytes before / after, everything counted")] = 2.8
@@ -249,6 +108,9 @@ class Recipe(_Strict):
         self._fits_sharing()
         if self.steps and (reason := wrong(self.steps, self)):
             raise ValueError(f"steps: {reason}")
+        if self.training.start and not self.trains_weights:
+            able = [name for name, kind in LEARNERS.items() if kind.latent]
+            raise ValueError(f"training: start goes with train {' or '.join(able)} and a method that prunes")
         learner = LEARNERS.get(self.training.learner)
         if learner is not None and learner.prunes and not (METHODS[self.method].prunes and self.pattern == "free"):
             pruning = [name for name, method in METHODS.items() if method.prunes]
@@ -296,6 +158,12 @@ class Recipe(_Strict):
         self._has_no_tables()
         if self.training.train not in ("none", "distill", DEFAULT_LEARNER):
             raise ValueError(f"training: method {self.method} has no supports to learn; train {DEFAULT_LEARNER}")
+
+    @property
+    def trains_weights(self) -> bool:
+        """Whether dense weights are trained, of which some are chosen."""
+        training = self.training
+        return training.train != "none" and METHODS[self.method].prunes and LEARNERS[training.learner].latent
 
     @property
     def with_embeddings(self) -> bool:

@@ -1,0 +1,60 @@
+"""Parts of the recipe that are about measuring and searching."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from dsformer.factorization.dense_sparse import Effort
+
+# Tokens of what is trained on that are used to calibrate, in units of the full passages that are without training: task
+# text is less varied, and there is more at stake (MiniLM on CoLA at 3.57x: divergence from the dense model .050 with
+# a thousand sentences, .043 with all eight thousand).
+TASK_FACTOR = 4
+
+
+class Strict(BaseModel):
+    """Unknown fields are refused."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class CalibrationRecipe(Strict):
+    """Which text runs through the model to learn what its layers' inputs look like."""
+
+    text: Annotated[
+        Path | None, Field(description="calibration text: .txt (a passage a line), .csv, .tsv, .jsonl, .parquet")
+    ] = None
+    column: Annotated[str | None, Field(description="column of the calibration file that holds the text")] = None
+    count: Annotated[int, Field(ge=1, description="calibration passages")] = 256
+    length: Annotated[int, Field(ge=2, description="longest calibration passage, in tokens")] = 128
+    batch_size: Annotated[int, Field(ge=1, description="passages run through the model at once")] = 16
+    weighting: Annotated[
+        Literal["auto", "even", "influence"],
+        Field(
+            description="how much tokens and outputs of layers count: even, all the same; influence, as much as the "
+            "model's output depends on them; auto, influence unless a head speaks of every token"
+        ),
+    ] = "auto"
+    cache: Annotated[
+        Path | None,
+        Field(description="directory that keeps what was measured, for later runs with the same model and text"),
+    ] = None
+
+    @property
+    def task_tokens(self) -> int:
+        """How many tokens of the text trained on are used, where no calibration text is given."""
+        return TASK_FACTOR * self.count * self.length
+
+
+class EffortRecipe(Strict):
+    """How long each weight is searched and fitted."""
+
+    iterations: Annotated[int, Field(ge=1, description="alternations of the final fit of a weight")] = Effort.iterations
+    screening: Annotated[int, Field(ge=1, description="alternations spent on each candidate shape")] = Effort.screening
+    tolerance: Annotated[float, Field(ge=0, description="stop when codes move less than this, relatively")] = (
+        Effort.tolerance
+    )
+
+    def as_effort(self) -> Effort:
+        return Effort(self.iterations, self.screening, self.tolerance)
