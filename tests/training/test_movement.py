@@ -183,8 +183,9 @@ def test_another_model_is_no_start(sentence_encoder: Path, teacher: Path, task_f
     with pytest.raises(InputError, match=r"training.start: .*base is not the model that .* was before it learned"):
         dsformer.compress(teacher, tmp_path / "out", **QUICK, method="magnitude", training=training)
     assert not (tmp_path / "out").exists()
-    for fields in ({"method": "magnitude", "training": {"train": "fixed"}}, {"training": {"train": "codes"}}):
-        training = {**fields["training"], "task": "mrpc", "start": "x"}
+    grouped = {"method": "pruning", "pattern": "grouped(4)"}
+    for fields, learner in (({"method": "magnitude"}, "fixed"), ({}, "codes"), (grouped, "codes")):
+        training = {"train": learner, "task": "mrpc", "start": "x"}
         with pytest.raises(InputError, match="training: start goes with train codes or movement and a method that"):
             Recipe().merged({**fields, "training": training})
 

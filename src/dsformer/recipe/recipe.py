@@ -110,7 +110,7 @@ class Recipe(Strict):
             raise ValueError(f"steps: {reason}")
         if self.training.start and not self.trains_weights:
             able = [name for name, kind in LEARNERS.items() if kind.latent]
-            raise ValueError(f"training: start goes with train {' or '.join(able)} and a method that prunes")
+            raise ValueError(f"training: start goes with train {' or '.join(able)} and a method that prunes, ungrouped")
         learner = LEARNERS.get(self.training.learner)
         if learner is not None and learner.prunes and not (METHODS[self.method].prunes and self.pattern == "free"):
             pruning = [name for name, method in METHODS.items() if method.prunes]
@@ -162,8 +162,9 @@ class Recipe(Strict):
     @property
     def trains_weights(self) -> bool:
         """Whether dense weights are trained, of which some are chosen."""
-        training = self.training
-        return training.train != "none" and METHODS[self.method].prunes and LEARNERS[training.learner].latent
+        # Rows that share a support change places, which those of the dense weight have not.
+        prunes = METHODS[self.method].prunes and Pattern.parse(self.pattern).group == 1
+        return prunes and self.training.train != "none" and LEARNERS[self.training.learner].latent
 
     @property
     def with_embeddings(self) -> bool:

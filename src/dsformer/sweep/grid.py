@@ -79,10 +79,8 @@ class Cell:
         elif METHODS[self.variant.method].rounds:
             # Whole numbers cannot be trained; beside methods that are, they stand for what a user has without.
             own["factors"], training["train"], training["rounding_aware"] = "float", "none", False
-        learner = LEARNERS.get(training.get("train", "none"))
-        if self.task and learner is not None and learner.latent and METHODS[self.variant.method].prunes:
-            training |= self._from_the_start
-        return Recipe().merged({**self.fields, **own, "training": training})
+        recipe = Recipe().merged({**self.fields, **own, "training": training})
+        return recipe.merged({"training": self._from_the_start}) if recipe.trains_weights else recipe
 
     @property
     def _training(self) -> dict[str, Any]:
