@@ -182,7 +182,7 @@ def test_another_model_is_no_start(sentence_encoder: Path, teacher: Path, task_f
     training = {"train": "movement", "task": str(task_file), "start": str(other), "epochs": 1, "bf16": False}
     with pytest.raises(InputError, match=r"training.start: .*base is not the model that .* was before it learned"):
         dsformer.compress(teacher, tmp_path / "out", **QUICK, method="magnitude", training=training)
-    assert not (tmp_path / "out").exists()
+    assert not list(tmp_path.glob("out*"))
     grouped = {"method": "pruning", "pattern": "grouped(4)"}
     for fields, learner in (({"method": "magnitude"}, "fixed"), ({}, "codes"), (grouped, "codes")):
         training = {"train": learner, "task": "mrpc", "start": "x"}

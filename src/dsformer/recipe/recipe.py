@@ -108,6 +108,10 @@ class Recipe(Strict):
         self._fits_sharing()
         if self.steps and (reason := wrong(self.steps, self)):
             raise ValueError(f"steps: {reason}")
+        self._fits_learner()
+        return self
+
+    def _fits_learner(self) -> None:
         if self.training.start and not self.trains_weights:
             able = [name for name, kind in LEARNERS.items() if kind.latent]
             raise ValueError(f"training: start goes with train {' or '.join(able)} and a method that prunes, ungrouped")
@@ -117,7 +121,6 @@ class Recipe(Strict):
             raise ValueError(
                 f"training: {self.training.train} learns which weights stay: method one of {', '.join(pruning)}, free"
             )
-        return self
 
     def _fits_rounding(self) -> None:
         if not self.training.rounding_aware:

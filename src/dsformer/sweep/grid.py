@@ -12,7 +12,7 @@ from typing import Any
 from dsformer.errors import InputError
 from dsformer.factorization.methods import METHODS
 from dsformer.factorization.pattern import Pattern
-from dsformer.recipe import Recipe, TrainingRecipe
+from dsformer.recipe import Recipe
 from dsformer.training.learners import LEARNERS
 
 
@@ -80,19 +80,18 @@ class Cell:
             # Whole numbers cannot be trained; beside methods that are, they stand for what a user has without.
             own["factors"], training["train"], training["rounding_aware"] = "float", "none", False
         recipe = Recipe().merged({**self.fields, **own, "training": training})
-        return recipe.merged({"training": self._from_the_start}) if recipe.trains_weights else recipe
+        return recipe.merged({"training": self._from_the_start(recipe)}) if recipe.trains_weights else recipe
 
     @property
     def _training(self) -> dict[str, Any]:
         """What all cells of the task and seed have in common."""
         return {**self.fields.get("training", {}), "task": self.task, "seed": self.seed}
 
-    @property
-    def _from_the_start(self) -> dict[str, Any]:
+    def _from_the_start(self, recipe: Recipe) -> dict[str, Any]:
         """Which weights stay is learned along with the task, as the authors of such learners have it: from where the
         dense model's training starts, for as many passes as that and other cells together."""
         dense = self.dense_training
-        epochs = dense["epochs"] + self._training.get("epochs", TrainingRecipe().epochs)
+        epochs = dense["epochs"] + recipe.training.epochs
         return {"start": self.model, "epochs": epochs, "examples": dense["examples"]}
 
     @property
