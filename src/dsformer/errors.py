@@ -9,6 +9,10 @@ class InputError(DSFormerError, ValueError):
     """What was asked for, or the model or text it was asked on, cannot be used."""
 
 
+class WorkError(InputError):
+    """A directory that a run keeps its unfinished work in is another's."""
+
+
 class ArtefactError(DSFormerError, ValueError):
     """A compressed directory is damaged, tampered with, or of a version this package does not read."""
 

@@ -12,7 +12,7 @@ import pytest
 
 from dsformer.errors import InputError
 from dsformer.sweep import Grid, Variant, sweep
-from dsformer.sweep.cell import described
+from dsformer.sweep.cell import described, model_place
 from dsformer.sweep.lines import dense_scores, lines
 from dsformer.sweep.page import write_page
 from dsformer.sweep.run import RESULTS, finished
@@ -82,6 +82,21 @@ def test_a_killed_sweep_goes_on_and_refusals_are_rows(grid: Grid, tmp_path: Path
     assert finished(tmp_path) == {row["key"]: row for row in rows}
     assert sweep(grid, tmp_path, seconds=0.05) == rows
     assert len(list((tmp_path / "calibrations").iterdir())) == 1
+    another_run_is_in_the_way(grid, tmp_path)
+    assert finished(tmp_path) == {row["key"]: row for row in rows}
+
+
+def another_run_is_in_the_way(grid: Grid, place: Path) -> None:
+    """That says nothing of the method: no row, and the same sweep can make it later."""
+    fields = {**FIELDS, "training": {**FIELDS["training"], "train": "fixed"}}
+    trained = replace(grid, variants=(Variant("low_rank"),), fields=fields)
+    (cell,) = trained.cells()
+    model = model_place(cell, place)
+    work = model.with_name(f"{model.name}.work")
+    work.mkdir()
+    (work / "run.json").write_text("{}")
+    with pytest.raises(InputError, match=f"{cell.key}: .* holds an unfinished run with other settings"):
+        sweep(trained, place)
 
 
 def test_rounded_weights_stand_beside_what_is_trained(grid: Grid):

@@ -36,7 +36,8 @@ def sweep(
         The rows of the grid's cells. A cell whose method cannot do what is asked has ``refused`` and why.
 
     Raises:
-        InputError: the grid has nothing to do or a wrong recipe, or a dense model could not be trained.
+        InputError: the grid has nothing to do or a wrong recipe, a dense model could not be trained, or cells failed;
+            all others are done and kept.
     """
     grid.check()
     place = Path(place)
@@ -53,7 +54,7 @@ def sweep(
         add_row(place / RESULTS, row)
         progress("sweep", sum(cell.key in rows for cell in cells), len(cells))
 
-    in_processes([partial(run_cell, cell, place, threads) for cell in left], workers, keep)
+    in_processes({cell.key: partial(run_cell, cell, place, threads) for cell in left}, workers, keep)
     if seconds > 0:
         _time(grid, cells, rows, place, seconds)
     return [rows[cell.key] for cell in cells]
@@ -66,7 +67,8 @@ def finished(place: Path) -> dict[str, Row]:
 
 def _teachers(cells: Sequence[Cell], place: Path, workers: int, threads: int) -> None:
     missing = {cell.teacher_key: cell for cell in cells if cell.task and not teacher_place(cell, place).is_dir()}
-    in_processes([partial(make_teacher, cell, place, threads) for cell in missing.values()], workers, lambda _: None)
+    jobs = {key: partial(make_teacher, cell, place, threads) for key, cell in missing.items()}
+    in_processes(jobs, workers, lambda _: None)
 
 
 def _time(grid: Grid, cells: Sequence[Cell], rows: dict[str, Row], place: Path, seconds: float) -> None:
@@ -78,7 +80,7 @@ def _time(grid: Grid, cells: Sequence[Cell], rows: dict[str, Row], place: Path, 
     dense = teacher_place(timed[0], place) if timed[0].task else Path(grid.model)
     found: list[list[Ratio]] = []
     job = partial(measured, str(dense), [str(model_place(cell, place)) for cell in timed], seconds)
-    in_processes([job], 1, found.append)
+    in_processes({"timing": job}, 1, found.append)
     for cell, speedup in zip(timed, found[0], strict=True):
         rows[cell.key]["speedup"] = asdict(speedup)
     # Another sweep may have added to them.

@@ -2,41 +2,58 @@
 
 import os
 import threading
-from collections.abc import Callable, Sequence
+import traceback
+from collections.abc import Callable, Mapping
 from multiprocessing import get_context, parent_process
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from typing import Any
 
-from dsformer.errors import InputError
+from dsformer.errors import DSFormerError, InputError
 
 Job = Callable[[], Any]
 
 
-def in_processes(jobs: Sequence[Job], workers: int, keep: Callable[[Any], None]) -> None:
+def in_processes(jobs: Mapping[str, Job], workers: int, keep: Callable[[Any], None]) -> None:
     """Run every job in a fresh process: memory and random state of one do not reach the next.
 
     Args:
-        jobs: can be pickled, as can what they return.
+        jobs: by name; they can be pickled, as can what they return.
         workers: jobs at a time.
         keep: given what a job returns, as soon as it does.
 
     Raises:
-        InputError: a process was killed. It, and whatever a job raises, ends the others.
+        InputError: jobs raised errors of the user's, or were killed; says which. Any other error is raised as it is.
+            Either once all others are done: hours of work do not end with one job that fails.
     """
-    left, running = list(reversed(jobs)), dict[Any, BaseProcess]()
+    left, running, failed = list(reversed(jobs.items())), dict[Any, tuple[str, BaseProcess]](), dict[str, Exception]()
     try:
         while left or running:
             while left and len(running) < workers:
-                receiver, process = _started(left.pop())
-                running[receiver] = process
+                name, job = left.pop()
+                receiver, process = _started(job)
+                running[receiver] = name, process
             for ready in wait(list(running)):
-                keep(_result(ready))
-                running.pop(ready).join()
+                result, error = _received(ready)
+                name, process = running.pop(ready)
+                process.join()
+                if error is None:
+                    keep(result)
+                else:
+                    failed[name] = error
     finally:
-        for process in running.values():
+        for _, process in running.values():
             process.terminate()
             process.join()
+    _raise(failed)
+
+
+def _raise(failed: Mapping[str, Exception]) -> None:
+    for error in failed.values():
+        if not isinstance(error, DSFormerError):
+            raise error
+    if failed:
+        raise InputError("; ".join(f"{name}: {error}" for name, error in failed.items()))
 
 
 def _started(job: Job) -> tuple[Connection, BaseProcess]:
@@ -49,16 +66,12 @@ def _started(job: Job) -> tuple[Connection, BaseProcess]:
     return receiver, process
 
 
-def _result(receiver: Any) -> Any:
+def _received(receiver: Any) -> tuple[Any, Exception | None]:
+    """What a job returned, or how it failed."""
     try:
-        result, error = receiver.recv()
+        return receiver.recv()
     except EOFError:
-        raise InputError(
-            "sweep: a worker was killed (out of memory?); run it again to go on, with fewer workers"
-        ) from None
-    if error is not None:
-        raise error
-    return result
+        return None, InputError("its process was killed (out of memory?); run the sweep again, with fewer workers")
 
 
 def _work(job: Job, sender: Connection) -> None:
@@ -66,6 +79,8 @@ def _work(job: Job, sender: Connection) -> None:
     try:
         sender.send((job(), None))
     except Exception as error:
+        # Where it was raised is lost on the way to the other process.
+        error.add_note(traceback.format_exc())
         sender.send((None, error))
 
 

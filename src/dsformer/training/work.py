@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from dsformer.errors import InputError
+from dsformer.errors import WorkError
 from dsformer.processes import by_one, leading, wait
 
 RECORD = "run.json"
@@ -24,7 +24,7 @@ def working(output: Path, described: dict[str, Any]) -> Iterator[Path]:
     Of several processes the first one keeps it; they begin and end together.
 
     Raises:
-        InputError: the directory holds another run's work.
+        WorkError: the directory holds another run's work.
     """
     directory = output.with_name(f"{output.name}.work")
     record = directory / RECORD
@@ -42,11 +42,11 @@ def working(output: Path, described: dict[str, Any]) -> Iterator[Path]:
 def _begin(directory: Path, record: Path, text: str) -> None:
     if record.is_file():
         if record.read_text(encoding="utf-8") != text:
-            raise InputError(
+            raise WorkError(
                 f"{directory}: holds an unfinished run with other settings; remove it, or start that run again"
             )
     elif directory.exists() and any(directory.iterdir()):
-        raise InputError(f"{directory}: is not empty and not the work of an unfinished run; remove it")
+        raise WorkError(f"{directory}: is not empty and not the work of an unfinished run; remove it")
     else:
         directory.mkdir(parents=True, exist_ok=True)
         record.write_text(text, encoding="utf-8")
