@@ -20,13 +20,13 @@ def job(shape: tuple[int, int], outputs: bool = True) -> Job:
     return Job(cast(Any, block), metric, Budget(32 * shape[0] * shape[1] // 3, 32))
 
 
-@pytest.mark.parametrize("method", ["dense_sparse", "double_sparse"])
+@pytest.mark.parametrize("method", ["dense_sparse", "double_sparse", "monarch"])
 def test_effort_is_paid_for(method: str):
     little, much = (job_operations(job(WIDE), FREE, method, Effort(i, i)) for i in (5, 50))
     assert 5 < much / little < 10
 
 
-@pytest.mark.parametrize("method", ["dense_sparse", "double_sparse"])
+@pytest.mark.parametrize("method", ["dense_sparse", "double_sparse", "monarch"])
 def test_metrics_of_outputs_cost(method: str):
     with_one, without = (job_operations(job(WIDE, one), FREE, method, Effort()) for one in (True, False))
     assert with_one > without

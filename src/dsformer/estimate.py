@@ -13,7 +13,8 @@ import torch
 
 from dsformer.factorization.codes import CONJUGATE_STEPS
 from dsformer.factorization.dense_sparse import Effort
-from dsformer.factorization.methods import METHODS, double_sparse
+from dsformer.factorization.double_sparse import POLISH_STEPS
+from dsformer.factorization.methods import METHODS, double_sparse, monarch
 from dsformer.factorization.pattern import Pattern
 from dsformer.factorization.search import Family, rank_within
 from dsformer.factorization.spec import FormSpec
@@ -76,7 +77,8 @@ def job_operations(job: Job, pattern: Pattern, method: str, effort: Effort) -> f
     if curved:
         total += EIGEN * rows**3
     if METHODS[method].sparse_dictionary:
-        return total + _double_operations(job, effort, curved)
+        own = _monarch_operations if method == "monarch" else _double_operations
+        return total + own(job, effort, curved)
     for position, spec in enumerate(_starts(job, pattern, method)):
         if job.row_weights is not None:
             total += _table_operations(spec, effort)
@@ -169,6 +171,20 @@ def _double_operations(job: Job, effort: Effort, curved: bool) -> float:
     screened = sum(effort.screening * alternation(spec, False) for spec in known)
     fitted = sum(final * alternation(spec, curved) + _polish(spec, curved) for spec in known)
     return screened + fitted / max(1, len(known))
+
+
+def _monarch_operations(job: Job, effort: Effort, curved: bool) -> float:
+    """Trials of all numbers of blocks, any of which may be the one that is fitted."""
+    known = monarch.specs(job.block.shape, job.block.members, job.budget)
+
+    def rounds(spec: FormSpec, curved: bool) -> float:
+        entries = POLISH_STEPS * 2.0 * spec.atoms * spec.width * (spec.atoms + spec.width)
+        return _polish(spec, curved) / 2 + entries
+
+    tried = sum((1 + monarch.TRIAL) * rounds(spec, False) for spec in known)
+    return tried + sum((1 + monarch.PATIENCE * effort.iterations) * rounds(spec, curved) for spec in known) / max(
+        1, len(known)
+    )
 
 
 def _polish(spec: FormSpec, curved: bool = False) -> float:

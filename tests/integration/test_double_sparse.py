@@ -1,5 +1,6 @@
-"""Sparse x sparse from the recipe to a directory, trained or not."""
+"""Sparse x sparse, and Monarch as a special case of it, from the recipe to a directory, trained or not."""
 
+from itertools import product
 from pathlib import Path
 
 import pytest
@@ -14,13 +15,19 @@ from dsformer.report.inspection import inspect_directory
 from fixtures.training import QUICK, reviews, said, write_sentence_encoder, write_texts
 
 FIELDS = {**QUICK, "method": "double_sparse"}
+BOTH = pytest.mark.parametrize(("method", "form"), [("double_sparse", "sparse x sparse"), ("monarch", "monarch")])
 
 
+@BOTH
 @pytest.mark.parametrize("factors", ["float", "int8", "int4"])
-def test_both_factors_are_stored_sparse(base: Path, texts: list[str], tmp_path: Path, factors: str):
-    done = dsformer.compress(base, tmp_path / "out", texts=texts, factors=factors, **FIELDS)
+def test_both_factors_are_stored_sparse(
+    base: Path, texts: list[str], tmp_path: Path, factors: str, method: str, form: str
+):
+    fields = {**FIELDS, "method": method}
+    done = dsformer.compress(base, tmp_path / "out", texts=texts, factors=factors, **fields)
     assert all(block.dictionary_nonzeros for block in done.summary.blocks)
-    assert all(block.form.startswith("sparse x sparse") for block in done.summary.blocks)
+    assert all(block.form.startswith(form) for block in done.summary.blocks)
+    assert all(block.support for block in done.summary.blocks) == (method == "double_sparse")
     assert done.summary.encoder_ratio >= FIELDS["ratio"]
     found = inspect_directory(tmp_path / "out")
     assert found.bytes_after == done.summary.bytes_after
@@ -37,9 +44,15 @@ def test_both_factors_are_stored_sparse(base: Path, texts: list[str], tmp_path: 
         torch.testing.assert_close(said(loaded), said(done.model), atol=1e-4, rtol=1e-3)
 
 
-@pytest.mark.parametrize("learner", ["fixed", "alternate", "codes", "distill"])
-@pytest.mark.parametrize("factors", ["float", "int8"])
-def test_the_dictionary_stays_sparse_in_training(base: Path, tmp_path: Path, learner: str, factors: str):
+@pytest.mark.parametrize(
+    ("method", "learner", "factors"),
+    [
+        *product(["double_sparse"], ["fixed", "alternate", "codes", "distill"], ["float", "int8"]),
+        *product(["monarch"], ["fixed", "distill"], ["float"]),
+    ],
+)
+def test_the_dictionary_stays_sparse_in_training(tmp_path: Path, method: str, learner: str, factors: str):
+    fields = {**FIELDS, "method": method}
     text = write_texts(tmp_path / "texts.txt", 64)
     sentences = write_sentence_encoder(tmp_path / "sentences")
     learning = {"epochs": 2, "batch_size": 16, "learning_rate": 1e-3, "bf16": False}
@@ -49,13 +62,13 @@ def test_the_dictionary_stays_sparse_in_training(base: Path, tmp_path: Path, lea
         task = tmp_path / "task.csv"
         task.write_text("text,label\n" + "".join(f"{text},{label}\n" for text, label in reviews(96)))
         learning |= {"train": learner, "task": str(task)}
-    done = dsformer.compress(sentences, tmp_path / "out", factors=factors, training=learning, **FIELDS)
+    done = dsformer.compress(sentences, tmp_path / "out", factors=factors, training=learning, **fields)
     found = inspect_directory(tmp_path / "out")
     assert not found.differences
     assert found.bytes_after == done.summary.bytes_after
     if learner == "distill":
         plain, dense = (
-            dsformer.compress(sentences, factors=factors, **FIELDS).model,
+            dsformer.compress(sentences, factors=factors, **fields).model,
             BertModel.from_pretrained(sentences),
         )
         ids = torch.randint(5, 20, (16, 8), generator=torch.Generator().manual_seed(0))

@@ -80,7 +80,7 @@ def _round_codes(
     if rounded.permutation is not None:
         along = along[rounded.permutation]
     places, values, scales = positions(spec, rounded.indices), [], []
-    alike = spec.encoding == "none"
+    alike = spec.encoding == "none" and not spec.blocks
     step = len(places) if alike else max(1, SYSTEM_ENTRIES // max(1, places.shape[1] ** 2))
     every = torch.ones_like(places, dtype=torch.bool) if there is None else there
     for rows, wanted, held in zip(places.split(step), along.split(step), every.split(step), strict=True):

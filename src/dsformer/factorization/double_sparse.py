@@ -35,7 +35,7 @@ def fit_double(problem: Problem, spec: FormSpec, iterations: int) -> tuple[Form,
     """
     dictionary = _start(problem, spec)
     part = Part(problem, spec, 1.0, dictionary)
-    search = _Entries(part, part.normalised(dictionary))
+    search = Entries(part, part.normalised(dictionary))
     for penalty in penalties(spec, iterations):
         part.pursuit.step(penalty, regroup=False, learn=False)
         search.step(penalty)
@@ -56,7 +56,7 @@ def _start(problem: Problem, spec: FormSpec) -> Float[Tensor, "atoms in"]:
     return (problem.target / problem.unit_scale[:, None] @ plain)[: spec.atoms]
 
 
-class _Entries:
+class Entries:
     """The entries of a sparse dictionary, as ADMM finds them."""
 
     def __init__(self, part: Part, dictionary: Float[Tensor, "atoms in"]):

@@ -53,10 +53,24 @@ def settled(form: Form, members: Sequence[int]) -> Form:
     return Form(spec, form.dictionary, codes.gather(1, indices), indices)
 
 
-def kept_entries(dictionary: Float[Tensor, "atoms width"], kept: int) -> Int[Tensor, "atoms kept"]:
-    """Which entries of a sparse dictionary to store: those that are there, then zeros, ascending.
+def unstored(spec: FormSpec, device: torch.device | None = None) -> Int[Tensor, "groups nonzeros"]:
+    """The candidates of every group where no support is stored, int32: all there are or, with blocks, those of its own
+    block. By operations that can be part of a graph."""
+    each = torch.arange(spec.nonzeros, dtype=torch.int32, device=device)
+    if not spec.blocks:
+        return each.expand(spec.groups, spec.nonzeros)
+    unit = torch.arange(spec.units, dtype=torch.int32, device=device)[:, None]
+    if spec.atoms:
+        return unit % spec.blocks + each * spec.blocks
+    return unit // (spec.units // spec.blocks) * spec.nonzeros + each
+
+
+def kept_entries(spec: FormSpec, dictionary: Float[Tensor, "atoms width"]) -> Int[Tensor, "atoms kept"]:
+    """Which entries of a sparse dictionary to store, ascending: those that are there, then zeros.
 
     Raises:
         InputError: an atom has more.
     """
-    return filled(dictionary != 0, kept)
+    if spec.inner and spec.blocks:
+        return unstored(spec.inner, dictionary.device).long()
+    return filled(dictionary != 0, spec.dictionary_nonzeros)

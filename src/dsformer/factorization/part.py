@@ -55,8 +55,11 @@ class Part:
 
     def settle(self, mask: Bool[Tensor, "units positions"]) -> None:
         """The best codes on a support."""
-        order = torch.arange(len(mask))
-        self.pursuit.codes = least_squares(self.pursuit.atoms, self.pursuit.codes, mask, order, 1)
+        order, group = torch.arange(len(mask)), 1
+        if blocks := self.spec.blocks:
+            # Units of a block have one support.
+            order, group = order.view(-1, blocks).T.reshape(-1), len(mask) // blocks
+        self.pursuit.codes = least_squares(self.pursuit.atoms, self.pursuit.codes, mask, order, group)
 
     def learned(self) -> Float[Tensor, "units atoms"]:
         """Codes of learned atoms of the length they have in the dictionary."""

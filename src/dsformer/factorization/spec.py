@@ -23,6 +23,8 @@ class FormSpec:
     An input dictionary may be sparse itself: then every atom has ``dictionary_nonzeros`` entries; 0: all.
     Where units have different numbers of selected atoms, as many as suit each, ``uneven`` has the units and the entries
     of every stacked layer; ``nonzeros`` is then the most that a unit has.
+    With ``blocks`` b the dictionary is block-diagonal, b blocks of atoms and of inputs, and unit u mixes the atoms a
+    with ``a % b == u % b``: the factors of a Monarch matrix, whose supports need not be stored. 0: supports are free.
     """
 
     orientation: Orientation
@@ -36,6 +38,7 @@ class FormSpec:
     permuted: bool = False
     dictionary_nonzeros: int = 0
     uneven: tuple[tuple[int, int], ...] = ()
+    blocks: int = 0
 
     def __post_init__(self) -> None:
         """Raises InputError for a combination that no form can have."""
@@ -52,6 +55,8 @@ class FormSpec:
             raise InputError(f"pattern {self.pattern}: {self.units} rows cannot be divided into groups")
         if self.uneven:
             self._check_uneven()
+        if self.blocks:
+            self._check_blocks()
         if self.pattern.m:
             expected = self.candidates // self.pattern.m * self.pattern.n
             mixed = self.canonical and self.atoms > 0
@@ -67,6 +72,13 @@ class FormSpec:
             raise InputError(f"uneven codes: {self.uneven} are not the layers of {self.units} units")
         if any(entries > units * self.nonzeros for units, entries in self.uneven):
             raise InputError(f"uneven codes: more entries than {self.nonzeros} for every unit")
+
+    def _check_blocks(self) -> None:
+        if self.core or self.pattern != FREE or self.permuted or self.uneven or self.canonical == (self.atoms > 0):
+            raise InputError("blocks: learned atoms alone, free, without a core, in their own order")
+        whole = self.atoms and self.dictionary_nonzeros * self.blocks != self.width
+        if self.units % self.blocks or self.nonzeros * self.blocks != self.candidates or whole:
+            raise InputError(f"blocks: the factors of {self} are not {self.blocks} blocks each")
 
     @property
     def units(self) -> int:
@@ -86,7 +98,8 @@ class FormSpec:
         """A sparse dictionary as a form of its own, unit vectors mixed to atoms; None: it is dense."""
         if not self.dictionary_nonzeros:
             return None
-        return FormSpec("input", self.atoms, self.width, 0, nonzeros=self.dictionary_nonzeros, canonical=True)
+        kept, blocks = self.dictionary_nonzeros, self.blocks
+        return FormSpec("input", self.atoms, self.width, 0, nonzeros=kept, canonical=True, blocks=blocks)
 
     @property
     def atom_entries(self) -> int:
@@ -128,10 +141,11 @@ class FormSpec:
 
     @property
     def encoding(self) -> Encoding:
-        """How the support is stored: not at all when it is empty or full, else the smaller of bitmask and positions."""
+        """How the support is stored: not at all when it is empty, full or always the same, else the smaller of bitmask
+        and positions."""
         if self.uneven:
             return "mask"
-        if self.nonzeros in (0, self.candidates):
+        if self.blocks or self.nonzeros in (0, self.candidates):
             return "none"
         return "index" if self.pattern.metadata_bits(self.candidates, self.nonzeros) < self.candidates else "mask"
 

@@ -4,6 +4,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from dsformer.factorization.entries import unstored
 from dsformer.factorization.grouping import Grouping, group_energy
 from dsformer.factorization.pattern import largest, n_of_m
 from dsformer.factorization.problem import Problem
@@ -21,6 +22,8 @@ def support_of(
     scores = codes[:, spec.core :]
     if spec.uneven:
         return uneven_support(spec, scores.abs())
+    if spec.blocks:
+        return torch.zeros_like(scores, dtype=torch.bool).scatter_(1, unstored(spec, scores.device).long(), True)
     if labels is not None:
         chosen = largest(group_energy(scores.square(), labels, spec.pattern.group), spec.nonzeros)[labels]
     elif spec.pattern.m:

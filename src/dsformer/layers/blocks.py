@@ -41,8 +41,8 @@ class BlockConfig(BaseModel):
 
     Where members read different inputs and only share the dictionary, ``inputs`` says how many of them, one after
     another, read the same one. ``dictionary_nonzeros`` is the number of entries of every atom of a sparse dictionary, 0
-    for a dense one. ``entries`` are the numbers of selected atoms of every member, where its units have different ones,
-    at most ``nonzeros`` each.
+    for a dense one; with ``blocks`` both factors are those of a Monarch matrix of so many blocks. ``entries`` are the
+    numbers of selected atoms of every member, where its units have different ones, at most ``nonzeros`` each.
     """
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
@@ -65,6 +65,7 @@ class BlockConfig(BaseModel):
     heads: bool = False
     inputs: list[Size] = Field(default=[], max_length=1000)
     dictionary_nonzeros: Count = 0
+    blocks: Count = 0
     entries: list[Count] = Field(default=[], max_length=1000)
 
     @classmethod
@@ -105,6 +106,7 @@ class BlockConfig(BaseModel):
                 permuted=spec.permuted,
                 inputs=list(inputs),
                 dictionary_nonzeros=spec.dictionary_nonzeros,
+                blocks=spec.blocks,
                 entries=[entries for _, entries in spec.uneven],
                 **({} if precision is None else _bits(precision)),
             )
@@ -208,6 +210,7 @@ class BlockConfig(BaseModel):
             pattern=Pattern.parse(self.pattern),
             permuted=self.permuted,
             dictionary_nonzeros=self.dictionary_nonzeros,
+            blocks=self.blocks,
             uneven=tuple(zip(sizes, entries, strict=True)) if entries else (),
         )
 

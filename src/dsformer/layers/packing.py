@@ -7,7 +7,7 @@ to a whole byte at its very end and nowhere else:
 - encoding ``index``: one fixed-width field (least significant bit first) for every selected candidate, groups first,
   ascending. With an ``n:m`` pattern the fields of a group are those of its strided sets of atoms in turn (set ``j``
   holds atoms ``j, j + q, j + 2q, ...`` with ``q = candidates / m``), and a field says which of the ``m`` is on;
-- encoding ``none``: nothing is stored, the support is empty or full.
+- encoding ``none``: nothing is stored, the support is empty, full or, with ``blocks``, always the same.
 
 Uneven supports are masks too (see ``uneven``).
 
@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from dsformer.errors import ArtefactError
+from dsformer.factorization.entries import unstored
 from dsformer.factorization.spec import FormSpec
 
 # Bits unpacked at a time: one byte a bit while they are, so this bounds the working memory.
@@ -44,6 +45,8 @@ def pack_support(spec: FormSpec, indices: Int[Tensor, "groups nonzeros"]) -> UIn
     array = indices.detach().cpu().numpy().astype(np.int64, copy=False)
     _validate(spec, array)
     if spec.encoding == "none":
+        if spec.blocks and not np.array_equal(array, unstored(spec).numpy()):
+            raise ArtefactError(f"support: not that of {spec.blocks} blocks")
         return torch.empty(0, dtype=torch.uint8)
     chunks = []
     for start, stop in _chunks(spec):
@@ -65,8 +68,7 @@ def unpack_support(spec: FormSpec, packed: UInt8[Tensor, " bytes"] | None) -> In
             in the padding.
     """
     if spec.encoding == "none":
-        full = torch.arange(spec.nonzeros, dtype=torch.int32)
-        return full.expand(spec.groups, spec.nonzeros).contiguous()
+        return unstored(spec).contiguous()
     data = stored_bytes(spec, packed)
     indices = np.empty((spec.groups, spec.nonzeros), dtype=np.int32)
     bits_per_group = _bits_per_group(spec)

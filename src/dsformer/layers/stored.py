@@ -42,12 +42,12 @@ class StoredForm(StoredTensors):
 
     def entries(self) -> Int[Tensor, "atoms kept"]:
         """Which entries of a sparse dictionary are stored here, int32."""
-        inner, support = self.inner, self.dictionary_support
+        inner, support, device = self.inner, self.dictionary_support, self.weight.device
         assert inner is not None
-        assert support is not None
         if torch.compiler.is_compiling():
-            return traceable_indices(inner, support, support.device)
-        return self._unpacked.entries.get((support,), lambda: unpack_support(inner, support).to(support.device))
+            return traceable_indices(inner, support, device)
+        sources = () if support is None else (support,)
+        return self._unpacked.entries.get(sources, lambda: unpack_support(inner, support)).to(device)
 
     @property
     def values(self) -> Float[Tensor, "units kept"]:
@@ -176,10 +176,11 @@ class StoredForm(StoredTensors):
 
     def _stored_dictionary(self, form: Form | RoundedForm) -> Tensor:
         """What is stored of a form's dictionary; the support of a sparse one is written on the way."""
-        if self.inner is None or self.dictionary_support is None:
+        if self.inner is None:
             return form.dictionary
-        entries = kept_entries(form.dictionary, self.spec.dictionary_nonzeros)
-        self.dictionary_support.copy_(pack_support(self.inner, entries))
+        entries = kept_entries(self.spec, form.dictionary)
+        if self.dictionary_support is not None:
+            self.dictionary_support.copy_(pack_support(self.inner, entries))
         return form.dictionary.gather(1, entries)
 
     @torch.no_grad()
@@ -199,6 +200,7 @@ class StoredForm(StoredTensors):
             parts
             + ["canonical"] * spec.canonical
             + ["permuted"] * spec.permuted
+            + [f"blocks={spec.blocks}"] * bool(spec.blocks)
             + [str(self.precision)] * bool(self.precision)
         )
 

@@ -40,14 +40,14 @@ class StoredTensors(nn.Module):
         it replaces, so that a program without this package fails to load it instead of leaving the layer random.
         Rounded values are int8, rows packed to bytes where they have fewer than 8 bits; so is the dictionary.
     ``support``
-        uint8 bytes, absent when the support is empty or full.
+        uint8 bytes, absent when the support is empty, full or always the same.
     ``permutation``
         uint8 bytes, absent unless the spec is permuted.
     ``dictionary``
         absent without learned atoms, and in all but the first layer of a block (the *lead*). Of a sparse one only its
         entries, (atoms, entries of each).
     ``dictionary_support``
-        uint8 bytes, of a sparse dictionary.
+        uint8 bytes, of a sparse dictionary; absent when its support is always the same.
     ``weight_scale``, ``dictionary_scale``
         with rounded values and dictionary, those of ``RoundedForm``: bfloat16 bits as int16, which no change of type
         touches.
@@ -100,7 +100,7 @@ class StoredTensors(nn.Module):
             permutation = torch.empty(spec.permutation_bytes, dtype=torch.uint8, device=device)
         self.register_buffer("support", support)
         self.register_buffer("permutation", permutation)
-        if own and spec.inner:
+        if own and spec.dictionary_support_bytes:
             packed = torch.empty(spec.dictionary_support_bytes, dtype=torch.uint8, device=device)
             self.register_buffer("dictionary_support", packed)
         else:

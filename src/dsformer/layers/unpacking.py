@@ -9,6 +9,7 @@ from jaxtyping import Int, UInt8
 from torch import Tensor
 from torch.utils.weak import WeakTensorKeyDictionary
 
+from dsformer.factorization.entries import unstored
 from dsformer.factorization.pattern import Pattern
 from dsformer.factorization.spec import FormSpec
 from dsformer.layers.derived import Derived
@@ -32,8 +33,7 @@ def traceable_indices(
 ) -> Int[Tensor, "groups nonzeros"]:
     """The selected candidates (int32), by operations that can be part of a graph."""
     if support is None:
-        full = torch.arange(spec.nonzeros, dtype=torch.int32, device=device)
-        return full.expand(spec.groups, spec.nonzeros)
+        return unstored(spec, device)
     pattern = spec.pattern
     return torch.ops.dsformer.unpack_support(support, spec.groups, spec.candidates, spec.nonzeros, pattern.n, pattern.m)
 

@@ -257,6 +257,8 @@ def describe(spec: FormSpec) -> str:
         return "dense"
     if not spec.atoms:
         return "pruned"
+    if spec.blocks:
+        return "monarch"
     product = "sparse x sparse" if spec.inner else "dense x sparse"
     return f"{product} + sparse" if spec.canonical else product
 

@@ -12,7 +12,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from transformers.pytorch_utils import Conv1D
 
-from dsformer.factorization.entries import filled
+from dsformer.factorization.entries import filled, kept_entries
 from dsformer.factorization.form import Form
 from dsformer.factorization.precision import Precision
 from dsformer.factorization.spec import FormSpec
@@ -53,7 +53,7 @@ class LearnedBlock(nn.Module):
         self.values = nn.Parameter(torch.empty_like(values).index_copy_(0, order, values))
         self.dictionary = nn.Parameter((atoms.float() / norm).contiguous())
         # Where a sparse dictionary has entries; it stays so.
-        self.register_buffer("entries", (atoms != 0) if form.spec.inner else None, persistent=False)
+        self.register_buffer("entries", _entries(form.spec, atoms), persistent=False)
         self.register_buffer("columns", torch.empty_like(columns).index_copy_(0, order, columns).int())
         self.register_buffer("order", order.clone())
         self.watcher: GradientHook | None = None
@@ -162,6 +162,13 @@ class LearnedBlock(nn.Module):
         dictionary = self.dictionary.detach() if spec.orientation == "input" else self.dictionary.detach().T
         permutation = order.clone() if spec.permuted else None
         return Form(spec, dictionary.contiguous(), values.clone(), indices.contiguous(), permutation)
+
+
+def _entries(spec: FormSpec, atoms: Float[Tensor, "atoms width"]) -> Bool[Tensor, "atoms width"] | None:
+    """Where a sparse dictionary has entries; None: it is dense."""
+    if spec.inner is None:
+        return None
+    return torch.zeros_like(atoms, dtype=torch.bool).scatter_(1, kept_entries(spec, atoms), True)
 
 
 def _resize(block: LearnedBlock, state: dict[str, Any], prefix: str, *_: Any) -> None:

@@ -6,6 +6,7 @@ from dsformer.factorization.methods.base import Method as Method
 from dsformer.factorization.methods.dense_sparse import DENSE_SPARSE
 from dsformer.factorization.methods.double_sparse import DOUBLE_SPARSE
 from dsformer.factorization.methods.low_rank import ASVD, FWSVD, LOW_RANK, SVD
+from dsformer.factorization.methods.monarch import MONARCH
 from dsformer.factorization.methods.one_step import ROCKET
 from dsformer.factorization.methods.pruning import MAGNITUDE, PRUNING, SPARSEGPT, WANDA
 from dsformer.factorization.methods.quantization import GPTQ, RTN
@@ -28,6 +29,7 @@ METHODS: dict[str, Method] = {
     "oats": OATS,
     "rocket": ROCKET,
     "double_sparse": DOUBLE_SPARSE,
+    "monarch": MONARCH,
     "structured": STRUCTURED,
     "student": STUDENT,
     "rtn": RTN,

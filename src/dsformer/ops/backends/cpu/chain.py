@@ -47,7 +47,7 @@ def plan_of(
 def _dictionary(form: Form | RoundedForm) -> Form | RoundedForm:
     """The dictionary as a pruned matrix."""
     assert form.spec.inner is not None
-    entries = kept_entries(form.dictionary, form.spec.dictionary_nonzeros)
+    entries = kept_entries(form.spec, form.dictionary)
     kept = form.dictionary.gather(1, entries)
     pruned = _pruned(form, form.spec.inner, kept, entries, permutation=None)
     if isinstance(pruned, RoundedForm) and isinstance(form, RoundedForm):
