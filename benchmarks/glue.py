@@ -39,6 +39,7 @@ METHODS = (
     "student",
     "oats",
     "rocket",
+    "monarch",
     "gptq",
 )
 # Peak rates, of 5e-5, 2e-4 and 5e-4 the one that is best for a method on MRPC and Banking77 at 3.57x; those of factors

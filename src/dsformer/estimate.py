@@ -182,9 +182,8 @@ def _monarch_operations(job: Job, effort: Effort, curved: bool) -> float:
         return _polish(spec, curved) / 2 + entries
 
     tried = sum((1 + monarch.TRIAL) * rounds(spec, False) for spec in known)
-    return tried + sum((1 + monarch.PATIENCE * effort.iterations) * rounds(spec, curved) for spec in known) / max(
-        1, len(known)
-    )
+    final = sum(rounds(spec, curved) for spec in known) / max(1, len(known))
+    return tried + (1 + monarch.PATIENCE * effort.iterations) * final
 
 
 def _polish(spec: FormSpec, curved: bool = False) -> float:
