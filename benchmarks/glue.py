@@ -70,6 +70,8 @@ def grids(args: argparse.Namespace) -> list[Grid]:
     other: dict[str, Any] = {"factors": args.factors} if args.factors else {}
     if args.calibration_count:
         other["calibration"] = {"count": args.calibration_count}
+    if args.iterations:
+        other["effort"] = {"iterations": args.iterations, "screening": max(1, args.iterations // 3)}
     return [
         Grid(
             args.model,
@@ -104,6 +106,7 @@ def main() -> None:
     parser.add_argument("--rate", type=float, help="learning rate of every method (default: what was found for it)")
     parser.add_argument("--examples", type=int, default=5_120, help="of a task for every method, at most")
     parser.add_argument("--calibration-count", type=int, help="as of the recipe (default: its own)")
+    parser.add_argument("--iterations", type=int, help="of every fit, a third of it for trials (default: the recipe's)")
     parser.add_argument("--workers", type=int, default=1, help="compressions at a time")
     parser.add_argument("--seconds", type=float, default=3.0, help="spent on timing each model; 0: none")
     parser.add_argument("--show", action="store_true", help="run nothing: finished cells in WORK (of --tasks, --rate)")

@@ -26,7 +26,7 @@ def in_processes(jobs: Mapping[str, Job], workers: int, keep: Callable[[Any], No
         InputError: jobs raised errors of the user's, or were killed; says which. Any other error is raised as it is.
             Either once all others are done: hours of work do not end with one job that fails.
     """
-    left, running, failed = list(reversed(jobs.items())), dict[Any, tuple[str, BaseProcess]](), dict[str, Exception]()
+    left, running, failed = list(jobs.items())[::-1], dict[Any, tuple[str, BaseProcess]](), dict[str, Exception]()
     try:
         while left or running:
             while left and len(running) < workers:

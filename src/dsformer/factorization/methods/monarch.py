@@ -17,23 +17,22 @@ PATIENCE = 3
 
 
 def specs(shape: tuple[int, int], members: tuple[int, ...], budget: Budget) -> list[FormSpec]:
-    """Shapes within a budget: for every number of blocks that divides the weight the largest rank."""
+    """Shapes within a budget: for every number of blocks that divides the weight the one with most atoms."""
+    fit = [blocks for blocks in BLOCKS if not any(count % blocks for count in (shape[1], *members))]
+    found = [_largest(shape, blocks, budget) for blocks in fit]
+    return [spec for spec in found if spec is not None]
+
+
+def _largest(shape: tuple[int, int], blocks: int, budget: Budget) -> FormSpec | None:
     rows, width = shape
-    found = []
-    for blocks in BLOCKS:
-        if width % blocks or any(count % blocks for count in members):
-            continue
-        blank = FormSpec("input", rows, width, blocks, nonzeros=1, dictionary_nonzeros=width // blocks, blocks=blocks)
-        limit = min(rows, width, (rows + width) // blocks)
-        rank = most(limit, lambda k, blank=blank: not k or budget.holds(_of_rank(blank, k)))
-        if rank:
-            found.append(_of_rank(blank, rank))
-    return found
+    blank = FormSpec("input", rows, width, blocks, nonzeros=1, dictionary_nonzeros=width // blocks, blocks=blocks)
 
+    def with_rank(rank: int) -> FormSpec:
+        return replace(blank, atoms=rank * blocks, nonzeros=rank)
 
-def _of_rank(blank: FormSpec, rank: int) -> FormSpec:
-    """Every unit has so many atoms."""
-    return replace(blank, atoms=rank * blank.blocks, nonzeros=rank)
+    # No more atoms than an artefact may have.
+    rank = most(min(rows, width, (rows + width) // blocks), lambda rank: budget.holds(with_rank(rank)))
+    return with_rank(rank) if rank else None
 
 
 def fit(weight: Weight, budget: Budget, pattern: Pattern, effort: Effort) -> Fitted | None:
