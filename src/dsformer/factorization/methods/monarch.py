@@ -18,8 +18,8 @@ PATIENCE = 3
 
 def specs(shape: tuple[int, int], members: tuple[int, ...], budget: Budget) -> list[FormSpec]:
     """Shapes within a budget: for every number of blocks that divides the weight the one with most atoms."""
-    fit = [blocks for blocks in BLOCKS if not any(count % blocks for count in (shape[1], *members))]
-    found = [_largest(shape, blocks, budget) for blocks in fit]
+    dividing = [blocks for blocks in BLOCKS if not any(count % blocks for count in (shape[1], *members))]
+    found = [_largest(shape, blocks, budget) for blocks in dividing]
     return [spec for spec in found if spec is not None]
 
 
