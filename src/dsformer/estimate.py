@@ -13,8 +13,8 @@ import torch
 
 from dsformer.factorization.codes import CONJUGATE_STEPS
 from dsformer.factorization.dense_sparse import Effort
-from dsformer.factorization.double_sparse import POLISH_STEPS
 from dsformer.factorization.methods import METHODS, double_sparse, monarch
+from dsformer.factorization.monarch import STEPS
 from dsformer.factorization.pattern import Pattern
 from dsformer.factorization.search import Family, rank_within
 from dsformer.factorization.spec import FormSpec
@@ -31,6 +31,8 @@ CODE = 400
 EIGEN = 25
 # Small factorized systems run at this part of the rate of a matrix product.
 SMALL_SYSTEMS = 0.1
+# And products of the blocks of factors, copies included, at this.
+SMALL_PRODUCTS = 0.35
 PROBE_SIDE, PROBE_SECONDS = 512, 0.05
 
 
@@ -73,12 +75,13 @@ def matmul_rate() -> float:
 def job_operations(job: Job, pattern: Pattern, method: str, effort: Effort) -> float:
     """Operations of one block's search and fit."""
     rows, columns = job.block.shape
-    total, curved = _setup(rows, columns), job.metric.curved
-    if curved:
-        total += EIGEN * rows**3
+    total, curved = _whitening(rows, columns), job.metric.curved
+    if method == "monarch":
+        return total + _monarch_operations(job, effort, curved)
+    # The eigenvectors that fits start from and low rank is made of, and those of a metric of outputs.
+    total += EIGEN * (columns**3 + (rows**3 if curved else 0))
     if METHODS[method].sparse_dictionary:
-        own = _monarch_operations if method == "monarch" else _double_operations
-        return total + own(job, effort, curved)
+        return total + _double_operations(job, effort, curved)
     for position, spec in enumerate(_starts(job, pattern, method)):
         if job.row_weights is not None:
             total += _table_operations(spec, effort)
@@ -136,9 +139,9 @@ def _start(family: Family, job: Job, rank: int) -> FormSpec | None:
     return specs[min(specs, key=lambda multiple: abs(multiple - family.start))]
 
 
-def _setup(rows: int, columns: int) -> float:
-    """Whitening, the inverse factor, and the eigenvectors that fits start from and low rank is made of."""
-    return 4.0 * rows * columns**2 + 3 * columns**3 + EIGEN * columns**3
+def _whitening(rows: int, columns: int) -> float:
+    """Coordinates of the metric, their inverse, and the weight in them."""
+    return 4.0 * rows * columns**2 + 3 * columns**3
 
 
 def _alternation(spec: FormSpec, curved: bool = False) -> float:
@@ -177,12 +180,13 @@ def _monarch_operations(job: Job, effort: Effort, curved: bool) -> float:
     """Trials of all numbers of blocks, any of which may be the one that is fitted."""
     known = monarch.specs(job.block.shape, job.block.members, job.budget)
 
-    def rounds(spec: FormSpec, curved: bool) -> float:
-        entries = POLISH_STEPS * 2.0 * spec.atoms * spec.width * (spec.atoms + spec.width)
-        return _polish(spec, curved) / 2 + entries
+    def round_of(spec: FormSpec, curved: bool) -> float:
+        across = 2.0 * spec.units * spec.nonzeros * (spec.atoms + (spec.units if curved else 0))
+        inputs = 2.0 * spec.atoms * spec.dictionary_nonzeros * (spec.atoms + spec.width)
+        return (STEPS + 2) * (across + inputs) / SMALL_PRODUCTS
 
-    tried = sum((1 + monarch.TRIAL) * rounds(spec, False) for spec in known)
-    final = sum(rounds(spec, curved) for spec in known) / max(1, len(known))
+    tried = sum((1 + monarch.TRIAL) * round_of(spec, False) for spec in known)
+    final = sum(round_of(spec, curved) for spec in known) / max(1, len(known))
     return tried + (1 + monarch.PATIENCE * effort.iterations) * final
 
 

@@ -95,7 +95,7 @@ def test_in_bf16_fits_are_as_good(weight: Weight, monkeypatch: pytest.MonkeyPatc
         monkeypatch.setattr("dsformer.factorization.rough.fast_bf16", lambda bf16=bf16: bf16)
         errors.append(replace(weight).fit(spec, effort)[1])
     assert errors[0] != errors[1]
-    assert errors[1] == pytest.approx(errors[0], rel=0.03)
+    assert errors[1] < 1.03 * errors[0]
 
 
 @pytest.mark.parametrize("orientation", ORIENTATIONS)

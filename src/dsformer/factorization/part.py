@@ -55,11 +55,7 @@ class Part:
 
     def settle(self, mask: Bool[Tensor, "units positions"]) -> None:
         """The best codes on a support."""
-        order, group = torch.arange(len(mask)), 1
-        if blocks := self.spec.blocks:
-            # Units of a block have one support.
-            order, group = order.view(-1, blocks).T.reshape(-1), len(mask) // blocks
-        self.pursuit.codes = least_squares(self.pursuit.atoms, self.pursuit.codes, mask, order, group)
+        self.pursuit.codes = least_squares(self.pursuit.atoms, self.pursuit.codes, mask, torch.arange(len(mask)), 1)
 
     def learned(self) -> Float[Tensor, "units atoms"]:
         """Codes of learned atoms of the length they have in the dictionary."""
