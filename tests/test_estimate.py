@@ -4,7 +4,8 @@ from typing import Any, cast
 import pytest
 import torch
 
-from dsformer.estimate import EIGEN, job_operations
+from dsformer.estimate import job_operations
+from dsformer.factorization.cost import EIGEN
 from dsformer.factorization.dense_sparse import Effort
 from dsformer.factorization.pattern import FREE
 from dsformer.factorization.search import Budget

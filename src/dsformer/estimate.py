@@ -1,7 +1,7 @@
 """How long the fits of a plan will take here, and how much memory: what ``--dry-run`` promises.
 
-The dominant operations of the pursuit are counted from the shapes (see factorization/codes.py) and divided by a
-matrix-product rate measured at the moment. Good to about a factor of two: how far the search walks is not known before.
+The dominant operations are counted from the shapes (see factorization/cost.py) and divided by a matrix-product rate
+measured at the moment. Good to about a factor of two: how far the search walks is not known before.
 """
 
 import os
@@ -11,10 +11,9 @@ from time import perf_counter
 
 import torch
 
-from dsformer.factorization.codes import CONJUGATE_STEPS
+from dsformer.factorization.cost import EIGEN, alternation, polish
 from dsformer.factorization.dense_sparse import Effort
-from dsformer.factorization.methods import METHODS, double_sparse, monarch
-from dsformer.factorization.monarch import STEPS
+from dsformer.factorization.methods import METHODS
 from dsformer.factorization.pattern import Pattern
 from dsformer.factorization.search import Family, rank_within
 from dsformer.factorization.spec import FormSpec
@@ -25,14 +24,6 @@ from dsformer.plan import Job
 
 # Shapes screened in the family that is searched (the others are looked at once); measured on MiniLM.
 SCREENED = 4.5
-# What one code costs an alternation beside the products, in operations: selection, elementwise passes.
-CODE = 400
-# Operations of a symmetric eigendecomposition, in units of n cubed, at the rate of a matrix product.
-EIGEN = 25
-# Small factorized systems run at this part of the rate of a matrix product.
-SMALL_SYSTEMS = 0.1
-# And products of the blocks of factors, copies included, at this.
-SMALL_PRODUCTS = 0.35
 PROBE_SIDE, PROBE_SECONDS = 512, 0.05
 
 
@@ -76,20 +67,18 @@ def job_operations(job: Job, pattern: Pattern, method: str, effort: Effort) -> f
     """Operations of one block's search and fit."""
     rows, columns = job.block.shape
     total, curved = _whitening(rows, columns), job.metric.curved
-    if method == "monarch":
-        return total + _monarch_operations(job, effort, curved)
+    if counted := METHODS[method].operations:
+        return total + counted(job.block.shape, job.block.members, job.budget, effort, curved)
     # The eigenvectors that fits start from and low rank is made of, and those of a metric of outputs.
     total += EIGEN * (columns**3 + (rows**3 if curved else 0))
-    if METHODS[method].sparse_dictionary:
-        return total + _double_operations(job, effort, curved)
     for position, spec in enumerate(_starts(job, pattern, method)):
         if job.row_weights is not None:
             total += _table_operations(spec, effort)
             continue
         screens = SCREENED if position == 0 else 1
-        total += screens * effort.screening * _alternation(spec, curved)
+        total += screens * effort.screening * alternation(spec, curved)
         if position == 0:
-            total += effort.final(spec, curved) * _alternation(spec, curved) + _polish(spec, curved)
+            total += effort.final(spec, curved) * alternation(spec, curved) + polish(spec, curved)
             # The eigenvectors that every step of pruning takes.
             total += EIGEN * columns**3 if curved and not spec.atoms else 0
     return total
@@ -144,63 +133,9 @@ def _whitening(rows: int, columns: int) -> float:
     return 4.0 * rows * columns**2 + 3 * columns**3
 
 
-def _alternation(spec: FormSpec, curved: bool = False) -> float:
-    """One step of codes and dictionary; ``curved`` where the outputs have a metric too."""
-    units, width, atoms, positions = spec.units, spec.width, spec.atoms, spec.core + spec.candidates
-    dictionary = 2 * units * atoms * (atoms + width) + 2 * atoms**2 * width
-    if spec.orientation == "input" and not curved:
-        gram = 2 * atoms**2 * width
-        if spec.canonical:
-            dictionary += 2 * units * width**2
-            gram += 2 * atoms * width**2
-        codes = gram + positions**3 + 2 * units * positions**2 + 2 * units * width * atoms
-    else:
-        dictionary += 2 * units**2 * atoms
-        codes = 4 * units**2 * width + EIGEN * atoms**3 + 8 * units * width * atoms
-        if curved and spec.canonical:
-            codes += (EIGEN * width**3 if atoms else 0) + 6 * units * width**2
-    return float(dictionary + codes + CODE * units * positions)
-
-
-def _double_operations(job: Job, effort: Effort, curved: bool) -> float:
-    """Search and fit of a sparse dictionary: every shape is screened, any may be the one that is fitted."""
-    known = double_sparse.specs(job.block.shape, job.budget)
-    final = double_sparse.PATIENCE * effort.iterations
-
-    def alternation(spec: FormSpec, curved: bool) -> float:
-        entries = EIGEN * spec.atoms**3 + 6 * spec.atoms * spec.width**2 + 4 * spec.atoms**2 * spec.width
-        return _alternation(spec, curved) + entries
-
-    screened = sum(effort.screening * alternation(spec, False) for spec in known)
-    fitted = sum(final * alternation(spec, curved) + _polish(spec, curved) for spec in known)
-    return screened + fitted / max(1, len(known))
-
-
-def _monarch_operations(job: Job, effort: Effort, curved: bool) -> float:
-    """Trials of all numbers of blocks, any of which may be the one that is fitted."""
-    known = monarch.specs(job.block.shape, job.block.members, job.budget)
-
-    def round_of(spec: FormSpec, curved: bool) -> float:
-        across = 2.0 * spec.units * spec.nonzeros * (spec.atoms + (spec.units if curved else 0))
-        inputs = 2.0 * spec.atoms * spec.dictionary_nonzeros * (spec.atoms + spec.width)
-        return (STEPS + 2) * (across + inputs) / SMALL_PRODUCTS
-
-    tried = sum((1 + monarch.TRIAL) * round_of(spec, False) for spec in known)
-    final = sum(round_of(spec, curved) for spec in known) / max(1, len(known))
-    return tried + (1 + monarch.PATIENCE * effort.iterations) * final
-
-
-def _polish(spec: FormSpec, curved: bool = False) -> float:
-    """Exact codes on the final support, twice."""
-    kept = spec.core + spec.mean_nonzeros
-    if spec.orientation == "input" and not curved:
-        return 2 * spec.groups * kept**3 / 3 / SMALL_SYSTEMS
-    return 2 * CONJUGATE_STEPS * (4.0 * spec.units * spec.atoms * spec.width + 2 * spec.units**2 * spec.width)
-
-
 def _table_operations(spec: FormSpec, effort: Effort) -> float:
     """A long table: search and fit on a sample of rows, then codes for all of them. Its families are close rivals."""
     group = spec.pattern.group
     sample = replace(spec, out_features=min(SAMPLE_ROWS, spec.units) // group * group)
-    learning = (SCREENED * effort.screening + effort.final(spec, False)) * _alternation(sample) + _polish(sample)
-    return learning + effort.screening * _alternation(spec) + _polish(spec)
+    learning = (SCREENED * effort.screening + effort.final(spec, False)) * alternation(sample) + polish(sample)
+    return learning + effort.screening * alternation(spec) + polish(spec)

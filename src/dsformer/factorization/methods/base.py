@@ -21,6 +21,8 @@ class Method:
         patterns: kinds of patterns it has forms of; none: it has no supports.
         families: what a search over shapes would look at, for a weight's shape, a pattern, and whether layers are
             stacked; None for methods that do not search.
+        operations: what a fit costs beside whitening, for a weight's shape, its stacked layers' outputs, a budget, an
+            effort, and whether outputs have a metric; None: what a search over its families does.
         about: what it does and where it was published, in one line.
         rounds: its forms have whole numbers, of as many bits as fit: every weight gets the same ratio (types of values
             are a part of it), and they cannot be trained.
@@ -36,6 +38,7 @@ class Method:
     about: str
     patterns: tuple[Kind, ...] = ()
     families: Callable[[tuple[int, int], Pattern, bool], list[Family]] | None = None
+    operations: Callable[[tuple[int, int], tuple[int, ...], Budget, Effort, bool], float] | None = None
     rounds: bool = False
     prunes: bool = False
     structured: bool = False

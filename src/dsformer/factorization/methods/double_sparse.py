@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+from dsformer.factorization.cost import EIGEN, alternation, polish
 from dsformer.factorization.dense_sparse import Effort
 from dsformer.factorization.double_sparse import fit_double
 from dsformer.factorization.entries import settled
@@ -49,8 +50,23 @@ def fit(weight: Weight, budget: Budget, pattern: Pattern, effort: Effort) -> Fit
     return Fitted(settled(form, weight.members), error, tried)
 
 
+def operations(shape: tuple[int, int], members: tuple[int, ...], budget: Budget, effort: Effort, curved: bool) -> float:
+    """Of search and fit: every shape is screened, any may be the one that is fitted."""
+    known, final = specs(shape, budget), PATIENCE * effort.iterations
+
+    def step(spec: FormSpec, curved: bool) -> float:
+        entries = EIGEN * spec.atoms**3 + 6 * spec.atoms * spec.width**2 + 4 * spec.atoms**2 * spec.width
+        return alternation(spec, curved) + entries
+
+    eigenvectors = EIGEN * (shape[1] ** 3 + (shape[0] ** 3 if curved else 0))
+    screened = sum(effort.screening * step(spec, False) for spec in known)
+    fitted = sum(final * step(spec, curved) + polish(spec, curved) for spec in known)
+    return eigenvectors + screened + fitted / max(1, len(known))
+
+
 DOUBLE_SPARSE = Method(
     fit,
     "a sparse matrix times a sparse one (DSF, arXiv 2409.18850; here also beside unit vectors)",
+    operations=operations,
     sparse_dictionary=True,
 )

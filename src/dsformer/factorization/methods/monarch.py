@@ -2,9 +2,10 @@
 
 from dataclasses import replace
 
+from dsformer.factorization.cost import SMALL_PRODUCTS
 from dsformer.factorization.dense_sparse import Effort
 from dsformer.factorization.methods.base import Method
-from dsformer.factorization.monarch import fit_monarch
+from dsformer.factorization.monarch import STEPS, fit_monarch
 from dsformer.factorization.pattern import Pattern
 from dsformer.factorization.search import Budget, Fitted, most
 from dsformer.factorization.spec import FormSpec
@@ -45,8 +46,23 @@ def fit(weight: Weight, budget: Budget, pattern: Pattern, effort: Effort) -> Fit
     return Fitted(*fit_monarch(weight.input, best, PATIENCE * effort.iterations), tried)
 
 
+def operations(shape: tuple[int, int], members: tuple[int, ...], budget: Budget, effort: Effort, curved: bool) -> float:
+    """Of trials of all numbers of blocks, any of which may be the one that is fitted."""
+    known = specs(shape, members, budget)
+
+    def round_of(spec: FormSpec, curved: bool) -> float:
+        outputs = 2.0 * spec.units * spec.nonzeros * (spec.atoms + (spec.units if curved else 0))
+        inputs = 2.0 * spec.atoms * spec.dictionary_nonzeros * (spec.atoms + spec.width)
+        return (STEPS + 2) * (outputs + inputs) / SMALL_PRODUCTS
+
+    tried = sum((1 + TRIAL) * round_of(spec, False) for spec in known)
+    final = sum(round_of(spec, curved) for spec in known) / max(1, len(known))
+    return tried + (1 + PATIENCE * effort.iterations) * final
+
+
 MONARCH = Method(
     fit,
     "two block-diagonal matrices, a fixed permutation between them (Monarch, arXiv 2204.00595)",
+    operations=operations,
     sparse_dictionary=True,
 )
