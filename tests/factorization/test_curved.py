@@ -155,3 +155,27 @@ def test_of_several_shapes_a_short_fit_chooses_one(weight: Weight, monkeypatch: 
     flat = replace(weight, metric=replace(weight.metric, output=None))
     fit_weight(flat, Budget(32 * rows * columns // 3, 32), effort=Effort(iterations=6, screening=3))
     assert not trials
+
+
+def about_one_direction(weight: Weight) -> Weight:
+    """The weight with outputs of which little more than one sum matters, as before a regression's head."""
+    rows = len(weight.matrix)
+    direction = torch.randn(rows, 1, generator=torch.Generator().manual_seed(3))
+    return replace(weight, metric=replace(weight.metric, output=Metric.from_gram(direction @ direction.T, 1e-3)))
+
+
+def test_the_spread_of_a_metric_is_the_part_of_directions_it_is_about(tall: Weight):
+    even = replace(tall, metric=replace(tall.metric, output=Metric.identity(96))).input.coupling
+    single = about_one_direction(tall).input.coupling
+    assert even is not None
+    assert single is not None
+    assert even.spread == pytest.approx(1)
+    assert 1 / 96 < single.spread < 2 / 96
+
+
+def test_pruning_starts_lower_where_a_metric_is_about_few_directions(tall: Weight, monkeypatch: pytest.MonkeyPatch):
+    weight = about_one_direction(tall)
+    spec = FormSpec("input", *tall.matrix.shape, atoms=0, nonzeros=6, canonical=True)
+    error = weight.fit(spec, Effort(iterations=10))[1]
+    monkeypatch.setattr("dsformer.factorization.dense_sparse.LEAST", 1.0)
+    assert error < 0.7 * weight.fit(spec, Effort(iterations=10))[1]

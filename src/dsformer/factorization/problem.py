@@ -45,6 +45,11 @@ class Coupling:
         return values.clamp_min(0), vectors
 
     @cached_property
+    def spread(self) -> float:
+        """Over how large a part of the directions M is spread, 1 for the identity and 1 / units for a single one."""
+        return len(self.gram) / float(self.gram.square().sum())
+
+    @cached_property
     def rough_vectors(self) -> Float[Tensor, "units units"]:
         return rough(self.eigen[1])
 

@@ -44,7 +44,7 @@ def fit_shared(
         specs = [one.unevenly() for one in specs]
     dictionary = _start(problems, weights, spec.atoms)
     parts = [Part(*one, dictionary) for one in zip(problems, specs, weights, strict=True)]
-    for penalty in penalties(spec, iterations, problems[0].coupling is not None):
+    for penalty in penalties(spec, iterations, problems[0].coupling):
         for part in parts:
             part.pursuit.step(penalty, regroup=False, learn=False)
         dictionary = _updated(parts, dictionary)
