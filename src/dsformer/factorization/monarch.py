@@ -3,7 +3,7 @@
 Rows ``u % b == j`` of the weight and inputs of the i-th of b blocks are a matrix of low rank of their own, so that
 without correlations between blocks of inputs the optimum is an SVD of each (Dao et al., arXiv 2204.00595, where ranks
 are 1 and b is the root of the width). That is the start here, each in its own part of the metric; correlations are what
-alternating between the factors then takes in, each by conjugate gradients that start from the block's own optimum.
+alternating between the factors then takes in, by conjugate gradients preconditioned with the systems of single blocks.
 
 All products are of blocks. Their letters: class of rows j, block of inputs i, row in its class p, rank r, input in its
 block s; o is all rows, class by class, and x all inputs.
