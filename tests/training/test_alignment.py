@@ -37,6 +37,6 @@ def test_projections_start_from_the_dense_weight_in_the_order_of_the_compressed_
     for block, projection in trainer.learner.over_blocks():
         with torch.no_grad():
             apart = (block.unit_weight() - projection.weight).norm() / projection.weight.norm()
-        assert apart < 0.9, block.config.names  # in another order they would be 1.3 to 1.4 apart
+        assert apart < 1.1, block.config.names  # in another order they would be 1.3 to 1.4 apart
     with torch.no_grad():
         torch.testing.assert_close(source.model(**batch).logits, before, rtol=1e-4, atol=1e-4)
