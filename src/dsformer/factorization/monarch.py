@@ -61,11 +61,9 @@ class Factors:
         self.inputs = problem.atom_gram.view(b, self.size, spec.width)
         self.own_inputs = torch.stack([self.inputs[i, :, i * self.size : (i + 1) * self.size] for i in range(b)])
         self.of_inputs = _inverse(self.own_inputs)
-        wanted = problem.plain_product
         if problem.coupling is not None:
-            wanted = problem.coupling.gram @ wanted
             self.outputs = problem.coupling.gram[self.order][:, self.order].view(b, self.rows, spec.units)
-        self.wanted = self._pairs(wanted)
+        self.wanted = self._pairs(problem.along_plain(problem.weighted_target))
         self.right = self._projected()
         self.left = torch.zeros(b, b, self.rows, self.rank)
 
