@@ -82,6 +82,7 @@ def grids(args: argparse.Namespace) -> list[Grid]:
             data_dir=args.data_dir,
             fields={"training": {**training, "learning_rate": rate}} | other,
             dense={"epochs": args.dense_epochs, "learning_rate": args.dense_rate, "examples": args.dense_examples},
+            first_seed=args.first_seed,
         )
         for rate, variants in by_rate.items()
     ]
@@ -96,6 +97,7 @@ def main() -> None:
     parser.add_argument("--methods", nargs="+", default=list(METHODS))
     parser.add_argument("--ratios", type=float, nargs="+", default=[2.8, 3.57])
     parser.add_argument("--seeds", type=int, default=2)
+    parser.add_argument("--first-seed", type=int, default=0)
     parser.add_argument("--train", default="fixed", help="fixed, or none: factorized only")
     parser.add_argument("--distill", default="logits+hidden")
     parser.add_argument("--factors", help="type of the factors, such as int8; the ratio is then of dense int8 weights")

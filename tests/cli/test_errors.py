@@ -137,6 +137,7 @@ def test_interrupted(run: Callable, model: Path, quick: list[str], tmp_path: Pat
         (["--ratios", "two", "--evaluate", "banking77"], "ratios: 'two' is not a list of numbers"),
         (["--ratio", "2"], "sweep: give --ratios instead of --ratio"),
         (["--task", "mrpc"], "sweep: give --tasks and --seeds"),
+        (["--tasks", "mrpc", "--first-seed", "-1"], "first_seed: -1 is not 0 or more"),
         ([], "sweep: give tasks to score on"),
     ],
 )

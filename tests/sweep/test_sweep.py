@@ -155,9 +155,16 @@ def test_keys_tell_cells_apart(grid: Grid):
     assert cell.key.startswith("low-rank-3x-")
 
 
+def test_one_seed_alone_is_the_same_cell(grid: Grid):
+    both, second = (list(replace(grid, **changes).cells()) for changes in ({"seeds": 2}, {"first_seed": 1}))
+    assert [cell.seed for cell in both] == [0, 0, 1, 1]
+    assert second == both[2:]
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
+        ({"first_seed": -1}, "first_seed: -1 is not 0 or more"),
         ({"variants": ()}, "at least one method"),
         ({"tasks": ()}, "give tasks to score on"),
         ({"ratios": (0.5,)}, "recipe: ratio"),

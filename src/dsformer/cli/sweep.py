@@ -2,6 +2,7 @@
 
 import shlex
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -40,6 +41,7 @@ def sweep(
         str | None, typer.Option(help="without tasks: what to score the encoder on", show_default=False)
     ] = None,
     seeds: Annotated[int, typer.Option(help="runs of every task")] = 1,
+    first_seed: Annotated[int, typer.Option(help="seed of the first of them; others follow")] = 0,
     dense_epochs: Annotated[
         float | None, typer.Option(help="passes of the dense model (default: as of what is made of it)")
     ] = None,
@@ -51,7 +53,8 @@ def sweep(
     quiet: Quiet = False,
 ) -> None:
     """Compare methods at equal stored bytes: every method by every ratio, task and seed, each in its own process."""
-    grid = _grid(model, changes, methods, ratios, tasks, evaluate, seeds, dense_epochs, recipe, data_dir)
+    grid = _grid(model, changes, methods, ratios, tasks, evaluate, dense_epochs, recipe, data_dir)
+    grid = replace(grid, seeds=seeds, first_seed=first_seed)
     grid.check()
     with rich_progress(quiet or as_json) as progress:
         rows = run_sweep(grid, output, workers, seconds, progress)
@@ -74,11 +77,11 @@ def _grid(
     ratios: str,
     tasks: str | None,
     evaluate: str | None,
-    seeds: int,
     dense_epochs: float | None,
     recipe: Path | None,
     data_dir: Path | None,
 ) -> Grid:
+    """All of a grid but its seeds."""
     for name, instead in _OWN.items():
         if name in changes:
             raise InputError(f"sweep: give {instead} instead of --{name}")
@@ -92,11 +95,10 @@ def _grid(
         tuple(Variant.parse(one) for one in methods.split(",")),
         tuple(_numbers(ratios)),
         tuple(_words(tasks)),
-        seeds,
-        tuple(parse_tasks(evaluate, data_dir)) if evaluate else (),
-        None if data_dir is None else str(data_dir),
-        fields,
-        {} if dense_epochs is None else {"epochs": dense_epochs},
+        evaluate=tuple(parse_tasks(evaluate, data_dir)) if evaluate else (),
+        data_dir=None if data_dir is None else str(data_dir),
+        fields=fields,
+        dense={} if dense_epochs is None else {"epochs": dense_epochs},
     )
 
 

@@ -123,7 +123,11 @@ class Cell:
 
 @dataclass(frozen=True)
 class Grid:
-    """All cells of a sweep: ``model`` by everything that there are several of."""
+    """All cells of a sweep: ``model`` by everything that there are several of.
+
+    Attributes:
+        seeds: how many there are of every task, from ``first_seed`` on.
+    """
 
     model: str
     variants: tuple[Variant, ...]
@@ -134,10 +138,11 @@ class Grid:
     data_dir: str | None = None
     fields: Any = None
     dense: Any = None
+    first_seed: int = 0
 
     def cells(self) -> Iterator[Cell]:
         """In an order that finishes a whole seed, and in it a whole task, before the next."""
-        seeds = range(self.seeds if self.tasks else 1)
+        seeds = range(self.first_seed, self.first_seed + self.seeds) if self.tasks else (0,)
         for seed, task, ratio, variant in product(seeds, self.tasks or (None,), self.ratios, self.variants):
             shared = (self.evaluate, self.data_dir, dict(self.fields or {}), dict(self.dense or {}))
             yield Cell(self.model, variant, ratio, task, seed, *shared)
@@ -146,6 +151,8 @@ class Grid:
         """Raises InputError: there is nothing to do or to score, or a recipe is wrong."""
         if not self.variants or not self.ratios or self.seeds < 1:
             raise InputError("sweep: give at least one method, one ratio and one seed")
+        if self.first_seed < 0:
+            raise InputError(f"first_seed: {self.first_seed} is not 0 or more")
         if not self.tasks and not self.evaluate:
             raise InputError("sweep: give tasks to score on (tasks), or what to evaluate encoders on (evaluate)")
         for cell in self.cells():

@@ -73,7 +73,7 @@ def _teachers(cells: Sequence[Cell], place: Path, workers: int, threads: int) ->
 
 def _time(grid: Grid, cells: Sequence[Cell], rows: dict[str, Row], place: Path, seconds: float) -> None:
     """Add speed-ups to the rows of the first seed (of the first task, others have the same shapes)."""
-    first = [cell for cell in cells if cell.seed == 0 and cell.task in (None, *grid.tasks[:1])]
+    first = [cell for cell in cells if cell.seed == cells[0].seed and cell.task in (None, *grid.tasks[:1])]
     timed = [cell for cell in first if "refused" not in rows[cell.key] and "speedup" not in rows[cell.key]]
     if not timed:
         return
