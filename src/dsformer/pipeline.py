@@ -178,9 +178,10 @@ def _prepare(
     texts = list(texts) if texts is not None else calibration_texts(recipe)
     source = open_source(model, tokenizer)
     settings = recipe.calibration
-    dropped = shorten(source.model, recipe.ratio) if METHODS[recipe.method].shallow else []
+    method = METHODS[recipe.method]
+    dropped = shorten(source.model, recipe.ratio) if method.shallow else []
     prepared = model_batches(source.model, source.tokenizer, texts, settings.length, settings.batch_size)
-    tracing = trace(source.model, prepared[-1], recipe.include, recipe.exclude)
+    tracing = trace(source.model, prepared[-1], recipe.include, recipe.exclude, not method.apart)
     tables = tracing.tables if recipe.with_embeddings else []
     statistics = calibrate(
         source.model,

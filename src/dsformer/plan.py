@@ -9,7 +9,6 @@ from torch import nn
 from transformers.pytorch_utils import Conv1D
 
 from dsformer.allocation import Demand, balanced, uniform
-from dsformer.allocation.budgets import RANK_GAIN
 from dsformer.calibration import Block, Exchange, Statistics, Tracing, interchangeable, sensitivities
 from dsformer.calibration.channels import split_rows
 from dsformer.channel_plan import keep_channels
@@ -267,11 +266,12 @@ def _demands(
 ) -> list[Demand]:
     """Error curves of the blocks, weighted by what their errors, probed with low rank, do to the model's output."""
     spectra: list[torch.Tensor] = []
+    gain = METHODS[recipe.method].gain
 
     def approximate(block: Block) -> tuple[torch.Tensor, float]:
         weight = whitened(block, *metrics[block.name])
         spectra.append(weight.spectrum)
-        rank = int(RANK_GAIN * block.shape[0] * block.shape[1] / recipe.ratio / sum(block.shape))
+        rank = int(gain * block.shape[0] * block.shape[1] / recipe.ratio / sum(block.shape))
         form, error = weight.low_rank(min(max(1, rank), *block.shape))
         return form.dense(), error
 
@@ -280,6 +280,6 @@ def _demands(
 
     importance = sensitivities(model, probes, blocks, approximate, tick)
     return [
-        Demand(block.shape, spectrum, weight)
+        Demand(block.shape, spectrum, weight, gain)
         for block, spectrum, weight in zip(blocks, spectra, importance, strict=True)
     ]

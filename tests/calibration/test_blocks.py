@@ -49,6 +49,12 @@ def test_bert_stacks_query_key_value():
     assert [table.name for table in found.tables] == ["embeddings.word_embeddings"]
 
 
+def test_layers_are_apart_where_they_are_not_to_be_stacked():
+    model = BertModel(BertConfig(**SMALL, max_position_embeddings=64)).eval()
+    stacked, apart = trace(model, batch()), trace(model, batch(), stacked=False)
+    assert names(apart) == [(name,) for block in stacked.blocks for name in block.names]
+
+
 def test_llama_stacks_gate_and_up():
     config = LlamaConfig(**SMALL, num_key_value_heads=2, tie_word_embeddings=False)
     found = names(trace(LlamaForCausalLM(config).eval(), batch()))

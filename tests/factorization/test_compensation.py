@@ -49,14 +49,16 @@ def test_a_dense_weight_is_rounded_as_gptq_does():
     weight = torch.randn(6, 20, generator=torch.Generator().manual_seed(0))
     rounded = round_compensated(full(weight), GRAM, Precision(4, 4))
     scales = rounded.value_scales.float()[:, None]
-    # By the book: one column at a time, the inverse Gram matrix of those left made anew for every one.
-    damped = GRAM + 1e-2 * GRAM.diagonal().mean() * torch.eye(20)
+    # By the book: one column at a time, the largest of the Gram matrix first, the inverse of those left made anew.
+    damped = (GRAM + 1e-2 * GRAM.diagonal().mean() * torch.eye(20)).double()
     left, expected = weight.double(), torch.zeros(6, 20)
-    for j in range(20):
+    order = GRAM.diagonal().argsort(descending=True).tolist()
+    for at, j in enumerate(order):
         expected[:, j] = (left[:, j] / scales[:, 0]).round().clamp(-8, 7)
-        inverse = torch.linalg.inv(damped[j:, j:].double())
+        later = order[at:]
+        inverse = torch.linalg.inv(damped[later][:, later])
         wrong = (left[:, j] - expected[:, j] * scales[:, 0]) / inverse[0, 0]
-        left[:, j:] -= wrong[:, None] * inverse[0]
+        left[:, later] -= wrong[:, None] * inverse[0]
     assert (rounded.values == expected).float().mean() > 0.98
     nearest = error(round_form(full(weight), Precision(4, 4)).form(), weight)
     assert error(rounded.form(), weight) < 0.7 * nearest

@@ -64,6 +64,8 @@ def test_bytes_are_as_predicted_and_outputs_survive(name, tokenizer, texts, tmp_
     {"pattern": "grouped(8)"},
     {"pattern": "2:4", "scope": "all"},
     {"method": "low_rank"},
+    {"method": "fwsvd"},
+    {"method": "pruning", "pattern": "2:8", "ratio": 2.8},
     {"method": "pruning", "allocation": "uniform"},
     {"method": "sparsegpt", "pattern": "1:4", "ratio": 3.2},
     {"dtype": "bfloat16"},

@@ -9,8 +9,6 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-# Forms reach the error of low rank at about this many times its rank (measured on MiniLM, free pattern, 2x to 3.57x).
-RANK_GAIN = 1.6
 # No block gets less than this share of its uniform budget, nor more than this multiple.
 LEAST_SHARE, LARGEST_SHARE = 0.5, 2.0
 # Parts into which a block's range of budgets is cut.
@@ -26,11 +24,13 @@ class Demand:
         spectrum: eigenvalues of its whitened second moment, descending; their tail beyond k is the squared error of
             rank k.
         importance: what a unit of squared relative error costs.
+        gain: forms reach the error of low rank at this many times the rank it has at the same bits.
     """
 
     shape: tuple[int, int]
     spectrum: Float[Tensor, " width"]
     importance: float = 1.0
+    gain: float = 1.0
 
     @property
     def values(self) -> int:
@@ -40,7 +40,7 @@ class Demand:
         """Squared relative error predicted at (fractional) low-rank ranks of the same bits."""
         tail = 1 - self.spectrum.double().cumsum(0) / self.spectrum.double().sum()
         tail = torch.cat([torch.ones(1, dtype=tail.dtype), tail.clamp_min(0)])
-        position = (RANK_GAIN * ranks.double()).clamp_max(len(self.spectrum))
+        position = (self.gain * ranks.double()).clamp_max(len(self.spectrum))
         low = position.floor().long().clamp_max(len(self.spectrum) - 1)
         return tail[low] + (position - low) * (tail[low + 1] - tail[low])
 

@@ -100,8 +100,9 @@ def trace(
     batch: Mapping[str, Any],
     include: Sequence[str] = (),
     exclude: Sequence[str] = (),
+    stacked: bool = True,
 ) -> Tracing:
-    """Run one batch and group the linears whose calls all read the same tensors.
+    """Run one batch and group the linears whose calls all read the same tensors, if they are to be ``stacked``.
 
     A module used several times (ALBERT's shared layer, DeBERTa's projections) has several inputs; it is stacked only
     with modules that read exactly the same ones.
@@ -139,7 +140,7 @@ def trace(
         elif min(module.weight.shape) < SMALLEST_SIDE:
             found.small.append(name)
         else:
-            groups.setdefault((type(module), *reads[name]), []).append(name)
+            groups.setdefault((type(module), *(reads[name] if stacked else [name])), []).append(name)
     for names in groups.values():
         kind: Kind = "conv1d" if isinstance(linears[names[0]], Conv1D) else "linear"
         found.blocks.append(Block(kind, tuple(names), tuple(linears[name] for name in names)))

@@ -3,14 +3,15 @@
 The matrix on the right of the product (see ``rounding``) is rounded to nearest; the one on the left is solved for
 again, given that, and rounded number by number as GPTQ does (Frantar et al., arXiv 2210.17323): with ``U`` the upper
 Cholesky factor of the inverse of a row's system, an error ``e`` in number ``j`` moves those behind it by
-``- e / U_jj * U_j,j:``. Rows of codes have systems of their own, on their supports.
+``- e / U_jj * U_j,j:``. Numbers whose errors count for most come first, when most are left to make up for them (the
+authors' ``act-order``); scales are of neighbours. Rows of codes have systems of their own, on their supports.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import torch
-from jaxtyping import BFloat16, Bool, Float, Int8
+from jaxtyping import BFloat16, Bool, Float, Int, Int8
 from torch import Tensor
 
 from dsformer.factorization.codes import SYSTEM_ENTRIES
@@ -116,22 +117,27 @@ class _Systems:
 
     Attributes:
         matrices: damped a little, to be solved.
-        upper: upper Cholesky factors of the inverses, damped more.
+        order: that in which numbers are rounded.
+        upper: upper Cholesky factors of the inverses, damped more, in that order.
     """
 
     matrices: Float[Tensor, "systems size size"]
+    order: Int[Tensor, "systems size"]
     upper: Float[Tensor, "systems size size"]
 
     @classmethod
     def of(cls, matrices: Float[Tensor, "systems size size"]) -> "_Systems":
         diagonal = matrices.diagonal(dim1=1, dim2=2)
         mean = diagonal.mean(1, keepdim=True).clamp_min(1e-30)
+        order = diagonal.argsort(dim=1, descending=True)
 
         def damped(by: float) -> Tensor:
             return matrices + torch.diag_embed(by * mean + torch.zeros_like(diagonal))
 
-        inverse = torch.cholesky_inverse(torch.linalg.cholesky(damped(DAMPING)))
-        return cls(damped(SOLVING), torch.linalg.cholesky(inverse, upper=True))
+        rows, columns = (order[:, :, None].expand_as(matrices), order[:, None].expand_as(matrices))
+        ordered = damped(DAMPING).gather(1, rows).gather(2, columns)
+        inverse = torch.cholesky_inverse(torch.linalg.cholesky(ordered))
+        return cls(damped(SOLVING), order, torch.linalg.cholesky(inverse, upper=True))
 
     def solve(self, along: Float[Tensor, "rows size"]) -> Float[Tensor, "rows size"]:
         """Rows that are the minima."""
@@ -145,10 +151,11 @@ class _Systems:
     ) -> tuple[Int8[Tensor, "rows size"], BFloat16[Tensor, " scales"]]:
         """Rows near the minima in whole numbers, and the scales those have."""
         scales = row_scales(rows, bits, precision)
-        spread = by_row(scales.float(), rows.shape, precision).expand_as(rows)
-        rows, whole = rows.clone(), torch.zeros_like(rows, dtype=torch.int8)
+        order = self.order.expand_as(rows)
+        spread = by_row(scales.float(), rows.shape, precision).expand_as(rows).gather(1, order)
+        rows, whole = rows.gather(1, order), torch.zeros_like(rows, dtype=torch.int8)
         for j in range(rows.shape[1]):
             whole[:, j] = nearest(rows[:, j], spread[:, j], bits)
             wrong = (rows[:, j] - whole[:, j] * spread[:, j]) / self.upper[:, j, j]
             rows[:, j:] -= wrong[:, None] * self.upper[:, j, j:]
-        return whole, scales
+        return torch.zeros_like(whole).scatter_(1, order, whole), scales

@@ -115,6 +115,27 @@ def test_what_is_pruned_is_made_up_for_as_brute_force_would(tall: Weight):
     torch.testing.assert_close(upper.T @ upper, torch.linalg.inv(damped), rtol=1e-3, atol=1e-4)
 
 
+def test_sets_are_chosen_once_what_was_left_out_before_is_made_up_for(tall: Weight):
+    """As in the code of SparseGPT's authors: an n:m set when it is come to, from weights as they are then."""
+    matrix, gram = tall.matrix[:5, :16], tall.metric.gram[:16, :16]
+    values, kept = prune(matrix, gram, FormSpec("input", 5, 16, 0, 0, 4, True, Pattern(n=1, m=4)))
+    damped = gram.double() + 0.01 * gram.diagonal().mean() * torch.eye(16, dtype=torch.float64)
+    weight, wanted = matrix.double(), torch.zeros(5, 16, dtype=torch.bool)
+    order = [start + 4 * i for start in range(4) for i in range(4)]
+    for at in range(0, 16, 4):
+        # What leaving a column out costs counts only the columns behind it as able to make up for it.
+        inverses = [torch.linalg.inv(damped[order[j:]][:, order[j:]]) for j in range(at, at + 4)]
+        costs = torch.stack(
+            [weight[:, order[at + i]].square() / inverse[0, 0] for i, inverse in enumerate(inverses)], 1
+        )
+        wanted[torch.arange(5), torch.tensor(order)[at + costs.argmax(1)]] = True
+        for j, inverse in zip(range(at, at + 4), inverses, strict=True):
+            wrong = weight[:, order[j]] * ~wanted[:, order[j]] / inverse[0, 0]
+            weight[:, order[j:]] -= wrong[:, None] * inverse[0]
+    assert torch.equal(kept, wanted)
+    torch.testing.assert_close(values.double(), weight * wanted, rtol=1e-3, atol=1e-4)
+
+
 def test_rounding_takes_the_most_bits_that_fit(tall: Weight):
     count = tall.matrix.numel()
     errors: dict[str, list[float]] = {"rtn": [], "gptq": []}
@@ -148,6 +169,14 @@ def test_n_of_m_keeps_the_largest_of_every_set(tall: Weight):
     assert torch.equal(kept.abs().sum(1), sets.abs().amax(1))
     with pytest.raises(InputError, match=r"no magnitude form .* with pattern 2:4 fits"):
         fit_weight(tall, Budget(spec.stored_bits(32), 32), Pattern(n=2, m=4), "magnitude")
+
+
+def test_alternating_finds_better_sets_than_one_pass(tall: Weight):
+    pattern = Pattern(n=2, m=8)
+    spec = FormSpec("input", *tall.matrix.shape, 0, 0, tall.matrix.shape[1] // 4, True, pattern)
+    budget = Budget(spec.stored_bits(32) + 8 * len(tall.members), 32)
+    errors = {name: fit_weight(tall, budget, pattern, name).error for name in ("pruning", "sparsegpt", "magnitude")}
+    assert errors["pruning"] < errors["sparsegpt"] < errors["magnitude"]
 
 
 def test_low_rank_plus_sparse_shares_the_bits(tall: Weight):

@@ -1,4 +1,8 @@
-"""Low rank in closed form, in the metrics of several papers. Stacked layers share the basis of their input."""
+"""Low rank in closed form, in the metrics of several papers.
+
+In the library's own stacked layers share the basis of their input; in the others every layer is by itself, as their
+authors have it: where rows do not count for what they do to the output one layer of a stack would get nearly all ranks.
+"""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -55,8 +59,21 @@ def whitened(metric: Metric) -> Metric:
 
 
 LOW_RANK = Method(
-    partial(truncated, whitened), "truncated SVD of the whitened weight (SVD-LLM, arXiv 2403.07378)", shares=True
+    partial(truncated, whitened),
+    "truncated SVD of the whitened weight (SVD-LLM, arXiv 2403.07378)",
+    shares=True,
+    gain=1.0,
 )
-SVD = Method(partial(truncated, plain), "truncated SVD of the weight")
-FWSVD = Method(partial(truncated, by_rows), "truncated SVD, rows weighted by Fisher information (arXiv 2207.00112)")
-ASVD = Method(partial(truncated, by_size), "truncated SVD, inputs scaled by their size (ASVD, arXiv 2312.05821)")
+SVD = Method(partial(truncated, plain), "truncated SVD of the weight", apart=True, gain=1.0)
+FWSVD = Method(
+    partial(truncated, by_rows),
+    "truncated SVD, rows weighted by Fisher information (arXiv 2207.00112)",
+    apart=True,
+    gain=1.0,
+)
+ASVD = Method(
+    partial(truncated, by_size),
+    "truncated SVD, inputs scaled by their size (ASVD, arXiv 2312.05821)",
+    apart=True,
+    gain=1.0,
+)

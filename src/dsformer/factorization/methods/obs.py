@@ -28,9 +28,8 @@ def prune(
     order = _sets_together(spec)
     weight, upper = matrix[:, order].clone(), inverse_factor(gram[order][:, order])
     kept = torch.zeros_like(weight, dtype=torch.bool)
-    # Whole sets of an n:m pattern.
-    width, m = weight.shape[1], spec.pattern.m or 1
-    step = max(BLOCK // m, 1) * m
+    # A set of an n:m pattern is chosen from when it is come to, as the authors do: what was left out before it counts.
+    width, step = weight.shape[1], spec.pattern.m or BLOCK
     for start in range(0, width, step):
         end = min(start + step, width)
         scores = (weight[:, start:end] / upper.diagonal()[start:end]).abs()

@@ -67,7 +67,7 @@ KINDS: tuple[Kind, ...] = ("free", "n:m")
 PRUNING = Method(
     fit_support,
     "supports by ADMM, values by least squares in the metric of the inputs (ALPS, arXiv 2406.07831)",
-    ("free", "grouped"),
+    ("free", "grouped", "n:m"),
     families,
     prunes=True,
 )

@@ -15,10 +15,9 @@ from dsformer.layers import BlockConfig
 from dsformer.training.blocks import LearnedBlock
 from dsformer.training.learners.base import Learner
 
-# Optimizer steps between two choices of the support.
-EVERY = 4
-# Part of the run after which supports stay.
-UNTIL = 0.8
+# Optimizer steps between two choices of the support, and the part of the run after which supports stay. Those of an n:m
+# pattern are chosen at every step to the end, as in SR-STE.
+EVERY, UNTIL = 4, 0.8
 # Pull of the latent codes off the support to zero in a step (SR-STE, arXiv 2102.04010).
 DECAY = 2e-4
 
@@ -92,9 +91,10 @@ class StraightThroughCodes(Learner):
         self.stage.blocks.settle()
 
     def stepped(self, step: int) -> None:
-        if step % EVERY == 0 and step <= UNTIL * self.stage.total:
-            for block in self.stage.blocks:
-                assert isinstance(block, DenseCodesBlock)
+        due = step % EVERY == 0 and step <= UNTIL * self.stage.total
+        for block in self.stage.blocks:
+            assert isinstance(block, DenseCodesBlock)
+            if due or block.spec.pattern.m:
                 block.choose()
 
     def finish(self) -> None:
