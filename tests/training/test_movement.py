@@ -85,11 +85,12 @@ def test_scores_are_sums_of_gradient_times_weight_whatever_is_masked(stage):
     assert [parameter is block.latent for parameter in learner.trained(block)] == [True]
 
 
-def test_on_a_task(teacher: Path, task_file: Path, data: TrainingData, tmp_path: Path, factorized: Callable):
+@pytest.mark.parametrize("method", ["magnitude", "pruning"])
+def test_on_a_task(teacher: Path, task_file: Path, data: TrainingData, tmp_path: Path, method: str):
     learning = {"epochs": 16, "batch_size": 32, "learning_rate": 1e-3, "bf16": False, "examples": 256}
     training = {"train": "movement", "task": str(task_file), **learning}
-    done = dsformer.compress(teacher, tmp_path / "out", **QUICK, method="magnitude", training=training)
-    plain = dsformer.compress(teacher, tmp_path / "plain", **QUICK, method="magnitude")
+    done = dsformer.compress(teacher, tmp_path / "out", **QUICK, method=method, training=training)
+    plain = dsformer.compress(teacher, tmp_path / "plain", **QUICK, method=method)
     assert done.summary.training.trained > 80
     assert done.summary.bytes_after == plain.summary.bytes_after
     supports = [one.state_dict()["bert.encoder.layer.0.output.dense.support"] for one in (done.model, plain.model)]
