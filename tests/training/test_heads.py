@@ -1,3 +1,4 @@
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -44,6 +45,17 @@ def test_a_regression_has_one_output(base: Path):
     model, _ = open_for_task(base, task_of("regression"))
     assert model.get_submodule("classifier").out_features == 1
     assert model.config.problem_type == "regression"
+
+
+def test_a_new_regression_starts_at_the_mean_of_its_targets(base: Path, tmp_path: Path):
+    task = replace(task_of("regression"), train=Examples(("a", "b"), targets=(1.0, 4.0)))
+    model, tokenizer = open_for_task(base, task)
+    assert model.get_submodule("classifier").bias.tolist() == [2.5]
+    torch.nn.init.zeros_(model.get_submodule("classifier").bias)
+    model.save_pretrained(tmp_path / "m")
+    tokenizer.save_pretrained(tmp_path / "m")
+    again, _ = open_for_task(tmp_path / "m", task)
+    assert again.get_submodule("classifier").bias.tolist() == [0.0]
 
 
 @pytest.mark.parametrize("kind", list(CLASSES))

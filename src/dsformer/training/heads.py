@@ -1,6 +1,7 @@
 """A model for a task: opened as it is, or a base model given a new head."""
 
 from pathlib import Path
+from statistics import mean
 from typing import Any
 
 import transformers
@@ -54,8 +55,8 @@ def open_for_task(model: str | Path, task: SupervisedTask) -> tuple[PreTrainedMo
         try:
             config = AutoConfig.from_pretrained(place, **words)
             refuse_quantized(config)
-            network = getattr(transformers, _CLASSES[task.kind]).from_pretrained(
-                place, config=config, ignore_mismatched_sizes=True
+            network, loaded = getattr(transformers, _CLASSES[task.kind]).from_pretrained(
+                place, config=config, ignore_mismatched_sizes=True, output_loading_info=True
             )
             tokenizer = AutoTokenizer.from_pretrained(place)
         except (OSError, ValueError, KeyError, RuntimeError) as error:
@@ -63,7 +64,18 @@ def open_for_task(model: str | Path, task: SupervisedTask) -> tuple[PreTrainedMo
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token or tokenizer.unk_token
         network.config.pad_token_id = tokenizer.pad_token_id
+    if task.kind == "regression" and task.train is not None:
+        new = {*loaded["missing_keys"], *(name for name, *_ in loaded["mismatched_keys"])}
+        _centre(network, new, mean(task.train.targets))
     return network.float(), tokenizer
+
+
+def _centre(network: PreTrainedModel, new: set[str], middle: float) -> None:
+    """Let a new output start at the mean of its targets. From zero the first steps do nothing but move it there,
+    through all of its inputs, and training may take an epoch to come back from that (MiniLM on STS-B)."""
+    for name, parameter in head_of(network).items():
+        if name in new and name.endswith("bias") and parameter.numel() == 1:
+            nn.init.constant_(parameter, middle)
 
 
 def open_head(place: Path, kind: Kind) -> PreTrainedModel:
