@@ -30,6 +30,7 @@ def keep_channels(
     bits: int,
     precision: Precision,
     progress: Progress = silent,
+    all_heads: bool = False,
 ) -> dict[str, Kept]:
     """What stays of every block.
 
@@ -37,14 +38,16 @@ def keep_channels(
         probes: batches on which channels are found, and on which it is measured how much the output depends on them.
         bits: for the weights of all blocks.
         precision: of a stored value.
+        all_heads: only neurons go.
 
     Raises:
         InputError: no channels can be taken out, or not enough of them.
     """
     by_name = {block.name: block for block in blocks}
-    channels = removable(model, probes[0], blocks)
+    what = "neurons" if all_heads else "heads and neurons"
+    channels = [one for one in removable(model, probes[0], blocks) if not (all_heads and one.heads)]
     if not channels:
-        raise InputError("no heads or neurons of this model can be taken out")
+        raise InputError(f"no {what} of this model can be taken out")
     removals = _removals(by_name, metrics, channels, progress)
     worths = _worths(model, by_name, metrics, probes, bits, precision, channels, removals, progress)
     fixed = sum(_stored(block.shape, precision) for block in blocks)
@@ -54,7 +57,7 @@ def keep_channels(
         whole = sum(_stored(block.shape, precision) for block in blocks)
         least = fixed + sum(worth.bits for worth in worths)
         raise InputError(
-            f"the ratio cannot be reached: heads and neurons are {1 - fixed / whole:.0%} of the "
+            f"the ratio cannot be reached: {what} are {1 - fixed / whole:.0%} of the "
             f"weights and one of each layer stays (at most {whole / least:.1f})"
         )
     kept = dict.fromkeys(by_name, Kept())

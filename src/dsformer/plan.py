@@ -156,9 +156,10 @@ def make_plan(
     type_factor = next(model.parameters()).dtype.itemsize * 8 / types.factors.least
     if method.structured:
         own = {name: metric for name, (metric, _) in metrics.items()}
-        return Plan(
-            _structured(model, blocks, own, probes, bits, types, progress), types, rest, type_factor, gone, words
-        )
+        # Attention can only be followed by as many heads.
+        all_heads = recipe.training.train != "none" and "attention" in recipe.training.terms
+        jobs = _structured(model, blocks, own, probes, bits, types, progress, all_heads)
+        return Plan(jobs, types, rest, type_factor, gone, words)
     # A pruned weight has one form of an n:m pattern: it can take neither more bits nor fewer.
     if recipe.allocation == "uniform" or method.rounds or (method.prunes and pattern.m):
         demands = [Demand(block.shape, torch.ones(1)) for block in blocks]
@@ -190,9 +191,10 @@ def _structured(
     bits: int,
     types: Types,
     progress: Progress,
+    all_heads: bool,
 ) -> list[Job]:
     """Jobs that keep some heads and neurons, and the other blocks as they are."""
-    kept = keep_channels(model, blocks, metrics, probes, bits, types.factors, progress)
+    kept = keep_channels(model, blocks, metrics, probes, bits, types.factors, progress, all_heads)
     jobs = []
     for block in blocks:
         own = kept[block.name]

@@ -134,11 +134,15 @@ def test_students_have_some_of_the_layers(texts: list[str], tmp_path: Path, rati
     assert found.encoder_ratio == pytest.approx(done.summary.encoder_ratio)
 
 
-def test_students_follow_their_teacher(tmp_path: Path):
+@pytest.mark.parametrize("distill", ["logits+hidden+relations", "logits+hidden+attention"])
+def test_students_follow_their_teacher(tmp_path: Path, distill: str):
     source = deep(tmp_path / "deep", 4)
     training = {"train": "fixed", "task": str(write_task(tmp_path / "task.csv")), "epochs": 10.0, "bf16": False}
-    training |= {"learning_rate": 1e-3, "distill": "logits+hidden+relations"}
-    done = dsformer.compress(source, tmp_path / "out", **{**FIELDS, "method": "student"}, training=training)
+    training |= {"learning_rate": 1e-3, "distill": distill}
+    done = dsformer.compress(source, tmp_path / "out", **{**FIELDS, "method": "student", "ratio": 2.6}, training=training)
     assert done.summary.training is not None
     assert done.summary.training.trained > 80
-    assert dsformer.load(tmp_path / "out").config.num_hidden_layers == 2
+    loaded = dsformer.load(tmp_path / "out")
+    assert loaded.config.num_hidden_layers == 2
+    heads = {layer.attention.self.query.out_features for layer in loaded.bert.encoder.layer}
+    assert (heads == {loaded.config.hidden_size}) == ("attention" in distill)
