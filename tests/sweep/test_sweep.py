@@ -130,13 +130,6 @@ def test_which_weights_stay_is_learned_along_with_the_task(grid: Grid):
     assert [(one.start, one.epochs, one.examples) for one in (plain, codes)] == [(None, 1.0, 50)] * 2
 
 
-def test_students_learn_for_as_long_from_the_dense_model(grid: Grid):
-    fields = {**FIELDS, "training": {**FIELDS["training"], "train": "fixed", "examples": 50}}
-    longer = replace(grid, variants=(Variant("student"),), fields=fields, dense={"epochs": 7.0, "examples": 80})
-    (student,) = (cell.recipe.training for cell in longer.cells())
-    assert (student.start, student.epochs, student.examples) == (None, 8.0, 80)
-
-
 def test_rows_say_how_fast_they_learned(grid: Grid):
     fields = {**FIELDS, "training": {**FIELDS["training"], "train": "fixed", "learning_rate": 3e-4}}
     variants = tuple(map(Variant.parse, ("magnitude", "gptq")))

@@ -80,23 +80,19 @@ class Cell:
             # Whole numbers cannot be trained; beside methods that are, they stand for what a user has without.
             own["factors"], training["train"], training["rounding_aware"] = "float", "none", False
         recipe = Recipe().merged({**self.fields, **own, "training": training})
-        if recipe.trains_weights:
-            return recipe.merged({"training": {"start": self.model, **self._as_long(recipe)}})
-        if METHODS[self.variant.method].shallow and recipe.training.train != "none":
-            return recipe.merged({"training": self._as_long(recipe)})
-        return recipe
+        return recipe.merged({"training": self._from_the_start(recipe)}) if recipe.trains_weights else recipe
 
     @property
     def _training(self) -> dict[str, Any]:
         """What all cells of the task and seed have in common."""
         return {**self.fields.get("training", {}), "task": self.task, "seed": self.seed}
 
-    def _as_long(self, recipe: Recipe) -> dict[str, Any]:
-        """What learns which weights stay along with the task, as the authors of such learners have it, starts where the
-        dense model's training does, and has as many passes as that and other cells together; so has a student, whose
-        authors let it learn for as long, although it starts from the dense model."""
+    def _from_the_start(self, recipe: Recipe) -> dict[str, Any]:
+        """Which weights stay is learned along with the task, as the authors of such learners have it: from where the
+        dense model's training starts, for as many passes as that and other cells together."""
         dense = self.dense_training
-        return {"epochs": dense["epochs"] + recipe.training.epochs, "examples": dense["examples"]}
+        epochs = dense["epochs"] + recipe.training.epochs
+        return {"start": self.model, "epochs": epochs, "examples": dense["examples"]}
 
     @property
     def key(self) -> str:
