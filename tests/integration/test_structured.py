@@ -139,7 +139,9 @@ def test_students_follow_their_teacher(tmp_path: Path, distill: str):
     source = deep(tmp_path / "deep", 4)
     training = {"train": "fixed", "task": str(write_task(tmp_path / "task.csv")), "epochs": 10.0, "bf16": False}
     training |= {"learning_rate": 1e-3, "distill": distill}
-    done = dsformer.compress(source, tmp_path / "out", **{**FIELDS, "method": "student", "ratio": 2.6}, training=training)
+    done = dsformer.compress(
+        source, tmp_path / "out", **{**FIELDS, "method": "student", "ratio": 2.6}, training=training
+    )
     assert done.summary.training is not None
     assert done.summary.training.trained > 80
     loaded = dsformer.load(tmp_path / "out")
