@@ -16,7 +16,7 @@ from dsformer.factorization.rounding import RoundedForm
 from dsformer.layers.derived import Derived
 from dsformer.layers.product import Shared
 from dsformer.layers.tensors import parameter_of
-from dsformer.ops.backends.cpu import BlockDiagonalPlan, ChainedPlan, CpuPlan, available, plan_of
+from dsformer.ops.backends.cpu import ChainedPlan, CpuPlan, available, plan_of
 
 if TYPE_CHECKING:
     from dsformer.layers.dense_sparse import LinearProduct
@@ -33,7 +33,7 @@ _blocks: "weakref.WeakValueDictionary[int, NativeBlock]" = weakref.WeakValueDict
 class _Packed:
     """A plan and what it says of the last input. Other weights make another plan, so outputs never outlive theirs."""
 
-    plan: CpuPlan | ChainedPlan | BlockDiagonalPlan
+    plan: CpuPlan | ChainedPlan
     outputs: Shared[list[Tensor]]
 
 

@@ -1,6 +1,5 @@
 """Native kernels for CPUs: ``available()``, ``describe()`` plans, which hold one packed block each, and tables."""
 
-from dsformer.ops.backends.cpu.block_diagonal import BlockDiagonalPlan as BlockDiagonalPlan
 from dsformer.ops.backends.cpu.chain import ChainedPlan as ChainedPlan
 from dsformer.ops.backends.cpu.chain import plan_of as plan_of
 from dsformer.ops.backends.cpu.library import available as available

@@ -1,4 +1,4 @@
-"""The plan of a block: of one kernel or, where its dictionary is sparse, of two factors one after the other."""
+"""A block whose dictionary is sparse: two plans, one after the other, each of a pruned matrix."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -14,16 +14,12 @@ from dsformer.factorization.form import Form
 from dsformer.factorization.pattern import Pattern
 from dsformer.factorization.rounding import RoundedForm
 from dsformer.factorization.spec import FormSpec
-from dsformer.ops.backends.cpu.block_diagonal import BlockDiagonalPlan
 from dsformer.ops.backends.cpu.plan import CpuPlan
 from dsformer.ops.backends.cpu.tuning import tuned
 
 
 class ChainedPlan:
-    """As :class:`CpuPlan`, for a sparse dictionary: two plans of pruned matrices.
-
-    The product with the dictionary, then with codes of it (and, beside it, of the input).
-    """
+    """As :class:`CpuPlan`: the product with the dictionary, then with codes of it (and, beside it, of the input)."""
 
     def __init__(self, inner: CpuPlan, outer: CpuPlan, canonical: bool):
         self.inner, self.outer, self.canonical = inner, outer, canonical
@@ -36,10 +32,8 @@ class ChainedPlan:
 
 def plan_of(
     form: Form | RoundedForm, bias: Float[Tensor, " out"] | None, members: Sequence[int], dtype: torch.dtype
-) -> CpuPlan | ChainedPlan | BlockDiagonalPlan:
+) -> CpuPlan | ChainedPlan:
     """The plan that runs a form fastest, tuned. Arguments and errors as of ``CpuPlan``."""
-    if form.spec.inner and form.spec.blocks and isinstance(form, Form):
-        return BlockDiagonalPlan(form, bias, members)
 
     def planned(one: Form | RoundedForm, bias: Tensor | None = None, members: Sequence[int] | None = None) -> CpuPlan:
         return tuned(one.spec, one.values.dtype, partial(CpuPlan.of, one, bias, members, "none", dtype=dtype))
