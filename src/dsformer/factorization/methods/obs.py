@@ -28,13 +28,13 @@ def prune(
     order = _sets_together(spec)
     weight, upper = matrix[:, order].clone(), inverse_factor(gram[order][:, order])
     kept = torch.zeros_like(weight, dtype=torch.bool)
-    # A set of an n:m pattern is chosen from when it is come to, as the authors do: what was left out before it counts.
+    # A set of an n:m pattern is a block of its own, as the authors have it: what was left out before it counts.
     width, step = weight.shape[1], spec.pattern.m or BLOCK
     for start in range(0, width, step):
         end = min(start + step, width)
         scores = (weight[:, start:end] / upper.diagonal()[start:end]).abs()
         count = round(spec.nonzeros * end / width) - round(spec.nonzeros * start / width)
-        kept[:, start:end] = _chosen(scores, count, spec)
+        kept[:, start:end] = largest(scores, count)
         for j in range(start, end):
             left_out = weight[:, j] * ~kept[:, j]
             weight[:, j:] -= (left_out / upper[j, j])[:, None] * upper[j, j:]
@@ -54,9 +54,3 @@ def _sets_together(spec: FormSpec) -> Tensor:
     """Columns in an order that makes the members of an n:m set neighbours."""
     order = torch.arange(spec.width)
     return order.view(spec.pattern.m, -1).t().reshape(-1) if spec.pattern.m else order
-
-
-def _chosen(scores: Float[Tensor, "out block"], count: int, spec: FormSpec) -> Bool[Tensor, "out block"]:
-    if not spec.pattern.m:
-        return largest(scores, count)
-    return largest(scores.reshape(-1, spec.pattern.m), spec.pattern.n).view_as(scores)
