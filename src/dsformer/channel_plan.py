@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from dsformer.allocation.channels import Worth, kept_counts
 from dsformer.calibration import Block, sensitivities
 from dsformer.calibration.channels import Channels, removable
-from dsformer.errors import InputError
+from dsformer.errors import UnreachableError
 from dsformer.factorization.channels import Kept, Removal, keep, removal
 from dsformer.factorization.precision import Precision
 from dsformer.factorization.spec import dense_spec
@@ -41,13 +41,13 @@ def keep_channels(
         all_heads: only neurons go.
 
     Raises:
-        InputError: no channels can be taken out, or not enough of them.
+        UnreachableError: no channels can be taken out, or not enough of them.
     """
     by_name = {block.name: block for block in blocks}
     what = "neurons" if all_heads else "heads and neurons"
     channels = [one for one in removable(model, probes[0], blocks) if not (all_heads and one.heads)]
     if not channels:
-        raise InputError(f"no {what} of this model can be taken out")
+        raise UnreachableError(f"no {what} of this model can be taken out")
     removals = _removals(by_name, metrics, channels, progress)
     worths = _worths(model, by_name, metrics, probes, bits, precision, channels, removals, progress)
     fixed = sum(_stored(block.shape, precision) for block in blocks)
@@ -56,7 +56,7 @@ def keep_channels(
     if counts is None:
         whole = sum(_stored(block.shape, precision) for block in blocks)
         least = fixed + sum(worth.bits for worth in worths)
-        raise InputError(
+        raise UnreachableError(
             f"the ratio cannot be reached: {what} are {1 - fixed / whole:.0%} of the "
             f"weights and one of each layer stays (at most {whole / least:.1f})"
         )

@@ -9,6 +9,10 @@ class InputError(DSFormerError, ValueError):
     """What was asked for, or the model or text it was asked on, cannot be used."""
 
 
+class UnreachableError(InputError):
+    """A method has no form of this model that fits what was asked for; another method, pattern or ratio may have."""
+
+
 class WorkError(InputError):
     """A directory that a run keeps its unfinished work in is another's."""
 

@@ -24,7 +24,7 @@ def load(directory: str | Path, **options: Any) -> PreTrainedModel:
 
     Args:
         directory: what ``compress`` wrote.
-        options: passed on to ``from_pretrained``.
+        options: passed on to ``from_pretrained``; ``dtype`` is that of the files unless it is given.
 
     Raises:
         ArtefactError: the directory is not a compressed model, or is damaged.
@@ -34,7 +34,7 @@ def load(directory: str | Path, **options: Any) -> PreTrainedModel:
     names = read_config(path)[0].get("architectures") or [""]
     architecture = getattr(transformers, names[0], AutoModel)
     with quiet():
-        return architecture.from_pretrained(path, **options).eval()
+        return architecture.from_pretrained(path, **{"dtype": "auto", **options}).eval()
 
 
 def densify(directory: str | Path, output: str | Path, *, overwrite: bool = False) -> Path:

@@ -97,6 +97,8 @@ def compress(
     if recipe.training.train != "none":
         from dsformer.training.staged import compress_and_train
 
+        if tokenizer is not None:
+            raise InputError("training takes the tokenizer that the model was saved with; save yours with it")
         folder = None if data_dir is None else Path(data_dir)
         return compress_and_train(model, output, recipe, texts, folder, overwrite, progress, once)
     if count() > 1:
@@ -253,7 +255,7 @@ def _fit_all(jobs: Sequence[Job], recipe: Recipe, results: dict[str, Fitted], ti
                 fitted = fit_weight(weight, job.budget, pattern, recipe.method, effort)
                 return fitted if precision is None else rounded(fitted, weight, precision)
             except InputError as error:
-                raise InputError(f"{job.block.name}: {error}") from None
+                raise type(error)(f"{job.block.name}: {error}") from None
 
     # Largest first, so that no long job is left for the end.
     order = sorted(jobs, key=lambda job: -job.block.shape[0] * job.block.shape[1] ** 2)

@@ -12,7 +12,7 @@ from dsformer.allocation import Demand, balanced, uniform
 from dsformer.calibration import Block, Exchange, Statistics, Tracing, interchangeable, sensitivities
 from dsformer.calibration.channels import split_rows
 from dsformer.channel_plan import keep_channels
-from dsformer.errors import InputError
+from dsformer.errors import UnreachableError
 from dsformer.factorization.channels import Kept
 from dsformer.factorization.methods import METHODS
 from dsformer.factorization.pattern import Pattern
@@ -140,7 +140,7 @@ def make_plan(
         dropped: layers the model had before.
 
     Raises:
-        InputError: the ratio cannot be reached; says which can.
+        UnreachableError: the ratio cannot be reached; says which can.
     """
     method, pattern = METHODS[recipe.method], Pattern.parse(recipe.pattern)
     blocks = tracing.blocks + (tracing.tables if recipe.with_embeddings else [])
@@ -236,7 +236,7 @@ def _bits_for_values(blocks: Sequence[Block], recipe: Recipe, types: Types, rest
     if recipe.ratio > reachable:
         hint = "" if recipe.with_embeddings else "; --embeddings compresses the embedding tables too"
         where = "of the whole file" if recipe.scope == "all" else "over the compressed layers"
-        raise InputError(f"ratio {recipe.ratio:g} {where} cannot be reached, at most {reachable:.2f}{hint}")
+        raise UnreachableError(f"ratio {recipe.ratio:g} {where} cannot be reached, at most {reachable:.2f}{hint}")
     return int((whole / recipe.ratio - fixed) * 8)
 
 

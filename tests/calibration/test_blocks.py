@@ -6,6 +6,8 @@ from torch import nn
 from transformers import (
     AlbertConfig,
     AlbertModel,
+    BartConfig,
+    BartForConditionalGeneration,
     BertConfig,
     BertForMaskedLM,
     BertModel,
@@ -121,3 +123,19 @@ def test_nothing_to_compress_is_said():
         trace(nn.Sequential(nn.Embedding(400, 32)), {"input": torch.arange(3)})
     with pytest.raises(InputError, match="include"):
         trace(BertModel(BertConfig(**SMALL)).eval(), batch(), include=["nowhere"])
+
+
+def test_heads_tied_to_tables_that_scale_are_no_layers_of_their_own():
+    sizes = {"d_model": 64, "encoder_layers": 1, "decoder_layers": 1, "encoder_attention_heads": 4}
+    sizes |= {"decoder_attention_heads": 4, "encoder_ffn_dim": 128, "decoder_ffn_dim": 128}
+    model = BartForConditionalGeneration(BartConfig(**sizes, vocab_size=400, scale_embedding=True)).eval()
+    found = trace(model, {**batch(), "decoder_input_ids": batch()["input_ids"]})
+    assert not any("lm_head" in name for block in names(found) for name in block)
+    assert "lm_head" not in [*found.small, *found.silent]
+
+
+@pytest.mark.parametrize("field", ["include", "exclude"])
+def test_a_pattern_that_fits_no_layer_is_named(field: str):
+    patterns = {"include": ["*"], field: ["*.query", "*.pooler.*"]}
+    with pytest.raises(InputError, match=r"no layer fits '\*.pooler.\*' .* names are such as encoder"):
+        trace(BertModel(BertConfig(**SMALL)).eval(), batch(), **patterns)

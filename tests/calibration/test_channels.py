@@ -119,3 +119,15 @@ def test_biases_and_rows_go_together(bert):
     assert torch.equal(short.weight, query.weight[:2])
     assert bert.encoder.layer[0].attention.self.num_attention_heads == 4
     assert replace(block, modules=(short,)).shape == (2, 64)
+
+
+def test_half_precision_is_no_obstacle():
+    torch.manual_seed(0)
+    model = BertModel(BertConfig(**SMALL, intermediate_size=128, initializer_range=0.2)).eval()
+    expected, _ = found(model)
+    half = model.bfloat16()
+    before = {name: tensor.clone() for name, tensor in half.state_dict().items()}
+    assert removable(half, batch(), trace(half, batch()).blocks) == expected
+    for name, tensor in half.state_dict().items():
+        assert tensor.dtype == before[name].dtype
+        assert torch.equal(tensor, before[name])

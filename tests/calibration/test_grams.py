@@ -1,6 +1,6 @@
 import pytest
 import torch
-from transformers import AutoTokenizer, BertConfig, BertModel
+from transformers import AutoTokenizer, BertConfig, BertModel, T5Config, T5Model
 
 from dsformer.calibration import collect, trace
 from dsformer.calibration.grams import batches
@@ -93,3 +93,28 @@ def test_pairs_of_texts_are_read_as_the_tokenizer_reads_pairs():
     assert made["input_ids"][0].tolist() == expected["input_ids"]
     assert made["token_type_ids"][0].tolist() == expected["token_type_ids"]
     assert 1 in expected["token_type_ids"]
+
+
+def test_inputs_without_time_that_are_as_wide_as_texts_are_long():
+    torch.manual_seed(0)
+    sizes = {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 4, "intermediate_size": 64}
+    model = BertModel(BertConfig(**sizes, vocab_size=400)).eval()
+    ids = torch.full((2, 32), 5)
+    ids[1, 20:] = 0
+    batch = {"input_ids": ids, "attention_mask": (ids > 0).long()}
+    pooler = next(block for block in trace(model, batch).blocks if block.name == "pooler.dense")
+    seen = collect(model, [batch], [pooler], [])
+    with torch.no_grad():
+        first = model(**batch)[0][:, 0].double()
+    torch.testing.assert_close(seen.grams["pooler.dense"], first.T @ first, rtol=1e-4, atol=1e-3)
+
+
+def test_tokens_of_tied_tables_are_counted():
+    """T5's `shared` itself is never called."""
+    sizes = {"d_model": 32, "d_kv": 8, "d_ff": 64, "num_layers": 1, "num_heads": 4, "decoder_start_token_id": 0}
+    model = T5Model(T5Config(**sizes, vocab_size=400)).eval()
+    batch = {**padded(), "decoder_input_ids": padded()["input_ids"]}
+    tables = trace(model, batch).tables
+    counts = collect(model, [batch], [], tables).counts
+    assert len(tables) == 1
+    assert int(counts[tables[0].name][5]) == 2

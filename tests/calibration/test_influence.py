@@ -6,6 +6,8 @@ from transformers import (
     BertConfig,
     BertForSequenceClassification,
     BertModel,
+    DebertaV2Config,
+    DebertaV2Model,
 )
 
 from dsformer.calibration import collect, trace
@@ -98,3 +100,23 @@ def test_hidden_states_where_there_is_no_head():
     found, _ = influence_grams(model, [padded()], blocks)
     assert found.keys() == {block.name for block in blocks}
     assert all(float(gram.trace()) > 0 for gram in found.values())
+
+
+def test_layers_that_read_no_token():
+    """DeBERTa's queries and keys are asked about relative positions too."""
+    torch.manual_seed(0)
+    relative = {"relative_attention": True, "pos_att_type": ["p2c", "c2p"], "share_att_key": True}
+    config = DebertaV2Config(**SMALL, **relative, position_buckets=8, norm_rel_ebd="layer_norm", vocab_size=400)
+    model = DebertaV2Model(config).eval()
+    found, _ = influence_grams(model, [padded()], trace(model, padded()).blocks)
+    first = "encoder.layer.0.attention.self."
+    assert {first + "query_proj", first + "value_proj"} <= found.keys()
+
+
+def test_as_many_classes_as_tokens(classifier):
+    """Then logits have the shape of the mask, but padding is none of them."""
+    classifier.classifier = torch.nn.Linear(64, 4)
+    _, before = influence_grams(classifier, [padded()], trace(classifier, padded()).blocks)
+    longer = {name: torch.nn.functional.pad(tensor, (0, 3)) for name, tensor in padded().items()}
+    _, after = influence_grams(classifier, [longer], trace(classifier, padded()).blocks)
+    torch.testing.assert_close(before[LAST], after[LAST], rtol=1e-3, atol=1e-3)

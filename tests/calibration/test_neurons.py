@@ -103,3 +103,10 @@ def test_reordering_keeps_the_output(bert, name):
         reorder(blocks[name], blocks[exchange.reader], exchange, exchange.random(0))
         assert not torch.equal(blocks[name].weight(), weight)
         torch.testing.assert_close(bert(**batch())[0], before, atol=1e-4, rtol=1e-4)
+
+
+def test_half_precision_is_no_obstacle():
+    torch.manual_seed(0)
+    bert = BertModel(BertConfig(**SMALL, intermediate_size=128, initializer_range=0.2)).eval().bfloat16()
+    assert pairs(bert) == expected(*BERT)
+    assert {parameter.dtype for parameter in bert.parameters()} == {torch.bfloat16}

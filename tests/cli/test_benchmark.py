@@ -3,8 +3,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
+from transformers import AutoTokenizer
 
 import dsformer
+from dsformer.benchmarking.contenders import open_contender
+from dsformer.benchmarking.run import Setting, batch_of
+from fixtures.models import tiny_model
 
 FEW = ("--batch", "1,2", "--length", "8", "--threads", "1", "--seconds", "0")
 
@@ -43,3 +47,19 @@ def test_wrong_words(run: Callable, model: Path, tmp_path: Path):
     assert "way 'fast' is not one of eager" in run("benchmark", model, "--ways", "fast", *FEW).error
     assert "--batch: '0' is not a list of positive numbers" in run("benchmark", model, "--batch", "0").error
     assert "missing" in run("benchmark", tmp_path / "missing", *FEW).error
+    long = ("--batch", "1", "--length", "8,100", "--threads", "1", "--seconds", "0")
+    assert f"{model} eager: cannot read a text of 100 tokens" in run("benchmark", model, *long).error
+    assert "is not a picture of a kind known here" in run("benchmark", model, *FEW, "--plot", "a.x").error
+    assert "there is no directory nowhere" in run("benchmark", model, *FEW, "--plot", "nowhere/a.png").error
+
+
+def test_texts_are_as_long_as_asked_whatever_there_is(model: Path):
+    contender = open_contender(model)
+    assert batch_of(contender, Setting(2, 50_000, 1))["input_ids"].shape == (2, 50_000)
+
+
+def test_a_decoder_is_given_the_same_text(tmp_path: Path, model: Path):
+    tiny_model("T5ForConditionalGeneration").save_pretrained(tmp_path)
+    AutoTokenizer.from_pretrained(model).save_pretrained(tmp_path)
+    found = dsformer.benchmark([tmp_path], batches=[1], lengths=[8], threads=[1], seconds=0)
+    assert found[0].median > 0

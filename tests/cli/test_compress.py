@@ -13,6 +13,7 @@ from dsformer.cli.recipe_flags import flags, recipe_arguments
 from dsformer.factorization.precision import FACTORS
 from dsformer.recipe import Recipe
 from dsformer.report.rows import ScoreRow
+from fixtures.training import write_task
 
 
 def leaves(fields: dict) -> int:
@@ -75,6 +76,12 @@ def test_dry_run_writes_nothing(run: Callable, model: Path, quick: list[str], tm
     for label in ("Plan", "embedding share", "peak memory", "encoder.layer.0.attention.self.{query,key,value}"):
         assert label in done.out
     assert not (tmp_path / "out").exists()
+
+
+def test_dry_run_says_what_it_calibrated_on(run: Callable, model: Path, tmp_path: Path):
+    words = ["--train", "fixed", "--task", write_task(tmp_path / "reviews.csv", 60), "--calibration-count", "8"]
+    done = run("compress", model, "--dry-run", "--allocation", "uniform", "--quiet", *words)
+    assert "at most 8 bundled book passages (the run itself: texts trained on)" in " ".join(done.out.split())
 
 
 def test_dry_run_predicts_the_bytes(run: Callable, model: Path, quick: list[str], tmp_path: Path):

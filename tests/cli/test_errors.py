@@ -77,7 +77,8 @@ def test_no_linear_layers(fails: Callable, model: Path, tmp_path: Path):
     ElectraModel(config).save_pretrained(bare)
     BertTokenizerFast.from_pretrained(model).save_pretrained(bare)
     assert "no linear layers" in fails(source=bare)
-    assert "no linear layer is left" in fails("--include", "nothing*")
+    assert "no linear layer is left" in fails("--exclude", "*")
+    assert "no layer fits 'nothing*'" in fails("--include", "nothing*")
 
 
 def test_unsafe_checkpoint(fails: Callable, model: Path, tmp_path: Path):

@@ -1,10 +1,15 @@
+import json
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import torch
 
 from dsformer.errors import InputError
 from dsformer.evaluation import TASKS, Inputs, Score, Task, evaluate
+from dsformer.tasks.supervised import Examples, SupervisedTask, load_task
+from dsformer.training.heads import open_for_task
+from fixtures.training import write_base, write_sentence_encoder
 
 
 @pytest.fixture
@@ -53,10 +58,78 @@ def test_fidelity_of_models_of_different_width(word_encoder):
         ("stsb", {}, "Give a list of tasks out of: banking77"),
         (["banking77"], {"limit": 0}, "limit must be at least 1, not 0"),
         (["fidelity"], {}, "'fidelity' compares the model to the one it was made from: give the original too"),
-        (["banking77", "stsb"], {}, "'glue-stsb' is not bundled: --data-dir"),
         (["scifact"], {}, "'scifact' is not bundled: --data-dir"),
     ],
 )
 def test_bad_requests_are_refused_before_the_model_is_loaded(tasks, options, message, tmp_path: Path):
     with pytest.raises(InputError, match=message):
         evaluate(tmp_path / "no model here", tasks, **options)
+
+
+def test_missing_data_is_named(word_encoder):
+    with pytest.raises(InputError, match="'glue-stsb' is not bundled: --data-dir"):
+        evaluate(word_encoder(), ["banking77", "stsb"])
+
+
+@pytest.fixture(scope="module")
+def classifier(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model with MRPC's head, beside a data directory with some of its pairs."""
+    place = tmp_path_factory.mktemp("mrpc")
+    base, data = write_base(place / "base"), place / "data" / "glue-mrpc"
+    data.mkdir(parents=True)
+    rows = [f"{i % 2}\t1\t2\ta good film\ta {('bad', 'fine')[i % 2]} plot" for i in range(10)]
+    (data / "dev.tsv").write_text("\n".join(["Quality\t#1 ID\t#2 ID\t#1 String\t#2 String", *rows]))
+    model, tokenizer = open_for_task(base, load_task("mrpc", place / "data"))
+    for part in (model, tokenizer):
+        part.save_pretrained(place / "model")
+    return place
+
+
+def test_tasks_of_heads_and_of_embeddings_side_by_side(classifier: Path):
+    pytest.importorskip("sentence_transformers")
+    model = classifier / "model"
+    scores = evaluate(model, ["fidelity", "mrpc"], classifier / "data", original=model, limit=6)
+    assert list(scores) == ["fidelity", "mrpc"]
+    assert scores["fidelity"].value == pytest.approx(100, abs=1e-4)
+    assert scores["mrpc"].metric == "f1"
+    assert scores["mrpc"].count == 6
+
+
+def test_a_limit_is_looked_at_whatever_the_model(classifier: Path):
+    with pytest.raises(InputError, match="limit must be at least 1, not -1"):
+        evaluate(classifier / "model", ["mrpc"], classifier / "data", limit=-1)
+
+
+def test_a_directory_that_is_no_model(tmp_path: Path):
+    with pytest.raises(InputError, match=str(tmp_path)) as error:
+        evaluate(tmp_path, ["mrpc"])
+    assert "\n" not in str(error.value)
+
+
+def test_an_encoder_whose_configuration_names_a_language_model(tmp_path: Path):
+    """As that of all-mpnet-base-v2 does: it is an encoder all the same."""
+    pytest.importorskip("sentence_transformers")
+    model = write_sentence_encoder(tmp_path / "encoder")
+    config = json.loads((model / "config.json").read_text())
+    (model / "config.json").write_text(json.dumps({**config, "architectures": ["BertForMaskedLM"]}))
+    scores = evaluate(model, ["banking77", "fidelity"], original=model, limit=300)
+    assert scores["banking77"].count == 300
+    assert scores["fidelity"].value == pytest.approx(100, abs=1e-4)
+
+
+def test_classes_in_the_order_of_the_model(classifier: Path, monkeypatch: pytest.MonkeyPatch):
+    """What is scored is the name of a class, not its number."""
+    examples = Examples(tuple(f"film {i}" for i in range(20)), None, tuple(i % 3 for i in range(20)))
+    task = SupervisedTask("mnli", "classification", ("yes", "maybe", "no"), None, examples, "accuracy")
+    monkeypatch.setattr("dsformer.evaluation.supervised.load_task", lambda *_: task)
+    model, tokenizer = open_for_task(classifier / "base", task)
+    values = []
+    for place, order in (("own", [0, 1, 2]), ("other", [2, 0, 1])):
+        with torch.no_grad():
+            model.classifier.bias.copy_(torch.tensor([5.0, 0.0, -5.0])[order])
+            model.classifier.weight.zero_()
+        model.config.id2label = {i: task.labels[old] for i, old in enumerate(order)}
+        for part in (model, tokenizer):
+            part.save_pretrained(classifier / place)
+        values.append(evaluate(classifier / place, ["mnli"])["mnli"].value)
+    assert values == [pytest.approx(35), pytest.approx(35)]

@@ -54,6 +54,24 @@ def test_table_is_learned_on_a_sample_and_coded_whole(monkeypatch):
         assert found.error <= fit_weight(table, Budget(400 * 40 * 32 // 2, 32), method="low_rank").error
 
 
+def test_groups_of_any_size_in_a_table(monkeypatch):
+    """The sample and the chunks, too, are of whole groups."""
+    monkeypatch.setattr("dsformer.factorization.weight.SAMPLE_ROWS", 128)
+    monkeypatch.setattr("dsformer.factorization.weight.CHUNK_ROWS", 100)
+    matrix = torch.randn(399, 40, generator=torch.Generator().manual_seed(0))
+    table = Table(matrix, Metric.identity(40), (399,), torch.ones(399))
+    found = fit_weight(table, Budget(399 * 40 * 32 // 2, 32), Pattern.parse("grouped(3)"), effort=QUICK)
+    error = (matrix - found.form.dense()).norm() / matrix.norm()
+    assert found.error == pytest.approx(float(error), abs=1e-4)
+    assert found.form.spec.pattern.group in (1, 3)
+
+
+def test_a_ridge_too_small_for_inputs_of_few_directions():
+    rows = torch.randn(3, 40, generator=torch.Generator().manual_seed(0))
+    with pytest.raises(InputError, match="ridge: 1e-20 is too small"):
+        Metric.from_gram((rows.T @ rows).float(), 1e-20)
+
+
 def test_whitening_refuses_a_broken_gram():
     for gram in (torch.zeros(4, 4), torch.full((4, 4), float("nan"))):
         with pytest.raises(InputError, match="calibration"):

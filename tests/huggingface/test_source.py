@@ -8,7 +8,7 @@ from transformers import PreTrainedTokenizerFast
 
 from dsformer.errors import InputError
 from dsformer.huggingface import save
-from dsformer.huggingface.source import open_source
+from dsformer.huggingface.source import config_of, open_source
 from fixtures.models import compress, tiny_model
 
 NAME = "DistilBertForSequenceClassification"
@@ -61,6 +61,18 @@ def test_what_is_not_there(tmp_path: Path):
     (tmp_path / "empty").mkdir()
     with pytest.raises(InputError, match="empty"):
         open_source(tmp_path / "empty")
+
+
+def test_whose_configuration_it_is(directory: Path, tmp_path: Path):
+    assert config_of(directory).architectures == [NAME]
+    (tmp_path / "adapters").mkdir()
+    (tmp_path / "adapters" / "adapter_config.json").write_text("{}")
+    (tmp_path / "m.gguf").touch()
+    (tmp_path / "empty").mkdir()
+    for name, message in (("adapters", "holds adapters"), ("m.gguf", "a GGUF file"), ("empty", "empty: ")):
+        with pytest.raises(InputError, match=message) as error:
+            config_of(tmp_path / name)
+        assert "\n" not in str(error.value)
 
 
 def test_what_is_compressed_already(directory: Path, tmp_path: Path):

@@ -5,6 +5,7 @@ import struct
 
 import pytest
 import torch
+import transformers
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
@@ -58,6 +59,51 @@ def test_bytes_are_as_predicted_and_outputs_survive(name, tokenizer, texts, tmp_
     loaded.save_pretrained(tmp_path / "again")
     for file in (tmp_path / "out").glob("*.safetensors"):
         assert file.read_bytes() == (tmp_path / "again" / file.name).read_bytes()
+
+
+@pytest.mark.parametrize("kind", ["T5", "Bart"])
+def test_tables_of_encoder_decoders(kind, texts, tmp_path):
+    """They are tied to each other and to the head; BART's scale what is looked up, and stay."""
+    words = ["[PAD]", "[UNK]", "[EOS]", *(f"w{i}" for i in range(397))]
+    table = Tokenizer(models.WordLevel({word: i for i, word in enumerate(words)}, unk_token="[UNK]"))
+    table.pre_tokenizer = pre_tokenizers.Whitespace()
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=table, pad_token="[PAD]", unk_token="[UNK]", eos_token="[EOS]")
+    sizes = {
+        "T5": {"d_model": 32, "d_kv": 8, "d_ff": 64, "num_layers": 1, "num_heads": 4, "decoder_start_token_id": 0},
+        "Bart": {
+            **{"d_model": 32, "scale_embedding": True, "max_position_embeddings": 40},
+            **{f"{part}_{what}": n for part in ("encoder", "decoder") for what, n in (("layers", 1), ("ffn_dim", 64))},
+            **{f"{part}_attention_heads": 4 for part in ("encoder", "decoder")},
+        },
+    }[kind]
+    torch.manual_seed(0)
+    config = getattr(transformers, f"{kind}Config")(vocab_size=400, pad_token_id=0, eos_token_id=2, **sizes)
+    model = getattr(transformers, f"{kind}ForConditionalGeneration")(config).eval()
+    done = dsformer.compress(
+        model, tmp_path / "out", tokenizer=tokenizer, texts=texts, ratio=1.3, embeddings=True, **QUICK
+    )
+    assert tensor_bytes(tmp_path / "out") == done.summary.bytes_after
+    assert any(block.kind == "embedding" for block in done.summary.blocks) == (kind == "T5")
+    loaded = dsformer.load(tmp_path / "out")
+    with torch.no_grad():
+        first, second = (one(**inputs(model))[0] for one in (done.model, loaded))
+    assert torch.equal(first, second)
+
+
+def test_a_classifier_made_of_a_decoder(texts, tmp_path):
+    words = models.WordLevel({"[UNK]": 0, "[EOS]": 1, **{f"w{i}": i + 2 for i in range(90)}}, unk_token="[UNK]")
+    bare = PreTrainedTokenizerFast(tokenizer_object=Tokenizer(words), unk_token="[UNK]", eos_token="[EOS]")
+    bare.backend_tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+    config = transformers.GPT2Config(**ARCHITECTURES["GPT2LMHeadModel"], num_labels=3)
+    model = transformers.GPT2ForSequenceClassification(config).eval()
+    done = dsformer.compress(model, tmp_path / "out", tokenizer=bare, texts=texts, ratio=1.5, **QUICK)
+    assert done.summary.encoder_ratio >= 1.5
+    assert done.model.config.pad_token_id == 1
+
+
+def test_a_tokenizer_of_ones_own_is_for_models_that_are_not_trained(tokenizer, tmp_path):
+    with pytest.raises(InputError, match="the tokenizer that the model was saved with"):
+        dsformer.compress("model", tmp_path, tokenizer=tokenizer, training={"train": "fixed", "task": "mrpc"})
 
 
 @pytest.mark.parametrize("fields", [

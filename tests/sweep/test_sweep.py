@@ -170,6 +170,7 @@ def test_one_seed_alone_is_the_same_cell(grid: Grid):
         ({"ratios": (0.5,)}, "recipe: ratio"),
         ({"fields": {"surprise": 1}}, "recipe: surprise"),
         ({"variants": (Variant("gptq", learner="fixed"),)}, "gives whole numbers"),
+        ({"model": "no/where"}, "no/where: neither a directory nor a model of the hub"),
     ],
 )
 def test_grids_that_make_no_sense(grid: Grid, tmp_path: Path, changes: dict[str, Any], message: str):
@@ -177,6 +178,32 @@ def test_grids_that_make_no_sense(grid: Grid, tmp_path: Path, changes: dict[str,
     with pytest.raises(InputError, match=message):
         sweep(wrong, tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+def test_as_many_workers_as_there_can_be(grid: Grid, tmp_path: Path):
+    with pytest.raises(InputError, match="workers: 0 is not 1 or more"):
+        sweep(grid, tmp_path / "out", workers=0)
+
+
+def test_what_is_wrong_with_the_run_is_no_refusal_of_the_method(grid: Grid, tmp_path: Path):
+    """It is said, and nothing is kept that would hinder the next run."""
+    encoder = replace(grid, tasks=(), evaluate=("mrpc",), variants=(Variant("low_rank"),))
+    (cell,) = encoder.cells()
+    with pytest.raises(InputError, match=f"{cell.key}: .*no head|{cell.key}: .*has none"):
+        sweep(encoder, tmp_path)
+    assert not finished(tmp_path)
+
+
+def test_teachers_differ_by_what_they_learn_from(grid: Grid):
+    (cell, _) = grid.cells()
+    other = {"train_embeddings": True, "warmup": 0.2, "accumulate": 2, "train": "fixed", "distill": "none"}
+    keys = set()
+    for name, value in other.items():
+        fields = {**FIELDS, "training": {**FIELDS["training"], name: value}}
+        keys.add(next(replace(grid, fields=fields).cells()).teacher_key)
+    assert len(keys) == 4  # how the compressed model is trained changes nothing
+    assert cell.teacher_key in keys
+    assert next(replace(grid, data_dir="elsewhere").cells()).teacher_key != cell.teacher_key
 
 
 @pytest.mark.parametrize(

@@ -1,3 +1,4 @@
+import gzip
 import math
 from pathlib import Path
 
@@ -28,6 +29,11 @@ def test_the_columns_of_a_file(tmp_path: Path):
     assert task.train.texts[0].startswith("film")
     assert task.train.pairs is not None
     assert task.train.pairs[0].startswith("plot")
+
+
+def test_whole_numbers_may_be_a_regression(task_file: Path):
+    assert the_task(settings(task_file), None).kind == "classification"
+    assert the_task(settings(task_file, task_kind="regression"), None).kind == "regression"
 
 
 def test_an_evaluation_file(task_file: Path, tmp_path: Path):
@@ -72,6 +78,14 @@ def test_plain_text(text_file: Path, base: Path):
     batch = data.collate(list(data.features))
     assert "labels" not in batch
     assert batch["attention_mask"].shape == batch["input_ids"].shape == (10, 8)
+
+
+def test_plain_text_may_be_compressed(text_file: Path, base: Path, tmp_path: Path):
+    packed = tmp_path / "t.txt.gz"
+    packed.write_bytes(gzip.compress(text_file.read_bytes()))
+    tokenizer = AutoTokenizer.from_pretrained(base)
+    texts = [of_text(TrainingRecipe(text=file, examples=10), tokenizer).texts for file in (text_file, packed)]
+    assert texts[0] == texts[1]
 
 
 def test_text_of_a_column(base: Path, tmp_path: Path):

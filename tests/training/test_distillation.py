@@ -5,11 +5,18 @@ from itertools import product
 import pytest
 import torch
 from torch import Tensor, nn
-from transformers import BertConfig, BertForSequenceClassification, BertModel, PreTrainedModel
+from transformers import (
+    BertConfig,
+    BertForSequenceClassification,
+    BertModel,
+    PreTrainedModel,
+    T5Config,
+    T5ForSequenceClassification,
+)
 
 from dsformer.errors import InputError
 from dsformer.training.distillation import TERMS, Distiller, _products, first_pooling, mean_pooling
-from fixtures.models import inputs, tiny_model
+from fixtures.models import ARCHITECTURES, inputs, tiny_model
 
 LAYERS = [[f"bert.encoder.layer.{i}.attention.self.{name}" for name in ("query", "key", "value")] for i in (0, 1)]
 LAST = [(LAYERS[1], LAYERS[1])]
@@ -222,3 +229,15 @@ def test_keys_may_be_shared_by_heads():
     queries, keys = torch.randn(2, 3, 8), torch.randn(2, 3, 4)
     every = keys.view(2, 3, 2, 2).repeat_interleave(2, 2).reshape(2, 3, 8)
     torch.testing.assert_close(_products(queries, keys, 4), _products(queries, every, 4))
+
+
+def test_hidden_states_of_encoder_and_decoder():
+    teacher = T5ForSequenceClassification(T5Config(**ARCHITECTURES["T5ForConditionalGeneration"])).eval()
+    student = changed(copy.deepcopy(teacher))
+    distiller = Distiller(teacher, student, ["hidden"])
+    ids = torch.randint(3, 100, (2, 9))
+    ids[:, -1] = teacher.config.eos_token_id
+    batch = {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
+    assert loss(teacher, student, distiller, batch) > 0.01
+    same = Distiller(teacher, copy.deepcopy(teacher), ["hidden"])
+    assert loss(teacher, copy.deepcopy(teacher), same, batch).item() == pytest.approx(0, abs=1e-6)

@@ -8,7 +8,7 @@ from transformers import AutoConfig, BertConfig, PreTrainedTokenizerFast
 
 from dsformer.errors import InputError
 from dsformer.tasks.supervised import Examples, Kind, SupervisedTask
-from dsformer.training.heads import has_head, head_of, open_for_task
+from dsformer.training.heads import has_head, head_of, in_order_of, open_for_task
 from fixtures.models import tiny_model
 
 CLASSES: dict[Kind, str] = {
@@ -91,12 +91,40 @@ def test_what_is_new_and_what_is_not(base: Path):
 
 
 def test_a_tokenizer_without_padding_is_given_one(tmp_path: Path):
-    tiny_model("GPT2LMHeadModel").save_pretrained(tmp_path)
+    tiny_model("GPT2LMHeadModel").save_pretrained(tmp_path)  # a decoder's classifier reads the last token but padding
     words = models.WordLevel({"[UNK]": 0, "film": 1}, unk_token="[UNK]")
     PreTrainedTokenizerFast(tokenizer_object=Tokenizer(words), unk_token="[UNK]").save_pretrained(tmp_path)
-    network, tokenizer = open_for_task(tmp_path, task_of("causal_lm"))
+    network, tokenizer = open_for_task(tmp_path, task_of("classification"))
     assert tokenizer.pad_token == "[UNK]"
     assert network.config.pad_token_id == tokenizer.pad_token_id
+
+
+def test_classes_are_numbered_as_the_model_has_them():
+    words = Examples(("a", "b", "c"), None, (0, 1, 2))
+    task = SupervisedTask("mnli", "classification", ("yes", "maybe", "no"), words, words, "accuracy")
+    config = BertConfig(architectures=["BertForSequenceClassification"], id2label={0: "NO", 1: "MAYBE", 2: "YES"})
+    found = in_order_of(config, task)
+    assert found.labels == ("no", "maybe", "yes")
+    assert found.train is not None
+    assert (found.train.targets, found.evaluation.targets, found.held_out) == ((2, 1, 0), (2, 1, 0), None)
+    for others in ({0: "LABEL_0", 1: "LABEL_1", 2: "LABEL_2"}, {0: "Yes", 1: "maybe", 2: "NO"}):
+        config.id2label = others
+        assert in_order_of(config, task) is task
+    assert in_order_of(BertConfig(architectures=["BertModel"]), task) is task
+
+
+def test_tags_are_numbered_as_the_model_has_them():
+    words = Examples((("a", "b"),), None, ((0, 1),))
+    task = SupervisedTask("ner", "token_classification", ("O", "B-x"), None, words, "f1")
+    config = BertConfig(architectures=["BertForTokenClassification"], id2label={0: "B-x", 1: "O"})
+    assert in_order_of(config, task).evaluation.targets == ((1, 0),)
+
+
+def test_a_score_of_the_second_class_needs_it_second():
+    task = SupervisedTask("mrpc", "classification", ("different", "same"), None, Examples(("a",), None, (1,)), "f1")
+    config = BertConfig(architectures=["BertForSequenceClassification"], id2label={0: "same", 1: "different"})
+    with pytest.raises(InputError, match=r"task mrpc: the model has its classes in another order \(same, different\)"):
+        in_order_of(config, task)
 
 
 @pytest.mark.parametrize("place", ["nowhere", "bare"])

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 from transformers import AutoTokenizer, PreTrainedModel
 
-from dsformer.errors import MissingExtraError
+from dsformer.errors import InputError, MissingExtraError
 from dsformer.huggingface.source import open_source
 from dsformer.layers import DenseSparseLinear
 from dsformer.loading import load
@@ -241,10 +241,15 @@ def test_bf16_is_used_as_asked(monkeypatch: pytest.MonkeyPatch):
 
 
 def test_accelerate_is_needed(monkeypatch: pytest.MonkeyPatch):
-    require_training()
+    require_training(TrainingRecipe())
     monkeypatch.setattr("dsformer.training.trainer.find_spec", lambda name: None)
     with pytest.raises(MissingExtraError, match=r'pip install "dsformer\[train\]"'):
-        require_training()
+        require_training(TrainingRecipe())
+
+
+def test_where_reports_go_is_looked_at_before_the_work():
+    with pytest.raises(InputError, match="report_to: 'tensorbord' is not one of what is installed: none, all"):
+        require_training(TrainingRecipe(report_to="tensorbord"))
 
 
 def learned(words: dict[str, Any]) -> PreTrainedModel:

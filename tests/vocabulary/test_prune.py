@@ -174,6 +174,7 @@ def test_slow_tokenizers_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(PreTrainedTokenizerFast, "is_fast", False)
     for kind in (BertTokenizerFast, GPT2TokenizerFast):
         monkeypatch.setattr(kind, "is_fast", False, raising=False)
+    monkeypatch.delattr(PreTrainedTokenizerFast, "backend_tokenizer")  # slow ones have none
     with pytest.raises(InputError, match="vocabulary: only fast tokenizers"):
         prune_vocabulary(source, tmp_path / "out", CORPUS)
     assert not (tmp_path / "out").exists()

@@ -69,6 +69,7 @@ class Contender:
         name: what was asked for, and the way it runs.
         tokenizer: of the model.
         call: the forward pass.
+        decodes: it has a decoder, which is given the same text.
         disk_bytes: of its weight files.
         memory_bytes: parameters and buffers, of other engines their file; what kernels pack comes on top.
         load_seconds: from the directory to a model that can run, exported or converted.
@@ -77,6 +78,7 @@ class Contender:
     name: str
     tokenizer: Any
     call: Callable[..., Any]
+    decodes: bool
     disk_bytes: int
     memory_bytes: int
     load_seconds: float
@@ -114,7 +116,7 @@ def open_contender(model: str | Path, way: str = "eager") -> Contender:
     disk, memory = weight_bytes(place), sum(tensor.nbytes for tensor in {id(one): one for one in stored}.values())
     if isinstance(call, runtimes.Sessions):
         disk = memory = call.nbytes
-    return Contender(f"{model} {way}", tokenizer, call, disk, memory, took)
+    return Contender(f"{model} {way}", tokenizer, call, network.config.is_encoder_decoder, disk, memory, took)
 
 
 def open_contenders(models: Sequence[str | Path], ways: Sequence[str]) -> list[Contender]:

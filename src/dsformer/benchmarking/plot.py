@@ -5,19 +5,31 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from dsformer.benchmarking.run import Measurement
-from dsformer.errors import MissingExtraError
+from dsformer.errors import InputError, MissingExtraError
 
 
-def draw(found: Sequence[Measurement], path: Path) -> None:
-    """Speed-up against the tokens of a batch, a line a contender and number of threads, with quartiles.
+def require_plot(path: Path) -> None:
+    """Check before the work rather than after it.
 
     Raises:
         MissingExtraError: matplotlib is not installed.
+        InputError: there is no such directory, or no such kind of picture.
     """
     try:
-        from matplotlib.figure import Figure
+        from matplotlib.backend_bases import FigureCanvasBase
     except ModuleNotFoundError:
         raise MissingExtraError("The plot", "report") from None
+    kinds = FigureCanvasBase.get_supported_filetypes()
+    if path.suffix.removeprefix(".").lower() not in kinds:
+        raise InputError(f"plot: {path} is not a picture of a kind known here: {', '.join(kinds)}")
+    if not path.parent.is_dir():
+        raise InputError(f"plot: there is no directory {path.parent}")
+
+
+def draw(found: Sequence[Measurement], path: Path) -> None:
+    """Speed-up against the tokens of a batch, a line a contender and number of threads, with quartiles."""
+    from matplotlib.figure import Figure
+
     lines: dict[tuple[str, int], list[Measurement]] = defaultdict(list)
     for one in found:
         lines[one.contender, one.setting.threads].append(one)

@@ -12,6 +12,8 @@ import torch
 
 from dsformer.benchmarking.contenders import Batch, Contender, open_contenders
 from dsformer.benchmarking.timing import Ratio, in_turn
+from dsformer.errors import InputError
+from dsformer.huggingface.checkpoint import first_line
 from dsformer.progress import Progress, silent
 from dsformer.tasks import bundled_passages
 
@@ -65,7 +67,11 @@ def measure(
         contenders: speed-ups are over the first.
         threads: numbers of threads; as many as torch has if None.
         seconds: about how long each setting takes, beside one untimed run of each contender.
+
+    Raises:
+        InputError: one cannot read texts of these lengths.
     """
+    require_length(contenders, max(lengths))
     before = torch.get_num_threads()
     settings = [Setting(*one) for one in product(batches, lengths, threads or [before])]
     found: list[Measurement] = []
@@ -98,12 +104,23 @@ def benchmark(
     return measure(open_contenders(models, ways), batches, lengths, threads, seconds)
 
 
+def require_length(contenders: Sequence[Contender], length: int) -> None:
+    """Try a text of a length before anything is measured. Raises InputError: a model cannot read it."""
+    for one in contenders:
+        try:
+            one.run(batch_of(one, Setting(1, length, 1)))
+        except (IndexError, RuntimeError, ValueError) as error:
+            raise InputError(f"{one.name}: cannot read a text of {length} tokens ({first_line(error)})") from error
+
+
 def batch_of(contender: Contender, setting: Setting) -> Batch:
     """Real text, cut to the length exactly."""
     text = " ".join(bundled_passages(PASSAGES))
     ids = contender.tokenizer(text, truncation=True, max_length=setting.length)["input_ids"]
+    ids = (ids * (-(-setting.length // len(ids))))[: setting.length]
     rows = torch.tensor([ids]).expand(setting.batch, -1).contiguous()
-    return {"input_ids": rows, "attention_mask": torch.ones_like(rows)}
+    own = {"input_ids": rows, "attention_mask": torch.ones_like(rows)}
+    return {**own, "decoder_input_ids": rows} if contender.decodes else own
 
 
 def _measured(contender: Contender, setting: Setting, times: list[float], first: list[float]) -> Measurement:

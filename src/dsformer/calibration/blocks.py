@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatch
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -12,8 +12,7 @@ from torch import Tensor, nn
 from transformers.pytorch_utils import Conv1D
 
 from dsformer.errors import InputError
-
-Kind = Literal["linear", "conv1d", "embedding"]
+from dsformer.layers.blocks import Kind
 
 # Smaller sides than this have no room for a dictionary; such layers (classification heads) stay dense.
 SMALLEST_SIDE = 32
@@ -108,24 +107,32 @@ def trace(
     with modules that read exactly the same ones.
 
     Raises:
-        InputError: the model has no linear layer that ran, or none is left after ``include`` and ``exclude``.
+        InputError: the model has no linear layer that ran, none is left after ``include`` and ``exclude``, or a pattern
+            of these names nothing.
     """
     linears = {name: m for name, m in model.named_modules() if type(m) in (nn.Linear, Conv1D)}
     tables = {name: m for name, m in model.named_modules() if type(m) is nn.Embedding}
     if not linears:
         raise InputError("the model has no linear layers, so there is nothing to compress")
+    for pattern in (*include, *exclude):
+        if not any(fnmatch(name, pattern) for name in linears | tables):
+            raise InputError(
+                f"no layer fits {pattern!r} (--include, --exclude); names are such as {next(iter(linears))}"
+            )
     reads = _inputs(model, linears, batch)
 
     def wanted(name: str) -> bool:
         chosen = not include or any(fnmatch(name, pattern) for pattern in include)
         return chosen and not any(fnmatch(name, pattern) for pattern in exclude)
 
+    # Tables that scale what is looked up (Gemma's, BART's) are not factorized, but heads are tied to them too.
+    lookups = {name: m for name, m in model.named_modules() if isinstance(m, nn.Embedding)}
     table_of: dict[int, str] = {}
-    for name, module in tables.items():
+    for name, module in lookups.items():
         table_of.setdefault(id(module.weight), name)
     tied = {
         name: owner
-        for name, module in (tables | linears).items()
+        for name, module in (lookups | linears).items()
         if (owner := table_of.get(id(module.weight))) and owner != name
     }
     found = Tracing([], [])

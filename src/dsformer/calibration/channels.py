@@ -10,7 +10,7 @@ from jaxtyping import Int
 from torch import Tensor, nn
 
 from dsformer.calibration.blocks import Block, weight_of
-from dsformer.calibration.neurons import REACH, SAME, output_of
+from dsformer.calibration.neurons import REACH, SAME, in_single_precision, output_of
 from dsformer.factorization.channels import Kept
 from dsformer.layers.exchange import exchange
 from dsformer.layers.narrowing import narrowed, tell_heads
@@ -59,6 +59,11 @@ def removable(model: nn.Module, batch: Mapping[str, Any], blocks: Sequence[Block
 
     Found by trying: without half of them the model must say what it says when the reader does not read them.
     """
+    with in_single_precision(model):
+        return _removable(model, batch, blocks)
+
+
+def _removable(model: nn.Module, batch: Mapping[str, Any], blocks: Sequence[Block]) -> list[Channels]:
     config = getattr(model, "config", None)
     heads = getattr(config, "num_attention_heads", None)
     shared = getattr(config, "num_key_value_heads", None) or heads

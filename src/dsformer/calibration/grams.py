@@ -47,8 +47,6 @@ def batches(
     """
     if not texts:
         raise InputError("calibration text is empty")
-    if tokenizer.pad_token is None:
-        tokenizer.pad_token = tokenizer.eos_token or tokenizer.unk_token
     parts = [(text,) if isinstance(text, str) else text for text in texts]
     encoded = [tokenizer(*part, truncation=True, max_length=length) for part in parts]
     bare = [len(tokenizer(*part, add_special_tokens=False)["input_ids"]) for part in parts]
@@ -83,15 +81,21 @@ def collect(
         return add
 
     def count_hook(name: str, rows: int):
+        seen.counts[name] = torch.zeros(rows, dtype=torch.long)
+
         def add(_module: nn.Module, args: tuple[Any, ...]) -> None:
             ids = args[0].detach()
             ids = ids[mask] if mask is not None and ids.shape == mask.shape else ids.flatten()
-            seen.counts[name] = seen.counts.get(name, 0) + torch.bincount(ids.flatten(), minlength=rows)
+            seen.counts[name] += torch.bincount(ids.flatten(), minlength=rows)
 
         return add
 
     handles = [block.modules[0].register_forward_pre_hook(gram_hook(block.name)) for block in blocks]
-    handles += [t.modules[0].register_forward_pre_hook(count_hook(t.name, t.shape[0])) for t in tables]
+    for table in tables:
+        # T5's `shared` never runs: the tables of encoder and decoder, tied to it, do.
+        alike = [*table.modules, *(m for m in map(model.get_submodule, table.tied) if isinstance(m, nn.Embedding))]
+        hook = count_hook(table.name, table.shape[0])
+        handles += [module.register_forward_pre_hook(hook) for module in alike]
     with hooked(handles), torch.no_grad():
         for batch in batches:
             attention = batch.get("attention_mask")
@@ -112,8 +116,9 @@ def add_gram(grams: dict[str, Float[Tensor, "width width"]], name: str, rows: Fl
 
 
 def at_real_tokens(values: Float[Tensor, "batch *rest"], mask: Tensor | None) -> Float[Tensor, "tokens *rest"]:
-    """Values of real tokens; as they are where they are not of (batch, time), or nothing is padded."""
-    return values[mask.bool()] if mask is not None and values.shape[:2] == mask.shape else values
+    """Values of real tokens; as they are where they are not of (batch, time, features), or nothing is padded."""
+    timed = mask is not None and values.ndim > 2 and values.shape[:2] == mask.shape
+    return values[mask.bool()] if mask is not None and timed else values
 
 
 def real_tokens(batch: Mapping[str, Tensor]) -> int:

@@ -59,12 +59,16 @@ def influence_grams(
 
     def keep(block: Block, member: int):
         def hook(_module: nn.Module, args: tuple[Any, ...], output: Tensor) -> None:
-            calls.append(_Call(block.name, member, args[0].detach(), output))
+            # What depends on no embedding that was looked up, such as DeBERTa's relative positions, starts here.
+            calls.append(_Call(block.name, member, args[0].detach(), rooted(output)))
 
         return hook
 
-    def root(_module: nn.Module, _args: Any, output: Tensor) -> Tensor:
+    def rooted(output: Tensor) -> Tensor:
         return output.requires_grad_() if output.is_leaf else output
+
+    def root(_module: nn.Module, _args: Any, output: Tensor) -> Tensor:
+        return rooted(output)
 
     handles = [m.register_forward_hook(keep(block, i)) for block in blocks for i, m in enumerate(block.modules)]
     handles += [m.register_forward_hook(root) for m in model.modules() if isinstance(m, nn.Embedding)]
@@ -87,10 +91,11 @@ def influence_grams(
 
 def _projected(outputs: Any, mask: Tensor | None, generator: torch.Generator) -> Float[Tensor, ""]:
     """Random signs times what the model says: its logits, or else its first output, at real tokens."""
-    found = [outputs[name] for name in _HEADS if name in outputs] or [outputs[0]]
+    found = {name: outputs[name] for name in _HEADS if name in outputs} or {"": outputs[0]}
     total = torch.zeros(())
-    for output in found:
-        values = at_real_tokens(output.float(), mask)
+    for name, output in found.items():
+        # Starts and ends of answers are a number for every token, the logits of a classifier one for every class.
+        values = at_real_tokens((output if name in ("", "logits") else output[..., None]).float(), mask)
         signs = torch.randint(0, 2, values.shape, generator=generator).to(values) * 2 - 1
         total = total + (values * signs).sum()
     return total

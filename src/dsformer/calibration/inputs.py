@@ -20,11 +20,22 @@ def model_batches(
     Raises:
         InputError: no text, or no text of two tokens.
     """
+    pad(model, tokenizer)
     accepted = set(inspect.signature(model.forward).parameters)
     made = batches(tokenizer, texts, min(length, _longest(model)), batch_size, accepted.__contains__)
     if getattr(model.config, "is_encoder_decoder", False):
         made = [{**batch, "decoder_input_ids": batch["input_ids"]} for batch in made]
     return made
+
+
+def pad(model: PreTrainedModel, tokenizer: Any) -> None:
+    """Give a tokenizer without a padding token one of its others, and a classifier that knows of none the tokenizer's:
+    those made of decoders read the last token that is no padding."""
+    if tokenizer.pad_token is None:
+        tokenizer.pad_token = tokenizer.eos_token or tokenizer.unk_token
+    classifies = type(model).__name__.endswith("ForSequenceClassification")
+    if classifies and getattr(model.config, "pad_token_id", None) is None:
+        model.config.pad_token_id = tokenizer.pad_token_id
 
 
 def _longest(model: PreTrainedModel) -> int:

@@ -1,6 +1,7 @@
 """Which layers' outputs may be reordered for free, because the next layer's inputs can be reordered with them."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -57,6 +58,13 @@ def interchangeable(
     Args:
         group: only rows that can be divided into groups of this size are looked at.
     """
+    with in_single_precision(model):
+        return _interchangeable(model, batch, blocks, group)
+
+
+def _interchangeable(
+    model: nn.Module, batch: Mapping[str, Any], blocks: Sequence[Block], group: int
+) -> dict[str, Exchange]:
     heads = getattr(getattr(model, "config", None), "num_attention_heads", None)
     reference = output_of(model, batch)
     scale = float(reference.abs().max())
@@ -111,6 +119,20 @@ def reorder(block: Block, reader: Block, exchange: Exchange, order: Int[Tensor, 
         first += rows
     columns = weight_of(reader.modules[0]).data
     columns.copy_(columns[:, exchange.read(order, columns.shape[1])])
+
+
+@contextmanager
+def in_single_precision(model: nn.Module) -> Iterator[None]:
+    """A model in float32 for a while: in bfloat16 the same sum in another order differs by more than :data:`SAME`."""
+    tensors = [*model.parameters(), *model.buffers()]
+    kept = [(one, one.dtype) for one in tensors if one.is_floating_point() and one.dtype != torch.float32]
+    for tensor, _ in kept:
+        tensor.data = tensor.data.float()
+    try:
+        yield
+    finally:
+        for tensor, dtype in kept:
+            tensor.data = tensor.data.to(dtype)
 
 
 def output_of(model: nn.Module, batch: Mapping[str, Any]) -> Tensor:

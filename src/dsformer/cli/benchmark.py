@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from dsformer.benchmarking import WAYS, Contender, Measurement, measure, open_contenders
-from dsformer.benchmarking.plot import draw
+from dsformer.benchmarking.plot import draw, require_plot
 from dsformer.cli.options import AsJson, Quiet
 from dsformer.cli.output import console, megabytes, print_json, table, times
 from dsformer.errors import InputError
@@ -30,6 +30,8 @@ def benchmark(
     """Time models against each other, in turn, so that a busy machine troubles all alike."""
     sizes = _numbers("--batch", batch), _numbers("--length", length)
     counts = None if threads is None else _numbers("--threads", threads)
+    if plot is not None:
+        require_plot(plot)
     chosen = [way.strip() for way in ways.split(",")]
     contenders = open_contenders(models, chosen)
     with rich_progress(quiet or as_json) as progress:

@@ -62,7 +62,7 @@ def demo(
 
     source, recipe = find_minilm(), Recipe()
     require_evaluation()
-    require_training()
+    require_training(recipe.training)
     require_jinja()
     # An earlier demo's output, which has its page, may be replaced; anything else is somebody's.
     overwrite = overwrite or (output / PAGE).is_file()

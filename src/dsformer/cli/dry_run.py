@@ -93,7 +93,7 @@ def show(prepared: Prepared, predicted: Estimate, calibration: float) -> None:
         rows.append([label_of(job.block.names), shape, megabytes(before), megabytes(after), times(before / after)])
     out = console()
     out.print(f"Steps: {', '.join(prepared.recipe.sequence)}")
-    out.print(calibration_line(prepared.recipe, prepared.statistics.tokens))
+    out.print(calibration_line(prepared.recipe, prepared.statistics.tokens, planned=True))
     out.print(table("Plan", ["block", "shape", "before", "budget", "ratio"], rows))
     for label, names in (("never ran", tracing.silent), ("too small", tracing.small), ("excluded", tracing.excluded)):
         if names:

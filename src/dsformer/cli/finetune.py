@@ -15,8 +15,9 @@ from dsformer.progress import rich_progress
 from dsformer.recipe import Recipe, load_recipe
 
 FIELDS = (
-    *("task", "text_column", "pair_column", "label_column", "evaluation_file", "examples", "epochs", "batch_size"),
-    *("accumulate", "learning_rate", "warmup", "length", "seed", "bf16", "train_embeddings", "save_steps", "report_to"),
+    *("task", "text_column", "pair_column", "label_column", "evaluation_file", "task_kind", "examples", "epochs"),
+    *("batch_size", "accumulate", "learning_rate", "warmup", "length", "seed", "bf16", "train_embeddings"),
+    *("save_steps", "report_to"),
 )
 
 

@@ -19,7 +19,7 @@ from dsformer.recipe import Recipe, load_recipe
 from dsformer.sweep import Grid, Variant
 from dsformer.sweep import sweep as run_sweep
 from dsformer.sweep.lines import Line, dense_scores, lines, with_spread
-from dsformer.sweep.page import write_page
+from dsformer.sweep.page import require_page, write_page
 
 # Recipe flags of which a sweep has several.
 _OWN = {"method": "--methods", "pattern": "--methods, as in dense_sparse@2:4", "ratio": "--ratios"}
@@ -56,6 +56,7 @@ def sweep(
     grid = _grid(model, changes, methods, ratios, tasks, evaluate, dense_epochs, recipe, data_dir)
     grid = replace(grid, seeds=seeds, first_seed=first_seed)
     grid.check()
+    require_page()
     with rich_progress(quiet or as_json) as progress:
         rows = run_sweep(grid, output, workers, seconds, progress)
     page = output / "sweep.html"

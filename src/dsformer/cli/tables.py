@@ -7,14 +7,14 @@ from dsformer.recipe import Recipe
 from dsformer.report.summary import Summary, TrainingSummary
 
 
-def calibration_line(recipe: Recipe, tokens: int) -> str:
-    """Which text was used, defaults included."""
+def calibration_line(recipe: Recipe, tokens: int, planned: bool = False) -> str:
+    """Which text was used, defaults included; a plan is made before there is a task's."""
     settings = recipe.calibration
     text = f"at most {settings.count} bundled book passages"
     if settings.text is not None:
         text = f"at most {settings.count} passages of {settings.text}"
     elif recipe.training.train != "none":
-        text = "texts trained on"
+        text = f"{text} (the run itself: texts trained on)" if planned else "texts trained on"
     return f"Calibration: {text}, up to {settings.length} tokens each; {tokens:,} tokens seen"
 
 

@@ -8,6 +8,7 @@ import numpy as np
 from jaxtyping import Float32
 
 from dsformer.errors import DSFormerError, InputError, MissingExtraError
+from dsformer.huggingface.checkpoint import first_line
 from dsformer.huggingface.source import quiet
 
 
@@ -47,8 +48,7 @@ def load_encoder(model: str | os.PathLike[str] | Encoder, device: str | None = N
     except DSFormerError:
         raise
     except (OSError, ValueError) as error:
-        reason = str(error).strip().partition("\n")[0]
-        raise InputError(f"{name} cannot be loaded as a sentence encoder: {reason}") from error
+        raise InputError(f"{name} cannot be loaded as a sentence encoder: {first_line(error)}") from error
 
 
 def encode(

@@ -51,25 +51,29 @@ def evaluate(
         MissingExtraError: the packages of the extra "evaluate" are not installed.
     """
     folder = None if data_dir is None else Path(data_dir)
-    if isinstance(model, str | os.PathLike) and tasks and all(supervised.fits(Path(model), name) for name in tasks):
-        return {name: supervised.measure(str(model), name, folder, limit) for name in tasks}
-    _check(tasks, folder, has_original=original is not None, limit=limit)
-    wants_original = any(TASKS[name].needs_original for name in tasks)
-    inputs = Inputs(
-        encoder=load_encoder(model),
-        original=load_encoder(original) if wants_original and original is not None else None,
-        data_dir=folder,
-        progress=progress,
-        limit=limit,
-    )
-    return {name: _timed(TASKS[name], inputs) for name in tasks}
-
-
-def _check(tasks: Sequence[str], data_dir: Path | None, *, has_original: bool, limit: int | None) -> None:
     if isinstance(tasks, str) or not tasks:
         raise InputError(f"Give a list of tasks out of: {', '.join(TASKS)}")
     if limit is not None and limit < 1:
         raise InputError(f"The limit must be at least 1, not {limit}")
+    place = os.fspath(model) if isinstance(model, str | os.PathLike) else None
+    own = [name for name in tasks if place and supervised.fits(place, name, name in TASKS)]
+    others = [name for name in tasks if name not in own]
+    _check(others, folder, has_original=original is not None)
+    scores = {name: supervised.measure(place, name, folder, limit) for name in own if place}
+    if others:
+        wants_original = any(TASKS[name].needs_original for name in others)
+        inputs = Inputs(
+            encoder=load_encoder(model),
+            original=load_encoder(original) if wants_original and original is not None else None,
+            data_dir=folder,
+            progress=progress,
+            limit=limit,
+        )
+        scores |= {name: _timed(TASKS[name], inputs) for name in others}
+    return {name: scores[name] for name in tasks}
+
+
+def _check(tasks: Sequence[str], data_dir: Path | None, *, has_original: bool) -> None:
     for name in tasks:
         if name in TASK_NAMES and name not in TASKS:
             raise InputError(f"The task {name!r} is for models with its head, and this model has none")

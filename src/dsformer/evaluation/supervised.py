@@ -4,24 +4,34 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any
 
-from transformers import AutoConfig, AutoTokenizer, PretrainedConfig, PreTrainedModel
+from transformers import AutoTokenizer, PretrainedConfig, PreTrainedModel
 
 from dsformer.errors import InputError
 from dsformer.evaluation.score import Score
-from dsformer.huggingface.source import is_gguf, model_place, open_source, quiet
+from dsformer.huggingface.source import config_of, is_gguf, model_place, open_source, quiet
 from dsformer.tasks.supervised import TASK_NAMES, SupervisedTask, load_task
 from dsformer.training.data import score_model
-from dsformer.training.heads import has_head, open_head
+from dsformer.training.heads import has_head, in_order_of, open_head
 
 
-def fits(model: Path, name: str) -> bool:
-    """Whether a task is one for models with a head, and the model of this directory or GGUF file has one."""
+def fits(model: str | Path, name: str, encoders_too: bool) -> bool:
+    """Whether a task is one for models with a head, and this one has such a head.
+
+    Args:
+        encoders_too: the task is one for sentence encoders as well, whose configuration may still name the head of a
+            language model that they were made from: then it is for classifiers alone.
+
+    Raises:
+        InputError: there is no such model.
+    """
     if name not in TASK_NAMES:
         return False
-    if not model.is_dir():
-        return is_gguf(model)
-    architectures = AutoConfig.from_pretrained(model_place(model)).architectures or [""]
-    return "For" in architectures[0] or architectures[0].endswith("LMHeadModel")
+    if is_gguf(model):
+        return True
+    head = (config_of(model).architectures or [""])[0]
+    if encoders_too:
+        return head.endswith("ForSequenceClassification")
+    return "For" in head or head.endswith("LMHeadModel")
 
 
 def measure(model: str | Path, name: str, data_dir: Path | None = None, limit: int | None = None) -> Score:
@@ -32,6 +42,8 @@ def measure(model: str | Path, name: str, data_dir: Path | None = None, limit: i
     """
     started = perf_counter()
     task = load_task(name, data_dir)
+    if not is_gguf(model):
+        task = in_order_of(config_of(model), task)
     with quiet():
         network, tokenizer = _opened(model, task)
     examples = task.evaluation.take(limit, seed=0)
@@ -45,8 +57,8 @@ def _opened(model: str | Path, task: SupervisedTask) -> tuple[PreTrainedModel, A
         source = open_source(model)
         _check_head(model, source.model.config, task)
         return source.model, source.tokenizer
+    _check_head(model, config_of(model), task)
     place = model_place(model)
-    _check_head(model, AutoConfig.from_pretrained(place), task)
     return open_head(place, task.kind), AutoTokenizer.from_pretrained(place)
 
 

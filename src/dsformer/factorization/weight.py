@@ -111,37 +111,39 @@ class Table(Weight):
     """
 
     row_weights: Float[Tensor, " out"]
+    _samples: dict[int, Problem] = field(init=False, default_factory=dict, compare=False, repr=False)
 
     @cached_property
     def input(self) -> Problem:
         return input_problem(self.matrix, self.metric, unit_weights=self.row_weights)
 
-    @cached_property
-    def sample(self) -> Problem:
-        """Rows drawn by the root of their weight and weighted by its other root: unbiased, with less variance."""
-        root = self.row_weights.sqrt()
-        count = min(SAMPLE_ROWS, len(self.matrix))
-        rows = torch.multinomial(root, count, generator=torch.Generator().manual_seed(0)).sort().values
-        return input_problem(self.matrix[rows], self.metric, unit_weights=root[rows])
+    def sample(self, group: int) -> Problem:
+        """Rows drawn by the root of their weight and weighted by its other root: unbiased, with less variance. As many
+        as can be divided into groups of a size."""
+        count = _whole(min(SAMPLE_ROWS, len(self.matrix)), group)
+        if count not in self._samples:
+            root = self.row_weights.sqrt()
+            rows = torch.multinomial(root, count, generator=torch.Generator().manual_seed(0)).sort().values
+            self._samples[count] = input_problem(self.matrix[rows], self.metric, unit_weights=root[rows])
+        return self._samples[count]
 
-    def _sampled(self, spec: FormSpec) -> FormSpec:
-        units = len(self.sample.target)
-        return replace(spec, out_features=units // spec.pattern.group * spec.pattern.group)
+    def _sampled(self, spec: FormSpec) -> tuple[Problem, FormSpec]:
+        sample = self.sample(spec.pattern.group)
+        return sample, replace(spec, out_features=len(sample.target))
 
     def screen(self, spec: FormSpec, effort: Effort) -> float:
-        return dense_sparse.screen(self.sample, self._sampled(spec), effort.screening)
+        return dense_sparse.screen(*self._sampled(spec), effort.screening)
 
     def fit(self, spec: FormSpec, effort: Effort) -> tuple[Form, float]:
-        sampled = self._sampled(spec)
-        learned, _ = dense_sparse.fit(self.sample, sampled, effort.final(spec, False), effort.tolerance)
+        learned, _ = dense_sparse.fit(*self._sampled(spec), effort.final(spec, False), effort.tolerance)
         norm = learned.dictionary.norm(dim=1, keepdim=True).clamp_min(1e-9)
-        forms = []
-        for start in range(0, spec.units, CHUNK_ROWS):
-            rows = slice(start, min(start + CHUNK_ROWS, spec.units))
+        forms, size = [], _whole(CHUNK_ROWS, spec.pattern.group)
+        for start in range(0, spec.units, size):
+            rows = slice(start, min(start + size, spec.units))
             part = replace(spec, out_features=rows.stop - rows.start)
             problem = input_problem(self.matrix[rows], self.metric, unit_weights=self.row_weights[rows])
             forms.append(dense_sparse.fit(problem, part, effort.screening, 0.0, learned.dictionary / norm)[0])
-        form = _stacked(spec, forms)
+        form = _stacked(spec, forms, size)
         return form, self.error(form)
 
     def error(self, form: Form | RoundedForm) -> float:
@@ -149,10 +151,15 @@ class Table(Weight):
         return float(residual.norm()) / max(self.input.energy, 1e-30) ** 0.5
 
 
-def _stacked(spec: FormSpec, forms: list[Form]) -> Form:
-    """One form of the rows coded in chunks with one dictionary."""
+def _whole(rows: int, group: int) -> int:
+    """So many rows, but for those that make no whole group; one group at least."""
+    return max(rows // group, 1) * group
+
+
+def _stacked(spec: FormSpec, forms: list[Form], size: int) -> Form:
+    """One form of the rows coded in chunks of a size with one dictionary."""
     orders = [form.permutation for form in forms]
-    starts = range(0, spec.units, CHUNK_ROWS)
+    starts = range(0, spec.units, size)
     shifted = [order + start for order, start in zip(orders, starts, strict=True) if order is not None]
     values = torch.cat([form.values for form in forms])
     indices = torch.cat([form.indices for form in forms])

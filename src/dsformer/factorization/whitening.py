@@ -35,14 +35,18 @@ class Metric:
         """Normalise a Gram matrix ``XᵀX`` of inputs and add a ridge, relative to the mean diagonal.
 
         Raises:
-            InputError: the Gram matrix has NaN or Inf, or is all zero.
+            InputError: the Gram matrix has NaN or Inf, or is all zero, or the ridge is too small for it.
         """
         gram = gram.double()
         scale = gram.diagonal().mean()
         if not torch.isfinite(gram).all() or scale <= 0:
             raise InputError("calibration gave a zero or non-finite input to a layer; check the text and the weights")
         gram = gram / scale + ridge * torch.eye(len(gram), dtype=gram.dtype)
-        return cls(gram.float(), torch.linalg.cholesky(gram).float(), output)
+        try:
+            factor = torch.linalg.cholesky(gram)
+        except torch.linalg.LinAlgError:
+            raise InputError(f"ridge: {ridge:g} is too small for a layer whose inputs have fewer directions") from None
+        return cls(gram.float(), factor.float(), output)
 
     def reordered(self, order: Int[Tensor, " in"]) -> "Metric":
         """The metric after the inputs changed places."""

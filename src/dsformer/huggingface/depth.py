@@ -7,7 +7,7 @@ from math import ceil
 from torch import nn
 from transformers import PreTrainedModel
 
-from dsformer.errors import InputError
+from dsformer.errors import UnreachableError
 
 
 def shorten(model: PreTrainedModel, ratio: float) -> list[nn.Module]:
@@ -49,11 +49,11 @@ def _layers_of(model: PreTrainedModel) -> tuple[str, nn.ModuleList]:
     lists = [(name, one) for name, one in model.named_modules() if isinstance(one, nn.ModuleList)]
     found = [(name, one) for name, one in lists if len(one) == count]
     if len(found) != 1 or model.config.is_encoder_decoder:
-        raise InputError("method student: this model has no one list of layers that can be shortened")
+        raise UnreachableError("method student: this model has no one list of layers that can be shortened")
     # One would not be where the model's class has another, as in ModernBERT, whose first layer has no norm.
     tensors = [{name: tensor.shape for name, tensor in layer.state_dict().items()} for layer in found[0][1]]
     if any(one != tensors[0] for one in tensors):
-        raise InputError(
+        raise UnreachableError(
             "method student: the layers of this model are not alike, so none can take the place of another"
         )
     return found[0]

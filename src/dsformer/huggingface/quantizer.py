@@ -18,14 +18,9 @@ from dsformer.huggingface.tying import forget_tied
 from dsformer.layers.blocks import BlockConfig
 from dsformer.layers.builder import densify, install
 from dsformer.layers.stored import StoredForm
+from dsformer.layers.tensors import INTEGERS
 
-_TENSORS = ("weight", "dictionary", "support", "permutation", "weight_scale", "dictionary_scale")
-_INTEGERS = {
-    "support": torch.uint8,
-    "permutation": torch.uint8,
-    "weight_scale": torch.int16,
-    "dictionary_scale": torch.int16,
-}
+_TENSORS = ("weight", "dictionary", *INTEGERS)
 _V5 = int(transformers.__version__.split(".")[0]) >= 5
 
 
@@ -180,7 +175,7 @@ def _check_headers(model: PreTrainedModel, headers: dict[str, Header]) -> None:
 
 def _restore_integers(module: StoredForm) -> None:
     """transformers 5.0 casts even integers where a model keeps a layer in float32, as T5 does."""
-    for key, dtype in _INTEGERS.items():
+    for key, dtype in INTEGERS.items():
         tensor = getattr(module, key)
         if tensor is not None and tensor.dtype == torch.float32:
             setattr(module, key, tensor.to(dtype))

@@ -19,7 +19,7 @@ from dsformer.huggingface.checkpoint import first_line
 from dsformer.huggingface.companions import read_modules
 from dsformer.huggingface.quantized import dequantized, from_gguf, method_of, refusal
 
-_WANTED = ["*.json", "*.safetensors", "*.txt", "*.model", "*.jinja", "LICENSE*", "NOTICE*"]
+_WANTED = ["*.json", "*.safetensors", "*.txt", "*.model", "*.jinja", "README.md", "LICENSE*", "NOTICE*"]
 _UNSAFE = "{}: its checkpoint is a pickle that needs unsafe loading; convert it to safetensors with a tool you trust"
 
 
@@ -126,6 +126,29 @@ def model_place(model: str | Path) -> Path:
         InputError: there is no such directory, nor a model of that name on the hub.
     """
     return _place(_directory(model))
+
+
+def require_model(model: str | Path) -> None:
+    """Raises InputError before the work: there is no such directory or file, nor a model of that name on the hub."""
+    if not is_gguf(model):
+        _directory(model)
+
+
+def config_of(model: str | Path) -> PretrainedConfig:
+    """The configuration of a model's directory, or of that of its transformer.
+
+    Raises:
+        InputError: there is no such model, or it is none of its own: adapters, or a GGUF file.
+    """
+    if is_gguf(model):
+        raise InputError(f"{model}: a GGUF file can be compressed and evaluated as a language model, nothing else")
+    directory = _directory(model)
+    if (directory / ADAPTER).is_file():
+        raise InputError(f"{model}: holds adapters; merge them into their model first (peft's merge_and_unload)")
+    try:
+        return AutoConfig.from_pretrained(_place(directory))
+    except (OSError, ValueError, KeyError) as error:
+        raise InputError(f"{model}: {first_line(error)}") from error
 
 
 def _directory(model: str | Path) -> Path:

@@ -11,6 +11,15 @@ from dsformer.factorization.precision import Precision, packed_bytes
 from dsformer.factorization.spec import FormSpec
 from dsformer.layers.derived import Derived
 
+INTEGERS = {
+    "support": torch.uint8,
+    "permutation": torch.uint8,
+    "dictionary_support": torch.uint8,
+    "weight_scale": torch.int16,
+    "dictionary_scale": torch.int16,
+}
+"""Tensors that are whole numbers whatever the values are, and their types."""
+
 
 def parameter_of(module: nn.Module, name: str) -> Tensor | None:
     """A parameter, or what has taken its place (a parametrization).

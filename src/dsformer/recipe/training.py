@@ -1,7 +1,7 @@
 """The part of the recipe that is about training."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field, field_validator, model_validator
 
@@ -26,6 +26,10 @@ class TrainingRecipe(Strict):
     pair_column: Annotated[str | None, Field(description="column of the second text")] = None
     label_column: Annotated[str, Field(description="column of the label")] = "label"
     evaluation_file: Annotated[Path | None, Field(description="file of rows to score on (default: a tenth)")] = None
+    task_kind: Annotated[
+        Literal["classification", "regression", "masked_lm", "causal_lm"] | None,
+        Field(description="what a file of yours is about (default: its labels decide)"),
+    ] = None
     start: Annotated[
         str | None,
         Field(

@@ -8,7 +8,7 @@ from typing import Any
 
 from transformers import PreTrainedModel
 
-from dsformer.errors import InputError, WorkError
+from dsformer.errors import UnreachableError
 from dsformer.evaluation import TASKS, evaluate
 from dsformer.files import appearing_file
 from dsformer.huggingface.source import open_source
@@ -28,7 +28,7 @@ def run_cell(cell: Cell, place: Path, threads: int) -> dict[str, Any]:
     Returns what is known of it as JSON values; ``refused`` and why where the method cannot do what is asked.
 
     Raises:
-        WorkError: there is another's work where its own would be; that says nothing of the method.
+        InputError: anything else that is wrong, which says nothing of the method.
     """
     import torch
 
@@ -36,9 +36,7 @@ def run_cell(cell: Cell, place: Path, threads: int) -> dict[str, Any]:
     started = perf_counter()
     try:
         found = _on_a_task(cell, place) if cell.task else _as_an_encoder(cell, place)
-    except WorkError:
-        raise
-    except InputError as error:
+    except UnreachableError as error:
         found = {"refused": str(error)}
     return {**described(cell), **found, "seconds": round(perf_counter() - started, 1)}
 

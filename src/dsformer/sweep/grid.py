@@ -15,6 +15,12 @@ from dsformer.factorization.pattern import Pattern
 from dsformer.recipe import Recipe
 from dsformer.training.learners import LEARNERS
 
+# Fields of training that say nothing of what a dense model learns.
+_OF_NO_EFFECT = {
+    *("distill", "distill_weight", "temperature", "factor_rate", "dropout", "save_steps", "report_to"),
+    *("ramp", "ramp_until", "projections", "pursuit_steps", "latent_rate"),
+}
+
 
 @dataclass(frozen=True)
 class Variant:
@@ -116,9 +122,8 @@ class Cell:
     @property
     def teacher_key(self) -> str:
         """Names the dense model of its task: shared by all cells that differ only in how they compress."""
-        dense = self.dense_training
-        same = {name: dense[name] for name in ("epochs", "examples", "batch_size", "learning_rate", "length", "bf16")}
-        return f"{self.task}-seed{self.seed}-{_digest({'model': self.model, **same})}"
+        same = {name: value for name, value in self.dense_training.items() if name not in _OF_NO_EFFECT}
+        return f"{self.task}-seed{self.seed}-{_digest({'model': self.model, 'data_dir': self.data_dir, **same})}"
 
 
 @dataclass(frozen=True)

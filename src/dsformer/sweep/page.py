@@ -3,6 +3,7 @@
 import io
 from collections import defaultdict
 from collections.abc import Callable, Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from statistics import mean
 from typing import Any
@@ -14,8 +15,14 @@ from dsformer.sweep.lines import Line, dense_scores, lines
 TEMPLATE = "sweep.html.j2"
 
 
+def require_page() -> None:
+    """Raises MissingExtraError before the work rather than after it: jinja2 or matplotlib is not installed."""
+    if find_spec("jinja2") is None or find_spec("matplotlib") is None:
+        raise MissingExtraError("The page of a sweep", "report")
+
+
 def write_page(path: Path, rows: Sequence[dict[str, Any]], model: str, command: str | None = None) -> None:
-    """Write the page. Raises MissingExtraError: jinja2 or matplotlib is not installed."""
+    """Write the page."""
     found, dense = lines(rows), dense_scores(rows)
     tasks = sorted({task for line in found for task in line.scores or {}})
     before = next((row["bytes_before"] for row in rows if "bytes_before" in row), 0)
@@ -58,11 +65,9 @@ def picture(
     dense: tuple[float, float | None],
 ) -> str | None:
     """Mean score against something, a line a method, as SVG; None where nothing is known of it."""
-    try:
-        from matplotlib import rc_context
-        from matplotlib.figure import Figure
-    except ModuleNotFoundError:
-        raise MissingExtraError("The page of a sweep", "report") from None
+    from matplotlib import rc_context
+    from matplotlib.figure import Figure
+
     points: dict[str, list[tuple[float, float]]] = defaultdict(list)
     for line in found:
         at = None if line.refused else place(line)

@@ -8,7 +8,9 @@ from pathlib import Path
 import torch
 
 from dsformer.benchmarking.timing import Ratio
+from dsformer.errors import InputError
 from dsformer.files import Row, add_row, read_rows, write_rows
+from dsformer.huggingface.source import require_model
 from dsformer.progress import Progress, silent
 from dsformer.sweep.cell import make_teacher, model_place, run_cell, teacher_place
 from dsformer.sweep.grid import Cell, Grid
@@ -40,6 +42,9 @@ def sweep(
             all others are done and kept.
     """
     grid.check()
+    if workers < 1:
+        raise InputError(f"workers: {workers} is not 1 or more")
+    require_model(grid.model)
     place = Path(place)
     place.mkdir(parents=True, exist_ok=True)
     rows = finished(place)

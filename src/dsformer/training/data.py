@@ -1,6 +1,6 @@
 """A task's examples as the trainer takes them, and what a model scores on them."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,9 +13,19 @@ from dsformer.calibration import Text
 from dsformer.errors import InputError
 from dsformer.recipe import TrainingRecipe
 from dsformer.tasks.calibration_text import read_texts
-from dsformer.tasks.supervised import Columns, Examples, SupervisedTask, collator, encode, load_task, score, texts_of
+from dsformer.tasks.reading import file_kind
+from dsformer.tasks.supervised import (
+    Collator,
+    Columns,
+    Examples,
+    SupervisedTask,
+    collator,
+    encode,
+    load_task,
+    score,
+    texts_of,
+)
 
-Collator = Callable[[list[dict[str, Any]]], Mapping[str, Tensor]]
 LABELS = ("labels", "start_positions", "end_positions")
 # Longest passage of plain text, in tokens.
 TEXT_LENGTH = 128
@@ -48,7 +58,13 @@ def the_task(settings: TrainingRecipe, data_dir: Path | None) -> SupervisedTask:
     assert settings.task is not None
     columns = None
     if settings.task.endswith(_FILES):
-        columns = Columns(settings.text_column, settings.pair_column, settings.label_column, settings.evaluation_file)
+        columns = Columns(
+            settings.text_column,
+            settings.pair_column,
+            settings.label_column,
+            settings.evaluation_file,
+            settings.task_kind,
+        )
     task = load_task(settings.task, data_dir, columns=columns)
     if task.train is None:
         raise InputError(f"task {task.name}: has no training data here, only data to score on")
@@ -67,7 +83,7 @@ def of_task(task: SupervisedTask, settings: TrainingRecipe, tokenizer: Any) -> T
 def of_text(settings: TrainingRecipe, tokenizer: Any) -> TrainingData:
     """Plain text, tokenized."""
     assert settings.text is not None
-    column = None if settings.text.suffix == ".txt" else settings.text_column
+    column = None if file_kind(settings.text) == ".txt" else settings.text_column
     texts = read_texts(settings.text, column)[: settings.examples]
     columns = tokenizer(texts, truncation=True, max_length=settings.length or TEXT_LENGTH)
     features = [dict(zip(columns.keys(), row, strict=True)) for row in zip(*columns.values(), strict=True)]

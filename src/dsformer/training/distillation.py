@@ -26,6 +26,8 @@ from dsformer.huggingface.depth import teacher_layer
 TERMS = ("logits", "hidden", "attention", "relations", "embeddings")
 Pooling = Callable[[Float[Tensor, "batch time width"], Float[Tensor, "batch time"]], Float[Tensor, "batch width"]]
 _OUTPUTS = ("logits", "start_logits", "end_logits")
+# Those of a decoder that reads the same text have its length, and so its mask.
+_STATES = ("hidden_states", "encoder_hidden_states", "decoder_hidden_states")
 
 
 class Distiller:
@@ -103,10 +105,12 @@ class Distiller:
         return t * t * functional.kl_div(ours, theirs, log_target=True, reduction="none").nan_to_num(0.0).sum(-1).mean()
 
     def _hidden(self, student: Any, teacher: Any, mask: Bool[Tensor, "batch time"]) -> Float[Tensor, ""]:
-        ours, theirs = student["hidden_states"], teacher["hidden_states"]
-        count, of = len(ours) - 1, len(theirs) - 1
-        pairs = [(ours[i], theirs[teacher_layer(i, count, of)]) for i in range(1, count + 1)]
-        losses = [_relative(own[mask].float(), wanted[mask].float()) for own, wanted in pairs]
+        losses = []
+        for name in (name for name in _STATES if name in teacher):
+            ours, theirs = student[name], teacher[name]
+            count, of = len(ours) - 1, len(theirs) - 1
+            pairs = [(ours[i], theirs[teacher_layer(i, count, of)]) for i in range(1, count + 1)]
+            losses += [_relative(own[mask].float(), wanted[mask].float()) for own, wanted in pairs]
         return torch.stack(losses).sum()
 
     def _attention(self, student: Any, teacher: Any, mask: Bool[Tensor, "batch time"]) -> Float[Tensor, ""]:

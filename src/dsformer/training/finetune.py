@@ -65,7 +65,7 @@ def finetune(
     settings = (recipe or Recipe()).merged({"training": fields}).training
     if settings.task is None:
         raise InputError("give the task to train on: task")
-    require_training()
+    require_training(settings)
     target = reserve(output, overwrite)
     task = the_task(settings, None if data_dir is None else Path(data_dir))
     started = perf_counter()

@@ -8,6 +8,7 @@ import transformers
 from torch import nn
 from transformers import AutoConfig, AutoTokenizer, PreTrainedModel
 
+from dsformer.calibration.inputs import pad
 from dsformer.errors import InputError
 from dsformer.huggingface.checkpoint import first_line
 from dsformer.huggingface.quantized import refuse_quantized
@@ -39,6 +40,23 @@ def has_head(config: Any, task: SupervisedTask) -> bool:
     return name.endswith(_SUFFIXES[task.kind]) and (not outputs or config.num_labels == outputs)
 
 
+def in_order_of(config: Any, task: SupervisedTask) -> SupervisedTask:
+    """The task with its classes numbered as a model numbers them, where both call them by the same names.
+
+    Raises:
+        InputError: the score is about the class with number 1, which is another one here.
+    """
+    if not has_head(config, task) or not task.labels:
+        return task
+    names = [str(config.id2label[number]).casefold() for number in range(config.num_labels)]
+    own = [label.casefold() for label in task.labels]
+    if names == own or sorted(names) != sorted(own) or len(set(own)) < len(own):
+        return task
+    if task.metric == "f1" and task.kind == "classification":
+        raise InputError(f"task {task.name}: the model has its classes in another order ({', '.join(names)})")
+    return task.renumbered([own.index(name) for name in names])
+
+
 def open_for_task(model: str | Path, task: SupervisedTask) -> tuple[PreTrainedModel, Any]:
     """A dense model with the task's head, new if it has none yet, and its tokenizer.
 
@@ -61,9 +79,7 @@ def open_for_task(model: str | Path, task: SupervisedTask) -> tuple[PreTrainedMo
             tokenizer = AutoTokenizer.from_pretrained(place)
         except (OSError, ValueError, KeyError, RuntimeError) as error:
             raise InputError(f"{model}: cannot be opened for {task.kind} ({first_line(error)})") from error
-    if tokenizer.pad_token is None:
-        tokenizer.pad_token = tokenizer.eos_token or tokenizer.unk_token
-        network.config.pad_token_id = tokenizer.pad_token_id
+    pad(network, tokenizer)
     if task.kind == "regression" and task.train is not None:
         new = {*loaded["missing_keys"], *(name for name, *_ in loaded["mismatched_keys"])}
         _centre(network, new, mean(task.train.targets))

@@ -8,7 +8,7 @@ from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
-from transformers import AutoConfig, AutoTokenizer, PreTrainedModel, set_seed
+from transformers import AutoTokenizer, PreTrainedModel, set_seed
 
 from dsformer.calibration import Text, model_batches
 from dsformer.errors import InputError
@@ -16,7 +16,7 @@ from dsformer.factorization.precision import FACTORS
 from dsformer.factorization.rounding import round_form
 from dsformer.huggingface.artefact import reserve, save
 from dsformer.huggingface.quantizer import attach
-from dsformer.huggingface.source import Source, model_place, open_source, quiet
+from dsformer.huggingface.source import Source, config_of, model_place, open_source, quiet
 from dsformer.layers import round_factors
 from dsformer.loading import load
 from dsformer.processes import by_one, count, leading
@@ -27,7 +27,7 @@ from dsformer.report.summary import Summary, TrainingSummary
 from dsformer.tasks.supervised import SupervisedTask
 from dsformer.training.data import TrainingData, of_task, of_text, score_model, the_task
 from dsformer.training.finetune import train_dense, write_dense
-from dsformer.training.heads import has_head, open_for_task
+from dsformer.training.heads import has_head, in_order_of, open_for_task
 from dsformer.training.pooling import pooling_of
 from dsformer.training.run import Teacher, learn
 from dsformer.training.trainer import require_training, total_steps
@@ -73,7 +73,7 @@ def compress_and_train(
     """See ``dsformer.compress``; ``factorize`` is its part without training."""
     if not isinstance(model, str | Path):
         raise InputError("training starts from a directory or a hub name, not from a model in memory")
-    require_training()
+    require_training(recipe.training)
     if output is None:
         if count() > 1:
             raise InputError("several processes need a directory to write: output")
@@ -100,13 +100,13 @@ def _staged(
     factorize: Callable[..., "Compressed"],
 ) -> "Compressed":
     settings = run.settings
-    task = None if settings.train == "distill" else the_task(settings, run.data_dir)
+    task = None if settings.train == "distill" else in_order_of(config_of(model), the_task(settings, run.data_dir))
     dense = model if task is None else _teacher(run, model, task)
     tokenizer = AutoTokenizer.from_pretrained(model_place(dense))
     data = of_text(settings, tokenizer) if task is None else of_task(task, settings, tokenizer)
     source = open_source(dense)
     teacher = replace(_as_teacher(source, task), untrained=_untrained(run, model, dense, source, task))
-    network = load(_factored(run, dense, texts, data, factorize), dtype="auto")
+    network = load(_factored(run, dense, texts, data, factorize))
     summary = Summary.from_dict(network.config.quantization_config.summary)
     before = _score(network, source, task, settings)
     started = perf_counter()
@@ -191,8 +191,7 @@ def distilled(done: "Compressed", source: str | Path, output: Path, recipe: Reci
 
 def _teacher(run: _Run, model: str | Path, task: SupervisedTask) -> str | Path:
     """The model itself if it has the task's head, else one fine-tuned on the task."""
-    config = AutoConfig.from_pretrained(model_place(model))
-    if has_head(config, task):
+    if has_head(config_of(model), task):
         return model
     directory = run.work / "teacher"
     if not directory.is_dir():

@@ -11,9 +11,10 @@ import torch
 from safetensors.torch import load_model, save_model
 from torch import nn
 from transformers import PreTrainedModel, PrinterCallback, Trainer, TrainerCallback, TrainingArguments
+from transformers.integrations import get_available_reporting_integrations
 from transformers.trainer_pt_utils import LengthGroupedSampler
 
-from dsformer.errors import MissingExtraError
+from dsformer.errors import InputError, MissingExtraError
 from dsformer.hardware import fast_bf16
 from dsformer.processes import count
 from dsformer.progress import Progress, silent
@@ -27,6 +28,8 @@ from dsformer.training.rounding import EVERY
 STATE = "training_state.safetensors"
 # A new head learns from nothing: its rate, in units of that of the rest.
 HEAD_RATE = 5.0
+# The modules of the extra "train" without which a run fails, some only at its end, when it is scored.
+NEEDED = ("accelerate", "sklearn", "scipy")
 
 
 class FactorizationTrainer(Trainer):
@@ -169,10 +172,18 @@ def parameter_groups(
     return [{"params": params, "lr": settings.learning_rate * scale} for params, scale in groups if params]
 
 
-def require_training() -> None:
-    """Raises MissingExtraError before the work rather than after it."""
-    if find_spec("accelerate") is None:
+def require_training(settings: TrainingRecipe) -> None:
+    """Check before the work rather than after it.
+
+    Raises:
+        MissingExtraError: a package is not installed.
+        InputError: nor is what is to be reported to.
+    """
+    if not all(map(find_spec, NEEDED)):
         raise MissingExtraError("Training", "train")
+    known = ["none", "all", *get_available_reporting_integrations()]
+    if settings.report_to not in known:
+        raise InputError(f"report_to: {settings.report_to!r} is not one of what is installed: {', '.join(known)}")
 
 
 def training_arguments(settings: TrainingRecipe, directory: Path, examples: int) -> TrainingArguments:

@@ -40,6 +40,8 @@ def prune_vocabulary(
         InputError: the model or its tokenizer cannot be changed so.
     """
     target, source = reserve(output, overwrite), open_source(model)
+    if not getattr(source.tokenizer, "is_fast", False):
+        raise InputError("vocabulary: only fast tokenizers (with a tokenizer.json) can be rewritten")
     rows = table_rows(source.model)
     kept = [i for i in kept_tokens(source.tokenizer, texts, token_ids(source.model)) if i < rows]
     tokenizer = _checked(source.tokenizer, {old: new for new, old in enumerate(kept)}, texts)

@@ -22,10 +22,8 @@ def rewritten(tokenizer: Any, numbers: Mapping[int, int]) -> Any:
         numbers: new ids by old ones.
 
     Raises:
-        InputError: it is not a fast tokenizer, or of a kind that cannot be rewritten.
+        InputError: it is of a kind that cannot be rewritten.
     """
-    if not getattr(tokenizer, "is_fast", False):
-        raise InputError("vocabulary: only fast tokenizers (with a tokenizer.json) can be rewritten")
     with tempfile.TemporaryDirectory() as scratch:
         place = Path(scratch)
         tokenizer.save_pretrained(place)

@@ -1,6 +1,6 @@
 """Methods of compression, by name. All give forms of the one family, so that everything else is shared."""
 
-from dsformer.errors import InputError
+from dsformer.errors import UnreachableError
 from dsformer.factorization.dense_sparse import DEFAULT_EFFORT, Effort
 from dsformer.factorization.methods.base import Method as Method
 from dsformer.factorization.methods.dense_sparse import DENSE_SPARSE
@@ -48,11 +48,12 @@ def fit_weight(
     """The form that a method gives a weight.
 
     Raises:
-        InputError: nothing fits the budget.
+        UnreachableError: nothing fits the budget.
     """
     fitted = METHODS[method].fit(weight, budget, pattern, effort)
     if fitted is None:
         rows, columns = weight.matrix.shape
         constrained = f" with pattern {pattern}" if METHODS[method].patterns else ""
-        raise InputError(f"no {method} form of a {rows}x{columns} weight{constrained} fits in {budget.bits // 8} bytes")
+        what = f"{method} form of a {rows}x{columns} weight{constrained}"
+        raise UnreachableError(f"no {what} fits in {budget.bits // 8} bytes")
     return fitted

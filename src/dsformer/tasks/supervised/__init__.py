@@ -1,5 +1,6 @@
 """Supervised text tasks: their examples, the features a model is trained on, and the official scores."""
 
+from dsformer.tasks.supervised.collators import Collator as Collator
 from dsformer.tasks.supervised.collators import collator as collator
 from dsformer.tasks.supervised.encoded import Encoded as Encoded
 from dsformer.tasks.supervised.features import encode as encode
@@ -14,6 +15,7 @@ from dsformer.tasks.supervised.task import texts_of as texts_of
 
 __all__ = [
     "TASK_NAMES",
+    "Collator",
     "Columns",
     "Encoded",
     "Examples",

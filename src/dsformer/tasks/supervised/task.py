@@ -3,7 +3,7 @@
 import random
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from dsformer.calibration import Text
@@ -81,6 +81,24 @@ class SupervisedTask:
     evaluation: Examples
     metric: str
     held_out: Examples | None = None
+
+    def renumbered(self, order: Sequence[int]) -> "SupervisedTask":
+        """The same classes (or tags of words) in another order: that of present index ``order[i]`` comes i-th."""
+        new = {old: index for index, old in enumerate(order)}
+
+        def number(target: Any) -> Any:
+            return tuple(map(number, target)) if isinstance(target, tuple) else new[target]
+
+        def moved(examples: Examples) -> Examples:
+            return replace(examples, targets=tuple(map(number, examples.targets)))
+
+        return replace(
+            self,
+            labels=tuple(self.labels[old] for old in order),
+            train=self.train and moved(self.train),
+            evaluation=moved(self.evaluation),
+            held_out=self.held_out and moved(self.held_out),
+        )
 
     @property
     def unseen(self) -> Examples:
