@@ -114,33 +114,14 @@ def trace(
     tables = {name: m for name, m in model.named_modules() if type(m) is nn.Embedding}
     if not linears:
         raise InputError("the model has no linear layers, so there is nothing to compress")
-    for pattern in (*include, *exclude):
-        if not any(fnmatch(name, pattern) for name in linears | tables):
-            raise InputError(
-                f"no layer fits {pattern!r} (--include, --exclude); names are such as {next(iter(linears))}"
-            )
-    reads = _inputs(model, linears, batch)
-
-    def wanted(name: str) -> bool:
-        chosen = not include or any(fnmatch(name, pattern) for pattern in include)
-        return chosen and not any(fnmatch(name, pattern) for pattern in exclude)
-
-    # Tables that scale what is looked up (Gemma's, BART's) are not factorized, but heads are tied to them too.
-    lookups = {name: m for name, m in model.named_modules() if isinstance(m, nn.Embedding)}
-    table_of: dict[int, str] = {}
-    for name, module in lookups.items():
-        table_of.setdefault(id(module.weight), name)
-    tied = {
-        name: owner
-        for name, module in (lookups | linears).items()
-        if (owner := table_of.get(id(module.weight))) and owner != name
-    }
+    wanted = _chosen([*linears, *tables], include, exclude)
+    reads, tied = _inputs(model, linears, batch), _tied(model, linears)
     found = Tracing([], [])
     groups: dict[tuple[Any, ...], list[str]] = {}
     for name, module in linears.items():
         if name in tied:
             continue
-        if not wanted(name):
+        if name not in wanted:
             found.excluded.append(name)
         elif not reads[name]:
             found.silent.append(name)
@@ -157,10 +138,32 @@ def trace(
         )
     for name, table in tables.items():
         rows, width = table.weight.shape
-        if name not in tied and wanted(name) and width >= SMALLEST_SIDE and rows >= TABLE_ASPECT * width:
+        if name not in tied and name in wanted and width >= SMALLEST_SIDE and rows >= TABLE_ASPECT * width:
             heads = tuple(head for head, owner in tied.items() if owner == name)
             found.tables.append(Block("embedding", (name,), (table,), heads))
     return found
+
+
+def _chosen(names: Sequence[str], include: Sequence[str], exclude: Sequence[str]) -> set[str]:
+    """Names that patterns choose. Raises InputError: a pattern fits none of them."""
+    for pattern in (*include, *exclude):
+        if not any(fnmatch(name, pattern) for name in names):
+            raise InputError(f"no layer fits {pattern!r} (--include, --exclude); names are such as {names[0]}")
+    wanted = {name for name in names if not include or any(fnmatch(name, pattern) for pattern in include)}
+    return {name for name in wanted if not any(fnmatch(name, pattern) for pattern in exclude)}
+
+
+def _tied(model: nn.Module, linears: Mapping[str, nn.Module]) -> dict[str, str]:
+    """Heads and tables whose weight is that of a table before them, and the name of that one.
+
+    Tables that scale what is looked up (Gemma's, BART's) are not factorized, but heads are tied to them too.
+    """
+    tables = {name: module for name, module in model.named_modules() if isinstance(module, nn.Embedding)}
+    first: dict[int, str] = {}
+    for name, module in tables.items():
+        first.setdefault(id(module.weight), name)
+    owners = {name: first.get(id(module.weight)) for name, module in (tables | dict(linears)).items()}
+    return {name: owner for name, owner in owners.items() if owner is not None and owner != name}
 
 
 @contextmanager
