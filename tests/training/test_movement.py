@@ -12,6 +12,7 @@ from transformers import PreTrainedModel
 import dsformer
 from dsformer.errors import InputError
 from dsformer.factorization.spec import FormSpec
+from dsformer.factorization.supports import support_of
 from dsformer.huggingface.source import open_source
 from dsformer.layers import BlockConfig
 from dsformer.recipe import Recipe
@@ -20,7 +21,7 @@ from dsformer.training.blocks import LearnedBlocks
 from dsformer.training.data import TrainingData
 from dsformer.training.heads import open_for_task
 from dsformer.training.learners import LEARNERS, Stage
-from dsformer.training.learners.movement import FROM, UNTIL, MovingBlock
+from dsformer.training.learners.movement import FROM, SENSITIVITY, UNCERTAINTY, UNTIL, MovingBlock
 from dsformer.training.projection import oriented
 from dsformer.training.run import Teacher, make_trainer
 from fixtures.forms import random_form
@@ -85,10 +86,35 @@ def test_scores_are_sums_of_gradient_times_weight_whatever_is_masked(stage):
     assert [parameter is block.latent for parameter in learner.trained(block)] == [True]
 
 
-@pytest.mark.parametrize("method", ["magnitude", "pruning"])
-def test_on_a_task(teacher: Path, task_file: Path, data: TrainingData, tmp_path: Path, method: str):
+def test_sensitive_and_uncertain_weights_stay():
+    """PLATON's scores, by the book: running means of |gradient x weight| and of how far it is from that mean."""
+    kind = LEARNERS["platon"]
+    block = kind.block_type(BlockConfig.of("linear", [("0", 16)], SPEC), random_form(SPEC))
+    blocks = LearnedBlocks(nn.Sequential(nn.Linear(12, 16)), [block])
+    dense = torch.randn(16, 12, generator=torch.Generator().manual_seed(0))
+    learner = kind(Stage(blocks, [], TOTAL, TOTAL, weights=[dense]), None)
+    learner.start()
+    gradients = torch.randn(TOTAL, 16, 12, generator=torch.Generator().manual_seed(1)) * torch.logspace(-2, 0, 12)
+    mean = uncertainty = torch.zeros(16, 12)
+    for step, gradient in enumerate(gradients, 1):
+        block.unit_weight().backward(gradient)
+        learner.stepped(step)
+        size = (gradient * dense).abs()
+        mean = SENSITIVITY * mean + (1 - SENSITIVITY) * size
+        uncertainty = UNCERTAINTY * uncertainty + (1 - UNCERTAINTY) * (size - mean).abs()
+        torch.testing.assert_close(block.scores, mean * uncertainty)
+        if step == UNTIL * TOTAL:
+            assert torch.equal(block.latent_mask, support_of(SPEC, mean * uncertainty, None))
+    learner.finish()
+    assert block.form().spec == SPEC
+
+
+@pytest.mark.parametrize(
+    ("method", "learner"), [("magnitude", "movement"), ("pruning", "movement"), ("pruning", "platon")]
+)
+def test_on_a_task(teacher: Path, task_file: Path, data: TrainingData, tmp_path: Path, method: str, learner: str):
     learning = {"epochs": 16, "batch_size": 32, "learning_rate": 1e-3, "bf16": False, "examples": 256}
-    training = {"train": "movement", "task": str(task_file), **learning}
+    training = {"train": learner, "task": str(task_file), **learning}
     done = dsformer.compress(teacher, tmp_path / "out", **QUICK, method=method, training=training)
     plain = dsformer.compress(teacher, tmp_path / "plain", **QUICK, method=method)
     assert done.summary.training.trained > 80
@@ -187,7 +213,9 @@ def test_another_model_is_no_start(sentence_encoder: Path, teacher: Path, task_f
     grouped = {"method": "pruning", "pattern": "grouped(4)"}
     for fields, learner in (({"method": "magnitude"}, "fixed"), ({}, "codes"), (grouped, "codes")):
         training = {"train": learner, "task": "mrpc", "start": "x"}
-        with pytest.raises(InputError, match="training: start goes with train codes or movement and a method that"):
+        with pytest.raises(
+            InputError, match="training: start goes with train codes or movement or platon and a method that"
+        ):
             Recipe().merged({**fields, "training": training})
 
 

@@ -33,8 +33,8 @@ class TrainingRecipe(Strict):
     start: Annotated[
         str | None,
         Field(
-            description="movement, or codes of a method that prunes: the model as it was before it learned the task, "
-            "to be pruned while it does (default: MODEL, if it has no head for the task yet)"
+            description="movement, platon, or codes of a method that prunes: the model as it was before it learned the "
+            "task, to be pruned while it does (default: MODEL, if it has no head for the task yet)"
         ),
     ] = None
     distill: Annotated[

@@ -4,7 +4,7 @@ from dsformer.training.learners.alternate import Alternate
 from dsformer.training.learners.base import Learner as Learner
 from dsformer.training.learners.base import Stage as Stage
 from dsformer.training.learners.codes import StraightThroughCodes
-from dsformer.training.learners.movement import Movement
+from dsformer.training.learners.movement import Movement, Platon
 from dsformer.training.learners.refactor import Refactor
 from dsformer.training.learners.stf import StraightThrough
 
@@ -15,6 +15,7 @@ LEARNERS: dict[str, type[Learner]] = {
     "codes": StraightThroughCodes,
     "stf": StraightThrough,
     "movement": Movement,
+    "platon": Platon,
 }
 """Every learner a recipe can name. A new one is added by assigning to its name."""
 

@@ -1,4 +1,7 @@
-"""Movement pruning (Sanh et al., arXiv 2005.07683): which weights stay is learned by where gradients move them."""
+"""Which weights stay is learned along with the task: by where gradients move them, or by what the loss owes to them.
+
+Movement pruning (Sanh et al., arXiv 2005.07683) and PLATON (Zhang et al., arXiv 2206.12562) differ in a weight's score.
+"""
 
 import torch
 from jaxtyping import Float
@@ -14,6 +17,8 @@ from dsformer.training.learners.codes import DenseCodesBlock, StraightThroughCod
 FROM, UNTIL = 0.1, 0.7
 # Optimizer steps between two choices of what stays.
 EVERY = 4
+# PLATON: how much of what was known before stays with every batch, of the sensitivity and of its uncertainty.
+SENSITIVITY, UNCERTAINTY = 0.85, 0.95
 
 
 class MovingBlock(DenseCodesBlock):
@@ -54,8 +59,32 @@ class MovingBlock(DenseCodesBlock):
         self.latent_mask.copy_(support_of(self.spec.with_entries(part), above, None))
 
 
+class SensitiveBlock(MovingBlock):
+    """The same with scores that are large for weights whose loss would change the loss, or might.
+
+    Attributes:
+        sensitivity: (units, width), running mean over batches of the size of gradient times weight.
+        uncertainty: (units, width), running mean of how far a batch's is from that; their product is the score.
+    """
+
+    sensitivity: Tensor
+    uncertainty: Tensor
+
+    def __init__(self, config: BlockConfig, form: Form):
+        super().__init__(config, form)
+        self.register_buffer("sensitivity", torch.zeros_like(self.latent))
+        self.register_buffer("uncertainty", torch.zeros_like(self.latent))
+
+    @torch.no_grad()
+    def score(self, gradient: Float[Tensor, "units width"]) -> None:
+        size = (gradient * self.latent).abs()
+        self.sensitivity.lerp_(size, 1 - SENSITIVITY)
+        self.uncertainty.lerp_((size - self.sensitivity).abs(), 1 - UNCERTAINTY)
+        torch.mul(self.sensitivity, self.uncertainty, out=self.scores)
+
+
 class Movement(StraightThroughCodes):
-    """Trains dense weights of which fewer and fewer stay."""
+    """Trains dense weights of which fewer and fewer stay: those that gradients take away from zero."""
 
     block_type = MovingBlock
     prunes = True
@@ -70,3 +99,12 @@ class Movement(StraightThroughCodes):
                 assert isinstance(block, MovingBlock)
                 most = block.spec.candidates / block.spec.mean_nonzeros
                 block.keep(1 + left * (most - 1))
+
+
+class Platon(Movement):
+    """Trains dense weights of which fewer and fewer stay: those that the loss is sensitive to.
+
+    Weights that are gone for now keep their value here, and come back with it.
+    """
+
+    block_type = SensitiveBlock
