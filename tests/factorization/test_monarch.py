@@ -99,8 +99,14 @@ def test_numbers_of_blocks_divide_every_layer():
         budget.holds(spec) and not budget.holds(monarch(48, 24, spec.blocks, spec.nonzeros + 1)) for spec in found
     )
     assert not specs((48, 25), (48,), budget)
-    with pytest.raises(InputError, match="no monarch form of a 48x25 weight"):
-        fit_weight(plain(torch.randn(48, 25)), budget, method="monarch")
+
+
+def test_a_weight_that_cannot_be_divided_has_one_block():
+    weight, budget = plain(torch.randn(77, 32)), Budget(77 * 32 * 32 // 2, 32)
+    fitted, expected = (fit_weight(weight, budget, method=method) for method in ("monarch", "low_rank"))
+    assert (fitted.form.spec, fitted.error) == (expected.form.spec, pytest.approx(expected.error))
+    with pytest.raises(InputError, match="no monarch form of a 77x32 weight"):
+        fit_weight(weight, Budget(64, 32), method="monarch")
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ from dsformer.factorization.dense_sparse import Effort
 from dsformer.factorization.methods.base import Method
 from dsformer.factorization.monarch import STEPS, fit_monarch
 from dsformer.factorization.pattern import Pattern
-from dsformer.factorization.search import Budget, Fitted, most
+from dsformer.factorization.search import Budget, Fitted, most, rank_within
 from dsformer.factorization.spec import FormSpec
 from dsformer.factorization.weight import Weight
 
@@ -37,10 +37,14 @@ def _largest(shape: tuple[int, int], blocks: int, budget: Budget) -> FormSpec | 
 
 
 def fit(weight: Weight, budget: Budget, pattern: Pattern, effort: Effort) -> Fitted | None:
-    """The form of least error among those of several numbers of blocks, ranked by a short fit in the inputs' metric."""
-    known = specs((weight.matrix.shape[0], weight.matrix.shape[1]), weight.members, budget)
+    """The form of least error among those of several numbers of blocks, ranked by a short fit in the inputs' metric.
+
+    A weight that none of these divides, such as a classifier of 77 classes, has one block, which is low rank."""
+    shape = (weight.matrix.shape[0], weight.matrix.shape[1])
+    known = specs(shape, weight.members, budget)
     if not known:
-        return None
+        rank = rank_within(shape, budget)
+        return Fitted(*weight.low_rank(rank)) if rank else None
     tried = [(spec, fit_monarch(weight.of_inputs.input, spec, TRIAL)[1]) for spec in known]
     best = min(tried, key=lambda one: one[1])[0]
     return Fitted(*fit_monarch(weight.input, best, PATIENCE * effort.iterations), tried)
