@@ -122,3 +122,16 @@ def test_a_weight_that_cannot_be_divided_has_one_block():
 def test_other_factors_have_no_blocks(fields: dict[str, int]):
     with pytest.raises(InputError, match="blocks"):
         FormSpec("input", 16, 12, blocks=2, **fields)
+
+
+def test_rounds_do_not_diverge_where_the_metric_is_about_few_outputs():
+    """As in the last layers of a model with one output: what they say matters along next to one direction."""
+    generator = torch.Generator().manual_seed(0)
+    slopes = torch.randn(400, 1, generator=generator) @ torch.randn(1, 192, generator=generator)
+    slopes += 1e-3 * torch.randn(400, 192, generator=generator)
+    read = 3 * torch.randn(400, 1, generator=generator) @ torch.randn(1, 192, generator=generator)
+    read += torch.randn(400, 192, generator=generator) * torch.logspace(0, -3, 192)
+    metric = Metric.from_gram((read.T @ read).double(), 1e-3, Metric.from_gram((slopes.T @ slopes).double(), 0.1))
+    weight = Weight(torch.randn(192, 192, generator=generator), metric, (192,))
+    errors = [fit_monarch(weight.input, monarch(192, 192, 2, 44), rounds=rounds)[1] for rounds in (0, 1, 4, 16)]
+    assert errors == sorted(errors, reverse=True)

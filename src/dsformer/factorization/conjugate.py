@@ -5,6 +5,10 @@ from collections.abc import Callable
 from jaxtyping import Float
 from torch import Tensor
 
+# Curvature along a direction that is no more than rounding, relative to what it is a product of: nothing is left to
+# find, and a step would be as long as chance has it.
+ROUNDING = 1e-7
+
 
 def conjugate_gradients(
     apply: Callable[[Tensor], Tensor],
@@ -24,7 +28,10 @@ def conjugate_gradients(
     energy = (residual * step).sum()
     for _ in range(steps):
         image = apply(direction)
-        length = energy / (direction * image).sum().clamp_min(1e-30)
+        curvature = (direction * image).sum()
+        if float(curvature) <= ROUNDING * float(direction.norm() * image.norm()):
+            break
+        length = energy / curvature
         found, residual = found + length * direction, residual - length * image
         step, before = precondition(residual), energy
         energy = (residual * step).sum()

@@ -21,8 +21,9 @@ from dsformer.factorization.spec import FormSpec
 
 # Conjugate-gradient steps of a round to either factor: twice as many end .05 % lower for half as much time again.
 STEPS = 2
-# Added to a block's own system, relative to its mean diagonal: there may be nothing left for the last ranks.
-DAMPING = 1e-5
+# Added to a block's own system, relative to its mean diagonal: there may be nothing left for the last ranks. With less,
+# rounding in directions of no weight grows until the error does (1e-5, in layers whose metric is about few outputs).
+DAMPING = 1e-3
 
 
 def fit_monarch(problem: Problem, spec: FormSpec, rounds: int) -> tuple[Form, float]:
@@ -116,7 +117,9 @@ class Factors:
 
         wanted = torch.einsum("jipr,jips->jirs", self.left, self.wanted)
         found = conjugate_gradients(apply, wanted, self.right, STEPS, lambda rest: of_codes @ rest @ self.of_inputs)
-        norm = torch.einsum("jirs,ist,jirt->jir", found, self.own_inputs, found).sqrt()[..., None].clamp_min(1e-9)
+        # Of an atom of next to nothing rounding may leave less than nothing.
+        energy = torch.einsum("jirs,ist,jirt->jir", found, self.own_inputs, found)
+        norm = energy.clamp_min(1e-18).sqrt()[..., None]
         self.right, self.left = found / norm, self.left * norm.transpose(2, 3)
 
     def _system(self) -> Float[Tensor, "j i r j i r"]:
