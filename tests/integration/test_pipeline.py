@@ -17,13 +17,16 @@ from fixtures.models import ARCHITECTURES, VOCABULARY, inputs, tiny_model
 QUICK = {"effort": {"iterations": 4, "screening": 2}}
 
 
+def tokenizer_of(words, **tokens):
+    """One that knows these words, and others as unknown."""
+    fast = Tokenizer(models.WordLevel({word: i for i, word in enumerate(words)}, unk_token="[UNK]"))
+    fast.pre_tokenizer = pre_tokenizers.Whitespace()
+    return PreTrainedTokenizerFast(tokenizer_object=fast, unk_token="[UNK]", eos_token="[EOS]", **tokens)
+
+
 @pytest.fixture(scope="module")
 def tokenizer():
-    words = ["[PAD]", "[UNK]", "[EOS]", *(f"w{i}" for i in range(VOCABULARY - 3))]
-    model = models.WordLevel({word: i for i, word in enumerate(words)}, unk_token="[UNK]")
-    fast = Tokenizer(model)
-    fast.pre_tokenizer = pre_tokenizers.Whitespace()
-    return PreTrainedTokenizerFast(tokenizer_object=fast, pad_token="[PAD]", unk_token="[UNK]", eos_token="[EOS]")
+    return tokenizer_of(["[PAD]", "[UNK]", "[EOS]", *(f"w{i}" for i in range(VOCABULARY - 3))], pad_token="[PAD]")
 
 
 @pytest.fixture(scope="module")
@@ -65,9 +68,7 @@ def test_bytes_are_as_predicted_and_outputs_survive(name, tokenizer, texts, tmp_
 def test_tables_of_encoder_decoders(kind, texts, tmp_path):
     """They are tied to each other and to the head; BART's scale what is looked up, and stay."""
     words = ["[PAD]", "[UNK]", "[EOS]", *(f"w{i}" for i in range(397))]
-    table = Tokenizer(models.WordLevel({word: i for i, word in enumerate(words)}, unk_token="[UNK]"))
-    table.pre_tokenizer = pre_tokenizers.Whitespace()
-    tokenizer = PreTrainedTokenizerFast(tokenizer_object=table, pad_token="[PAD]", unk_token="[UNK]", eos_token="[EOS]")
+    tokenizer = tokenizer_of(words, pad_token="[PAD]")
     sizes = {
         "T5": {"d_model": 32, "d_kv": 8, "d_ff": 64, "num_layers": 1, "num_heads": 4, "decoder_start_token_id": 0},
         "Bart": {
@@ -91,9 +92,7 @@ def test_tables_of_encoder_decoders(kind, texts, tmp_path):
 
 
 def test_a_classifier_made_of_a_decoder(texts, tmp_path):
-    words = models.WordLevel({"[UNK]": 0, "[EOS]": 1, **{f"w{i}": i + 2 for i in range(90)}}, unk_token="[UNK]")
-    bare = PreTrainedTokenizerFast(tokenizer_object=Tokenizer(words), unk_token="[UNK]", eos_token="[EOS]")
-    bare.backend_tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+    bare = tokenizer_of(["[UNK]", "[EOS]", *(f"w{i}" for i in range(90))])
     config = transformers.GPT2Config(**ARCHITECTURES["GPT2LMHeadModel"], num_labels=3)
     model = transformers.GPT2ForSequenceClassification(config).eval()
     done = dsformer.compress(model, tmp_path / "out", tokenizer=bare, texts=texts, ratio=1.5, **QUICK)

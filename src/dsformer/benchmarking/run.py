@@ -71,7 +71,7 @@ def measure(
     Raises:
         InputError: one cannot read texts of these lengths.
     """
-    require_length(contenders, max(lengths))
+    require_length(contenders, min(batches), max(lengths))
     before = torch.get_num_threads()
     settings = [Setting(*one) for one in product(batches, lengths, threads or [before])]
     found: list[Measurement] = []
@@ -104,11 +104,15 @@ def benchmark(
     return measure(open_contenders(models, ways), batches, lengths, threads, seconds)
 
 
-def require_length(contenders: Sequence[Contender], length: int) -> None:
-    """Try a text of a length before anything is measured. Raises InputError: a model cannot read it."""
+def require_length(contenders: Sequence[Contender], batch: int, length: int) -> None:
+    """Try a batch that will be measured, so that what is compiled for it is used again.
+
+    Raises:
+        InputError: a model cannot read texts of this length.
+    """
     for one in contenders:
         try:
-            one.run(batch_of(one, Setting(1, length, 1)))
+            one.run(batch_of(one, Setting(batch, length, torch.get_num_threads())))
         except (IndexError, RuntimeError, ValueError) as error:
             raise InputError(f"{one.name}: cannot read a text of {length} tokens ({first_line(error)})") from error
 

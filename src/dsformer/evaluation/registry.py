@@ -55,11 +55,11 @@ def evaluate(
         raise InputError(f"Give a list of tasks out of: {', '.join(TASKS)}")
     if limit is not None and limit < 1:
         raise InputError(f"The limit must be at least 1, not {limit}")
-    place = os.fspath(model) if isinstance(model, str | os.PathLike) else None
+    place = os.fspath(model) if isinstance(model, str | os.PathLike) else ""
     own = [name for name in tasks if place and supervised.fits(place, name, name in TASKS)]
     others = [name for name in tasks if name not in own]
     _check(others, folder, has_original=original is not None)
-    scores = {name: supervised.measure(place, name, folder, limit) for name in own if place}
+    scores = {name: supervised.measure(place, name, folder, limit) for name in own}
     if others:
         wants_original = any(TASKS[name].needs_original for name in others)
         inputs = Inputs(

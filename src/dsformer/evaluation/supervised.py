@@ -42,10 +42,9 @@ def measure(model: str | Path, name: str, data_dir: Path | None = None, limit: i
     """
     started = perf_counter()
     task = load_task(name, data_dir)
-    if not is_gguf(model):
-        task = in_order_of(config_of(model), task)
     with quiet():
         network, tokenizer = _opened(model, task)
+    task = in_order_of(network.config, task)
     examples = task.evaluation.take(limit, seed=0)
     value = score_model(network, tokenizer, task, examples)[task.metric]
     return Score(name, task.metric, value, None, len(examples), perf_counter() - started)

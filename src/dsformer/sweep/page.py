@@ -9,7 +9,7 @@ from statistics import mean
 from typing import Any
 
 from dsformer.errors import MissingExtraError
-from dsformer.report.page import environment, size
+from dsformer.report.page import environment, require_jinja, size
 from dsformer.sweep.lines import Line, dense_scores, lines
 
 TEMPLATE = "sweep.html.j2"
@@ -17,7 +17,8 @@ TEMPLATE = "sweep.html.j2"
 
 def require_page() -> None:
     """Raises MissingExtraError before the work rather than after it: jinja2 or matplotlib is not installed."""
-    if find_spec("jinja2") is None or find_spec("matplotlib") is None:
+    require_jinja()
+    if find_spec("matplotlib") is None:
         raise MissingExtraError("The page of a sweep", "report")
 
 

@@ -5,9 +5,10 @@ from dataclasses import replace
 from dsformer.factorization.cost import SMALL_PRODUCTS
 from dsformer.factorization.dense_sparse import Effort
 from dsformer.factorization.methods.base import Method
+from dsformer.factorization.methods.low_rank import LOW_RANK
 from dsformer.factorization.monarch import STEPS, fit_monarch
 from dsformer.factorization.pattern import Pattern
-from dsformer.factorization.search import Budget, Fitted, most, rank_within
+from dsformer.factorization.search import Budget, Fitted, most
 from dsformer.factorization.spec import FormSpec
 from dsformer.factorization.weight import Weight
 
@@ -40,11 +41,9 @@ def fit(weight: Weight, budget: Budget, pattern: Pattern, effort: Effort) -> Fit
     """The form of least error among those of several numbers of blocks, ranked by a short fit in the inputs' metric.
 
     A weight that none of these divides, such as a classifier of 77 classes, has one block, which is low rank."""
-    shape = (weight.matrix.shape[0], weight.matrix.shape[1])
-    known = specs(shape, weight.members, budget)
+    known = specs((weight.matrix.shape[0], weight.matrix.shape[1]), weight.members, budget)
     if not known:
-        rank = rank_within(shape, budget)
-        return Fitted(*weight.low_rank(rank)) if rank else None
+        return LOW_RANK.fit(weight, budget, pattern, effort)
     tried = [(spec, fit_monarch(weight.of_inputs.input, spec, TRIAL)[1]) for spec in known]
     best = min(tried, key=lambda one: one[1])[0]
     return Fitted(*fit_monarch(weight.input, best, PATIENCE * effort.iterations), tried)
