@@ -3,13 +3,16 @@
 from pathlib import Path
 from typing import Any
 
-import transformers
-from transformers import AutoModel, PreTrainedModel
+from transformers import PreTrainedModel
 
+from dsformer.errors import ArtefactError, InputError
 from dsformer.huggingface.artefact import appearing, check, reserve
+from dsformer.huggingface.classes import class_of
 from dsformer.huggingface.companions import copy_companions
-from dsformer.huggingface.skeleton import read_config
+from dsformer.huggingface.directory import ModelDirectory
+from dsformer.huggingface.pretrained import load_config, load_pretrained
 from dsformer.huggingface.source import quiet
+from dsformer.huggingface.trust import trusting
 from dsformer.layers import densify as densify_layers
 
 CARD = """# A dense copy of a model compressed with DSFormer
@@ -19,11 +22,12 @@ its savings.
 """
 
 
-def load(directory: str | Path, **options: Any) -> PreTrainedModel:
+def load(directory: str | Path, *, trust_remote_code: bool = False, **options: Any) -> PreTrainedModel:
     """A compressed model in the class it was saved from, its directory checked first.
 
     Args:
         directory: what ``compress`` wrote.
+        trust_remote_code: run Python code that comes with the model.
         options: passed on to ``from_pretrained``; ``dtype`` is that of the files unless it is given.
 
     Raises:
@@ -31,13 +35,17 @@ def load(directory: str | Path, **options: Any) -> PreTrainedModel:
     """
     path = Path(directory).expanduser()
     check(path)
-    names = read_config(path)[0].get("architectures") or [""]
-    architecture = getattr(transformers, names[0], AutoModel)
-    with quiet():
-        return architecture.from_pretrained(path, **{"dtype": "auto", **options}).eval()
+    with quiet(), trusting(trust_remote_code):
+        try:
+            loader = class_of(ModelDirectory(path, path), load_config(path))
+            return load_pretrained(loader, path, **{"dtype": "auto", **options}).eval()
+        except InputError as error:
+            raise ArtefactError(str(error)) from error
 
 
-def densify(directory: str | Path, output: str | Path, *, overwrite: bool = False) -> Path:
+def densify(
+    directory: str | Path, output: str | Path, *, overwrite: bool = False, trust_remote_code: bool = False
+) -> Path:
     """Write a compressed model as a plain dense directory, which loads without this package.
 
     The files of tokenizer and sentence-transformers come along. The directory appears whole or not at all.
@@ -46,6 +54,7 @@ def densify(directory: str | Path, output: str | Path, *, overwrite: bool = Fals
         directory: what ``compress`` wrote.
         output: where to.
         overwrite: replace ``output`` if it exists.
+        trust_remote_code: run Python code that comes with the model.
 
     Returns:
         The directory written.
@@ -57,12 +66,12 @@ def densify(directory: str | Path, output: str | Path, *, overwrite: bool = Fals
     source = Path(directory).expanduser()
     check(source)
     target = reserve(output, overwrite)
-    model = load(source)
+    model = load(source, trust_remote_code=trust_remote_code)
     densify_layers(model)
     forget_compression(model)
     with appearing(target) as written:
         model.save_pretrained(written)
-        copy_companions(source, written)
+        copy_companions(ModelDirectory.read(source), written)
         (written / "README.md").write_text(CARD, encoding="utf-8")
     return target
 

@@ -13,7 +13,7 @@ from transformers import PreTrainedModel
 
 from dsformer.calibration import Statistics, Text, Tracing, calibrate, model_batches, reorder, trace
 from dsformer.calibration.channels import narrow, split_rows
-from dsformer.errors import InputError
+from dsformer.errors import DSFormerError, InputError
 from dsformer.factorization.channels import keep
 from dsformer.factorization.form import Form
 from dsformer.factorization.methods import METHODS, fit_weight
@@ -21,9 +21,11 @@ from dsformer.factorization.pattern import Pattern
 from dsformer.factorization.rounding import RoundedForm
 from dsformer.factorization.search import Fitted
 from dsformer.huggingface.artefact import reserve, save
+from dsformer.huggingface.checkpoint import first_line
 from dsformer.huggingface.depth import shorten
 from dsformer.huggingface.quantizer import attach
 from dsformer.huggingface.source import Source, open_source, quiet
+from dsformer.huggingface.trust import trusting
 from dsformer.layers import BlockConfig, install_forms
 from dsformer.parallel import as_done
 from dsformer.plan import Job, Plan, make_plan
@@ -94,6 +96,20 @@ def compress(
         InputError: anything that cannot be compressed as asked; nothing has been written then.
     """
     recipe = (recipe or Recipe()).merged(fields)
+    with trusting(recipe.trust_remote_code):
+        return _compress(model, output, recipe, tokenizer, texts, data_dir, overwrite, progress)
+
+
+def _compress(
+    model: str | Path | PreTrainedModel,
+    output: str | Path | None,
+    recipe: Recipe,
+    tokenizer: Any,
+    texts: Sequence[Text] | None,
+    data_dir: str | Path | None,
+    overwrite: bool,
+    progress: Progress,
+) -> Compressed:
     if recipe.training.train != "none":
         from dsformer.training.staged import compress_and_train
 
@@ -166,7 +182,7 @@ def prepare(
 ) -> Prepared:
     """Everything before the factorization: what ``--dry-run`` shows. Raises InputError as :func:`compress`."""
     recipe = (recipe or Recipe()).merged(fields)
-    with with_vocabulary(model, recipe.vocabulary) as start:
+    with trusting(recipe.trust_remote_code), with_vocabulary(model, recipe.vocabulary) as start:
         return _named(_prepare(start, recipe, tokenizer, texts, progress), model)
 
 
@@ -183,7 +199,7 @@ def _prepare(
     method = METHODS[recipe.method]
     dropped = shorten(source.model, recipe.ratio) if method.shallow else []
     prepared = model_batches(source.model, source.tokenizer, texts, settings.length, settings.batch_size)
-    tracing = trace(source.model, prepared[-1], recipe.include, recipe.exclude, not method.apart)
+    tracing = _traced(source.model, prepared[-1], recipe, stacked=not method.apart)
     tables = tracing.tables if recipe.with_embeddings else []
     statistics = calibrate(
         source.model,
@@ -197,6 +213,18 @@ def _prepare(
     probe = _probe(source.model, prepared, len(tracing.blocks + tables))
     plan = make_plan(source.model, tracing, statistics, recipe, [probe], progress, dropped)
     return Prepared(source, recipe, tracing, statistics, plan)
+
+
+def _traced(model: PreTrainedModel, batch: dict[str, Tensor], recipe: Recipe, stacked: bool) -> Tracing:
+    """The model's first run: one that plain text is not enough for (multiple choice, pictures) says so here."""
+    try:
+        return trace(model, batch, recipe.include, recipe.exclude, stacked)
+    except DSFormerError:
+        raise
+    except (RuntimeError, ValueError, TypeError, IndexError, KeyError, AttributeError, AssertionError) as error:
+        raise InputError(
+            f"{type(model).__name__} cannot be run on plain text, so it cannot be calibrated ({first_line(error)})"
+        ) from error
 
 
 def _probe(model: PreTrainedModel, batches: Sequence[dict[str, Tensor]], blocks: int) -> dict[str, Tensor]:

@@ -19,9 +19,12 @@ QUICK = ["--iterations", "2", "--screening", "1", "--calibration-length", "16", 
 
 @dataclass(frozen=True)
 class Outcome:
+    """What a command printed; ``notes`` are lines on standard error beside ``err``, such as of a head that is new."""
+
     code: int
     out: str
     err: str
+    notes: tuple[str, ...] = ()
 
     @property
     def error(self) -> str:
@@ -40,14 +43,19 @@ def run(capsys: pytest.CaptureFixture[str]) -> Callable[..., Outcome]:
         with pytest.raises(SystemExit) as exit_:
             app([str(word) for word in words], prog_name="dsformer")
         captured = capsys.readouterr()
-        return Outcome(exit_.value.code or 0, captured.out, captured.err)
+        lines = captured.err.splitlines(keepends=True)
+        notes = tuple(line.strip() for line in lines if line.startswith("note: "))
+        err = "".join(line for line in lines if not line.startswith("note: "))
+        return Outcome(exit_.value.code or 0, captured.out, err, notes)
 
     return invoke
 
 
 def write_model(directory: Path) -> Path:
     """A BERT and its tokenizer."""
-    vocabulary = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *WORDS, *"abcdefghijklmnopqrstuvwxyz"]
+    letters = "abcdefghijklmnopqrstuvwxyz"
+    pieces = [*letters, *(f"##{letter}" for letter in letters)]
+    vocabulary = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *WORDS, *pieces]
     directory.mkdir(parents=True)
     (directory / "vocab.txt").write_text("\n".join(dict.fromkeys(vocabulary)))
     BertTokenizerFast(str(directory / "vocab.txt")).save_pretrained(directory)

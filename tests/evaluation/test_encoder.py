@@ -64,7 +64,7 @@ def test_what_is_no_encoder_is_named(tmp_path: Path):
         load_encoder(3)
 
 
-def test_errors_of_this_package_pass_unchanged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_errors_of_this_package_pass_unchanged(tiny_bert: Path, monkeypatch: pytest.MonkeyPatch):
     sentence_transformers = pytest.importorskip("sentence_transformers")
 
     def refuse(*args: object, **options: object) -> None:
@@ -72,7 +72,7 @@ def test_errors_of_this_package_pass_unchanged(tmp_path: Path, monkeypatch: pyte
 
     monkeypatch.setattr(sentence_transformers, "SentenceTransformer", refuse)
     with pytest.raises(ArtefactError, match="written by a later version"):
-        load_encoder(tmp_path)
+        load_encoder(tiny_bert)
 
 
 def test_without_sentence_transformers_the_extra_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

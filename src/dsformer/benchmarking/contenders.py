@@ -8,12 +8,13 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from transformers import AutoTokenizer
 
 from dsformer.benchmarking import runtimes
+from dsformer.calibration.inputs import takes_decoder_text
 from dsformer.errors import InputError
 from dsformer.huggingface.checkpoint import read_json, weight_bytes
 from dsformer.huggingface.config import METHOD
+from dsformer.huggingface.pretrained import load_tokenizer
 from dsformer.huggingface.source import model_place, open_source
 from dsformer.loading import load
 
@@ -109,14 +110,14 @@ def open_contender(model: str | Path, way: str = "eager") -> Contender:
     if way in FOREIGN and compressed:
         raise InputError(f"{model}: way {way} runs dense models only; write one with dsformer densify")
     network = load(place) if compressed else open_source(model).model.eval()
-    tokenizer = AutoTokenizer.from_pretrained(place)
+    tokenizer = load_tokenizer(place)
     call = WAYS[way](network, tokenizer)
     took = perf_counter() - started
     stored = [*network.parameters(), *network.buffers()]
     disk, memory = weight_bytes(place), sum(tensor.nbytes for tensor in {id(one): one for one in stored}.values())
     if isinstance(call, runtimes.Sessions):
         disk = memory = call.nbytes
-    return Contender(f"{model} {way}", tokenizer, call, network.config.is_encoder_decoder, disk, memory, took)
+    return Contender(f"{model} {way}", tokenizer, call, takes_decoder_text(network), disk, memory, took)
 
 
 def open_contenders(models: Sequence[str | Path], ways: Sequence[str]) -> list[Contender]:

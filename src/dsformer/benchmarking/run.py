@@ -14,6 +14,7 @@ from dsformer.benchmarking.contenders import Batch, Contender, open_contenders
 from dsformer.benchmarking.timing import Ratio, in_turn
 from dsformer.errors import InputError
 from dsformer.huggingface.checkpoint import first_line
+from dsformer.huggingface.trust import trusting
 from dsformer.progress import Progress, silent
 from dsformer.tasks import bundled_passages
 
@@ -95,13 +96,22 @@ def benchmark(
     lengths: Sequence[int] = (16, 128),
     threads: Sequence[int] | None = None,
     seconds: float = 5.0,
+    trust_remote_code: bool = False,
 ) -> list[Measurement]:
     """Open models, each in every way that can run it, and :func:`measure` them; speed-ups are over the first of all.
+
+    Args:
+        models: directories or hub names.
+        ways: of ``WAYS``.
+        batches, lengths, threads, seconds: as of :func:`measure`.
+        trust_remote_code: run Python code that comes with the models.
 
     Raises:
         InputError: there is no such model or way.
     """
-    return measure(open_contenders(models, ways), batches, lengths, threads, seconds)
+    with trusting(trust_remote_code):
+        contenders = open_contenders(models, ways)
+    return measure(contenders, batches, lengths, threads, seconds)
 
 
 def require_length(contenders: Sequence[Contender], batch: int, length: int) -> None:

@@ -9,6 +9,9 @@ from transformers import PreTrainedModel
 
 from dsformer.calibration.grams import Text, batches
 
+# Tokens of an input that nothing limits.
+NO_LIMIT = 2**20
+
 
 def model_batches(
     model: PreTrainedModel, tokenizer: Any, texts: Sequence[Text], length: int, batch_size: int
@@ -22,8 +25,8 @@ def model_batches(
     """
     pad(model, tokenizer)
     accepted = set(inspect.signature(model.forward).parameters)
-    made = batches(tokenizer, texts, min(length, _longest(model)), batch_size, accepted.__contains__)
-    if getattr(model.config, "is_encoder_decoder", False):
+    made = batches(tokenizer, texts, min(length, longest_input(model)), batch_size, accepted.__contains__)
+    if takes_decoder_text(model):
         made = [{**batch, "decoder_input_ids": batch["input_ids"]} for batch in made]
     return made
 
@@ -38,6 +41,16 @@ def pad(model: PreTrainedModel, tokenizer: Any) -> None:
         model.config.pad_token_id = tokenizer.pad_token_id
 
 
-def _longest(model: PreTrainedModel) -> int:
-    """The longest input the model takes; RoBERTa's first two positions are reserved."""
-    return max(2, (getattr(model.config, "max_position_embeddings", None) or 2**20) - 2)
+def takes_decoder_text(model: PreTrainedModel) -> bool:
+    """Whether it has a decoder, which reads a text too; an encoder taken out of such a model has none."""
+    decodes = getattr(model.config, "is_encoder_decoder", False)
+    return bool(decodes) and "decoder_input_ids" in inspect.signature(model.forward).parameters
+
+
+def longest_input(model: PreTrainedModel) -> int:
+    """The longest input the model takes, in tokens; RoBERTa's first two positions are reserved.
+
+    Relative positions have no limit, which configurations say by leaving it out, or by -1 (XLNet).
+    """
+    most = getattr(model.config, "max_position_embeddings", None)
+    return max(2, most - 2) if isinstance(most, int) and most > 0 else NO_LIMIT

@@ -7,9 +7,10 @@ import typer
 
 from dsformer.benchmarking import WAYS, Contender, Measurement, measure, open_contenders
 from dsformer.benchmarking.plot import draw, require_plot
-from dsformer.cli.options import AsJson, Quiet
+from dsformer.cli.options import AsJson, Quiet, TrustRemoteCode
 from dsformer.cli.output import console, megabytes, print_json, table, times
 from dsformer.errors import InputError
+from dsformer.huggingface.trust import trusting
 from dsformer.ops.backends.cpu import describe
 from dsformer.progress import rich_progress
 
@@ -24,6 +25,7 @@ def benchmark(
     threads: Annotated[str | None, typer.Option(help="comma-separated (default: all)", show_default=False)] = None,
     seconds: Annotated[float, typer.Option(help="about how long each setting is measured")] = 5.0,
     plot: Annotated[Path | None, typer.Option(help="write a picture of the speed-ups", show_default=False)] = None,
+    trust_remote_code: TrustRemoteCode = False,
     as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
@@ -33,7 +35,8 @@ def benchmark(
     if plot is not None:
         require_plot(plot)
     chosen = [way.strip() for way in ways.split(",")]
-    contenders = open_contenders(models, chosen)
+    with trusting(trust_remote_code):
+        contenders = open_contenders(models, chosen)
     with rich_progress(quiet or as_json) as progress:
         found = measure(contenders, *sizes, counts, seconds, progress)
     if plot is not None:

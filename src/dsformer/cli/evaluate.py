@@ -4,11 +4,12 @@ from typing import Annotated
 
 import typer
 
-from dsformer.cli.options import AsJson, DataDir
+from dsformer.cli.options import AsJson, DataDir, TrustRemoteCode
 from dsformer.cli.output import console, print_json
 from dsformer.cli.scores import measure, parse_tasks, score_table
 from dsformer.errors import InputError
 from dsformer.evaluation import TASKS
+from dsformer.huggingface.trust import trusting
 
 
 def evaluate(
@@ -19,6 +20,7 @@ def evaluate(
     limit: Annotated[
         int | None, typer.Option(help="score at most so many items of each task", show_default=False)
     ] = None,
+    trust_remote_code: TrustRemoteCode = False,
     as_json: AsJson = False,
 ) -> None:
     """Measure a sentence encoder or a model with a task's head, alone or against the model it was made from."""
@@ -26,7 +28,8 @@ def evaluate(
     for name in chosen:
         if name in TASKS and TASKS[name].needs_original and against is None:
             raise InputError(f"task {name} compares with the original model: give it with --against")
-    rows = measure(directory, against, chosen, data_dir, limit)
+    with trusting(trust_remote_code):
+        rows = measure(directory, against, chosen, data_dir, limit)
     if as_json:
         scores = [{**vars(row), "change": row.change} for row in rows]
         print_json({"model": directory, "against": against, "scores": scores})

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 import typer
 
 from dsformer.cli.guard import unfinished
-from dsformer.cli.options import AsJson, DataDir, Overwrite, Quiet, RecipeFile
+from dsformer.cli.options import AsJson, DataDir, Overwrite, Quiet, RecipeFile, TrustRemoteCode
 from dsformer.cli.output import console, duration, print_json, table
 from dsformer.cli.recipe_flags import with_training_flags
 from dsformer.errors import InputError
@@ -31,6 +31,7 @@ def finetune(
     recipe: RecipeFile = None,
     overwrite: Overwrite = False,
     data_dir: DataDir = None,
+    trust_remote_code: TrustRemoteCode = False,
     as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
@@ -42,7 +43,15 @@ def finetune(
     if output is None:
         raise InputError("give the directory to write with -o / --output")
     with rich_progress(quiet) as progress, unfinished(output):
-        done = run_finetune(model, output, recipe=settled, data_dir=data_dir, overwrite=overwrite, progress=progress)
+        done = run_finetune(
+            model,
+            output,
+            recipe=settled,
+            data_dir=data_dir,
+            overwrite=overwrite,
+            trust_remote_code=trust_remote_code,
+            progress=progress,
+        )
     if not leading():
         return
     if as_json:

@@ -40,7 +40,7 @@ class GuardedGroup(TyperGroup):
 
     def invoke(self, ctx: Any) -> Any:
         try:
-            with silenced():
+            with silenced(), noted():
                 return super().invoke(ctx)
         except DSFormerError as error:
             raise failed(str(error)) from error
@@ -80,6 +80,27 @@ def unfinished(output: Path) -> Iterator[None]:
         raise InterruptedAfterWriting(
             f"{output}.work keeps what is done; the same command goes on from there"
         ) from error
+
+
+class _Notes(logging.Handler):
+    """What the library notes on its way, a line each on standard error."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        typer.echo(f"note: {' '.join(record.getMessage().split())}", err=True)
+
+
+@contextmanager
+def noted() -> Iterator[None]:
+    """The library's own log lines are printed."""
+    logger, handler = logging.getLogger("dsformer"), _Notes()
+    before = logger.level
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
+        logger.setLevel(before)
 
 
 @contextmanager

@@ -9,7 +9,8 @@ from jaxtyping import Float32
 
 from dsformer.errors import DSFormerError, InputError, MissingExtraError
 from dsformer.huggingface.checkpoint import first_line
-from dsformer.huggingface.source import quiet
+from dsformer.huggingface.source import quiet, require_encoder
+from dsformer.huggingface.trust import trusted
 
 
 @runtime_checkable
@@ -44,7 +45,12 @@ def load_encoder(model: str | os.PathLike[str] | Encoder, device: str | None = N
     name = os.fspath(model)
     try:
         with quiet():
-            return SentenceTransformer(name, device=device)
+            require_encoder(name)
+    except InputError as error:
+        raise InputError(f"{name} cannot be loaded as a sentence encoder: {error}") from error
+    try:
+        with quiet():
+            return SentenceTransformer(name, device=device, trust_remote_code=trusted())
     except DSFormerError:
         raise
     except (OSError, ValueError) as error:

@@ -10,6 +10,7 @@ from dsformer.errors import InputError
 from dsformer.evaluation import banking77, fidelity, retrieval, similarity, supervised
 from dsformer.evaluation.encoder import Encoder, load_encoder
 from dsformer.evaluation.score import Inputs, Score, Task
+from dsformer.huggingface.trust import trusting
 from dsformer.tasks.sources import find_data
 from dsformer.tasks.supervised import TASK_NAMES
 
@@ -29,6 +30,7 @@ def evaluate(
     original: str | os.PathLike[str] | Encoder | None = None,
     progress: bool = False,
     limit: int | None = None,
+    trust_remote_code: bool = False,
 ) -> dict[str, Score]:
     """Measure a sentence encoder, or a model with a task's head.
 
@@ -42,6 +44,7 @@ def evaluate(
         progress: whether to show progress bars.
         limit: score at most this many items of each task, for a quick look. `Score.count` tells how many it was; such
             scores can be compared with each other, not with published ones.
+        trust_remote_code: run Python code that comes with the model.
 
     Returns:
         The score of each task, in the order asked for.
@@ -50,7 +53,18 @@ def evaluate(
         InputError: a task is unknown, or lacks its data or the original model. Raised before any model is loaded.
         MissingExtraError: the packages of the extra "evaluate" are not installed.
     """
-    folder = None if data_dir is None else Path(data_dir)
+    with trusting(trust_remote_code):
+        return _evaluate(model, tasks, None if data_dir is None else Path(data_dir), original, progress, limit)
+
+
+def _evaluate(
+    model: str | os.PathLike[str] | Encoder,
+    tasks: Sequence[str],
+    folder: Path | None,
+    original: str | os.PathLike[str] | Encoder | None,
+    progress: bool,
+    limit: int | None,
+) -> dict[str, Score]:
     if isinstance(tasks, str) or not tasks:
         raise InputError(f"Give a list of tasks out of: {', '.join(TASKS)}")
     if limit is not None and limit < 1:

@@ -4,10 +4,12 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any
 
-from transformers import AutoTokenizer, PretrainedConfig, PreTrainedModel
+from transformers import PretrainedConfig, PreTrainedModel
 
 from dsformer.errors import InputError
 from dsformer.evaluation.score import Score
+from dsformer.huggingface.classes import architecture_of
+from dsformer.huggingface.pretrained import load_tokenizer
 from dsformer.huggingface.source import config_of, is_gguf, model_place, open_source, quiet
 from dsformer.tasks.supervised import TASK_NAMES, SupervisedTask, load_task
 from dsformer.training.data import score_model
@@ -28,7 +30,7 @@ def fits(model: str | Path, name: str, encoders_too: bool) -> bool:
         return False
     if is_gguf(model):
         return True
-    head = (config_of(model).architectures or [""])[0]
+    head = architecture_of(config_of(model))
     if encoders_too:
         return head.endswith("ForSequenceClassification")
     return "For" in head or head.endswith("LMHeadModel")
@@ -58,7 +60,7 @@ def _opened(model: str | Path, task: SupervisedTask) -> tuple[PreTrainedModel, A
         return source.model, source.tokenizer
     _check_head(model, config_of(model), task)
     place = model_place(model)
-    return open_head(place, task.kind), AutoTokenizer.from_pretrained(place)
+    return open_head(place, task.kind), load_tokenizer(place)
 
 
 def _check_head(model: str | Path, config: PretrainedConfig, task: SupervisedTask) -> None:

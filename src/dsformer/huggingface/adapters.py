@@ -1,11 +1,11 @@
-"""Adapters of peft: merged into a dense model before it is compressed, or trained on a compressed one."""
+"""Adapters of peft that are trained on a compressed model."""
 
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from transformers import AutoTokenizer, PreTrainedModel
+from transformers import PreTrainedModel
 
 from dsformer.errors import InputError, MissingExtraError
 from dsformer.huggingface.checkpoint import first_line
@@ -13,8 +13,6 @@ from dsformer.layers import DenseSparseLinear
 
 if TYPE_CHECKING:
     from peft import LoraConfig, PeftModel
-
-ADAPTER = "adapter_config.json"
 
 
 def add_lora(model: PreTrainedModel, config: "LoraConfig") -> "PeftModel":
@@ -31,7 +29,7 @@ def add_lora(model: PreTrainedModel, config: "LoraConfig") -> "PeftModel":
         MissingExtraError: peft is not installed.
         InputError: none of its layers are meant, or peft refuses the configuration.
     """
-    _require_peft()
+    require_peft()
     from peft import get_peft_model
 
     try:
@@ -51,7 +49,7 @@ def load_lora(model: PreTrainedModel, directory: str | Path, *, trainable: bool 
         MissingExtraError: peft is not installed.
         InputError: there are no adapters, or they are not of this model.
     """
-    _require_peft()
+    require_peft()
     from peft import LoraConfig, PeftModel
 
     try:
@@ -61,46 +59,8 @@ def load_lora(model: PreTrainedModel, directory: str | Path, *, trainable: bool 
         raise InputError(f"{directory}: no adapters of this model ({first_line(error)})") from error
 
 
-def merged(model: Any) -> PreTrainedModel | None:
-    """The model that a peft model in memory is once its adapters are merged; None for anything else."""
-    if not type(model).__module__.startswith("peft."):
-        return None
-    if any(isinstance(module, DenseSparseLinear) for module in model.modules()):
-        raise InputError("the model is compressed already; give the original one")
-    return model.merge_and_unload()
-
-
-def open_adapters(directory: Path) -> tuple[PreTrainedModel, Any]:
-    """The base model of a directory of adapters with these merged, and its tokenizer.
-
-    Raises:
-        MissingExtraError: peft is not installed.
-        InputError: its base model cannot be opened.
-    """
-    _require_peft()
-    import peft
-
-    try:
-        config = peft.PeftConfig.from_pretrained(str(directory))
-        names = {
-            "SEQ_CLS": "AutoPeftModelForSequenceClassification",
-            "TOKEN_CLS": "AutoPeftModelForTokenClassification",
-            "QUESTION_ANS": "AutoPeftModelForQuestionAnswering",
-            "CAUSAL_LM": "AutoPeftModelForCausalLM",
-            "SEQ_2_SEQ_LM": "AutoPeftModelForSeq2SeqLM",
-            "FEATURE_EXTRACTION": "AutoPeftModelForFeatureExtraction",
-        }
-        kind = getattr(config.task_type, "value", config.task_type)
-        loader = getattr(peft, names.get(kind or "", "AutoPeftModel"))
-        model = loader.from_pretrained(str(directory)).merge_and_unload()
-        own = any(directory.glob("tokenizer*"))
-        tokenizer = AutoTokenizer.from_pretrained(str(directory if own else config.base_model_name_or_path))
-    except (OSError, ValueError, KeyError, RuntimeError) as error:
-        raise InputError(f"{directory}: its adapters cannot be merged ({first_line(error)})") from error
-    return model, tokenizer
-
-
-def _require_peft() -> None:
+def require_peft() -> None:
+    """Raises MissingExtraError: peft is not installed."""
     if find_spec("peft") is None:
         raise MissingExtraError("Working with adapters", "peft")
 

@@ -16,6 +16,7 @@ from dsformer.errors import ArtefactError, InputError
 from dsformer.huggingface.checkpoint import Header, check_tensor, read_directory
 from dsformer.huggingface.companions import copy_companions, described
 from dsformer.huggingface.config import DSFormerConfig
+from dsformer.huggingface.directory import MODULES, ModelDirectory
 from dsformer.huggingface.model_card import model_card
 from dsformer.huggingface.quantizer import mark
 from dsformer.huggingface.skeleton import expected_tensors, read_config
@@ -59,7 +60,7 @@ def save(
         with _plain_errors(target):
             model.save_pretrained(directory, max_shard_size=max_shard_size)
         base = _copy_source(source, directory)
-        sentences = (directory / "modules.json").is_file()
+        sentences = (directory / MODULES).is_file()
         card = model_card(base | config.summary, "sentence-transformers" if sentences else "transformers")
         (directory / "README.md").write_text(card, encoding="utf-8")
         check(directory)
@@ -129,10 +130,13 @@ def _check_blocks(headers: dict[str, Header], blocks: list[BlockConfig]) -> None
 
 def _copy_source(source: Source | str | os.PathLike[str] | None, directory: Path) -> dict[str, Any]:
     """Copies the files beside the weights; returns what the source's model card says."""
-    place = source.directory if isinstance(source, Source) else source
-    if place is not None:
-        copy_companions(Path(place), directory)
-        return described(Path(place))
+    if source is None:
+        return {}
+    files = source.files if isinstance(source, Source) else ModelDirectory.read(Path(source))
+    tokenizer = source.tokenizer if isinstance(source, Source) and not source.own_tokenizer else None
+    if files is not None:
+        copy_companions(files, directory, tokenizer)
+        return described(files.top)
     if isinstance(source, Source):
         source.tokenizer.save_pretrained(directory)
     return {}

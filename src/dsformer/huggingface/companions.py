@@ -1,62 +1,81 @@
-"""The files beside the weights: tokenizer, processor, licence, and what sentence-transformers adds."""
+"""What travels with a model beside its weights: tokenizer, modules, code, licence; everything but what is replaced."""
 
 import json
+import logging
 import re
 import shutil
-from pathlib import Path, PurePosixPath
+from collections.abc import Iterator
+from fnmatch import fnmatch
+from pathlib import Path
 from typing import Any
 
+import transformers
 import yaml
 
 from dsformer.errors import InputError
+from dsformer.huggingface.checkpoint import INDEX, WEIGHTS
+from dsformer.huggingface.directory import ADAPTER, MODULES, TRANSFORMER_CONFIGS, ModelDirectory, read_modules
+from dsformer.huggingface.pretrained import listed, vocabulary_files
 
-_PATTERNS = (
-    "tokenizer*.json",
-    "tokenizer*.model",
-    "special_tokens_map.json",
-    "added_tokens.json",
-    "vocab.*",
-    "vocab-*",
-    "merges.txt",
-    "bpe.codes",
-    "*.bpe.model",
-    "spiece.model",
-    "spm.model",
-    "sentencepiece*.model",
-    "chat_template.*",
-    "preprocessor_config.json",
-    "processor_config.json",
-    "sentence_bert_config.json",
-    "config_sentence_transformers.json",
-    "LICENSE*",
-    "NOTICE*",
+logger = logging.getLogger(__name__)
+
+_PICKLED = ("pytorch_model.bin", "pytorch_model-?????-of-?????.bin", "pytorch_model.bin.index.json")
+# Written anew: the configuration, the weights (and adapters merged into them), the model card.
+_REPLACED = (
+    *("config.json", "README.md", ADAPTER, "adapter_model.*", WEIGHTS, INDEX, "model-?????-of-?????.safetensors"),
+    *_PICKLED,
 )
+# Left behind and said: they are of the model as it was.
+_OTHER_FORMATS = (
+    *("model.*.safetensors*", "*.onnx", "*.onnx_data", "*.onnx.data", "*.gguf", "tf_model*.h5", "flax_model*.msgpack"),
+    *("model.ckpt*", "rust_model.ot", "*.mlmodel", "consolidated*.*", "openvino_model*", "pytorch_model.*.bin*"),
+)
+_TRAINING = ("optimizer.pt", "scheduler.pt", "scaler.pt", "rng_state*.pth", "training_args.bin", "trainer_state.json")
+_OTHER_FOLDERS = ("onnx", "openvino", "coreml")
+_SENTENCES = (MODULES, "config_sentence_transformers.json", *TRANSFORMER_CONFIGS)
+_TOKENIZER = (
+    *("tokenizer*", "vocab*", "merges.txt", "bpe.codes", "*.model", "*.spm", "special_tokens_map.json"),
+    *("added_tokens.json", "chat_template.*"),
+)
+_TOKENIZER_FOLDERS = ("additional_chat_templates",)
 
 
-def copy_companions(source: Path, target: Path) -> None:
-    """Copy them; a model of sentence-transformers comes with its further modules (pooling, normalization, ...).
+def copy_companions(source: ModelDirectory, target: Path, tokenizer: Any = None) -> None:
+    """Copy everything but weights and what stands in the target already; say what else was left behind, and why.
 
-    Where those keep the transformer in a subdirectory, it moves to the top, beside the weights.
+    The modules of a sentence-transformers model (pooling, normalization, ...) come with it; where those keep the
+    transformer in a subdirectory, it moves to the top, beside the weights.
+
+    Args:
+        source: what was compressed.
+        target: where the new configuration and weights are already.
+        tokenizer: saved instead of the source's; None: that one's files are copied.
 
     Raises:
         InputError: the source is not a directory, or its list of modules cannot be followed.
     """
-    if not source.is_dir():
-        raise InputError(f"{source}: no such directory")
-    _copy_files(source, target)
-    listing = source / "modules.json"
-    if not listing.is_file():
-        return
-    modules = read_modules(listing)
-    for module in modules:
-        path = module["path"]
-        if str(module["type"]).endswith("Transformer"):
-            if path:
-                _copy_files(source / path, target)
-            module["path"] = ""
-        elif path and (source / path).is_dir():
-            shutil.copytree(source / path, target / path, copy_function=shutil.copyfile, dirs_exist_ok=True)
-    (target / "modules.json").write_text(json.dumps(modules, indent=2), encoding="utf-8")
+    if not source.top.is_dir():
+        raise InputError(f"{source.top}: no such directory")
+    modules = read_modules(source.top / MODULES) if (source.top / MODULES).is_file() else []
+    folders = {(source.top / module["path"]).resolve() for module in modules if module["path"]}
+    skipped = _tokenizer_files(source.place, tokenizer) if tokenizer is not None else set()
+    if source.task is None and modules:
+        skipped |= {*_SENTENCES, *(folder.name for folder in folders)}
+        folders = set()
+    left: dict[str, list[str]] = {}
+    # Those of the transformer's own folder come first: it is what is loaded.
+    for place in dict.fromkeys((source.place, source.top)):
+        for path, why in _companions(place, folders):
+            if why:
+                left.setdefault(why, []).append(path.name)
+            elif path.name not in skipped and path.resolve() != source.place.resolve():
+                _copy(path, target / path.name)
+    if modules and source.task is not None:
+        _write_modules(modules, source, target)
+    if tokenizer is not None:
+        tokenizer.save_pretrained(target)
+    for why, names in left.items():
+        logger.info("%s: left behind %s (%s)", source.top, listed(names), why)
 
 
 def described(source: Path) -> dict[str, Any]:
@@ -72,21 +91,56 @@ def described(source: Path) -> dict[str, Any]:
     return {key: known[key] for key in ("license", "language", "pipeline_tag") if known.get(key)}
 
 
-def _copy_files(source: Path, target: Path) -> None:
-    for pattern in _PATTERNS:
-        for file in sorted(source.glob(pattern)):
-            if file.is_file():
-                shutil.copyfile(file, target / file.name)
+def _companions(place: Path, modules: set[Path]) -> Iterator[tuple[Path, str]]:
+    """What is in a directory, and why it has to stay there; empty: it travels."""
+    for path in sorted(place.iterdir()):
+        if path.name.startswith(".") or _fits(path.name, _REPLACED):
+            continue
+        if path.is_dir():
+            yield path, "" if path.resolve() in modules else _why_not(path)
+        elif _fits(path.name, _OTHER_FORMATS):
+            yield path, "weights in another format"
+        else:
+            yield path, "the state of a training" if _fits(path.name, _TRAINING) else ""
 
 
-def read_modules(listing: Path) -> list[dict[str, Any]]:
-    """The modules of a sentence-transformers model. Raises InputError when the file cannot be followed."""
+def _why_not(folder: Path) -> str:
+    if folder.is_symlink():
+        return "a link to a folder"
+    if folder.name in _OTHER_FOLDERS:
+        return "weights in another format"
+    if any(_fits(path.name, ("*.safetensors", *_PICKLED, ADAPTER)) for path in folder.rglob("*")):
+        return "a model of its own"
+    return ""
+
+
+def _copy(path: Path, target: Path) -> None:
+    """What stands there already stays."""
+    if path.is_dir():
+        hidden = shutil.ignore_patterns(".*", "__pycache__")
+        shutil.copytree(path, target, copy_function=shutil.copyfile, dirs_exist_ok=True, ignore=hidden)
+    elif path.is_file() and not target.exists():
+        shutil.copyfile(path, target)
+
+
+def _write_modules(modules: list[dict[str, Any]], source: ModelDirectory, target: Path) -> None:
+    for module in modules:
+        if source.top / module["path"] == source.place:
+            module["path"] = ""
+    (target / MODULES).write_text(json.dumps(modules, indent=2), encoding="utf-8")
+
+
+def _tokenizer_files(place: Path, tokenizer: Any) -> set[str]:
+    """The files of the tokenizer in a directory, and those that another one will write there."""
+    config = place / "tokenizer_config.json"
     try:
-        modules = json.loads(listing.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise InputError(f"{listing}: not JSON ({error})") from None
-    for module in modules if isinstance(modules, list) else [None]:
-        path = module.get("path") if isinstance(module, dict) and "type" in module else None
-        if not isinstance(path, str) or PurePosixPath(path).is_absolute() or ".." in PurePosixPath(path).parts:
-            raise InputError(f"{listing}: not a list of modules with paths inside its directory")
-    return modules
+        name = json.loads(config.read_text(encoding="utf-8")).get("tokenizer_class")
+    except (OSError, ValueError, AttributeError):
+        name = None
+    classes = [type(tokenizer), getattr(transformers, name, None) if isinstance(name, str) else None]
+    known = {path.name for path in place.iterdir() if _fits(path.name, _TOKENIZER)}
+    return known.union(_TOKENIZER_FOLDERS, *map(vocabulary_files, classes))
+
+
+def _fits(name: str, patterns: tuple[str, ...]) -> bool:
+    return any(fnmatch(name, pattern) for pattern in patterns)

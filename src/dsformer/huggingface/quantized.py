@@ -10,17 +10,18 @@ from transformers import AutoModel, AutoModelForCausalLM, AutoTokenizer, Pretrai
 from dsformer.errors import InputError, MissingExtraError
 from dsformer.huggingface.checkpoint import first_line
 from dsformer.huggingface.config import METHOD
+from dsformer.huggingface.pretrained import load_pretrained
 from dsformer.layers.exchange import exchange
 
 
-def method_of(config: PretrainedConfig) -> str | None:
-    """How a model is quantized. Raises InputError for one that this package has compressed."""
+def method_of(config: PretrainedConfig, compressed: bool = False) -> str | None:
+    """How a model is quantized. Raises InputError for one that this package has ``compressed``, unless it may be."""
     found = getattr(config, "quantization_config", None)
     if not found:
         return None
     method = found.get("quant_method") if isinstance(found, dict) else getattr(found, "quant_method", None)
     name = str(getattr(method, "value", method))
-    if name == METHOD:
+    if name == METHOD and not compressed:
         raise InputError("the model is compressed already; give the original one")
     return name
 
@@ -97,9 +98,9 @@ def from_gguf(path: Path) -> tuple[PreTrainedModel, Any]:
     try:
         tokenizer = AutoTokenizer.from_pretrained(place, gguf_file=file)
         try:
-            model = AutoModelForCausalLM.from_pretrained(place, gguf_file=file)
-        except ValueError:  # an architecture without a language model
-            model = AutoModel.from_pretrained(place, gguf_file=file)
+            model = load_pretrained(AutoModelForCausalLM, place, gguf_file=file)
+        except InputError:  # an architecture without a language model
+            model = load_pretrained(AutoModel, place, gguf_file=file)
     except Exception as error:  # a damaged file makes its reader raise anything
         raise InputError(f"{path}: cannot be read ({first_line(error)})") from error
     model.config.architectures = [type(model).__name__]

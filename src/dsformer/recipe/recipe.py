@@ -72,6 +72,9 @@ class Recipe(Strict):
         tuple[str, ...], Field(description="glob patterns of the modules to compress (default: all that can be)")
     ] = ()
     exclude: Annotated[tuple[str, ...], Field(description="glob patterns of the modules to leave dense")] = ()
+    trust_remote_code: Annotated[
+        bool, Field(description="run Python code that comes with the model; off: such a model is refused")
+    ] = False
     ridge: Annotated[
         float, Field(gt=0, description="ridge added to every Gram matrix, relative to its mean diagonal")
     ] = 1e-3

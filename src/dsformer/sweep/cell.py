@@ -12,6 +12,7 @@ from dsformer.errors import UnreachableError
 from dsformer.evaluation import TASKS, evaluate
 from dsformer.files import appearing_file
 from dsformer.huggingface.source import open_source
+from dsformer.huggingface.trust import trusting
 from dsformer.loading import load
 from dsformer.pipeline import Compressed, compress
 from dsformer.recipe import Recipe
@@ -35,7 +36,8 @@ def run_cell(cell: Cell, place: Path, threads: int) -> dict[str, Any]:
     torch.set_num_threads(threads)
     started = perf_counter()
     try:
-        found = _on_a_task(cell, place) if cell.task else _as_an_encoder(cell, place)
+        with trusting(cell.recipe.trust_remote_code):
+            found = _on_a_task(cell, place) if cell.task else _as_an_encoder(cell, place)
     except UnreachableError as error:
         found = {"refused": str(error)}
     return {**described(cell), **found, "seconds": round(perf_counter() - started, 1)}
@@ -61,7 +63,9 @@ def make_teacher(cell: Cell, place: Path, threads: int) -> None:
     from dsformer.training.finetune import finetune
 
     torch.set_num_threads(threads)
-    finetune(cell.model, teacher_place(cell, place), data_dir=cell.data_dir, **cell.dense_training)
+    trust = cell.recipe.trust_remote_code
+    place = teacher_place(cell, place)
+    finetune(cell.model, place, data_dir=cell.data_dir, trust_remote_code=trust, **cell.dense_training)
 
 
 def teacher_place(cell: Cell, place: Path) -> Path:

@@ -84,7 +84,8 @@ def _time(grid: Grid, cells: Sequence[Cell], rows: dict[str, Row], place: Path, 
         return
     dense = teacher_place(timed[0], place) if timed[0].task else Path(grid.model)
     found: list[list[Ratio]] = []
-    job = partial(measured, str(dense), [str(model_place(cell, place)) for cell in timed], seconds)
+    models = [str(model_place(cell, place)) for cell in timed]
+    job = partial(measured, str(dense), models, seconds, cells[0].recipe.trust_remote_code)
     in_processes({"timing": job}, 1, found.append)
     for cell, speedup in zip(timed, found[0], strict=True):
         rows[cell.key]["speedup"] = asdict(speedup)

@@ -10,6 +10,7 @@ from transformers import PreTrainedModel, set_seed
 from dsformer.errors import InputError
 from dsformer.huggingface.artefact import appearing, reserve
 from dsformer.huggingface.source import quiet
+from dsformer.huggingface.trust import trusting
 from dsformer.processes import by_one
 from dsformer.progress import Progress, silent
 from dsformer.recipe import Recipe, TrainingRecipe
@@ -45,6 +46,7 @@ def finetune(
     recipe: Recipe | None = None,
     data_dir: str | Path | None = None,
     overwrite: bool = False,
+    trust_remote_code: bool = False,
     progress: Progress = silent,
     **fields: Any,
 ) -> Finetuned:
@@ -56,13 +58,26 @@ def finetune(
         recipe: its ``training`` part says how.
         data_dir: folder of data sets.
         overwrite: replace ``output`` if it exists.
+        trust_remote_code: run Python code that comes with the model; the recipe may say so too.
         progress: told about every step.
         fields: fields of the recipe's training part, such as ``task="mrpc", epochs=3``.
 
     Raises:
         InputError: the task or the model is not there, or does not fit.
     """
-    settings = (recipe or Recipe()).merged({"training": fields}).training
+    recipe = (recipe or Recipe()).merged({"training": fields})
+    with trusting(trust_remote_code or recipe.trust_remote_code):
+        return _finetune(model, output, recipe.training, data_dir, overwrite, progress)
+
+
+def _finetune(
+    model: str | Path,
+    output: str | Path,
+    settings: TrainingRecipe,
+    data_dir: str | Path | None,
+    overwrite: bool,
+    progress: Progress,
+) -> Finetuned:
     if settings.task is None:
         raise InputError("give the task to train on: task")
     require_training(settings)

@@ -1,19 +1,23 @@
 """A model for a task: opened as it is, or a base model given a new head."""
 
+import logging
 from pathlib import Path
 from statistics import mean
 from typing import Any
 
 import transformers
 from torch import nn
-from transformers import AutoConfig, AutoTokenizer, PreTrainedModel
+from transformers import PreTrainedModel
 
 from dsformer.calibration.inputs import pad
 from dsformer.errors import InputError
-from dsformer.huggingface.checkpoint import first_line
+from dsformer.huggingface.classes import architecture_of
+from dsformer.huggingface.pretrained import listed, load_config, load_pretrained, load_tokenizer
 from dsformer.huggingface.quantized import refuse_quantized
 from dsformer.huggingface.source import model_place, quiet
 from dsformer.tasks.supervised import Kind, SupervisedTask
+
+logger = logging.getLogger(__name__)
 
 _CLASSES: dict[Kind, str] = {
     "classification": "AutoModelForSequenceClassification",
@@ -35,7 +39,7 @@ _SUFFIXES: dict[Kind, tuple[str, ...]] = {
 
 def has_head(config: Any, task: SupervisedTask) -> bool:
     """Whether a model's configuration is that of a model with this task's head."""
-    name = (getattr(config, "architectures", None) or [""])[0]
+    name = architecture_of(config)
     outputs = 1 if task.kind == "regression" else len(task.labels)
     return name.endswith(_SUFFIXES[task.kind]) and (not outputs or config.num_labels == outputs)
 
@@ -70,19 +74,26 @@ def open_for_task(model: str | Path, task: SupervisedTask) -> tuple[PreTrainedMo
             words = {"id2label": dict(enumerate(task.labels)), "label2id": {n: i for i, n in enumerate(task.labels)}}
         elif task.kind == "regression":
             words = {"num_labels": 1, "problem_type": "regression"}
+        made: set[str] = set()
+
+        def new(name: str, network: PreTrainedModel) -> bool:
+            made.add(name)
+            return is_of_head(name, network)
+
         try:
-            config = AutoConfig.from_pretrained(place, **words)
+            config = load_config(place, **words)
             refuse_quantized(config)
-            network, loaded = getattr(transformers, _CLASSES[task.kind]).from_pretrained(
-                place, config=config, ignore_mismatched_sizes=True, output_loading_info=True
+            network = load_pretrained(
+                getattr(transformers, _CLASSES[task.kind]), place, new=new, config=config, ignore_mismatched_sizes=True
             )
-            tokenizer = AutoTokenizer.from_pretrained(place)
-        except (OSError, ValueError, KeyError, RuntimeError) as error:
-            raise InputError(f"{model}: cannot be opened for {task.kind} ({first_line(error)})") from error
+            tokenizer = load_tokenizer(place)
+        except InputError as error:
+            raise InputError(f"{model}: cannot be opened for {task.kind} ({error})") from error
+    if made:
+        logger.info("%s: a new head for %s (%s), to be trained", model, task.name, listed(sorted(made)))
     pad(network, tokenizer)
     if task.kind == "regression" and task.train is not None:
-        new = {*loaded["missing_keys"], *(name for name, *_ in loaded["mismatched_keys"])}
-        _centre(network, new, mean(task.train.targets))
+        _centre(network, made, mean(task.train.targets))
     return network.float(), tokenizer
 
 
@@ -96,10 +107,14 @@ def _centre(network: PreTrainedModel, new: set[str], middle: float) -> None:
 
 def open_head(place: Path, kind: Kind) -> PreTrainedModel:
     """A model, dense or compressed, in the class that has its head."""
-    return getattr(transformers, _CLASSES[kind]).from_pretrained(place).eval()
+    return load_pretrained(getattr(transformers, _CLASSES[kind]), place).eval()
 
 
 def head_of(model: PreTrainedModel) -> dict[str, nn.Parameter]:
     """Parameters outside the base model, which start from nothing; those tied into it are not among them."""
-    prefix = model.base_model_prefix
-    return {name: p for name, p in model.named_parameters() if not name.startswith(f"{prefix}.")}
+    return {name: p for name, p in model.named_parameters() if is_of_head(name, model)}
+
+
+def is_of_head(name: str, model: PreTrainedModel) -> bool:
+    """Whether a parameter is outside the base model."""
+    return not name.startswith(f"{model.base_model_prefix}.")

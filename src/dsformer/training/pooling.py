@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 from dsformer.errors import InputError
-from dsformer.huggingface.companions import read_modules
+from dsformer.huggingface.directory import MODULES, read_modules
 from dsformer.training.distillation import Pooling, first_pooling, mean_pooling
 
 
@@ -14,9 +14,9 @@ def pooling_of(directory: Path) -> Pooling:
     Raises:
         InputError: another kind of pooling.
     """
-    if not (directory / "modules.json").is_file():
+    if not (directory / MODULES).is_file():
         return mean_pooling
-    for module in read_modules(directory / "modules.json"):
+    for module in read_modules(directory / MODULES):
         if str(module["type"]).endswith("Pooling"):
             config = json.loads((directory / module["path"] / "config.json").read_text(encoding="utf-8"))
             # Older files have one switch a mode, newer ones name the mode.

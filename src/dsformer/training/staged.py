@@ -8,13 +8,14 @@ from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
-from transformers import AutoTokenizer, PreTrainedModel, set_seed
+from transformers import PreTrainedModel, set_seed
 
 from dsformer.calibration import Text, model_batches
 from dsformer.errors import InputError
 from dsformer.factorization.precision import FACTORS
 from dsformer.factorization.rounding import round_form
 from dsformer.huggingface.artefact import reserve, save
+from dsformer.huggingface.pretrained import load_tokenizer
 from dsformer.huggingface.quantizer import attach
 from dsformer.huggingface.source import Source, config_of, model_place, open_source, quiet
 from dsformer.layers import round_factors
@@ -102,7 +103,7 @@ def _staged(
     settings = run.settings
     task = None if settings.train == "distill" else in_order_of(config_of(model), the_task(settings, run.data_dir))
     dense = model if task is None else _teacher(run, model, task)
-    tokenizer = AutoTokenizer.from_pretrained(model_place(dense))
+    tokenizer = load_tokenizer(model_place(dense))
     data = of_text(settings, tokenizer) if task is None else of_task(task, settings, tokenizer)
     source = open_source(dense)
     teacher = replace(_as_teacher(source, task), untrained=_untrained(run, model, dense, source, task))

@@ -13,17 +13,22 @@ from dsformer.errors import InputError
 from dsformer.huggingface.artefact import appearing, reserve
 from dsformer.huggingface.companions import copy_companions
 from dsformer.huggingface.source import Source, open_source, quiet
+from dsformer.huggingface.trust import trusting
 from dsformer.vocabulary.rows import says_the_same, select_rows, table_rows, token_ids
 from dsformer.vocabulary.tokenizer import rewritten
 from dsformer.vocabulary.tokens import each_encoded, kept_tokens
 
 # Texts the two models are compared on.
 PROBES = 8
-_VOCABULARIES = ("tokenizer*", "special_tokens_map.json", "added_tokens.json", "vocab.*", "merges.txt", "*.model")
 
 
 def prune_vocabulary(
-    model: str | Path, output: str | Path, texts: Sequence[str], *, overwrite: bool = False
+    model: str | Path,
+    output: str | Path,
+    texts: Sequence[str],
+    *,
+    overwrite: bool = False,
+    trust_remote_code: bool = False,
 ) -> tuple[int, int]:
     """Write a dense model that knows the tokens of some texts, and says of these texts what the original says.
 
@@ -32,6 +37,7 @@ def prune_vocabulary(
         output: directory of the smaller model; appears whole or not at all.
         texts: of the kind it will be used on.
         overwrite: replace ``output`` if it exists.
+        trust_remote_code: run Python code that comes with the model.
 
     Returns:
         Tokens before and after.
@@ -39,7 +45,9 @@ def prune_vocabulary(
     Raises:
         InputError: the model or its tokenizer cannot be changed so.
     """
-    target, source = reserve(output, overwrite), open_source(model)
+    target = reserve(output, overwrite)
+    with trusting(trust_remote_code):
+        source = open_source(model)
     if not getattr(source.tokenizer, "is_fast", False):
         raise InputError("vocabulary: only fast tokenizers (with a tokenizer.json) can be rewritten")
     rows = table_rows(source.model)
@@ -48,12 +56,10 @@ def prune_vocabulary(
     network = _selected(source, torch.tensor(kept), texts)
     with appearing(target) as directory, quiet():
         network.save_pretrained(directory)
-        if source.directory is not None:
-            copy_companions(source.directory, directory)
-        for pattern in _VOCABULARIES:
-            for file in directory.glob(pattern):
-                file.unlink()
-        tokenizer.save_pretrained(directory)
+        if source.files is None:
+            tokenizer.save_pretrained(directory)
+        else:
+            copy_companions(source.files, directory, tokenizer)
     return rows, len(kept)
 
 

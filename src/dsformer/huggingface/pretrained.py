@@ -1,0 +1,114 @@
+"""``from_pretrained`` that refuses what transformers makes up: weights and tokens that are not in the files."""
+
+import logging
+from collections.abc import Callable, Collection
+from pathlib import Path
+from pickle import UnpicklingError
+from typing import Any
+
+import torch
+from transformers import AutoConfig, AutoTokenizer, PretrainedConfig, PreTrainedModel
+
+from dsformer.errors import DSFormerError, InputError
+from dsformer.huggingface.checkpoint import first_line
+from dsformer.huggingface.trust import trusted, untrusted
+
+logger = logging.getLogger(__name__)
+
+# What transformers raises where files are missing, damaged or of another kind.
+_RAISED = (OSError, ValueError, KeyError, RuntimeError, ImportError, TypeError, AttributeError, UnpicklingError)
+# Names given in a message; the others are counted.
+_SHOWN = 3
+_UNSAFE = "{}: its checkpoint is a pickle that needs unsafe loading; convert it to safetensors with a tool you trust"
+
+
+def load_pretrained(
+    loader: Any, place: str | Path, *, new: Callable[[str, PreTrainedModel], bool] | None = None, **options: Any
+) -> PreTrainedModel:
+    """A model all of whose weights are in its files.
+
+    A pooler that nothing reads (that of a plain encoder saved without one) is set to zero instead.
+
+    Args:
+        loader: a class of transformers, or one of its Auto classes.
+        place: the directory.
+        new: told a missing tensor's name and the model, whether it may be made anew (a head that a task asks for);
+            None: nothing may.
+        options: passed on to ``from_pretrained``.
+
+    Raises:
+        InputError: it cannot be loaded, or a tensor is missing.
+    """
+    try:
+        model, found = loader.from_pretrained(place, output_loading_info=True, trust_remote_code=trusted(), **options)
+    except DSFormerError:
+        raise
+    except _RAISED as error:
+        raise unopened(place, error) from error
+    absent = {*found["missing_keys"], *(name for name, *_ in found["mismatched_keys"])}
+    missing = sorted(name for name in absent if new is None or not new(name, model))
+    spare = [name for name in missing if model.base_model is model and name.startswith("pooler.")]
+    with torch.no_grad():
+        for name in spare:
+            model.get_parameter(name).zero_()
+    if missing := [name for name in missing if name not in spare]:
+        raise InputError(
+            f"{place}: {len(missing)} weights of {type(model).__name__} are not in its files ({listed(missing)}): "
+            "they are damaged, or config.json is of another model"
+        )
+    return model
+
+
+def load_config(place: str | Path, **options: Any) -> PretrainedConfig:
+    """A model's configuration. Raises InputError: it is not there, or describes nothing."""
+    try:
+        return AutoConfig.from_pretrained(place, trust_remote_code=trusted(), **options)
+    except DSFormerError:
+        raise
+    except _RAISED as error:
+        raise unopened(place, error) from error
+
+
+def load_tokenizer(place: str | Path) -> Any:
+    """A model's tokenizer.
+
+    Raises:
+        InputError: it cannot be loaded, or has no vocabulary of its own: transformers makes one of a few special tokens
+            where the files are missing, for which all text is unknown.
+    """
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(place, trust_remote_code=trusted())
+    except DSFormerError:
+        raise
+    except _RAISED as error:
+        raise unopened(place, error) from error
+    directory, files = Path(place), vocabulary_files(type(tokenizer))
+    if directory.is_dir() and files and not any((directory / name).is_file() for name in files):
+        raise InputError(
+            f"{place}: has no tokenizer (none of {', '.join(sorted(files))}); copy that of the model there"
+        )
+    return tokenizer
+
+
+def vocabulary_files(tokenizer_class: Any) -> set[str]:
+    """Names of the files a class of tokenizers reads its vocabulary from; empty for those that need none (ByT5)."""
+    try:
+        return set(getattr(tokenizer_class, "vocab_files_names", {}).values())
+    except ImportError:  # a class that stands for one whose library is not installed
+        return set()
+
+
+def unopened(model: str | Path, error: BaseException) -> InputError:
+    """What to say of a model that transformers cannot open."""
+    if "trust_remote_code" in str(error):
+        return untrusted(model)
+    pickled = isinstance(error, UnpicklingError) or isinstance(error.__cause__, UnpicklingError)
+    if pickled or "weights_only" in str(error):
+        return InputError(_UNSAFE.format(model))
+    return InputError(f"{model}: {first_line(error)}")
+
+
+def listed(names: Collection[str]) -> str:
+    """The first of some names, and how many more there are."""
+    shown = ", ".join(list(names)[:_SHOWN])
+    return shown + (f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else "")
