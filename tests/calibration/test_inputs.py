@@ -1,0 +1,70 @@
+import pytest
+from transformers import (
+    BertConfig,
+    BertForMultipleChoice,
+    BertModel,
+    GPT2Config,
+    GPT2Model,
+    PreTrainedModel,
+    T5Config,
+    T5EncoderModel,
+    T5Model,
+    XLNetConfig,
+    XLNetModel,
+)
+
+import dsformer
+from dsformer.calibration import model_batches
+from dsformer.calibration.inputs import NO_LIMIT, longest_input, takes_decoder_text
+from dsformer.errors import InputError
+from fixtures.text import QUICK, sentences, sizes, word_tokenizer
+
+VOCABULARY = sizes()["vocab_size"]
+T5 = T5Config(vocab_size=VOCABULARY, d_model=32, d_kv=8, d_ff=64, num_layers=1, num_heads=2, decoder_start_token_id=0)
+
+
+@pytest.mark.parametrize(
+    ("model", "most"),
+    [
+        (BertModel(BertConfig(**sizes(max_position_embeddings=20))), 18),
+        (GPT2Model(GPT2Config(vocab_size=VOCABULARY, n_embd=32, n_layer=1, n_head=2, n_positions=20)), 18),
+        (XLNetModel(XLNetConfig(vocab_size=VOCABULARY, d_model=32, n_layer=1, n_head=2, d_inner=64)), NO_LIMIT),
+        (T5Model(T5), NO_LIMIT),
+    ],
+    ids=lambda one: type(one).__name__,
+)
+def test_the_longest_input(model: PreTrainedModel, most: int):
+    """XLNet's configuration has -1 positions: it has no limit, and is not calibrated on texts of two tokens."""
+    assert longest_input(model) == most
+    made = model_batches(model, word_tokenizer(), sentences(8), 32, 4)
+    assert max(one["input_ids"].shape[1] for one in made) == min(
+        most, max(map(len, word_tokenizer()(sentences(8))["input_ids"]))
+    )
+
+
+def test_a_decoder_reads_the_text_too():
+    assert takes_decoder_text(T5Model(T5))
+    assert not takes_decoder_text(T5EncoderModel(T5))
+    assert not takes_decoder_text(BertModel(BertConfig(**sizes())))
+    [batch] = model_batches(T5EncoderModel(T5), word_tokenizer(), sentences(2), 32, 4)
+    assert "decoder_input_ids" not in batch
+
+
+@pytest.mark.parametrize(
+    ("text", "token"), [("Привет, это текст на русском языке.", r"\[UNK\]"), ("[PAD] [PAD] [PAD] cat", r"\[PAD\]")]
+)
+def test_text_that_says_nothing_is_refused(text: str, token: str):
+    model = BertModel(BertConfig(**sizes()))
+    with pytest.raises(
+        InputError, match=rf"\d+ % of the calibration text's tokens are {token}: the text is of another"
+    ):
+        model_batches(model, word_tokenizer(), [text] * 4, 32, 4)
+    assert model_batches(model, word_tokenizer(), [text, *sentences(8)], 32, 4)
+
+
+def test_a_model_that_plain_text_is_not_enough_for():
+    model = BertForMultipleChoice(BertConfig(**sizes()))
+    with pytest.raises(
+        InputError, match="BertForMultipleChoice cannot be run on plain text, so it cannot be calibrated"
+    ):
+        dsformer.compress(model, tokenizer=word_tokenizer(), texts=sentences(8), **QUICK)
