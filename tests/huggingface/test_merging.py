@@ -150,7 +150,7 @@ def test_adapters_that_are_not_whole(base: Path, tmp_path: Path):
     (place / "adapter_config.json").write_text(
         json.dumps(settings | {"base_model_name_or_path": str(tmp_path / "nowhere")})
     )
-    with pytest.raises(InputError, match="cannot be merged into their model: .*nowhere: neither a directory"):
+    with pytest.raises(InputError, match=r"cannot be merged into their model: .*nowhere: neither a directory"):
         open_source(place)
 
 
