@@ -8,10 +8,12 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 import dsformer
 from dsformer.errors import InputError, MissingExtraError
+from dsformer.sweep.cell import make_teacher, run_cell
+from dsformer.sweep.grid import Cell, Variant
 from dsformer.tasks.supervised import Examples, SupervisedTask, load_task
 from dsformer.training import finetune as module
 from dsformer.training.data import score_model
-from fixtures.training import write_sentence_encoder
+from fixtures.training import QUICK, write_sentence_encoder, write_turned
 
 LEARNING = {"epochs": 1, "batch_size": 32, "learning_rate": 1e-3, "bf16": False}
 
@@ -128,3 +130,21 @@ def test_a_compressed_model_is_refused(base: Path, words: dict, factorized: Call
     with pytest.raises(InputError, match=r"compressed already; give the original one"):
         dsformer.finetune(factorized("free"), tmp_path / "out", **words)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_model_that_numbers_the_classes_in_another_way_keeps_them(teacher: Path, words: dict, tmp_path: Path):
+    """Fine-tuned, and compressed with training: its rows mean what they meant."""
+    turned = write_turned(teacher, tmp_path / "turned")
+    words |= {"learning_rate": 1e-5, "epochs": 0.1}
+    done = dsformer.finetune(turned, tmp_path / "out", **words)
+    assert done.scores["accuracy"] > 90
+    loaded = AutoModelForSequenceClassification.from_pretrained(tmp_path / "out")
+    assert (loaded.config.id2label, loaded.config.label2id) == ({0: "1", 1: "0"}, {"1": 0, "0": 1})
+    quick = {**QUICK, "ratio": 1.3}
+    trained = dsformer.compress(turned, tmp_path / "small", **quick, training={"train": "fixed", **words})
+    assert trained.summary.training.dense > 90
+    assert trained.summary.training.trained > 90
+    cell = Cell(str(turned), Variant("low_rank"), 1.3, words["task"], 0, (), None, {"training": words}, {})
+    make_teacher(cell, tmp_path / "sweep", torch.get_num_threads())
+    row = run_cell(cell, tmp_path / "sweep", torch.get_num_threads())
+    assert row["dense"]["reviews.csv"] > 90

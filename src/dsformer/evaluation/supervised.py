@@ -10,8 +10,10 @@ from dsformer.errors import InputError
 from dsformer.evaluation.score import Score
 from dsformer.huggingface.source import config_of, is_gguf, model_place, open_source, quiet
 from dsformer.tasks.supervised import TASK_NAMES, SupervisedTask, load_task
+from dsformer.tasks.supervised.targets import listed
 from dsformer.training.data import score_model
-from dsformer.training.heads import has_head, in_order_of, open_head
+from dsformer.training.heads import has_head, in_order_of, of_kind, open_head
+from dsformer.training.labels import names_of
 
 
 def fits(model: str | Path, name: str, encoders_too: bool) -> bool:
@@ -62,5 +64,11 @@ def _opened(model: str | Path, task: SupervisedTask) -> tuple[PreTrainedModel, A
 
 
 def _check_head(model: str | Path, config: PretrainedConfig, task: SupervisedTask) -> None:
-    if not has_head(config, task):
-        raise InputError(f"{model}: has no head for the task {task.name} ({task.kind}, {len(task.labels)} labels)")
+    if has_head(config, task):
+        return
+    if of_kind(config, task.kind) and task.labels:
+        raise InputError(
+            f"{model}: its classes ({listed(names_of(config))}) are not those of the task {task.name} "
+            f"({listed(task.labels)})"
+        )
+    raise InputError(f"{model}: has no head for the task {task.name} ({task.kind}, {len(task.labels)} labels)")

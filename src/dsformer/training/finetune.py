@@ -9,14 +9,14 @@ from transformers import PreTrainedModel, set_seed
 
 from dsformer.errors import InputError
 from dsformer.huggingface.artefact import appearing, reserve
-from dsformer.huggingface.source import quiet
+from dsformer.huggingface.source import config_of, quiet
 from dsformer.processes import by_one
 from dsformer.progress import Progress, silent
 from dsformer.recipe import Recipe, TrainingRecipe
 from dsformer.tasks.supervised import SupervisedTask
 from dsformer.training.data import of_task, score_model, the_task
 from dsformer.training.freezing import freeze_embeddings
-from dsformer.training.heads import head_of, open_for_task
+from dsformer.training.heads import head_of, in_order_of, open_for_task
 from dsformer.training.trainer import FactorizationTrainer, require_training, training_arguments
 from dsformer.training.work import working
 
@@ -71,7 +71,7 @@ def finetune(
     started = perf_counter()
     described = {"model": str(model), "training": settings.model_dump(mode="json"), "data_dir": str(data_dir or "")}
     with working(target, described) as work:
-        network, tokenizer = train_dense(model, task, settings, work, progress, "finetune")
+        network, tokenizer, task = train_dense(model, task, settings, work, progress, "finetune")
         by_one(lambda: write_dense(network, tokenizer, target))
     seconds = perf_counter() - started
     return Finetuned(
@@ -88,10 +88,14 @@ def write_dense(network: PreTrainedModel, tokenizer: Any, target: Path) -> None:
 
 def train_dense(
     model: str | Path, task: SupervisedTask, settings: TrainingRecipe, work: Path, progress: Progress, stage: str
-) -> tuple[PreTrainedModel, Any]:
-    """Train from the last checkpoint in ``work``, or from the start."""
+) -> tuple[PreTrainedModel, Any, SupervisedTask]:
+    """Train from the last checkpoint in ``work``, or from the start.
+
+    Returns the model, its tokenizer, and the task with its classes numbered as the model has them.
+    """
     set_seed(settings.seed)
     network, tokenizer = open_for_task(model, task)
+    task = in_order_of(config_of(model), task)
     if not settings.train_embeddings:
         freeze_embeddings(network)
     data = of_task(task, settings, tokenizer)
@@ -107,4 +111,4 @@ def train_dense(
             stage=stage,
         )
         trainer.go_on(work)
-    return network.eval(), tokenizer
+    return network.eval(), tokenizer, task

@@ -27,7 +27,7 @@ from dsformer.report.summary import Summary, TrainingSummary
 from dsformer.tasks.supervised import SupervisedTask
 from dsformer.training.data import TrainingData, of_task, of_text, score_model, the_task
 from dsformer.training.finetune import train_dense, write_dense
-from dsformer.training.heads import has_head, in_order_of, open_for_task
+from dsformer.training.heads import has_head, in_order_of, learns, open_for_task
 from dsformer.training.pooling import pooling_of
 from dsformer.training.run import Teacher, learn
 from dsformer.training.trainer import require_training, total_steps
@@ -191,11 +191,13 @@ def distilled(done: "Compressed", source: str | Path, output: Path, recipe: Reci
 
 def _teacher(run: _Run, model: str | Path, task: SupervisedTask) -> str | Path:
     """The model itself if it has the task's head, else one fine-tuned on the task."""
-    if has_head(config_of(model), task):
+    config = config_of(model)
+    if has_head(config, task) and learns(config, task.kind):
         return model
     directory = run.work / "teacher"
     if not directory.is_dir():
-        network, tokenizer = train_dense(model, task, run.settings, run.work / "finetuning", run.progress, "finetune")
+        work = run.work / "finetuning"
+        network, tokenizer, _ = train_dense(model, task, run.settings, work, run.progress, "finetune")
         by_one(lambda: write_dense(network, tokenizer, directory))
     return directory
 
@@ -210,6 +212,8 @@ def _untrained(
     # A new head is then the one that the dense model began with.
     set_seed(run.settings.seed)
     network, _ = open_for_task(start, task)
+    if in_order_of(config_of(start), task) is not task:
+        raise InputError(f"training.start: {start} has the task's classes in another order than {run.model}")
     shapes = {name: values.shape for name, values in network.state_dict().items()}
     if shapes != {name: values.shape for name, values in source.model.state_dict().items()}:
         raise InputError(f"training.start: {start} is not the model that {run.model} was before it learned the task")

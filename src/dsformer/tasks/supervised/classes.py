@@ -2,7 +2,6 @@
 
 import ast
 import math
-import numbers
 import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -27,7 +26,7 @@ def check_label(value: Any, place: str) -> None:
     if value is None or not str(value).strip():
         raise InputError(f"{place}: the label is empty")
     if isinstance(value, list | tuple | dict | set) or (isinstance(value, str) and _is_list(value)):
-        raise InputError(f"{place}: the label must be one value, not {value!r}; texts of several classes cannot be read")
+        raise InputError(f"{place}: the label must be one value, not {value!r}: one class a text")
     if isinstance(value, float | Decimal) and math.isinf(value):
         raise InputError(f"{place}: the label is infinite")
     if str(value).strip().casefold() in _MISSING:
@@ -37,7 +36,7 @@ def check_label(value: Any, place: str) -> None:
 def class_key(value: Any) -> str:
     """What all ways to write a class have in common: whole numbers without a fraction, truth values in small letters,
     and no space around."""
-    if isinstance(value, numbers.Real) and not isinstance(value, bool) and float(value).is_integer():
+    if isinstance(value, int | float) and not isinstance(value, bool) and float(value).is_integer():
         return str(int(value))
     text = str(value).strip()
     if text.casefold() in _TRUTH:
