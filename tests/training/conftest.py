@@ -4,9 +4,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from transformers import AutoTokenizer
 
 import dsformer
+from dsformer.huggingface.source import open_source
 from dsformer.recipe import Recipe
 from dsformer.tasks.supervised import load_task
 from dsformer.training.data import TrainingData, of_task
@@ -61,4 +61,5 @@ def factorized(teacher: Path, tmp_path_factory: pytest.TempPathFactory) -> Calla
 def data(task_file: Path, teacher: Path) -> TrainingData:
     """What of the task is trained on."""
     settings = Recipe(training={"task": str(task_file), "examples": 256}).training
-    return of_task(load_task(str(task_file)), settings, AutoTokenizer.from_pretrained(teacher))
+    source = open_source(teacher)
+    return of_task(load_task(str(task_file)), settings, source.tokenizer, source.model)

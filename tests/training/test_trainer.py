@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import torch
 from torch import nn
-from transformers import AutoTokenizer, PreTrainedModel
+from transformers import PreTrainedModel
 
 from dsformer.errors import InputError, MissingExtraError
 from dsformer.huggingface.source import open_source
@@ -42,7 +42,8 @@ LEARNING = {"batch_size": 16, "learning_rate": 1e-3, "bf16": False, "distill": "
 @pytest.fixture(scope="module")
 def data(task_file: Path, teacher: Path) -> TrainingData:
     settings = TrainingRecipe(task=str(task_file), examples=128)
-    return of_task(load_task(str(task_file)), settings, AutoTokenizer.from_pretrained(teacher))
+    source = open_source(teacher)
+    return of_task(load_task(str(task_file)), settings, source.tokenizer, source.model)
 
 
 def forget_dropout(model: nn.Module) -> None:
@@ -258,7 +259,7 @@ def learned(words: dict[str, Any]) -> PreTrainedModel:
     source = open_source(words["teacher"])
     model = load(words["factorized"])
     settings = recipe.training
-    data = of_task(load_task(settings.task), settings, source.tokenizer)
+    data = of_task(load_task(settings.task), settings, source.tokenizer, source.model)
     learn(model, Teacher(source.model, source.tokenizer), data, recipe, Path(words["work"]), True)
     return model
 

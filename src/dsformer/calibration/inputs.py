@@ -9,6 +9,10 @@ from transformers import PreTrainedModel
 
 from dsformer.calibration.grams import Text, batches
 
+NO_LIMIT = 2**20
+"""Tokens of an input where a model has no limit of its own."""
+_POSITIONS = ("max_position_embeddings", "max_encoder_position_embeddings", "max_target_positions")
+
 
 def model_batches(
     model: PreTrainedModel, tokenizer: Any, texts: Sequence[Text], length: int, batch_size: int
@@ -22,7 +26,7 @@ def model_batches(
     """
     pad(model, tokenizer)
     accepted = set(inspect.signature(model.forward).parameters)
-    made = batches(tokenizer, texts, min(length, _longest(model)), batch_size, accepted.__contains__)
+    made = batches(tokenizer, texts, min(length, longest_input(model)), batch_size, accepted.__contains__)
     if getattr(model.config, "is_encoder_decoder", False):
         made = [{**batch, "decoder_input_ids": batch["input_ids"]} for batch in made]
     return made
@@ -38,6 +42,16 @@ def pad(model: PreTrainedModel, tokenizer: Any) -> None:
         model.config.pad_token_id = tokenizer.pad_token_id
 
 
-def _longest(model: PreTrainedModel) -> int:
-    """The longest input the model takes; RoBERTa's first two positions are reserved."""
-    return max(2, (getattr(model.config, "max_position_embeddings", None) or 2**20) - 2)
+def longest_input(model: PreTrainedModel) -> int:
+    """The most tokens the model takes; NO_LIMIT where its positions have none, which its configuration leaves out or
+    writes as -1. Tables of positions with a padding index (RoBERTa's) begin after it."""
+    config = model.config.get_text_config()
+    sizes = [size for name in _POSITIONS if isinstance(size := getattr(config, name, None), int) and size > 0]
+    if not sizes:
+        return NO_LIMIT
+    reserved = 0
+    for name, module in model.named_modules():
+        padding, table = getattr(module, "padding_idx", None), getattr(module, "weight", None)
+        if "position" in name.rpartition(".")[2] and padding is not None and table is not None:
+            reserved = padding + 1 if len(table) == sizes[0] else reserved
+    return max(2, sizes[0] - reserved)

@@ -99,7 +99,8 @@ def _on_a_task(cell: Cell, place: Path) -> dict[str, Any]:
     task = the_task(recipe.training, None if cell.data_dir is None else Path(cell.data_dir))
     source = open_source(teacher)
     task = in_order_of(source.model.config, task)
-    texts = of_task(task, recipe.training, source.tokenizer).sample(recipe.calibration.task_tokens)
+    data = of_task(task, recipe.training, source.tokenizer, source.model)
+    texts = data.sample(recipe.calibration.task_tokens)
     data_dir = cell.data_dir
     done = compress(teacher, output, recipe=recipe, texts=texts, data_dir=data_dir, overwrite=True)
     length = recipe.training.length

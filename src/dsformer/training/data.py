@@ -10,6 +10,7 @@ from torch import Tensor
 from transformers import DataCollatorWithPadding, PreTrainedModel
 
 from dsformer.calibration import Text
+from dsformer.calibration.inputs import longest_input
 from dsformer.errors import InputError
 from dsformer.recipe import TrainingRecipe
 from dsformer.tasks.calibration_text import read_texts
@@ -71,21 +72,28 @@ def the_task(settings: TrainingRecipe, data_dir: Path | None) -> SupervisedTask:
     return task
 
 
-def of_task(task: SupervisedTask, settings: TrainingRecipe, tokenizer: Any) -> TrainingData:
-    """The training part of a task, tokenized."""
+def of_task(task: SupervisedTask, settings: TrainingRecipe, tokenizer: Any, model: PreTrainedModel) -> TrainingData:
+    """The training part of a task, tokenized: no longer than the model takes.
+
+    Args:
+        task: has something to train on.
+        settings: which of its examples, and their greatest length.
+        tokenizer: the model's.
+        model: that will be trained.
+    """
     assert task.train is not None
     examples = task.train.take(settings.examples, seed=0)
-    return TrainingData(
-        encode(task, examples, tokenizer, settings.length or task.length), collator(task, tokenizer), texts_of(examples)
-    )
+    length = min(settings.length or task.length, longest_input(model))
+    return TrainingData(encode(task, examples, tokenizer, length), collator(task, tokenizer), texts_of(examples))
 
 
-def of_text(settings: TrainingRecipe, tokenizer: Any) -> TrainingData:
-    """Plain text, tokenized."""
+def of_text(settings: TrainingRecipe, tokenizer: Any, model: PreTrainedModel) -> TrainingData:
+    """Plain text, tokenized: no longer than the model takes."""
     assert settings.text is not None
     column = None if file_kind(settings.text) == ".txt" else settings.text_column
     texts = read_texts(settings.text, column)[: settings.examples]
-    columns = tokenizer(texts, truncation=True, max_length=settings.length or TEXT_LENGTH)
+    length = min(settings.length or TEXT_LENGTH, longest_input(model))
+    columns = tokenizer(texts, truncation=True, max_length=length)
     features = [dict(zip(columns.keys(), row, strict=True)) for row in zip(*columns.values(), strict=True)]
     return TrainingData(features, DataCollatorWithPadding(tokenizer), list(texts))
 
@@ -104,7 +112,7 @@ def score_model(
         The task's metrics by name, the main one first.
     """
     examples = task.evaluation if examples is None else examples
-    features = encode(task, examples, tokenizer, length or task.length)
+    features = encode(task, examples, tokenizer, min(length or task.length, longest_input(model)))
     collate = collator(task, tokenizer, evaluation=True)
     order = sorted(range(len(features)), key=lambda i: -len(features[i]["input_ids"]))
     outputs: dict[int, tuple[Tensor, ...]] = {}

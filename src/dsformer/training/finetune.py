@@ -98,7 +98,7 @@ def train_dense(
     task = in_order_of(config_of(model), task)
     if not settings.train_embeddings:
         freeze_embeddings(network)
-    data = of_task(task, settings, tokenizer)
+    data = of_task(task, settings, tokenizer, network)
     with quiet():
         trainer = FactorizationTrainer(
             model=network,

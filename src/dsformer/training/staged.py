@@ -8,7 +8,7 @@ from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
-from transformers import AutoTokenizer, PreTrainedModel, set_seed
+from transformers import PreTrainedModel, set_seed
 
 from dsformer.calibration import Text, model_batches
 from dsformer.errors import InputError
@@ -16,7 +16,7 @@ from dsformer.factorization.precision import FACTORS
 from dsformer.factorization.rounding import round_form
 from dsformer.huggingface.artefact import reserve, save
 from dsformer.huggingface.quantizer import attach
-from dsformer.huggingface.source import Source, config_of, model_place, open_source, quiet
+from dsformer.huggingface.source import Source, config_of, open_source, quiet
 from dsformer.layers import round_factors
 from dsformer.loading import load
 from dsformer.processes import by_one, count, leading
@@ -102,9 +102,9 @@ def _staged(
     settings = run.settings
     task = None if settings.train == "distill" else in_order_of(config_of(model), the_task(settings, run.data_dir))
     dense = model if task is None else _teacher(run, model, task)
-    tokenizer = AutoTokenizer.from_pretrained(model_place(dense))
-    data = of_text(settings, tokenizer) if task is None else of_task(task, settings, tokenizer)
     source = open_source(dense)
+    tokenizer, network = source.tokenizer, source.model
+    data = of_text(settings, tokenizer, network) if task is None else of_task(task, settings, tokenizer, network)
     teacher = replace(_as_teacher(source, task), untrained=_untrained(run, model, dense, source, task))
     network = load(_factored(run, dense, texts, data, factorize))
     summary = Summary.from_dict(network.config.quantization_config.summary)
@@ -180,7 +180,7 @@ def distilled(done: "Compressed", source: str | Path, output: Path, recipe: Reci
         InputError: the text is missing, or ``source`` is not a sentence encoder.
     """
     origin = open_source(source)
-    data = of_text(recipe.training, origin.tokenizer)
+    data = of_text(recipe.training, origin.tokenizer, origin.model)
     started = perf_counter()
     with tempfile.TemporaryDirectory() as scratch:
         learn(done.model, _as_teacher(origin, None), data, recipe, Path(scratch), False, progress)

@@ -31,8 +31,8 @@ def score(task: SupervisedTask, examples: Examples, encoded: Encoded, prediction
     Returns:
         Scores times 100 by name; perplexity as it is. Classification: "accuracy", with "f1" of the task's positive
         class where that is the main metric, or "matthews" (Matthews' correlation) alone for CoLA. Regression:
-        "spearman", "pearson". Token classification: "f1", "precision", "recall" of whole entities. Question answering: "f1",
-        "exact". Language modelling: "perplexity", the exponential of the loss.
+        "spearman", "pearson". Token classification: "f1", "precision", "recall" of whole entities. Question
+        answering: "f1", "exact". Language modelling: "perplexity", the exponential of the loss.
 
     Raises:
         MissingExtraError: scikit-learn or scipy is needed and not installed.
