@@ -1,10 +1,13 @@
 import json
+import math
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import save_file
 from torch import nn
 from transformers import PreTrainedModel
 
@@ -200,11 +203,13 @@ def test_tables_are_trained_on_request(teacher: Path):
     assert id(table) not in rates(parameter_groups(model, settings, None, ()), settings)
 
 
-def checkpoint(directory: Path, step: int, without: str = "") -> Path:
+def checkpoint(directory: Path, step: int, without: str = "", value: float = 1.0) -> Path:
     path = directory / f"checkpoint-{step}"
     path.mkdir()
     for name in (STATE, "optimizer.pt", "scheduler.pt", "trainer_state.json"):
-        if name != without:
+        if name == STATE:
+            save_file({"weight": torch.full((2,), value)}, path / name)
+        elif name != without:
             (path / name).write_text("{}")
     return path
 
@@ -215,10 +220,16 @@ def test_the_last_checkpoint_is_the_newest_whole_one(tmp_path: Path):
     older, newer = checkpoint(tmp_path, 9), checkpoint(tmp_path, 10)
     assert last_checkpoint(tmp_path) == newer
     for name in (STATE, "optimizer.pt", "scheduler.pt", "trainer_state.json"):
-        content = (newer / name).read_text()
+        content = (newer / name).read_bytes()
         (newer / name).unlink()
         assert last_checkpoint(tmp_path) == older
-        (newer / name).write_text(content)
+        (newer / name).write_bytes(content)
+    for value in (math.nan, math.inf):
+        checkpoint(tmp_path, 11, value=value)
+        assert last_checkpoint(tmp_path) == newer
+        shutil.rmtree(tmp_path / "checkpoint-11")
+    (checkpoint(tmp_path, 11) / STATE).write_bytes(b"cut short")
+    assert last_checkpoint(tmp_path) == newer
     (newer / "trainer_state.json").write_text('{"global_step": 1')
     assert last_checkpoint(tmp_path) == older
 
