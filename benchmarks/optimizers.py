@@ -116,7 +116,7 @@ def factorized(bench: Bench, task: SupervisedTask, seed: int, ratio: float, dens
         recipe = bench.recipe(task.name, seed, ratio)
         source = open_source(dense)
         data = of_task(task, recipe.training, source.tokenizer, source.model)
-        once(dense, directory, recipe, texts=data.sample(recipe.calibration.task_tokens))
+        once(dense, directory, recipe, texts=data.sample(recipe.calibration))
     return directory
 
 

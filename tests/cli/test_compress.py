@@ -81,7 +81,7 @@ def test_dry_run_writes_nothing(run: Callable, model: Path, quick: list[str], tm
 def test_dry_run_says_what_it_calibrated_on(run: Callable, model: Path, tmp_path: Path):
     words = ["--train", "fixed", "--task", write_task(tmp_path / "reviews.csv", 60), "--calibration-count", "8"]
     done = run("compress", model, "--dry-run", "--allocation", "uniform", "--quiet", *words)
-    assert "at most 8 bundled book passages (the run itself: texts trained on)" in " ".join(done.out.split())
+    assert "Calibration: texts of reviews.csv (at most 8), up to 128 tokens each" in " ".join(done.out.split())
 
 
 def test_dry_run_predicts_the_bytes(run: Callable, model: Path, quick: list[str], tmp_path: Path):

@@ -12,6 +12,7 @@ from transformers import DataCollatorWithPadding, PreTrainedTokenizerFast
 from dsformer.errors import InputError
 from dsformer.huggingface.source import open_source
 from dsformer.recipe import TrainingRecipe
+from dsformer.recipe.parts import CalibrationRecipe
 from dsformer.tasks.supervised import Examples, SupervisedTask, load_task
 from dsformer.training.data import TrainingData, of_task, of_text, score_model, the_task
 from dsformer.training.heads import open_for_task
@@ -140,9 +141,12 @@ def test_answers_of_contexts_of_different_length(base: Path):
 def test_a_sample_is_spread_over_all_the_data():
     features = [{"input_ids": [0] * 10} for _ in range(100)]
     data = TrainingData(features, DataCollatorWithPadding, [str(i) for i in range(100)])
-    assert data.sample(10**6) == data.texts
-    drawn = [int(text) for text in data.sample(700)]
+    assert data.sample(CalibrationRecipe()) == data.texts
+    drawn = [int(text) for text in data.sample(CalibrationRecipe(count=70))]
     assert len(drawn) == 70
+    # Four times 256 passages of two tokens.
+    data = TrainingData(features[:1] * 1000, DataCollatorWithPadding, [str(i) for i in range(1000)])
+    assert len(data.sample(CalibrationRecipe(length=2))) == 205
     assert min(drawn) == 0
     assert max(drawn) >= 98
 

@@ -47,7 +47,7 @@ def compress(
     settled = (load_recipe(recipe) if recipe else Recipe()).merged(changes)
     tasks = parse_tasks(evaluate, data_dir) if evaluate is not None else []
     if dry_run_only:
-        dry_run(model, settled, as_json=as_json, quiet=quiet)
+        dry_run(model, settled, data_dir, as_json=as_json, quiet=quiet)
         return
     if output is None:
         raise InputError("give the directory to write with -o / --output (or --dry-run to see the plan)")

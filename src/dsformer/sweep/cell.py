@@ -100,7 +100,7 @@ def _on_a_task(cell: Cell, place: Path) -> dict[str, Any]:
     source = open_source(teacher)
     task = in_order_of(source.model.config, task)
     data = of_task(task, recipe.training, source.tokenizer, source.model)
-    texts = data.sample(recipe.calibration.task_tokens)
+    texts = data.sample(recipe.calibration)
     data_dir = cell.data_dir
     done = compress(teacher, output, recipe=recipe, texts=texts, data_dir=data_dir, overwrite=True)
     length = recipe.training.length

@@ -10,11 +10,13 @@ from torch import Tensor
 from transformers import DataCollatorWithPadding, PreTrainedModel
 
 from dsformer.calibration import Text
-from dsformer.calibration.inputs import longest_input
+from dsformer.calibration.inputs import longest_input, pad
 from dsformer.errors import InputError
-from dsformer.recipe import TrainingRecipe
+from dsformer.recipe import Recipe, TrainingRecipe
+from dsformer.recipe.parts import CalibrationRecipe
 from dsformer.tasks.calibration_text import read_texts
 from dsformer.tasks.reading import file_kind
+from dsformer.tasks.subset import even_indices
 from dsformer.tasks.supervised import (
     Collator,
     Columns,
@@ -47,11 +49,11 @@ class TrainingData:
     collate: Collator
     texts: list[Text]
 
-    def sample(self, tokens: int) -> list[Text]:
-        """Texts from all over the data with about so many tokens altogether, or all there are."""
+    def sample(self, how: CalibrationRecipe) -> list[Text]:
+        """Texts to calibrate on, from all over the data: as many as the recipe says, or has tokens for."""
         each = sum(len(one["input_ids"]) for one in self.features) / max(1, len(self.features))
-        count = min(len(self.texts), max(1, round(tokens / max(1.0, each))))
-        return [self.texts[i * len(self.texts) // count] for i in range(count)]
+        count = max(1, round(how.task_tokens / max(1.0, each))) if how.count is None else how.count
+        return [self.texts[i] for i in even_indices(len(self.texts), count)]
 
 
 def the_task(settings: TrainingRecipe, data_dir: Path | None) -> SupervisedTask:
@@ -82,6 +84,7 @@ def of_task(task: SupervisedTask, settings: TrainingRecipe, tokenizer: Any, mode
         model: that will be trained.
     """
     assert task.train is not None
+    pad(model, tokenizer)
     examples = task.train.take(settings.examples, seed=0)
     length = min(settings.length or task.length, longest_input(model))
     return TrainingData(encode(task, examples, tokenizer, length), collator(task, tokenizer), texts_of(examples))
@@ -96,6 +99,22 @@ def of_text(settings: TrainingRecipe, tokenizer: Any, model: PreTrainedModel) ->
     columns = tokenizer(texts, truncation=True, max_length=length)
     features = [dict(zip(columns.keys(), row, strict=True)) for row in zip(*columns.values(), strict=True)]
     return TrainingData(features, DataCollatorWithPadding(tokenizer), list(texts))
+
+
+def text_to_calibrate(
+    recipe: Recipe, data_dir: Path | None, tokenizer: Any, model: PreTrainedModel
+) -> list[Text] | None:
+    """Of the recipe's task, or of its text to distil on; None where it has neither, or text for calibration itself.
+
+    Raises:
+        InputError: the task or the text is not there, or has nothing to train on.
+    """
+    settings = recipe.training
+    if recipe.calibration.text is not None or (settings.task is None and settings.text is None):
+        return None
+    if settings.task is None or settings.train == "distill":
+        return of_text(settings, tokenizer, model).sample(recipe.calibration)
+    return of_task(the_task(settings, data_dir), settings, tokenizer, model).sample(recipe.calibration)
 
 
 def score_model(

@@ -137,7 +137,7 @@ def _round(network: PreTrainedModel, recipe: Recipe, data: TrainingData, tokeniz
             blocks = round_factors(network, config.blocks, lambda block, form: round_form(form, precision))
             attach(network, blocks, config.summary)
             return
-        batches = model_batches(network, tokenizer, data.sample(how.task_tokens), how.length, how.batch_size)
+        batches = model_batches(network, tokenizer, data.sample(how), how.length, how.batch_size)
         attach(network, round_model(network, config.blocks, batches, precision), config.summary)
 
 
@@ -232,7 +232,7 @@ def _factored(
     def make() -> None:
         if not directory.is_dir():
             how = run.recipe.calibration
-            own = data.sample(how.task_tokens) if texts is None and how.text is None else texts
+            own = data.sample(how) if texts is None and how.text is None else texts
             factorize(dense, directory, run.recipe, texts=own, progress=run.progress)
 
     by_one(make)
