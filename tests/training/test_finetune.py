@@ -1,3 +1,4 @@
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -148,3 +149,39 @@ def test_a_model_that_numbers_the_classes_in_another_way_keeps_them(teacher: Pat
     make_teacher(cell, tmp_path / "sweep", torch.get_num_threads())
     row = run_cell(cell, tmp_path / "sweep", torch.get_num_threads())
     assert row["dense"]["reviews.csv"] > 90
+
+
+def test_a_card_and_metrics_beside_the_model(base: Path, words: dict, tmp_path: Path):
+    (tmp_path / "held-out.csv").write_text("text,label\na good film,1\na bad film,0\nfine,1\n")
+    done = dsformer.finetune(base, tmp_path / "out", **words, evaluation_file=tmp_path / "held-out.csv")
+    card = (tmp_path / "out" / "README.md").read_text()
+    for text in (
+        "# base, fine-tuned on reviews.csv",
+        "from transformers import AutoModelForSequenceClassification",
+        "## Scores on held-out.csv",
+        f"| accuracy | {done.scores['accuracy']:.4g} |",
+        "task: reviews.csv",
+    ):
+        assert text in card, text
+    assert str(tmp_path) not in card
+    assert "import dsformer" not in card
+    metrics = json.loads((tmp_path / "out" / "metrics.json").read_text())
+    assert metrics == done.report
+    assert (metrics["data"], metrics["examples"], metrics["scores"]) == ("held-out.csv", 3, done.scores)
+    assert metrics["per_class"]["1"]["support"] == 2
+    small = dsformer.compress(
+        tmp_path / "out",
+        tmp_path / "small",
+        **QUICK,
+        training={"train": "fixed", **words, "evaluation_file": tmp_path / "held-out.csv"},
+    )
+    account = small.summary.training
+    assert (account.task, account.scored) == ("reviews.csv", "held-out.csv")
+    values = [f"{value:.4g}" for value in (account.dense, account.factorized, account.trained)]
+    card = (tmp_path / "small" / "README.md").read_text()
+    assert "| task | metric | dense | before training | compressed |" in card
+    assert f"| held-out.csv | accuracy | {' | '.join(values)} |" in card
+    assert "AutoModelForSequenceClassification.from_pretrained" in card
+    metrics = json.loads((tmp_path / "small" / "metrics.json").read_text())
+    assert metrics["scores"] == {"accuracy": account.trained}
+    assert metrics["data"] == "held-out.csv"

@@ -20,6 +20,7 @@ from dsformer.processes import leading
 from dsformer.progress import rich_progress
 from dsformer.recipe import Recipe, load_recipe
 from dsformer.report.page import require_jinja, write_page
+from dsformer.tasks.supervised import Columns
 
 
 @with_recipe_flags
@@ -63,7 +64,9 @@ def compress(
         return
     summary = done.summary
     with after_writing(str(output)):
-        rows = measure(str(output), model, tasks, data_dir) if tasks else []
+        how = settled.training
+        columns = Columns(how.text_column, how.pair_column, how.label_column)
+        rows = measure(str(output), model, tasks, data_dir, columns=columns) if tasks else []
         if report is not None:
             write_page(report, summary, scores=rows, command=command_line(model, output, settled))
     if as_json:

@@ -46,10 +46,11 @@ def training_line(training: TrainingSummary) -> str:
     if training.task is None:
         return f"{learned}, following the dense model ({training.distill})"
     scores = [training.dense, training.factorized, training.trained]
+    on = f" on {training.scored}" if training.scored else ""
     dense, factorized, trained = ("" if score is None else f"{score:.2f}" for score in scores)
     return (
         f"{learned} on {training.task} (distillation: {training.distill})\n"
-        f"{training.metric}: dense {dense}, factorized {factorized}, trained {trained}"
+        f"{training.metric}{on}: dense {dense}, factorized {factorized}, trained {trained}"
     )
 
 

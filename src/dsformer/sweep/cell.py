@@ -106,7 +106,7 @@ def _on_a_task(cell: Cell, place: Path) -> dict[str, Any]:
     length = recipe.training.length
 
     def score(model: PreTrainedModel) -> dict[str, float]:
-        return {task.name: score_model(model, source.tokenizer, task, task.unseen, length)[task.metric]}
+        return {task.scored_on: score_model(model, source.tokenizer, task, task.unseen, length)[task.metric]}
 
     dense = _once(place / "dense" / f"{cell.teacher_key}.json", lambda: score(source.model))
     return {**_account(done), "scores": score(load(output)), "dense": dense}

@@ -28,6 +28,7 @@ from dsformer.tasks.supervised import (
     score,
     texts_of,
 )
+from dsformer.tasks.supervised.report import metrics_report
 
 LABELS = ("labels", "start_positions", "end_positions")
 # Longest passage of plain text, in tokens.
@@ -125,10 +126,30 @@ def score_model(
     length: int | None = None,
     batch_size: int = 64,
 ) -> dict[str, float]:
-    """Scores of a model on examples of a task (its evaluation part if none are given), in full precision.
+    """The task's metrics by name, the main one first: the scores of :func:`report_on`, whose arguments these are."""
+    return report_on(model, tokenizer, task, examples, length, batch_size)["scores"]
+
+
+def report_on(
+    model: PreTrainedModel,
+    tokenizer: Any,
+    task: SupervisedTask,
+    examples: Examples | None = None,
+    length: int | None = None,
+    batch_size: int = 64,
+) -> dict[str, Any]:
+    """How a model does on examples of a task, in full precision.
+
+    Args:
+        model: with the task's head.
+        tokenizer: the model's.
+        task: with its classes numbered as the model has them.
+        examples: the task's evaluation part if none are given.
+        length: longest text in tokens; None: as the task says.
+        batch_size: examples at a time, which changes nothing but time and memory.
 
     Returns:
-        The task's metrics by name, the main one first.
+        What :func:`metrics_report` says.
     """
     examples = task.evaluation if examples is None else examples
     features = encode(task, examples, tokenizer, min(length or task.length, longest_input(model)))
@@ -153,8 +174,11 @@ def score_model(
                 outputs[i] = tuple(found[name][row].float().cpu() for name in names)
     model.train(was_training)
     if task.kind in ("masked_lm", "causal_lm"):
-        return score(task, examples, features, losses / max(1, weights))
-    return score(task, examples, features, _stacked([outputs[i] for i in range(len(features))]))
+        return metrics_report(task, score(task, examples, features, losses / max(1, weights)), None, examples.texts)
+    logits = _stacked([outputs[i] for i in range(len(features))])
+    scores = score(task, examples, features, logits)
+    predicted = logits.argmax(axis=-1).tolist() if task.kind == "classification" else None
+    return metrics_report(task, scores, predicted, examples.targets)
 
 
 def _stacked(outputs: list[tuple[Tensor, ...]]) -> Any:

@@ -1,5 +1,7 @@
 """``finetune``: train a dense model on a task, as the teacher or the yardstick of a compressed one."""
 
+import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
@@ -14,7 +16,9 @@ from dsformer.processes import by_one
 from dsformer.progress import Progress, silent
 from dsformer.recipe import Recipe, TrainingRecipe
 from dsformer.tasks.supervised import SupervisedTask
-from dsformer.training.data import of_task, score_model, the_task
+from dsformer.tasks.supervised.report import FILE
+from dsformer.training.card import dense_card
+from dsformer.training.data import of_task, report_on, the_task
 from dsformer.training.freezing import freeze_embeddings
 from dsformer.training.heads import head_of, in_order_of, open_for_task
 from dsformer.training.trainer import FactorizationTrainer, require_training, training_arguments
@@ -28,6 +32,7 @@ class Finetuned:
     Attributes:
         scores: on the task's evaluation part, the main metric first.
         seconds: of training.
+        report: the scores and, for a classification, those of every class: what stands in ``metrics.json``.
     """
 
     model: PreTrainedModel
@@ -36,6 +41,7 @@ class Finetuned:
     scores: dict[str, float]
     seconds: float
     output: Path
+    report: dict[str, Any]
 
 
 def finetune(
@@ -72,18 +78,28 @@ def finetune(
     described = {"model": str(model), "training": settings.model_dump(mode="json"), "data_dir": str(data_dir or "")}
     with working(target, described) as work:
         network, tokenizer, task = train_dense(model, task, settings, work, progress, "finetune")
-        by_one(lambda: write_dense(network, tokenizer, target))
-    seconds = perf_counter() - started
-    return Finetuned(
-        network, tokenizer, task, score_model(network, tokenizer, task, length=settings.length), seconds, target
-    )
+        seconds = perf_counter() - started
+        report = report_on(network, tokenizer, task, length=settings.length)
+        card = dense_card(model, task, report["scores"], settings, type(network).__name__)
+        files = {"README.md": card, FILE: json.dumps(report, indent=2, ensure_ascii=False)}
+        by_one(lambda: write_dense(network, tokenizer, target, files))
+    return Finetuned(network, tokenizer, task, report["scores"], seconds, target, report)
 
 
-def write_dense(network: PreTrainedModel, tokenizer: Any, target: Path) -> None:
-    """Write a dense model and its tokenizer; the directory appears whole or not at all."""
+def write_dense(network: PreTrainedModel, tokenizer: Any, target: Path, files: Mapping[str, str] = {}) -> None:
+    """Write a dense model and its tokenizer; the directory appears whole or not at all.
+
+    Args:
+        network: the model.
+        tokenizer: its tokenizer.
+        target: the directory.
+        files: further files by name.
+    """
     with appearing(target) as directory, quiet():
         network.save_pretrained(directory)
         tokenizer.save_pretrained(directory)
+        for name, text in files.items():
+            (directory / name).write_text(text, encoding="utf-8")
 
 
 def train_dense(

@@ -1,5 +1,6 @@
 """Compression with training, in stages that a later run of the same command takes up: teacher, factorized, trained."""
 
+import json
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -25,7 +26,8 @@ from dsformer.quantization import round_model
 from dsformer.recipe import Recipe, TrainingRecipe
 from dsformer.report.summary import Summary, TrainingSummary
 from dsformer.tasks.supervised import SupervisedTask
-from dsformer.training.data import TrainingData, of_task, of_text, score_model, the_task
+from dsformer.tasks.supervised.report import FILE
+from dsformer.training.data import TrainingData, of_task, of_text, report_on, the_task
 from dsformer.training.finetune import train_dense, write_dense
 from dsformer.training.heads import has_head, in_order_of, learns, open_for_task
 from dsformer.training.pooling import pooling_of
@@ -108,14 +110,15 @@ def _staged(
     teacher = replace(_as_teacher(source, task), untrained=_untrained(run, model, dense, source, task))
     network = load(_factored(run, dense, texts, data, factorize))
     summary = Summary.from_dict(network.config.quantization_config.summary)
-    before = _score(network, source, task, settings)
+    before = _score(_report(network, source, task, settings))
     started = perf_counter()
     learn(network, teacher, data, run.recipe, run.work / "training", task is not None, run.progress)
     seconds = perf_counter() - started
     _round(network, run.recipe, data, source.tokenizer)
-    scores = (_score(source.model, source, task, settings), before, _score(network, source, task, settings))
-    trained = _account(settings, task, scores, data, seconds)
-    return _written(network, source, replace(summary, training=trained, model=run.model), run.asked, target, overwrite)
+    report = _report(network, source, task, settings)
+    scores = (_score(_report(source.model, source, task, settings)), before, _score(report))
+    summary = replace(summary, training=_account(settings, task, scores, data, seconds), model=run.model)
+    return _written(network, source, summary, run.asked, target, overwrite, report)
 
 
 def _with_vocabulary(run: _Run, model: str | Path) -> str | Path:
@@ -152,6 +155,7 @@ def _account(
         learner=settings.learner,
         distill="+".join(settings.terms) or "none",
         task=None if task is None else task.name,
+        scored=None if task is None else task.scored,
         metric=None if task is None else task.metric,
         dense=scores[0],
         factorized=scores[1],
@@ -162,14 +166,21 @@ def _account(
 
 
 def _written(
-    network: PreTrainedModel, source: Source, summary: Summary, recipe: Recipe, output: Path, overwrite: bool
+    network: PreTrainedModel,
+    source: Source,
+    summary: Summary,
+    recipe: Recipe,
+    output: Path,
+    overwrite: bool,
+    report: dict[str, Any] | None = None,
 ) -> "Compressed":
     from dsformer.pipeline import Compressed
 
     summary = replace(summary, recipe=recipe.model_dump(mode="json"))
     attach(network, network.config.quantization_config.blocks, summary.as_dict())
     with quiet():
-        by_one(lambda: save(network, output, source=source, overwrite=overwrite))
+        files = {} if report is None else {FILE: json.dumps(report, indent=2, ensure_ascii=False)}
+        by_one(lambda: save(network, output, source=source, overwrite=overwrite, files=files))
     return Compressed(network, source.tokenizer, summary, output)
 
 
@@ -239,12 +250,16 @@ def _factored(
     return directory
 
 
-def _score(
+def _report(
     model: PreTrainedModel, source: Source, task: SupervisedTask | None, settings: TrainingRecipe
-) -> float | None:
+) -> dict[str, Any] | None:
     if task is None or not leading():
         return None
-    return score_model(model, source.tokenizer, task, length=settings.length)[task.metric]
+    return report_on(model, source.tokenizer, task, length=settings.length)
+
+
+def _score(report: dict[str, Any] | None) -> float | None:
+    return None if report is None else report["scores"][report["metric"]]
 
 
 def _as_teacher(source: Source, task: SupervisedTask | None) -> Teacher:

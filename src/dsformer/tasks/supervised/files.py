@@ -77,7 +77,8 @@ def load(path: Path, columns: Columns) -> SupervisedTask:
         train, evaluation = _set_aside(path, train, kind)
     else:
         evaluation = _examples(_read(columns.evaluation, columns), kind, labels, columns)
-    return SupervisedTask(path.name, kind, labels, train, evaluation, _METRICS[kind])
+    scored = None if columns.evaluation is None else columns.evaluation.name
+    return SupervisedTask(path.name, kind, labels, train, evaluation, _METRICS[kind], scored=scored)
 
 
 def _read(path: Path, columns: Columns) -> list[_Row]:

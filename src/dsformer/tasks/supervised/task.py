@@ -73,6 +73,7 @@ class SupervisedTask:
             metric the higher.
         held_out: a further labelled split, where the source has one, that is neither `train` nor `evaluation`.
         positive: the index of the class that the metric "f1" of a classification is about.
+        scored: the name of the file that `evaluation` is out of; None: it is part of what has the task's name.
     """
 
     name: str
@@ -83,6 +84,7 @@ class SupervisedTask:
     metric: str
     held_out: Examples | None = None
     positive: int = 1
+    scored: str | None = None
 
     def renumbered(self, order: Sequence[int | None], names: Sequence[str]) -> "SupervisedTask":
         """The same classes (or tags of words) in another order, possibly among others.
@@ -107,6 +109,11 @@ class SupervisedTask:
             held_out=self.held_out and moved(self.held_out),
             positive=new.get(self.positive, self.positive),
         )
+
+    @property
+    def scored_on(self) -> str:
+        """What scores are called by: the file to evaluate on where there is one, else the task."""
+        return self.scored or self.name
 
     @property
     def unseen(self) -> Examples:
