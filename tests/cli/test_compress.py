@@ -13,6 +13,7 @@ from dsformer.cli.recipe_flags import flags, recipe_arguments
 from dsformer.factorization.precision import FACTORS
 from dsformer.recipe import Recipe
 from dsformer.report.rows import ScoreRow
+from dsformer.tasks.supervised import Columns
 from fixtures.training import write_task
 
 
@@ -148,7 +149,8 @@ def test_overwrite(run: Callable, model: Path, quick: list[str], tmp_path: Path)
 def test_measures_before_and_after(run: Callable, model: Path, quick: list[str], tmp_path: Path, monkeypatch):
     asked = []
 
-    def measure(*arguments: object) -> list[ScoreRow]:
+    def measure(*arguments: object, columns: Columns) -> list[ScoreRow]:
+        assert columns == Columns()
         asked.append(arguments)
         return [ScoreRow("banking77", "accuracy", 80.0, 79.0, None, 10)]
 

@@ -75,7 +75,8 @@ def test_the_account_as_json(run: Callable, base: Path, task_file: Path, tmp_pat
     assert training["steps"] == 3
     score = {"task": "reviews.csv", "metric": "accuracy"}
     stored = dsformer.load(tmp_path / "out").config.quantization_config.summary
-    assert stored["scores"] == [score | {"dense": training["dense"], "compressed": training["trained"]}]
+    names = {"dense": "dense", "factorized": "factorized", "compressed": "trained"}
+    assert stored["scores"] == [score | {name: training[key] for name, key in names.items()}]
     command = "--train fixed --task"
     assert command in (tmp_path / "page.html").read_text()
 
