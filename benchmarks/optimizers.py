@@ -25,7 +25,6 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.nn.functional import kl_div
-from transformers import AutoTokenizer
 
 import dsformer
 from dsformer.cli.demo import find_minilm
@@ -115,8 +114,9 @@ def factorized(bench: Bench, task: SupervisedTask, seed: int, ratio: float, dens
     directory = bench.place("factorized", task.name, seed, ratio)
     if not (directory / "config.json").is_file():
         recipe = bench.recipe(task.name, seed, ratio)
-        data = of_task(task, recipe.training, AutoTokenizer.from_pretrained(dense))
-        once(dense, directory, recipe, texts=data.sample(recipe.calibration.task_tokens))
+        source = open_source(dense)
+        data = of_task(task, recipe.training, source.tokenizer, source.model)
+        once(dense, directory, recipe, texts=data.sample(recipe.calibration))
     return directory
 
 
@@ -129,7 +129,7 @@ def run(bench: Bench, name: str, seed: int, ratio: float, learner: str, distill:
     started = perf_counter()
     if learner == "dense":
         recipe = bench.recipe(name, seed, learning_rate=min(bench.dense_rates))
-        model, tokenizer = train_dense(dense, task, recipe.training, work, silent, "")
+        model, tokenizer, _ = train_dense(dense, task, recipe.training, work, silent, "")
         score, away = scored(model, tokenizer, task), 0.0
     else:
         directory = factorized(bench, task, seed, ratio, dense)
@@ -137,7 +137,7 @@ def run(bench: Bench, name: str, seed: int, ratio: float, learner: str, distill:
         started = perf_counter()
         if learner != "none":
             recipe = bench.recipe(name, seed, ratio, train=learner, distill=distill, **bench.overrides)
-            data = of_task(task, recipe.training, source.tokenizer)
+            data = of_task(task, recipe.training, source.tokenizer, source.model)
             learn(model, Teacher(source.model, source.tokenizer), data, recipe, work, True)
         score = scored(model, source.tokenizer, task)
         away = divergence(model, source.model, source.tokenizer, task)

@@ -97,7 +97,7 @@ def contenders(args: argparse.Namespace, work: Path) -> dict[str, Callable[[int]
     model, tokenizer = open_for_task(dense, task)
     fields = {"task": task.name, "epochs": args.steps / 267, "distill": "none"}
     recipe = Recipe().merged({"ratio": args.ratio, "training": fields, **QUICK})
-    data = of_task(task, recipe.training, tokenizer)
+    data = of_task(task, recipe.training, tokenizer, model)
     batches = [data.collate([data.features[i + j] for j in range(32)]) for i in range(0, 32 * 60, 32)]
     runs = {}
     if not (args.alone and args.learners != ["dense"]):

@@ -87,7 +87,7 @@ def compress(
         recipe: how; fields not given keep their defaults.
         tokenizer: needed with a model given as an object.
         texts: calibration texts, or pairs of them, instead of the recipe's file, the task's text or the bundled sample.
-        data_dir: folder of data sets to train on.
+        data_dir: folder of data sets, of the recipe's task.
         overwrite: replace ``output`` if it exists.
         progress: told about every step.
         fields: recipe fields by name, such as ``ratio=2.8, pattern="grouped(8)"``.
@@ -119,7 +119,8 @@ def _compress(
         return compress_and_train(model, output, recipe, texts, folder, overwrite, progress, once)
     if count() > 1:
         raise InputError("only training can be shared by several processes; start this without torchrun")
-    return once(model, output, recipe, tokenizer=tokenizer, texts=texts, overwrite=overwrite, progress=progress)
+    words = {"tokenizer": tokenizer, "texts": texts, "data_dir": data_dir, "overwrite": overwrite}
+    return once(model, output, recipe, **words, progress=progress)
 
 
 def once(
@@ -129,6 +130,7 @@ def once(
     *,
     tokenizer: Any = None,
     texts: Sequence[Text] | None = None,
+    data_dir: str | Path | None = None,
     overwrite: bool = False,
     progress: Progress = silent,
 ) -> Compressed:
@@ -137,7 +139,7 @@ def once(
     if output is not None:
         reserve(Path(output), overwrite)
     with with_vocabulary(model, recipe.vocabulary) as start:
-        prepared = _named(_prepare(start, recipe, tokenizer, texts, progress), model)
+        prepared = _named(_prepare(start, recipe, tokenizer, texts, data_dir, progress), model)
         return _compressed(prepared, output, overwrite, started, progress)
 
 
@@ -177,13 +179,14 @@ def prepare(
     recipe: Recipe | None = None,
     tokenizer: Any = None,
     texts: Sequence[Text] | None = None,
+    data_dir: str | Path | None = None,
     progress: Progress = silent,
     **fields: Any,
 ) -> Prepared:
     """Everything before the factorization: what ``--dry-run`` shows. Raises InputError as :func:`compress`."""
     recipe = (recipe or Recipe()).merged(fields)
     with trusting(recipe.trust_remote_code), with_vocabulary(model, recipe.vocabulary) as start:
-        return _named(_prepare(start, recipe, tokenizer, texts, progress), model)
+        return _named(_prepare(start, recipe, tokenizer, texts, data_dir, progress), model)
 
 
 def _prepare(
@@ -191,10 +194,11 @@ def _prepare(
     recipe: Recipe,
     tokenizer: Any,
     texts: Sequence[Text] | None,
+    data_dir: str | Path | None,
     progress: Progress,
 ) -> Prepared:
-    texts = list(texts) if texts is not None else calibration_texts(recipe)
     source = open_source(model, tokenizer)
+    texts = list(texts) if texts is not None else calibration_texts(recipe, source, data_dir)
     settings = recipe.calibration
     method = METHODS[recipe.method]
     dropped = shorten(source.model, recipe.ratio) if method.shallow else []
@@ -236,12 +240,16 @@ def _probe(model: PreTrainedModel, batches: Sequence[dict[str, Tensor]], blocks:
     return {name: values[:texts] for name, values in middle.items()}
 
 
-def calibration_texts(recipe: Recipe) -> list[str]:
-    """The recipe's text file, or the bundled sample of books."""
+def calibration_texts(recipe: Recipe, source: Source, data_dir: str | Path | None) -> list[Text]:
+    """The recipe's text file, the text of its task or the one to distil on, or the bundled sample of books."""
+    from dsformer.training.data import text_to_calibrate
+
     settings = recipe.calibration
-    if settings.text is None:
-        return bundled_passages(min(settings.count, 512))
-    return read_texts(settings.text, settings.column)[: settings.count]
+    if settings.text is not None:
+        return [*read_texts(settings.text, settings.column)[: settings.passages]]
+    folder = None if data_dir is None else Path(data_dir)
+    found = text_to_calibrate(recipe, folder, source.tokenizer, source.model)
+    return [*bundled_passages(min(settings.passages, 512))] if found is None else found
 
 
 def factorize(plan: Plan, recipe: Recipe, progress: Progress = silent) -> tuple[list[Job], list[Fitted]]:

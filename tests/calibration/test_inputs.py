@@ -1,10 +1,10 @@
 import pytest
+import torch
+import transformers
 from transformers import (
     BertConfig,
     BertForMultipleChoice,
     BertModel,
-    GPT2Config,
-    GPT2Model,
     PreTrainedModel,
     T5Config,
     T5EncoderModel,
@@ -23,23 +23,42 @@ VOCABULARY = sizes()["vocab_size"]
 T5 = T5Config(vocab_size=VOCABULARY, d_model=32, d_kv=8, d_ff=64, num_layers=1, num_heads=2, decoder_start_token_id=0)
 
 
+SMALL = {"vocab_size": 50, "num_hidden_layers": 1, "hidden_size": 16, "intermediate_size": 16, "num_attention_heads": 2}
+SHORT = {**SMALL, "max_position_embeddings": 20}
+DECODED = {"d_model": 16, "encoder_layers": 1, "decoder_layers": 1, "vocab_size": 50, "max_position_embeddings": 20}
+
+
 @pytest.mark.parametrize(
-    ("model", "most"),
+    ("name", "fields", "length"),
     [
-        (BertModel(BertConfig(**sizes(max_position_embeddings=20))), 18),
-        (GPT2Model(GPT2Config(vocab_size=VOCABULARY, n_embd=32, n_layer=1, n_head=2, n_positions=20)), 18),
-        (XLNetModel(XLNetConfig(vocab_size=VOCABULARY, d_model=32, n_layer=1, n_head=2, d_inner=64)), NO_LIMIT),
-        (T5Model(T5), NO_LIMIT),
+        ("Bert", SHORT, 20),
+        ("Roberta", SHORT, 18),
+        ("MPNet", SHORT, 18),
+        ("Bart", DECODED, 20),
+        ("GPT2", {"vocab_size": 50, "n_embd": 16, "n_layer": 1, "n_head": 2, "n_positions": 20}, 20),
     ],
-    ids=lambda one: type(one).__name__,
 )
-def test_the_longest_input(model: PreTrainedModel, most: int):
-    """XLNet's configuration has -1 positions: it has no limit, and is not calibrated on texts of two tokens."""
-    assert longest_input(model) == most
+def test_the_longest_input_of_a_model(name: str, fields: dict, length: int):
+    config = getattr(transformers, f"{name}Config")(**fields)
+    model = getattr(transformers, f"{name}Model")(config).eval()
+    assert longest_input(model) == length
+    ids = torch.full((1, length + 1), 5)
+    with torch.no_grad():
+        model(input_ids=ids[:, :-1])
+    with pytest.raises((IndexError, RuntimeError)):
+        model(input_ids=ids)
+
+
+@pytest.mark.parametrize(
+    "model",
+    [XLNetModel(XLNetConfig(vocab_size=VOCABULARY, d_model=32, n_layer=1, n_head=2, d_inner=64)), T5Model(T5)],
+    ids=["XLNet", "T5"],
+)
+def test_models_without_a_limit(model: PreTrainedModel):
+    """XLNet's configuration has -1 positions: it is not calibrated on texts of two tokens."""
+    assert longest_input(model) == NO_LIMIT
     made = model_batches(model, word_tokenizer(), sentences(8), 32, 4)
-    assert max(one["input_ids"].shape[1] for one in made) == min(
-        most, max(map(len, word_tokenizer()(sentences(8))["input_ids"]))
-    )
+    assert max(one["input_ids"].shape[1] for one in made) == max(map(len, word_tokenizer()(sentences(8))["input_ids"]))
 
 
 def test_a_decoder_reads_the_text_too():

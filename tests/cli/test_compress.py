@@ -13,6 +13,7 @@ from dsformer.cli.recipe_flags import flags, recipe_arguments
 from dsformer.factorization.precision import FACTORS
 from dsformer.recipe import Recipe
 from dsformer.report.rows import ScoreRow
+from dsformer.tasks.supervised import Columns
 from fixtures.training import write_task
 
 
@@ -81,7 +82,7 @@ def test_dry_run_writes_nothing(run: Callable, model: Path, quick: list[str], tm
 def test_dry_run_says_what_it_calibrated_on(run: Callable, model: Path, tmp_path: Path):
     words = ["--train", "fixed", "--task", write_task(tmp_path / "reviews.csv", 60), "--calibration-count", "8"]
     done = run("compress", model, "--dry-run", "--allocation", "uniform", "--quiet", *words)
-    assert "at most 8 bundled book passages (the run itself: texts trained on)" in " ".join(done.out.split())
+    assert "Calibration: texts of reviews.csv (at most 8), up to 128 tokens each" in " ".join(done.out.split())
 
 
 def test_dry_run_predicts_the_bytes(run: Callable, model: Path, quick: list[str], tmp_path: Path):
@@ -148,7 +149,8 @@ def test_overwrite(run: Callable, model: Path, quick: list[str], tmp_path: Path)
 def test_measures_before_and_after(run: Callable, model: Path, quick: list[str], tmp_path: Path, monkeypatch):
     asked = []
 
-    def measure(*arguments: object) -> list[ScoreRow]:
+    def measure(*arguments: object, columns: Columns) -> list[ScoreRow]:
+        assert columns == Columns()
         asked.append(arguments)
         return [ScoreRow("banking77", "accuracy", 80.0, 79.0, None, 10)]
 

@@ -95,7 +95,7 @@ def test_where_to_write(run: Callable, model: Path, quick: list[str], tmp_path: 
 
 
 def test_wrong_tasks(fails: Callable):
-    assert "unknown task 'glue'" in fails("--evaluate", "glue")
+    assert "Unknown task 'glue'" in fails("--evaluate", "glue")
     assert "'scifact'" in fails("--evaluate", "scifact")
     assert "no task given" in fails("--evaluate", ",")
 

@@ -20,6 +20,6 @@ def test_against_the_original(run: Callable, compressed: Path, model: Path):
 
 def test_refusals(run: Callable, compressed: Path, tmp_path: Path):
     assert "--against" in run("evaluate", compressed, "--tasks", "fidelity").error
-    assert "unknown task" in run("evaluate", compressed, "--tasks", "tea").error
+    assert "Unknown task" in run("evaluate", compressed, "--tasks", "tea").error
     assert "tmp" in run("evaluate", tmp_path / "nowhere").error
     assert "is not a folder" in run("evaluate", compressed, "--data-dir", tmp_path / "none").error

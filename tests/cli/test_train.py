@@ -32,7 +32,7 @@ def test_a_base_model_learns_a_task(run: Callable, base: Path, task_file: Path, 
     assert "Learned with stf in 3 steps" in done.out
     assert "on reviews.csv (distillation: logits+hidden)" in done.out
     assert "accuracy: dense " in done.out
-    assert "texts trained on" in done.out
+    assert "texts of reviews.csv" in done.out
     assert done.err == ""
     assert type(dsformer.load(tmp_path / "out")).__name__ == "BertForSequenceClassification"
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
@@ -75,7 +75,8 @@ def test_the_account_as_json(run: Callable, base: Path, task_file: Path, tmp_pat
     assert training["steps"] == 3
     score = {"task": "reviews.csv", "metric": "accuracy"}
     stored = dsformer.load(tmp_path / "out").config.quantization_config.summary
-    assert stored["scores"] == [score | {"dense": training["dense"], "compressed": training["trained"]}]
+    names = {"dense": "dense", "factorized": "factorized", "compressed": "trained"}
+    assert stored["scores"] == [score | {name: training[key] for name, key in names.items()}]
     command = "--train fixed --task"
     assert command in (tmp_path / "page.html").read_text()
 
@@ -125,3 +126,25 @@ def test_interrupted(run: Callable, base: Path, task_file: Path, tmp_path: Path,
     assert "holds an unfinished run with other settings" in other
     assert run(*words).code == 0
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+def test_a_task_without_training_is_calibrated_on(run: Callable, base: Path, task_file: Path, tmp_path: Path):
+    """By its text, not by that of books; and so is a text to distil on."""
+    text = write_texts(tmp_path / "texts.txt", 64)
+    tokens = []
+    for words, said in (
+        (["--task", task_file], "texts of reviews.csv, up to"),
+        (["--text", text], "texts of texts.txt, up to"),
+        (["--task", task_file, "--calibration-count", "5"], "texts of reviews.csv (at most 5), up to"),
+        (["--task", task_file, "--calibration-text", text], f"at most 256 passages of {text}, up to"),
+    ):
+        done = run("compress", base, "-o", tmp_path / "out", "--overwrite", *words, *FAST)
+        line = " ".join(done.out.split())
+        assert f"Calibration: {said}" in line
+        tokens.append(int(line.split(" tokens seen")[0].rsplit(" ", 1)[1].replace(",", "")))
+    # Four to eight words and two special tokens a text; 90 of the 100 rows are trained on.
+    assert 90 * 6 <= tokens[0] <= 90 * 10
+    assert 64 * 6 <= tokens[1] == tokens[3]
+    assert 5 * 6 <= tokens[2] <= 5 * 10
+    missing = run("compress", base, "-o", tmp_path / "other", "--task", tmp_path / "none.csv", *FAST).error
+    assert "No such file" in missing

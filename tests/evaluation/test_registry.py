@@ -1,13 +1,17 @@
 import json
 from collections.abc import Iterator
+from io import StringIO
 from pathlib import Path
 
 import pytest
 import torch
+from rich.console import Console
 
+from dsformer.cli.scores import score_table
 from dsformer.errors import InputError
 from dsformer.evaluation import TASKS, Inputs, Score, Task, evaluate
-from dsformer.tasks.supervised import Examples, SupervisedTask, load_task
+from dsformer.report.rows import ScoreRow
+from dsformer.tasks.supervised import Columns, Examples, SupervisedTask, load_task
 from dsformer.training.heads import open_for_task
 from fixtures.training import write_base, write_sentence_encoder
 
@@ -133,3 +137,54 @@ def test_classes_in_the_order_of_the_model(classifier: Path, monkeypatch: pytest
             part.save_pretrained(classifier / place)
         values.append(evaluate(classifier / place, ["mnli"])["mnli"].value)
     assert values == [pytest.approx(35), pytest.approx(35)]
+
+
+@pytest.fixture
+def own(classifier: Path, tmp_path: Path) -> Path:
+    """A classifier of classes of its own."""
+    labels = Examples(("a",), None, (0,))
+    task = SupervisedTask("own", "classification", ("neg", "neutral", "pos"), None, labels, "accuracy")
+    model, tokenizer = open_for_task(classifier / "base", task)
+    with torch.no_grad():
+        model.classifier.bias.copy_(torch.tensor([0.0, 0.0, 5.0]))
+        model.classifier.weight.zero_()
+    for part in (model, tokenizer):
+        part.save_pretrained(tmp_path / "own")
+    return tmp_path / "own"
+
+
+def test_a_file_of_texts_and_labels(own: Path, tmp_path: Path):
+    """All of it, also if some of the model's classes are missing, under any names of columns."""
+    (tmp_path / "mine.csv").write_text("body,stars\na good film,Pos\na bad film,neg\nfine,Pos\ndull,neg\nnice,Pos\n")
+    path = str(tmp_path / "mine.csv")
+    score = evaluate(own, [path], columns=Columns("body", label="stars"))[path]
+    assert (score.metric, score.count, score.value) == ("accuracy", 5, pytest.approx(60))
+    (tmp_path / "other.csv").write_text("text,label\na good film,cat\na bad film,dog\n")
+    with pytest.raises(InputError, match=r"classes \('neg', 'neutral', 'pos'\) are not those of the task other\.csv"):
+        evaluate(own, [str(tmp_path / "other.csv")])
+
+
+def test_what_can_be_done_is_said(own: Path, word_encoder, tmp_path: Path):
+    with pytest.raises(
+        InputError, match=r"not those of the task banking77 .*score it on .* its own: --tasks FILE\.csv"
+    ):
+        evaluate(own, ["banking77"])
+    with pytest.raises(InputError, match=r"mine\.csv: a file is scored by a model's own head, .*dsformer finetune"):
+        evaluate(word_encoder(), ["mine.csv"])
+    with pytest.raises(InputError, match=r"Unknown task 'mine'; .*a file of texts and labels .*DIR/scifact"):
+        evaluate(word_encoder(), ["mine"])
+
+
+def test_where_data_of_the_users_came_from_is_said(word_encoder, tmp_path: Path):
+    folder = tmp_path / "scifact"
+    (folder / "qrels").mkdir(parents=True)
+    (folder / "corpus.jsonl").write_text('{"_id": "d1", "text": "one two"}\n{"_id": "d2", "text": "three"}\n')
+    (folder / "queries.jsonl").write_text('{"_id": "q", "text": "one"}\n')
+    (folder / "qrels" / "test.tsv").write_text("query-id\tcorpus-id\tscore\nq\td1\t1\n")
+    scores = evaluate(word_encoder(), ["scifact", "banking77"], tmp_path, limit=100)
+    assert scores["scifact"].data == str(folder)
+    assert scores["banking77"].data is None
+    row = ScoreRow("scifact", "nDCG@10", None, 100.0, None, 1, scores["scifact"].data)
+    out = StringIO()
+    Console(file=out, width=400).print(score_table([row]))
+    assert f"scifact ({folder})" in out.getvalue()

@@ -93,6 +93,14 @@ def test_a_head_that_a_task_asks_for_is_said(model: Path, tmp_path: Path, caplog
     assert "a new head" not in caplog.text
 
 
+def test_a_head_that_was_lost_is_not_made_anew(model: Path, tmp_path: Path):
+    OPENERS["finetune"](model, tmp_path)
+    change_weights(tmp_path / "out", lambda found: {k: v for k, v in found.items() if k != "classifier.weight"})
+    (tmp_path / "again").mkdir()
+    with pytest.raises(InputError, match=r"1 weights of BertForSequenceClassification .* \(classifier.weight\)"):
+        OPENERS["finetune"](tmp_path / "out", tmp_path / "again")
+
+
 def test_a_table_of_another_size_is_no_head(model: Path, tmp_path: Path):
     config = json.loads((model / "config.json").read_text())
     (model / "config.json").write_text(json.dumps(config | {"vocab_size": 300}))

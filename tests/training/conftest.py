@@ -4,13 +4,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from transformers import AutoTokenizer
 
 import dsformer
+from dsformer.huggingface.source import open_source
 from dsformer.recipe import Recipe
 from dsformer.tasks.supervised import load_task
 from dsformer.training.data import TrainingData, of_task
-from fixtures.training import QUICK, write_base, write_sentence_encoder, write_task, write_texts
+from fixtures.training import QUICK, reviews, write_base, write_sentence_encoder, write_task, write_texts
 
 
 @pytest.fixture(scope="session")
@@ -51,7 +51,8 @@ def factorized(teacher: Path, tmp_path_factory: pytest.TempPathFactory) -> Calla
     def of(pattern: str) -> Path:
         if pattern not in made:
             made[pattern] = tmp_path_factory.mktemp("factorized") / "model"
-            dsformer.compress(teacher, made[pattern], pattern=pattern, **QUICK)
+            texts = [text for text, _ in reviews(64)]
+            dsformer.compress(teacher, made[pattern], pattern=pattern, texts=texts, **QUICK)
         return made[pattern]
 
     return of
@@ -61,4 +62,5 @@ def factorized(teacher: Path, tmp_path_factory: pytest.TempPathFactory) -> Calla
 def data(task_file: Path, teacher: Path) -> TrainingData:
     """What of the task is trained on."""
     settings = Recipe(training={"task": str(task_file), "examples": 256}).training
-    return of_task(load_task(str(task_file)), settings, AutoTokenizer.from_pretrained(teacher))
+    source = open_source(teacher)
+    return of_task(load_task(str(task_file)), settings, source.tokenizer, source.model)

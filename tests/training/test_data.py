@@ -4,13 +4,19 @@ from pathlib import Path
 
 import pytest
 import torch
-from transformers import AutoTokenizer, DataCollatorWithPadding
+from tokenizers import Tokenizer
+from tokenizers.models import WordLevel
+from tokenizers.pre_tokenizers import Whitespace
+from transformers import DataCollatorWithPadding, PreTrainedTokenizerFast
 
 from dsformer.errors import InputError
+from dsformer.huggingface.source import open_source
 from dsformer.recipe import TrainingRecipe
+from dsformer.recipe.parts import CalibrationRecipe
 from dsformer.tasks.supervised import Examples, SupervisedTask, load_task
 from dsformer.training.data import TrainingData, of_task, of_text, score_model, the_task
 from dsformer.training.heads import open_for_task
+from fixtures.models import tiny_model
 from fixtures.training import reviews
 
 
@@ -58,21 +64,21 @@ def test_tasks_that_are_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 
 
 def test_examples_of_a_task(task_file: Path, base: Path):
-    tokenizer = AutoTokenizer.from_pretrained(base)
+    source = open_source(base)
     task = load_task(str(task_file))
     chosen = settings(task_file, examples=20, length=8)
-    data = of_task(task, chosen, tokenizer)
+    data = of_task(task, chosen, source.tokenizer, source.model)
     assert len(data.features) == len(data.texts) == 20
     assert set(data.texts) < {text for text, _ in reviews(400)}
     batch = data.collate([data.features[i] for i in range(4)])
     assert batch["input_ids"].shape[1] <= 8
     assert batch["labels"].shape == (4,)
-    assert of_task(task, chosen, tokenizer).texts == data.texts
+    assert of_task(task, chosen, source.tokenizer, source.model).texts == data.texts
 
 
 def test_plain_text(text_file: Path, base: Path):
-    tokenizer = AutoTokenizer.from_pretrained(base)
-    data = of_text(TrainingRecipe(text=text_file, examples=10, length=8), tokenizer)
+    source = open_source(base)
+    data = of_text(TrainingRecipe(text=text_file, examples=10, length=8), source.tokenizer, source.model)
     assert data.texts == [text for text, _ in reviews(10)]
     assert max(len(feature["input_ids"]) for feature in data.features) == 8
     batch = data.collate(list(data.features))
@@ -83,18 +89,20 @@ def test_plain_text(text_file: Path, base: Path):
 def test_plain_text_may_be_compressed(text_file: Path, base: Path, tmp_path: Path):
     packed = tmp_path / "t.txt.gz"
     packed.write_bytes(gzip.compress(text_file.read_bytes()))
-    tokenizer = AutoTokenizer.from_pretrained(base)
-    texts = [of_text(TrainingRecipe(text=file, examples=10), tokenizer).texts for file in (text_file, packed)]
+    source = open_source(base)
+    both = [TrainingRecipe(text=file, examples=10) for file in (text_file, packed)]
+    texts = [of_text(one, source.tokenizer, source.model).texts for one in both]
     assert texts[0] == texts[1]
 
 
 def test_text_of_a_column(base: Path, tmp_path: Path):
     (tmp_path / "t.csv").write_text("id,body\n1,a good film\n2,a bad plot\n")
-    tokenizer = AutoTokenizer.from_pretrained(base)
-    data = of_text(TrainingRecipe(text=tmp_path / "t.csv", text_column="body"), tokenizer)
+    source = open_source(base)
+    words = (source.tokenizer, source.model)
+    data = of_text(TrainingRecipe(text=tmp_path / "t.csv", text_column="body"), *words)
     assert data.texts == ["a good film", "a bad plot"]
     with pytest.raises(InputError, match="'text'"):
-        of_text(TrainingRecipe(text=tmp_path / "t.csv"), tokenizer)
+        of_text(TrainingRecipe(text=tmp_path / "t.csv"), *words)
 
 
 def test_a_score_is_the_same_whatever_the_batches(teacher: Path, task_file: Path):
@@ -133,8 +141,38 @@ def test_answers_of_contexts_of_different_length(base: Path):
 def test_a_sample_is_spread_over_all_the_data():
     features = [{"input_ids": [0] * 10} for _ in range(100)]
     data = TrainingData(features, DataCollatorWithPadding, [str(i) for i in range(100)])
-    assert data.sample(10**6) == data.texts
-    drawn = [int(text) for text in data.sample(700)]
+    assert data.sample(CalibrationRecipe()) == data.texts
+    drawn = [int(text) for text in data.sample(CalibrationRecipe(count=70))]
     assert len(drawn) == 70
+    # Four times 256 passages of two tokens.
+    data = TrainingData(features[:1] * 1000, DataCollatorWithPadding, [str(i) for i in range(1000)])
+    assert len(data.sample(CalibrationRecipe(length=2))) == 205
     assert min(drawn) == 0
     assert max(drawn) >= 98
+
+
+@pytest.mark.parametrize("name", ["BertForMaskedLM", "RobertaForSequenceClassification", "GPT2LMHeadModel"])
+def test_texts_are_cut_to_what_the_model_takes(name: str, tmp_path: Path):
+    """Whatever the tokenizer says of it, which may be nothing."""
+    tiny_model(name).save_pretrained(tmp_path / "model")
+    bare = Tokenizer(WordLevel({"<unk>": 0, "<pad>": 1, "film": 2}, unk_token="<unk>"))
+    bare.pre_tokenizer = Whitespace()
+    PreTrainedTokenizerFast(tokenizer_object=bare, unk_token="<unk>", pad_token="<pad>").save_pretrained(
+        tmp_path / "model"
+    )
+    long = tuple("film " * count for count in (100, 60, 3, 3))
+    examples = Examples(long, None, (0, 1, 0, 1))
+    task = SupervisedTask("toy", "classification", ("a", "b"), examples, examples, "accuracy")
+    model, tokenizer = open_for_task(tmp_path / "model", task)
+    model.eval()
+    assert score_model(model, tokenizer, task)["accuracy"] in (0, 25, 50, 75, 100)
+    (tmp_path / "t.txt").write_text("\n".join(long))
+    length = 38 if name.startswith("Roberta") else 40
+    data = of_task(task, settings("t.csv"), tokenizer, model)
+    plain = of_text(TrainingRecipe(text=tmp_path / "t.txt"), tokenizer, model)
+    for features in (data.features, plain.features):
+        assert [len(one["input_ids"]) for one in features] == [length, length, 3, 3]
+    with torch.no_grad():
+        model(**data.collate(list(data.features)))  # the longest there is
+    shorter = of_task(task, settings("t.csv", length=8), tokenizer, model)
+    assert len(shorter.features[0]["input_ids"]) == 8

@@ -1,3 +1,4 @@
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -8,10 +9,12 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 import dsformer
 from dsformer.errors import InputError, MissingExtraError
+from dsformer.sweep.cell import make_teacher, run_cell
+from dsformer.sweep.grid import Cell, Variant
 from dsformer.tasks.supervised import Examples, SupervisedTask, load_task
 from dsformer.training import finetune as module
 from dsformer.training.data import score_model
-from fixtures.training import write_sentence_encoder
+from fixtures.training import QUICK, write_sentence_encoder, write_turned
 
 LEARNING = {"epochs": 1, "batch_size": 32, "learning_rate": 1e-3, "bf16": False}
 
@@ -128,3 +131,57 @@ def test_a_compressed_model_is_refused(base: Path, words: dict, factorized: Call
     with pytest.raises(InputError, match=r"compressed already; give the original one"):
         dsformer.finetune(factorized("free"), tmp_path / "out", **words)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_model_that_numbers_the_classes_in_another_way_keeps_them(teacher: Path, words: dict, tmp_path: Path):
+    """Fine-tuned, and compressed with training: its rows mean what they meant."""
+    turned = write_turned(teacher, tmp_path / "turned")
+    words |= {"learning_rate": 1e-5, "epochs": 0.1}
+    done = dsformer.finetune(turned, tmp_path / "out", **words)
+    assert done.scores["accuracy"] > 90
+    loaded = AutoModelForSequenceClassification.from_pretrained(tmp_path / "out")
+    assert (loaded.config.id2label, loaded.config.label2id) == ({0: "1", 1: "0"}, {"1": 0, "0": 1})
+    quick = {**QUICK, "ratio": 1.3}
+    trained = dsformer.compress(turned, tmp_path / "small", **quick, training={"train": "fixed", **words})
+    assert trained.summary.training.dense > 90
+    assert trained.summary.training.trained > 90
+    cell = Cell(str(turned), Variant("low_rank"), 1.3, words["task"], 0, (), None, {"training": words}, {})
+    make_teacher(cell, tmp_path / "sweep", torch.get_num_threads())
+    row = run_cell(cell, tmp_path / "sweep", torch.get_num_threads())
+    assert row["dense"]["reviews.csv"] > 90
+
+
+def test_a_card_and_metrics_beside_the_model(base: Path, words: dict, tmp_path: Path):
+    (tmp_path / "held-out.csv").write_text("text,label\na good film,1\na bad film,0\nfine,1\n")
+    done = dsformer.finetune(base, tmp_path / "out", **words, evaluation_file=tmp_path / "held-out.csv")
+    card = (tmp_path / "out" / "README.md").read_text()
+    for text in (
+        "# base, fine-tuned on reviews.csv",
+        "from transformers import AutoModelForSequenceClassification",
+        "## Scores on held-out.csv",
+        f"| accuracy | {done.scores['accuracy']:.4g} |",
+        "task: reviews.csv",
+    ):
+        assert text in card, text
+    assert str(tmp_path) not in card
+    assert "import dsformer" not in card
+    metrics = json.loads((tmp_path / "out" / "metrics.json").read_text())
+    assert metrics == done.report
+    assert (metrics["data"], metrics["examples"], metrics["scores"]) == ("held-out.csv", 3, done.scores)
+    assert metrics["per_class"]["1"]["support"] == 2
+    small = dsformer.compress(
+        tmp_path / "out",
+        tmp_path / "small",
+        **QUICK,
+        training={"train": "fixed", **words, "evaluation_file": tmp_path / "held-out.csv"},
+    )
+    account = small.summary.training
+    assert (account.task, account.scored) == ("reviews.csv", "held-out.csv")
+    values = [f"{value:.4g}" for value in (account.dense, account.factorized, account.trained)]
+    card = (tmp_path / "small" / "README.md").read_text()
+    assert "| task | metric | dense | before training | compressed |" in card
+    assert f"| held-out.csv | accuracy | {' | '.join(values)} |" in card
+    assert "AutoModelForSequenceClassification.from_pretrained" in card
+    metrics = json.loads((tmp_path / "small" / "metrics.json").read_text())
+    assert metrics["scores"] == {"accuracy": account.trained}
+    assert metrics["data"] == "held-out.csv"

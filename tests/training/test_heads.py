@@ -8,7 +8,7 @@ from transformers import AutoConfig, BertConfig, PreTrainedTokenizerFast
 
 from dsformer.errors import InputError
 from dsformer.tasks.supervised import Examples, Kind, SupervisedTask
-from dsformer.training.heads import has_head, head_of, in_order_of, open_for_task
+from dsformer.training.heads import has_head, head_of, learns, open_for_task
 from fixtures.models import tiny_model
 
 CLASSES: dict[Kind, str] = {
@@ -39,6 +39,66 @@ def test_labels_are_the_tasks_own(base: Path):
     model, _ = open_for_task(base, task_of("classification", 4))
     assert model.config.id2label == {i: f"L{i}" for i in range(4)}
     assert model.get_submodule("classifier").out_features == 4
+
+
+def saved(base: Path, place: Path, names: list[str], **fields: object) -> Path:
+    """A classifier of these classes."""
+    model, tokenizer = open_for_task(base, replace(task_of("classification"), labels=tuple(names)))
+    torch.nn.init.normal_(model.get_submodule("classifier").weight, std=5.0)
+    for name, value in fields.items():
+        setattr(model.config, name, value)
+    model.save_pretrained(place)
+    tokenizer.save_pretrained(place)
+    return place
+
+
+def rows_of(model: torch.nn.Module) -> torch.Tensor:
+    return model.get_submodule("classifier").weight.detach()
+
+
+@pytest.mark.parametrize(
+    ("names", "labels", "kept"),
+    [
+        (["Pos", "neg"], ("neg", "pos"), ["Pos", "neg"]),
+        (["c", "b", "a"], ("a", "c"), ["c", "b", "a"]),
+        (["LABEL_0", "LABEL_1"], ("neg", "pos"), ["neg", "pos"]),
+        (["LABEL_0", "LABEL_1"], ("1", "2"), ["1", "2"]),
+        (["negative", "positive"], ("0", "1"), ["negative", "positive"]),
+    ],
+)
+def test_a_head_of_the_tasks_classes_is_kept(
+    names: list[str], labels: tuple[str, ...], kept: list[str], base: Path, tmp_path: Path
+):
+    place, task = saved(base, tmp_path / "m", names), replace(task_of("classification"), labels=labels)
+    before, _ = open_for_task(place, replace(task, labels=tuple(names)))
+    model, _ = open_for_task(place, task)
+    assert torch.equal(rows_of(model), rows_of(before))
+    assert model.config.id2label == dict(enumerate(kept))
+    assert model.config.label2id == {name: number for number, name in enumerate(kept)}
+    assert model.config.problem_type == "single_label_classification"
+    assert has_head(AutoConfig.from_pretrained(place), task)
+
+
+@pytest.mark.parametrize("labels", [("cat", "dog"), ("neg", "dog"), ("neg", "neutral", "pos")])
+def test_a_head_of_other_classes_is_made_anew_and_said(
+    labels: tuple[str, ...], base: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+):
+    place, task = saved(base, tmp_path / "m", ["neg", "pos"]), replace(task_of("classification"), labels=labels)
+    assert not has_head(AutoConfig.from_pretrained(place), task)
+    model, _ = open_for_task(place, task)
+    assert model.config.id2label == dict(enumerate(labels))
+    assert rows_of(model).std() < 0.1
+    assert "are not what the model tells ('neg', 'pos'): a new head is trained" in caplog.text
+
+
+def test_a_head_of_another_loss(base: Path, tmp_path: Path):
+    place = saved(base, tmp_path / "m", ["L2", "L1", "L0"], problem_type="multi_label_classification")
+    task, config = task_of("classification"), AutoConfig.from_pretrained(place)
+    assert has_head(config, task)
+    assert not learns(config, "classification")
+    model, _ = open_for_task(place, task)
+    assert (model.config.problem_type, rows_of(model).std() > 1) == ("single_label_classification", True)
+    assert learns(model.config, "classification")
 
 
 def test_a_regression_has_one_output(base: Path):
@@ -97,34 +157,6 @@ def test_a_tokenizer_without_padding_is_given_one(tmp_path: Path):
     network, tokenizer = open_for_task(tmp_path, task_of("classification"))
     assert tokenizer.pad_token == "[UNK]"
     assert network.config.pad_token_id == tokenizer.pad_token_id
-
-
-def test_classes_are_numbered_as_the_model_has_them():
-    words = Examples(("a", "b", "c"), None, (0, 1, 2))
-    task = SupervisedTask("mnli", "classification", ("yes", "maybe", "no"), words, words, "accuracy")
-    config = BertConfig(architectures=["BertForSequenceClassification"], id2label={0: "NO", 1: "MAYBE", 2: "YES"})
-    found = in_order_of(config, task)
-    assert found.labels == ("no", "maybe", "yes")
-    assert found.train is not None
-    assert (found.train.targets, found.evaluation.targets, found.held_out) == ((2, 1, 0), (2, 1, 0), None)
-    for others in ({0: "LABEL_0", 1: "LABEL_1", 2: "LABEL_2"}, {0: "Yes", 1: "maybe", 2: "NO"}):
-        config.id2label = others
-        assert in_order_of(config, task) is task
-    assert in_order_of(BertConfig(architectures=["BertModel"]), task) is task
-
-
-def test_tags_are_numbered_as_the_model_has_them():
-    words = Examples((("a", "b"),), None, ((0, 1),))
-    task = SupervisedTask("ner", "token_classification", ("O", "B-x"), None, words, "f1")
-    config = BertConfig(architectures=["BertForTokenClassification"], id2label={0: "B-x", 1: "O"})
-    assert in_order_of(config, task).evaluation.targets == ((1, 0),)
-
-
-def test_a_score_of_the_second_class_needs_it_second():
-    task = SupervisedTask("mrpc", "classification", ("different", "same"), None, Examples(("a",), None, (1,)), "f1")
-    config = BertConfig(architectures=["BertForSequenceClassification"], id2label={0: "same", 1: "different"})
-    with pytest.raises(InputError, match=r"task mrpc: the model has its classes in another order \(same, different\)"):
-        in_order_of(config, task)
 
 
 @pytest.mark.parametrize("place", ["nowhere", "bare"])

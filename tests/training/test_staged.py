@@ -164,7 +164,8 @@ def test_a_base_model_is_given_a_teacher(base: Path, task_file: Path, tmp_path: 
     assert stored["training"]["trained"] == account.trained
     assert stored["model"] == str(base)
     card = (tmp_path / "out" / "README.md").read_text()
-    assert f"| reviews.csv | accuracy | {account.dense:.4g} | {account.trained:.4g} |" in card
+    values = [f"{value:.4g}" for value in (account.dense, account.factorized, account.trained)]
+    assert f"| reviews.csv | accuracy | {' | '.join(values)} |" in card
     assert {path.name for path in tmp_path.iterdir()} == {"out"}
 
 

@@ -1,12 +1,15 @@
 import json
+import math
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import save_file
 from torch import nn
-from transformers import AutoTokenizer, PreTrainedModel
+from transformers import PreTrainedModel
 
 from dsformer.errors import InputError, MissingExtraError
 from dsformer.huggingface.source import open_source
@@ -42,7 +45,8 @@ LEARNING = {"batch_size": 16, "learning_rate": 1e-3, "bf16": False, "distill": "
 @pytest.fixture(scope="module")
 def data(task_file: Path, teacher: Path) -> TrainingData:
     settings = TrainingRecipe(task=str(task_file), examples=128)
-    return of_task(load_task(str(task_file)), settings, AutoTokenizer.from_pretrained(teacher))
+    source = open_source(teacher)
+    return of_task(load_task(str(task_file)), settings, source.tokenizer, source.model)
 
 
 def forget_dropout(model: nn.Module) -> None:
@@ -199,11 +203,13 @@ def test_tables_are_trained_on_request(teacher: Path):
     assert id(table) not in rates(parameter_groups(model, settings, None, ()), settings)
 
 
-def checkpoint(directory: Path, step: int, without: str = "") -> Path:
+def checkpoint(directory: Path, step: int, without: str = "", value: float = 1.0) -> Path:
     path = directory / f"checkpoint-{step}"
     path.mkdir()
     for name in (STATE, "optimizer.pt", "scheduler.pt", "trainer_state.json"):
-        if name != without:
+        if name == STATE:
+            save_file({"weight": torch.full((2,), value)}, path / name)
+        elif name != without:
             (path / name).write_text("{}")
     return path
 
@@ -214,10 +220,16 @@ def test_the_last_checkpoint_is_the_newest_whole_one(tmp_path: Path):
     older, newer = checkpoint(tmp_path, 9), checkpoint(tmp_path, 10)
     assert last_checkpoint(tmp_path) == newer
     for name in (STATE, "optimizer.pt", "scheduler.pt", "trainer_state.json"):
-        content = (newer / name).read_text()
+        content = (newer / name).read_bytes()
         (newer / name).unlink()
         assert last_checkpoint(tmp_path) == older
-        (newer / name).write_text(content)
+        (newer / name).write_bytes(content)
+    for value in (math.nan, math.inf):
+        checkpoint(tmp_path, 11, value=value)
+        assert last_checkpoint(tmp_path) == newer
+        shutil.rmtree(tmp_path / "checkpoint-11")
+    (checkpoint(tmp_path, 11) / STATE).write_bytes(b"cut short")
+    assert last_checkpoint(tmp_path) == newer
     (newer / "trainer_state.json").write_text('{"global_step": 1')
     assert last_checkpoint(tmp_path) == older
 
@@ -258,7 +270,7 @@ def learned(words: dict[str, Any]) -> PreTrainedModel:
     source = open_source(words["teacher"])
     model = load(words["factorized"])
     settings = recipe.training
-    data = of_task(load_task(settings.task), settings, source.tokenizer)
+    data = of_task(load_task(settings.task), settings, source.tokenizer, source.model)
     learn(model, Teacher(source.model, source.tokenizer), data, recipe, Path(words["work"]), True)
     return model
 

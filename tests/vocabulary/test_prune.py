@@ -20,6 +20,7 @@ import dsformer
 from dsformer.errors import InputError
 from dsformer.report.inspection import inspect_directory
 from dsformer.vocabulary import prune_vocabulary
+from dsformer.vocabulary.tokenizer import rewritten
 from dsformer.vocabulary.tokens import encoded, kept_tokens
 from fixtures.models import ARCHITECTURES, tiny_model
 from fixtures.training import QUICK, reviews, write_base, write_task
@@ -248,3 +249,83 @@ def test_bad_input_leaves_nothing(tmp_path: Path):
             vocabulary=corpus_file(tmp_path),
         )
     assert not (tmp_path / "out").exists()
+
+
+def bytes_to_fall_back_to(kind: str) -> PreTrainedTokenizerFast:
+    """SentencePiece's kind: characters it does not have are written as bytes."""
+    byte_tokens, letters = [f"<0x{i:02X}>" for i in range(256)], sorted({*"".join(CORPUS)} | {"▁"})
+    if kind == "BPE":
+        tokens = ["<unk>", "</s>", *byte_tokens, *letters]
+        raw = Tokenizer(
+            models.BPE({t: i for i, t in enumerate(tokens)}, [], unk_token="<unk>", fuse_unk=True, byte_fallback=True)
+        )
+    else:
+        pieces = [("<unk>", 0.0), ("</s>", 0.0), *((t, -5.0) for t in byte_tokens), *((t, -3.0) for t in letters)]
+        raw = Tokenizer(models.Unigram(pieces, unk_id=0, byte_fallback=True))
+    raw.pre_tokenizer = pre_tokenizers.Metaspace()
+    raw.decoder = decoders.Sequence([decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse()])
+    return PreTrainedTokenizerFast(tokenizer_object=raw, unk_token="<unk>", eos_token="</s>", pad_token="</s>")
+
+
+@pytest.mark.parametrize("kind", ["BPE", "Unigram"])
+def test_bytes_that_characters_fall_back_to_stay(kind: str):
+    tokenizer = bytes_to_fall_back_to(kind)
+    new = rewritten(tokenizer, {old: i for i, old in enumerate(kept_tokens(tokenizer, CORPUS[:2]))})
+    for text in ("the café", "日本 9"):
+        assert new.unk_token_id not in new(text)["input_ids"]
+        assert new.decode(new(text)["input_ids"]) == tokenizer.decode(tokenizer(text)["input_ids"])
+
+
+def test_letters_that_end_words_stay():
+    """CLIP's kind of byte-pair encoding has every letter twice."""
+    letters = [*"abcdxyz", *(f"{letter}</w>" for letter in "abcdxyz")]
+    tokens = ["<unk>", *letters, "ab</w>"]
+    raw = Tokenizer(
+        models.BPE({t: i for i, t in enumerate(tokens)}, [("a", "b</w>")], unk_token="<unk>", end_of_word_suffix="</w>")
+    )
+    raw.pre_tokenizer = pre_tokenizers.Whitespace()
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=raw, unk_token="<unk>")
+    new = rewritten(tokenizer, {old: i for i, old in enumerate(kept_tokens(tokenizer, ["ab cd"]))})
+    assert new.tokenize("xyz ab") == ["x", "y", "z</w>", "ab</w>"]
+
+
+def test_letters_that_stand_for_bytes_stay():
+    alphabet = pre_tokenizers.ByteLevel.alphabet()
+    raw = Tokenizer(models.WordPiece({t: i for i, t in enumerate(["[UNK]", *alphabet, *(f"##{a}" for a in alphabet)])}))
+    raw.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=raw)
+    new = rewritten(tokenizer, {old: i for i, old in enumerate(kept_tokens(tokenizer, ["the"]))})
+    assert new.tokenize("é日") == tokenizer.tokenize("é日")
+
+
+def test_what_the_tokenizer_alone_names_stays():
+    """Unknown and special tokens that transformers is not told of."""
+    tokens = {token: i for i, token in enumerate(["the", "bird", "[UNK]", "[CLS]", "[SEP]", "tree"])}
+    raw = Tokenizer(models.WordLevel(tokens, unk_token="[UNK]"))
+    raw.pre_tokenizer = pre_tokenizers.Whitespace()
+    raw.post_processor = processors.TemplateProcessing("[CLS] $A [SEP]", None, [("[CLS]", 3), ("[SEP]", 4)])
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=raw)
+    new = rewritten(tokenizer, {old: i for i, old in enumerate(kept_tokens(tokenizer, ["the tree"]))})
+    assert "bird" not in new.get_vocab()
+    assert new.convert_ids_to_tokens(new("the bird")["input_ids"]) == ["[CLS]", "the", "[UNK]", "[SEP]"]
+
+
+@pytest.mark.parametrize("special", [False, True])
+def test_tokens_beyond_the_table_stay_beyond_it(special: bool, tmp_path: Path):
+    """Added without a row, as a padding token often is, and never met by the model."""
+    source = written(tmp_path / "model", "GPT2LMHeadModel", "BPE")
+    tokenizer, rows = AutoTokenizer.from_pretrained(source), ARCHITECTURES["GPT2LMHeadModel"]["vocab_size"]
+    tokenizer.add_tokens([f"never{i}" for i in range(rows - len(tokenizer))])
+    if special:
+        tokenizer.add_special_tokens({"pad_token": "<pad>"})
+    else:
+        tokenizer.add_tokens(["neverused"])
+    assert len(tokenizer) == rows + 1
+    tokenizer.save_pretrained(source)
+    _, after = prune_vocabulary(source, tmp_path / "out", CORPUS)
+    new = AutoTokenizer.from_pretrained(tmp_path / "out")
+    assert new.convert_tokens_to_ids("<pad>" if special else "neverused") == after == len(new) - 1
+    if not special:
+        with pytest.raises(InputError, match=r"no row for the token 'neverused' of the text 'neverused again'"):
+            prune_vocabulary(source, tmp_path / "other", [*CORPUS, "neverused again"])
+        assert not (tmp_path / "other").exists()

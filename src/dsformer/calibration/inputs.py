@@ -9,8 +9,9 @@ from transformers import PreTrainedModel
 
 from dsformer.calibration.grams import Text, batches
 
-# Tokens of an input that nothing limits.
 NO_LIMIT = 2**20
+"""Tokens of an input where a model has no limit of its own."""
+_POSITIONS = ("max_position_embeddings", "max_encoder_position_embeddings", "max_target_positions")
 
 
 def model_batches(
@@ -48,9 +49,15 @@ def takes_decoder_text(model: PreTrainedModel) -> bool:
 
 
 def longest_input(model: PreTrainedModel) -> int:
-    """The longest input the model takes, in tokens; RoBERTa's first two positions are reserved.
-
-    Relative positions have no limit, which configurations say by leaving it out, or by -1 (XLNet).
-    """
-    most = getattr(model.config, "max_position_embeddings", None)
-    return max(2, most - 2) if isinstance(most, int) and most > 0 else NO_LIMIT
+    """The most tokens the model takes; NO_LIMIT where its positions have none, which its configuration leaves out or
+    writes as -1. Tables of positions with a padding index (RoBERTa's) begin after it."""
+    config = model.config.get_text_config()
+    sizes = [size for name in _POSITIONS if isinstance(size := getattr(config, name, None), int) and size > 0]
+    if not sizes:
+        return NO_LIMIT
+    reserved = 0
+    for name, module in model.named_modules():
+        padding, table = getattr(module, "padding_idx", None), getattr(module, "weight", None)
+        if "position" in name.rpartition(".")[2] and padding is not None and table is not None:
+            reserved = padding + 1 if len(table) == sizes[0] else reserved
+    return max(2, sizes[0] - reserved)

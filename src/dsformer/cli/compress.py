@@ -20,6 +20,7 @@ from dsformer.processes import leading
 from dsformer.progress import rich_progress
 from dsformer.recipe import Recipe, load_recipe
 from dsformer.report.page import require_jinja, write_page
+from dsformer.tasks.supervised import Columns
 
 
 @with_recipe_flags
@@ -47,7 +48,7 @@ def compress(
     settled = (load_recipe(recipe) if recipe else Recipe()).merged(changes)
     tasks = parse_tasks(evaluate, data_dir) if evaluate is not None else []
     if dry_run_only:
-        dry_run(model, settled, as_json=as_json, quiet=quiet)
+        dry_run(model, settled, data_dir, as_json=as_json, quiet=quiet)
         return
     if output is None:
         raise InputError("give the directory to write with -o / --output (or --dry-run to see the plan)")
@@ -63,7 +64,9 @@ def compress(
         return
     summary = done.summary
     with after_writing(str(output)):
-        rows = measure(str(output), model, tasks, data_dir) if tasks else []
+        how = settled.training
+        columns = Columns(how.text_column, how.pair_column, how.label_column)
+        rows = measure(str(output), model, tasks, data_dir, columns=columns) if tasks else []
         if report is not None:
             write_page(report, summary, scores=rows, command=command_line(model, output, settled))
     if as_json:

@@ -1,5 +1,6 @@
 """``dsformer compress --dry-run``: the plan, and nothing written."""
 
+from pathlib import Path
 from time import perf_counter
 from typing import Any
 
@@ -14,11 +15,11 @@ from dsformer.recipe import Recipe
 from dsformer.report.parts import label_of
 
 
-def dry_run(model: str, recipe: Recipe, *, as_json: bool, quiet: bool) -> None:
+def dry_run(model: str, recipe: Recipe, data_dir: Path | None, *, as_json: bool, quiet: bool) -> None:
     """Calibrate, divide the budget and print what a real run would do."""
     started = perf_counter()
     with rich_progress(quiet) as progress:
-        prepared = prepare(model, recipe=recipe, progress=progress)
+        prepared = prepare(model, recipe=recipe, data_dir=data_dir, progress=progress)
     calibration = perf_counter() - started
     predicted = estimate(prepared)
     if as_json:
@@ -93,7 +94,7 @@ def show(prepared: Prepared, predicted: Estimate, calibration: float) -> None:
         rows.append([label_of(job.block.names), shape, megabytes(before), megabytes(after), times(before / after)])
     out = console()
     out.print(f"Steps: {', '.join(prepared.recipe.sequence)}")
-    out.print(calibration_line(prepared.recipe, prepared.statistics.tokens, planned=True))
+    out.print(calibration_line(prepared.recipe, prepared.statistics.tokens))
     out.print(table("Plan", ["block", "shape", "before", "budget", "ratio"], rows))
     for label, names in (("never ran", tracing.silent), ("too small", tracing.small), ("excluded", tracing.excluded)):
         if names:

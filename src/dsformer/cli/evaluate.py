@@ -10,12 +10,21 @@ from dsformer.cli.scores import measure, parse_tasks, score_table
 from dsformer.errors import InputError
 from dsformer.evaluation import TASKS
 from dsformer.huggingface.trust import trusting
+from dsformer.tasks.supervised import Columns
 
 
 def evaluate(
     directory: Annotated[str, typer.Argument(help="model directory, compressed or not", show_default=False)],
     against: Annotated[str | None, typer.Option(help="the model to compare with", show_default=False)] = None,
-    tasks: Annotated[str, typer.Option(help=f"comma-separated: {', '.join(TASKS)}")] = "banking77",
+    tasks: Annotated[
+        str,
+        typer.Option(
+            help=f"comma-separated: {', '.join(TASKS)}; for a model with a head its task, or a file of texts and labels"
+        ),
+    ] = "banking77",
+    text_column: Annotated[str, typer.Option(help="column of the text, in a file of yours")] = "text",
+    pair_column: Annotated[str | None, typer.Option(help="column of the second text", show_default=False)] = None,
+    label_column: Annotated[str, typer.Option(help="column of the label")] = "label",
     data_dir: DataDir = None,
     limit: Annotated[
         int | None, typer.Option(help="score at most so many items of each task", show_default=False)
@@ -28,8 +37,9 @@ def evaluate(
     for name in chosen:
         if name in TASKS and TASKS[name].needs_original and against is None:
             raise InputError(f"task {name} compares with the original model: give it with --against")
+    columns = Columns(text_column, pair_column, label_column)
     with trusting(trust_remote_code):
-        rows = measure(directory, against, chosen, data_dir, limit)
+        rows = measure(directory, against, chosen, data_dir, limit, columns)
     if as_json:
         scores = [{**vars(row), "change": row.change} for row in rows]
         print_json({"model": directory, "against": against, "scores": scores})

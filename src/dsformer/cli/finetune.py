@@ -55,10 +55,8 @@ def finetune(
     if not leading():
         return
     if as_json:
-        print_json(
-            {"output": str(output), "task": done.task.name, "scores": done.scores, "seconds": round(done.seconds, 1)}
-        )
+        print_json({"output": str(output), "seconds": round(done.seconds, 1), **done.report})
         return
     rows = [[name, f"{value:.2f}"] for name, value in done.scores.items()]
-    console().print(table(f"{done.task.name} ({duration(done.seconds)})", ["", "score"], rows))
+    console().print(table(f"{done.task.scored_on} ({duration(done.seconds)})", ["", "score"], rows))
     typer.echo(f"Model: {output}")

@@ -9,9 +9,11 @@ from rich.table import Table
 from dsformer.cli.output import table
 from dsformer.errors import InputError, MissingExtraError
 from dsformer.evaluation import TASKS, Encoder, Score, evaluate
+from dsformer.evaluation.registry import unknown_task
+from dsformer.evaluation.supervised import is_file
 from dsformer.report.rows import ScoreRow
 from dsformer.tasks import find_data
-from dsformer.tasks.supervised import TASK_NAMES
+from dsformer.tasks.supervised import TASK_NAMES, Columns
 
 
 def parse_tasks(names: str, data_dir: Path | None) -> list[str]:
@@ -25,9 +27,8 @@ def parse_tasks(names: str, data_dir: Path | None) -> list[str]:
     if not tasks:
         raise InputError(f"no task given; the tasks are: {', '.join(TASKS)}")
     for name in tasks:
-        if name not in TASKS and name not in TASK_NAMES:
-            known = dict.fromkeys([*TASKS, *TASK_NAMES])
-            raise InputError(f"unknown task {name!r}; the tasks are: {', '.join(known)}")
+        if name not in TASKS and name not in TASK_NAMES and not is_file(name):
+            raise InputError(unknown_task(name))
         if name in TASKS and (folder := TASKS[name].folder) is not None:
             find_data(folder, data_dir)
     require_evaluation()
@@ -46,11 +47,14 @@ def measure(
     tasks: Sequence[str],
     data_dir: Path | None = None,
     limit: int | None = None,
+    columns: Columns | None = None,
 ) -> list[ScoreRow]:
     """The scores of a model and, where there is one, of the model it was made from."""
-    after = evaluate(model, tasks, data_dir, original=against, limit=limit)
+    after = evaluate(model, tasks, data_dir, original=against, limit=limit, columns=columns)
     own = [name for name in tasks if name not in TASKS or not TASKS[name].needs_original]
-    before: Mapping[str, Score] = evaluate(against, own, data_dir, limit=limit) if against is not None and own else {}
+    before: Mapping[str, Score] = {}
+    if against is not None and own:
+        before = evaluate(against, own, data_dir, limit=limit, columns=columns)
     return [
         ScoreRow(
             task=name,
@@ -59,6 +63,7 @@ def measure(
             after=score.value,
             spread=score.spread,
             count=score.count,
+            data=score.data,
         )
         for name, score in after.items()
     ]
@@ -75,6 +80,12 @@ def score_table(rows: Sequence[ScoreRow]) -> Table:
             known = row.before is not None
             values = [f"{row.before:.2f}" if known else "", *values, f"{row.change:+.2f}" if known else ""]
         cells.append(
-            [row.task, row.metric, *values, "" if row.spread is None else f"{row.spread:.2f}", f"{row.count:,}"]
+            [
+                row.task if row.data is None else f"{row.task} ({row.data})",
+                row.metric,
+                *values,
+                "" if row.spread is None else f"{row.spread:.2f}",
+                f"{row.count:,}",
+            ]
         )
     return table("Scores", columns, cells, text_columns=2)

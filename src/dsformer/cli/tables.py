@@ -1,5 +1,7 @@
 """The account of a compression as tables."""
 
+from pathlib import Path
+
 from rich.table import Table
 
 from dsformer.cli.output import duration, megabytes, percent, table, times
@@ -7,14 +9,16 @@ from dsformer.recipe import Recipe
 from dsformer.report.summary import Summary, TrainingSummary
 
 
-def calibration_line(recipe: Recipe, tokens: int, planned: bool = False) -> str:
-    """Which text was used, defaults included; a plan is made before there is a task's."""
-    settings = recipe.calibration
-    text = f"at most {settings.count} bundled book passages"
+def calibration_line(recipe: Recipe, tokens: int) -> str:
+    """Which text was used, defaults included."""
+    settings, training = recipe.calibration, recipe.training
+    text = f"at most {settings.passages} bundled book passages"
     if settings.text is not None:
-        text = f"at most {settings.count} passages of {settings.text}"
-    elif recipe.training.train != "none":
-        text = f"{text} (the run itself: texts trained on)" if planned else "texts trained on"
+        text = f"at most {settings.passages} passages of {settings.text}"
+    elif training.task is not None or training.text is not None:
+        distilled = training.task is None or training.train == "distill"
+        text = f"texts of {Path(str(training.text)).name if distilled else Path(str(training.task)).name}"
+        text += "" if settings.count is None else f" (at most {settings.count})"
     return f"Calibration: {text}, up to {settings.length} tokens each; {tokens:,} tokens seen"
 
 
@@ -42,10 +46,11 @@ def training_line(training: TrainingSummary) -> str:
     if training.task is None:
         return f"{learned}, following the dense model ({training.distill})"
     scores = [training.dense, training.factorized, training.trained]
+    on = f" on {training.scored}" if training.scored else ""
     dense, factorized, trained = ("" if score is None else f"{score:.2f}" for score in scores)
     return (
         f"{learned} on {training.task} (distillation: {training.distill})\n"
-        f"{training.metric}: dense {dense}, factorized {factorized}, trained {trained}"
+        f"{training.metric}{on}: dense {dense}, factorized {factorized}, trained {trained}"
     )
 
 

@@ -11,8 +11,9 @@ from dsformer.evaluation import banking77, fidelity, retrieval, similarity, supe
 from dsformer.evaluation.encoder import Encoder, load_encoder
 from dsformer.evaluation.score import Inputs, Score, Task
 from dsformer.huggingface.trust import trusting
-from dsformer.tasks.sources import find_data
-from dsformer.tasks.supervised import TASK_NAMES
+from dsformer.tasks.sources import BUNDLED, find_data
+from dsformer.tasks.supervised import TASK_NAMES, Columns
+from dsformer.tasks.supervised.files import FORMATS
 
 TASKS: dict[str, Task] = {
     "banking77": Task(banking77.measure, "banking77"),
@@ -30,6 +31,7 @@ def evaluate(
     original: str | os.PathLike[str] | Encoder | None = None,
     progress: bool = False,
     limit: int | None = None,
+    columns: Columns | None = None,
     trust_remote_code: bool = False,
 ) -> dict[str, Score]:
     """Measure a sentence encoder, or a model with a task's head.
@@ -37,13 +39,14 @@ def evaluate(
     Args:
         model: a model directory, or a `SentenceTransformer`.
         tasks: names out of `TASKS`; for a directory of a classifier or another model with a head, names of supervised
-            tasks.
+            tasks, or paths of files with texts and labels.
         data_dir: a folder of data sets. "banking77" and "fidelity" do without; "stsb" needs its folder `glue-stsb`,
             "scifact" its folder `scifact`.
         original: the model before compression; only "fidelity" uses it.
         progress: whether to show progress bars.
         limit: score at most this many items of each task, for a quick look. `Score.count` tells how many it was; such
             scores can be compared with each other, not with published ones.
+        columns: what is where in such files.
         trust_remote_code: run Python code that comes with the model.
 
     Returns:
@@ -54,7 +57,7 @@ def evaluate(
         MissingExtraError: the packages of the extra "evaluate" are not installed.
     """
     with trusting(trust_remote_code):
-        return _evaluate(model, tasks, None if data_dir is None else Path(data_dir), original, progress, limit)
+        return _evaluate(model, tasks, None if data_dir is None else Path(data_dir), original, progress, limit, columns)
 
 
 def _evaluate(
@@ -64,6 +67,7 @@ def _evaluate(
     original: str | os.PathLike[str] | Encoder | None,
     progress: bool,
     limit: int | None,
+    columns: Columns | None,
 ) -> dict[str, Score]:
     if isinstance(tasks, str) or not tasks:
         raise InputError(f"Give a list of tasks out of: {', '.join(TASKS)}")
@@ -73,7 +77,7 @@ def _evaluate(
     own = [name for name in tasks if place and supervised.fits(place, name, name in TASKS)]
     others = [name for name in tasks if name not in own]
     _check(others, folder, has_original=original is not None)
-    scores = {name: supervised.measure(place, name, folder, limit) for name in own}
+    scores = {name: supervised.measure(place, name, folder, limit, columns) for name in own}
     if others:
         wants_original = any(TASKS[name].needs_original for name in others)
         inputs = Inputs(
@@ -89,17 +93,34 @@ def _evaluate(
 
 def _check(tasks: Sequence[str], data_dir: Path | None, *, has_original: bool) -> None:
     for name in tasks:
+        if supervised.is_file(name):
+            raise InputError(
+                f"{name}: a file is scored by a model's own head, and this model has none: dsformer finetune MODEL "
+                f"-o OUT --task {name} gives it one"
+            )
         if name in TASK_NAMES and name not in TASKS:
             raise InputError(f"The task {name!r} is for models with its head, and this model has none")
         if name not in TASKS:
-            raise InputError(f"Unknown task {name!r}; the tasks are: {', '.join(TASKS)}")
+            raise InputError(unknown_task(name))
         if TASKS[name].needs_original and not has_original:
             raise InputError(f"The task {name!r} compares the model to the one it was made from: give the original too")
         if (folder := TASKS[name].folder) is not None:
             find_data(folder, data_dir)
 
 
+def unknown_task(name: str) -> str:
+    """What is said of a task that there is not, and what can be done instead."""
+    known = ", ".join(dict.fromkeys([*TASKS, *TASK_NAMES]))
+    return (
+        f"Unknown task {name!r}; the tasks are: {known}; a model with a head is scored on a file of texts and labels "
+        f"too (its path, ending in {', '.join(FORMATS)}), an encoder on retrieval data of yours in BEIR's layout, as "
+        "DIR/scifact with --data-dir DIR"
+    )
+
+
 def _timed(task: Task, inputs: Inputs) -> Score:
     start = time.perf_counter()
     score = task.measure(inputs)
-    return replace(score, seconds=time.perf_counter() - start)
+    data = None if task.folder is None else find_data(task.folder, inputs.data_dir)
+    own = None if data is None or data.is_relative_to(BUNDLED) else str(data)
+    return replace(score, seconds=time.perf_counter() - start, data=own)

@@ -21,6 +21,7 @@ class Score:
         spread: standard deviation behind the value (over draws or texts; the task says which), in the same unit.
         count: how many items were scored; a limit makes it smaller than the task's usual number.
         seconds: wall-clock time of the task, reading its data included.
+        data: the directory of the user's that the data came from, which need not be what the name says.
     """
 
     task: str
@@ -29,6 +30,7 @@ class Score:
     spread: float | None
     count: int
     seconds: float = 0.0
+    data: str | None = None
 
 
 @dataclass(frozen=True)

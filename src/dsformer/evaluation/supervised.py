@@ -1,5 +1,6 @@
 """Scores of models with a task's head: classifiers, taggers, readers, language models."""
 
+from dataclasses import replace
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -11,9 +12,16 @@ from dsformer.evaluation.score import Score
 from dsformer.huggingface.classes import architecture_of
 from dsformer.huggingface.pretrained import load_tokenizer
 from dsformer.huggingface.source import config_of, is_gguf, model_place, open_source, quiet
-from dsformer.tasks.supervised import TASK_NAMES, SupervisedTask, load_task
+from dsformer.tasks.reading import file_kind
+from dsformer.tasks.supervised import TASK_NAMES, Columns, Kind, SupervisedTask, load_task
+from dsformer.tasks.supervised.files import FORMATS
+from dsformer.tasks.supervised.targets import listed
 from dsformer.training.data import score_model
-from dsformer.training.heads import has_head, in_order_of, open_head
+from dsformer.training.heads import has_head, in_order_of, of_kind, open_head
+from dsformer.training.labels import names_of
+
+OWN = "score it on texts and labels of its own: --tasks FILE.csv (or .tsv, .jsonl, .parquet)"
+"""What can be done with a model that none of the named tasks is for."""
 
 
 def fits(model: str | Path, name: str, encoders_too: bool) -> bool:
@@ -26,7 +34,7 @@ def fits(model: str | Path, name: str, encoders_too: bool) -> bool:
     Raises:
         InputError: there is no such model.
     """
-    if name not in TASK_NAMES:
+    if name not in TASK_NAMES and not is_file(name):
         return False
     if is_gguf(model):
         return True
@@ -36,20 +44,53 @@ def fits(model: str | Path, name: str, encoders_too: bool) -> bool:
     return "For" in head or head.endswith("LMHeadModel")
 
 
-def measure(model: str | Path, name: str, data_dir: Path | None = None, limit: int | None = None) -> Score:
-    """The main metric of a task, on its evaluation part.
+def is_file(name: str) -> bool:
+    """Whether a task is a file of the user's."""
+    return file_kind(Path(name)) in FORMATS
+
+
+def measure(
+    model: str | Path,
+    name: str,
+    data_dir: Path | None = None,
+    limit: int | None = None,
+    columns: Columns | None = None,
+) -> Score:
+    """The main metric of a task, on its evaluation part; of a file of the user's, on all of it.
+
+    Args:
+        model: a directory or hub name.
+        name: a task's, or the path of a file.
+        data_dir: a folder of data sets.
+        limit: score at most so many examples.
+        columns: what is where in the file; without a kind, the model's head says what its labels are.
 
     Raises:
         InputError: the data is missing, or the model has no head for the task.
     """
     started = perf_counter()
-    task = load_task(name, data_dir)
+    if is_file(name):
+        columns = columns or Columns()
+        whole = replace(columns, evaluation=Path(name), kind=columns.kind or _kind_of(model))
+        task = load_task(name, data_dir, columns=whole)
+    else:
+        task = load_task(name, data_dir)
     with quiet():
         network, tokenizer = _opened(model, task)
     task = in_order_of(network.config, task)
     examples = task.evaluation.take(limit, seed=0)
     value = score_model(network, tokenizer, task, examples)[task.metric]
     return Score(name, task.metric, value, None, len(examples), perf_counter() - started)
+
+
+def _kind_of(model: str | Path) -> Kind | None:
+    """What the labels of a file have to be for a model's head; None: what they look like."""
+    if is_gguf(model):
+        return "causal_lm"
+    config = config_of(model)
+    if of_kind(config, "classification"):
+        return "regression" if config.num_labels == 1 else "classification"
+    return next((kind for kind in ("masked_lm", "causal_lm") if of_kind(config, kind)), None)
 
 
 def _opened(model: str | Path, task: SupervisedTask) -> tuple[PreTrainedModel, Any]:
@@ -64,5 +105,11 @@ def _opened(model: str | Path, task: SupervisedTask) -> tuple[PreTrainedModel, A
 
 
 def _check_head(model: str | Path, config: PretrainedConfig, task: SupervisedTask) -> None:
-    if not has_head(config, task):
-        raise InputError(f"{model}: has no head for the task {task.name} ({task.kind}, {len(task.labels)} labels)")
+    if has_head(config, task):
+        return
+    if of_kind(config, task.kind) and task.labels:
+        raise InputError(
+            f"{model}: its classes ({listed(names_of(config))}) are not those of the task {task.name} "
+            f"({listed(task.labels)}); {OWN}"
+        )
+    raise InputError(f"{model}: has no head for the task {task.name} ({task.kind}, {len(task.labels)} labels); {OWN}")

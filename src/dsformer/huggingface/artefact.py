@@ -4,7 +4,7 @@ import errno
 import os
 import secrets
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -31,6 +31,7 @@ def save(
     *,
     overwrite: bool = False,
     max_shard_size: str = "5GB",
+    files: Mapping[str, str] = {},
 ) -> Path:
     """Write a compressed model: configuration, weights, tokenizer, model card.
 
@@ -43,6 +44,7 @@ def save(
         source: the model that was compressed, or its directory: tokenizer and sentence-transformers files are copied.
         overwrite: replace a directory that is there and not empty.
         max_shard_size: of one weight file, as transformers writes it ("500MB").
+        files: further text files by name.
 
     Returns:
         The directory.
@@ -61,8 +63,10 @@ def save(
             model.save_pretrained(directory, max_shard_size=max_shard_size)
         base = _copy_source(source, directory)
         sentences = (directory / MODULES).is_file()
-        card = model_card(base | config.summary, "sentence-transformers" if sentences else "transformers")
-        (directory / "README.md").write_text(card, encoding="utf-8")
+        said = base | config.summary | {"architecture": type(model).__name__}
+        card = model_card(said, "sentence-transformers" if sentences else "transformers")
+        for name, text in {**files, "README.md": card}.items():
+            (directory / name).write_text(text, encoding="utf-8")
         check(directory)
     return target
 

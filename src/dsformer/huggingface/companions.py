@@ -15,14 +15,23 @@ import yaml
 from dsformer.errors import InputError
 from dsformer.huggingface.checkpoint import INDEX, WEIGHTS
 from dsformer.huggingface.directory import ADAPTER, MODULES, TRANSFORMER_CONFIGS, ModelDirectory, read_modules
-from dsformer.huggingface.pretrained import listed, vocabulary_files
+from dsformer.huggingface.pretrained import shortened, vocabulary_files
 
 logger = logging.getLogger(__name__)
 
 _PICKLED = ("pytorch_model.bin", "pytorch_model-?????-of-?????.bin", "pytorch_model.bin.index.json")
-# Written anew: the configuration, the weights (and adapters merged into them), the model card.
+# Written anew: the configuration, the weights (and adapters merged into them), the model card, the scores.
 _REPLACED = (
-    *("config.json", "README.md", ADAPTER, "adapter_model.*", WEIGHTS, INDEX, "model-?????-of-?????.safetensors"),
+    *(
+        "config.json",
+        "README.md",
+        "metrics.json",
+        ADAPTER,
+        "adapter_model.*",
+        WEIGHTS,
+        INDEX,
+        "model-?????-of-?????.safetensors",
+    ),
     *_PICKLED,
 )
 # Left behind and said: they are of the model as it was.
@@ -75,7 +84,7 @@ def copy_companions(source: ModelDirectory, target: Path, tokenizer: Any = None)
     if tokenizer is not None:
         tokenizer.save_pretrained(target)
     for why, names in left.items():
-        logger.info("%s: left behind %s (%s)", source.top, listed(names), why)
+        logger.info("%s: left behind %s (%s)", source.top, shortened(names), why)
 
 
 def described(source: Path) -> dict[str, Any]:

@@ -87,7 +87,7 @@ def open_adapters(
         loader = _class_of(directory, base, settings, config)
         _fit_labels(loader, config, weights)
         heads = {key.removeprefix(_PREFIX) for key in weights}
-        network = load_pretrained(loader, base.place, config=config, dtype="auto", new=lambda key, _: key in heads)
+        network = load_pretrained(loader, base.place, config=config, dtype="auto", new=lambda key, *_: key in heads)
     except InputError as error:
         raise InputError(f"{place}: its adapters cannot be merged into their model: {error}") from error
     try:

@@ -7,6 +7,18 @@ from typing import Any
 
 import yaml
 
+# What the name of a class with a head ends in, and the class of transformers that finds it.
+_HEADS = {
+    "ForSequenceClassification": "AutoModelForSequenceClassification",
+    "ForTokenClassification": "AutoModelForTokenClassification",
+    "ForQuestionAnswering": "AutoModelForQuestionAnswering",
+    "ForMultipleChoice": "AutoModelForMultipleChoice",
+    "ForMaskedLM": "AutoModelForMaskedLM",
+    "ForCausalLM": "AutoModelForCausalLM",
+    "LMHeadModel": "AutoModelForCausalLM",
+    "ForConditionalGeneration": "AutoModelForSeq2SeqLM",
+}
+
 
 def model_card(summary: Mapping[str, Any], library: str = "transformers") -> str:
     """A model card in Markdown with a YAML header, out of what the summary says; what it does not say is left out.
@@ -15,17 +27,18 @@ def model_card(summary: Mapping[str, Any], library: str = "transformers") -> str
         summary: any of ``model`` (what was compressed: a hub name, a path), ``method``, ``pattern``, ``encoder_ratio``,
             ``total_ratio``, ``type_factor``, ``bytes_before``, ``bytes_after``, ``mean_error``, ``calibration_tokens``,
             ``recipe``, as compression reports them; ``scores`` (a list of ``{"task", "metric", "dense",
-            "compressed"}``), ``command``; ``license``, ``language``, ``pipeline_tag`` of the base model, ``tags``.
+            "compressed"}``, of which some have ``"factorized"``, the score before training), ``architecture`` (the name
+            of its class), ``command``; ``license``, ``language``, ``pipeline_tag`` of the base model, ``tags``.
         library: the library the model is loaded with.
     """
-    name = _short_name(summary.get("model"))
+    name = short_name(summary.get("model"))
     sections = [
         _header(summary, library),
         f"# {name}, compressed with DSFormer" if name else "# A model compressed with DSFormer",
         _introduction(summary),
-        _usage(library),
-        _table("Size", ("", ""), _sizes(summary)),
-        _table("Scores", ("task", "metric", "dense", "compressed"), _scores(summary.get("scores"))),
+        loading_code(library, str(summary.get("architecture") or "")),
+        markdown_table("Size", ("", ""), _sizes(summary)),
+        _scores(summary.get("scores") or ()),
         _reproduction(summary),
         _licence(summary),
     ]
@@ -33,7 +46,7 @@ def model_card(summary: Mapping[str, Any], library: str = "transformers") -> str
 
 
 def _header(summary: Mapping[str, Any], library: str) -> str:
-    base = _hub_name(summary.get("model"))
+    base = hub_name(summary.get("model"))
     tags = ["dsformer", "compression", *map(str, summary.get("tags") or ())]
     fields = {
         "library_name": library,
@@ -54,19 +67,31 @@ def _introduction(summary: Mapping[str, Any]) -> str:
         "[DSFormer](https://arxiv.org/abs/2312.13211)."
     ]
     if summary.get("model"):
-        lines.append(f"Base model: `{_hub_name(summary['model']) or _short_name(summary['model'])}`.")
+        lines.append(f"Base model: `{hub_name(summary['model']) or short_name(summary['model'])}`.")
     if summary.get("method"):
         pattern = f", pattern {_line(summary['pattern'])}" if summary.get("pattern") else ""
         lines.append(f"Method: {_line(summary['method'])}{pattern}.")
     return "\n".join(lines)
 
 
-def _usage(library: str) -> str:
-    package, name, call = "transformers", "AutoModel", "AutoModel.from_pretrained"
+def loading_code(library: str, architecture: str, compressed: bool = True) -> str:
+    """Python that loads a model in the class that keeps its head.
+
+    Args:
+        library: ``transformers`` or ``sentence-transformers``.
+        architecture: the name of the model's class; empty: one without a head.
+        compressed: whether this package has to be imported.
+    """
+    package, name = (
+        "transformers",
+        next((auto for end, auto in _HEADS.items() if architecture.endswith(end)), "AutoModel"),
+    )
+    call = f"{name}.from_pretrained"
     if library == "sentence-transformers":
-        package, name, call = "sentence_transformers", "SentenceTransformer", "SentenceTransformer"
+        package = "sentence_transformers"
+        name = call = "CrossEncoder" if name == _HEADS["ForSequenceClassification"] else "SentenceTransformer"
     lines = [
-        "import dsformer  # pip install dsformer; importing it registers the format",
+        *(["import dsformer  # pip install dsformer; importing it registers the format"] if compressed else []),
         f"from {package} import {name}",
         "",
         f'model = {call}("path/to/this/model")',
@@ -92,8 +117,16 @@ def _sizes(summary: Mapping[str, Any]) -> list[Sequence[Any]]:
     return rows
 
 
-def _scores(scores: Sequence[Mapping[str, Any]] | None) -> list[Sequence[Any]]:
-    return [[score.get(column, "") for column in ("task", "metric", "dense", "compressed")] for score in scores or ()]
+def _scores(scores: Sequence[Mapping[str, Any]]) -> str:
+    columns = {"task": "task", "metric": "metric", "dense": "dense", "factorized": "before training"}
+    columns = {key: name for key, name in columns.items() if key != "factorized" or any(key in one for one in scores)}
+    columns["compressed"] = "compressed"
+    rows = [[_shown(score.get(key)) for key in columns] for score in scores]
+    return markdown_table("Scores", tuple(columns.values()), rows)
+
+
+def _shown(value: Any) -> Any:
+    return "" if value is None else value
 
 
 def _reproduction(summary: Mapping[str, Any]) -> str:
@@ -113,7 +146,8 @@ def _licence(summary: Mapping[str, Any]) -> str:
     return f"## Licence\n\nThat of the base model: {_line(licence)}." if licence else ""
 
 
-def _table(title: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
+def markdown_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
+    """A section with a table; nothing without rows."""
     if not rows:
         return ""
     lines = [columns, ["---"] * len(columns), *rows]
@@ -128,11 +162,12 @@ def _line(value: Any) -> str:
     return " ".join(str(value).split())
 
 
-def _hub_name(model: Any) -> str | None:
+def hub_name(model: Any) -> str | None:
     """The name, unless it is that of something on the writer's machine."""
     text = _line(model or "")
     return text if re.fullmatch(r"[\w-][\w.-]*/[\w.-]+", text) and not Path(text).exists() else None
 
 
-def _short_name(model: Any) -> str:
+def short_name(model: Any) -> str:
+    """The last part of a name or path."""
     return _line(model or "").rstrip("/").rsplit("/", 1)[-1]

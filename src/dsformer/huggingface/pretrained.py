@@ -23,7 +23,7 @@ _UNSAFE = "{}: its checkpoint is a pickle that needs unsafe loading; convert it 
 
 
 def load_pretrained(
-    loader: Any, place: str | Path, *, new: Callable[[str, PreTrainedModel], bool] | None = None, **options: Any
+    loader: Any, place: str | Path, *, new: Callable[[str, PreTrainedModel, bool], bool] | None = None, **options: Any
 ) -> PreTrainedModel:
     """A model all of whose weights are in its files.
 
@@ -32,8 +32,8 @@ def load_pretrained(
     Args:
         loader: a class of transformers, or one of its Auto classes.
         place: the directory.
-        new: told a missing tensor's name and the model, whether it may be made anew (a head that a task asks for);
-            None: nothing may.
+        new: told a missing tensor's name, the model, and whether the files have it in another shape: whether it may be
+            made anew (a head that a task asks for); None: nothing may.
         options: passed on to ``from_pretrained``.
 
     Raises:
@@ -45,15 +45,16 @@ def load_pretrained(
         raise
     except _RAISED as error:
         raise unopened(place, error) from error
-    absent = {*found["missing_keys"], *(name for name, *_ in found["mismatched_keys"])}
-    missing = sorted(name for name in absent if new is None or not new(name, model))
+    reshaped = {name for name, *_ in found["mismatched_keys"]}
+    absent = reshaped.union(found["missing_keys"])
+    missing = sorted(name for name in absent if new is None or not new(name, model, name in reshaped))
     spare = [name for name in missing if model.base_model is model and name.startswith("pooler.")]
     with torch.no_grad():
         for name in spare:
             model.get_parameter(name).zero_()
     if missing := [name for name in missing if name not in spare]:
         raise InputError(
-            f"{place}: {len(missing)} weights of {type(model).__name__} are not in its files ({listed(missing)}): "
+            f"{place}: {len(missing)} weights of {type(model).__name__} are not in its files ({shortened(missing)}): "
             "they are damaged, or config.json is of another model"
         )
     return model
@@ -108,7 +109,7 @@ def unopened(model: str | Path, error: BaseException) -> InputError:
     return InputError(f"{model}: {first_line(error)}")
 
 
-def listed(names: Collection[str]) -> str:
+def shortened(names: Collection[str]) -> str:
     """The first of some names, and how many more there are."""
     shown = ", ".join(list(names)[:_SHOWN])
     return shown + (f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else "")

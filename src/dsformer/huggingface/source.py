@@ -137,7 +137,7 @@ def _of_object(model: Any, tokenizer: Any) -> Source:
         raise InputError("a model given as an object needs a tokenizer: tokenizer=...")
     network = _plain(network)
     origin = Path(getattr(network.config, "name_or_path", None) or "")
-    known = _files_of(network, origin) if (origin / "config.json").is_file() else None
+    known = files_of(network, ModelDirectory.read(origin)) if (origin / "config.json").is_file() else None
     return Source(str(known.top if known else type(network).__name__), network, tokenizer, known, False)
 
 
@@ -165,9 +165,9 @@ def _transformer_of(model: Any) -> PreTrainedModel:
     return outer[0]
 
 
-def _files_of(model: PreTrainedModel, origin: Path) -> ModelDirectory:
-    """The files of the directory a model in memory came from; of sentence-transformers' only if it is used so there."""
-    directory = ModelDirectory.read(origin)
+def files_of(model: PreTrainedModel, directory: ModelDirectory) -> ModelDirectory:
+    """The files that travel with a model out of the directory it came from: those of sentence-transformers only where
+    it is of the class that these use."""
     if directory.task is None:
         return directory
     wanted = class_of(directory, model.config)

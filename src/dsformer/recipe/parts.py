@@ -11,6 +11,8 @@ from dsformer.factorization.dense_sparse import Effort
 # text is less varied, and there is more at stake (MiniLM on CoLA at 3.57x: divergence from the dense model .050 with
 # a thousand sentences, .043 with all eight thousand).
 TASK_FACTOR = 4
+# Passages of plain text, unless a number is given.
+PASSAGES = 256
 
 
 class Strict(BaseModel):
@@ -26,7 +28,14 @@ class CalibrationRecipe(Strict):
         Path | None, Field(description="calibration text: .txt (a passage a line), .csv, .tsv, .jsonl, .parquet")
     ] = None
     column: Annotated[str | None, Field(description="column of the calibration file that holds the text")] = None
-    count: Annotated[int, Field(ge=1, description="calibration passages")] = 256
+    count: Annotated[
+        int | None,
+        Field(
+            ge=1,
+            description=f"calibration passages (default: {PASSAGES}; of a task's text, or one that is distilled on, as "
+            f"many as have {TASK_FACTOR} times the tokens of so many full passages)",
+        ),
+    ] = None
     length: Annotated[int, Field(ge=2, description="longest calibration passage, in tokens")] = 128
     batch_size: Annotated[int, Field(ge=1, description="passages run through the model at once")] = 16
     weighting: Annotated[
@@ -42,9 +51,14 @@ class CalibrationRecipe(Strict):
     ] = None
 
     @property
+    def passages(self) -> int:
+        """The most passages of plain text."""
+        return PASSAGES if self.count is None else self.count
+
+    @property
     def task_tokens(self) -> int:
-        """How many tokens of the text trained on are used, where no calibration text is given."""
-        return TASK_FACTOR * self.count * self.length
+        """How many tokens of the text of a task are used, where neither calibration text nor a count is given."""
+        return TASK_FACTOR * PASSAGES * self.length
 
 
 class EffortRecipe(Strict):

@@ -10,6 +10,7 @@ class ScoreRow:
     Attributes:
         spread: standard deviation behind ``after``, in its unit.
         count: items scored.
+        data: the directory of the user's that the data came from.
     """
 
     task: str
@@ -18,6 +19,7 @@ class ScoreRow:
     after: float
     spread: float | None
     count: int
+    data: str | None = None
 
     @property
     def change(self) -> float | None:

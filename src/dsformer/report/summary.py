@@ -102,6 +102,7 @@ class TrainingSummary:
         metric: the task's main metric.
         dense, factorized, trained: score of the dense model, after factorization, after training.
         steps: of the optimizer.
+        scored: what it was scored on, where that has a name of its own.
         seconds: of learning, fine-tuning of the dense model and factorization aside.
     """
 
@@ -114,6 +115,7 @@ class TrainingSummary:
     trained: float | None
     steps: int
     seconds: float
+    scored: str | None = None
 
 
 @dataclass(frozen=True)
@@ -197,8 +199,9 @@ class Summary:
             {**asdict(block), "bytes_after": block.bytes_after, "ratio": block.ratio} for block in self.blocks
         ]
         if self.training is not None and self.training.task is not None:
-            scored = {"task": self.training.task, "metric": self.training.metric}
-            fields["scores"] = [scored | {"dense": self.training.dense, "compressed": self.training.trained}]
+            told, scored = self.training, self.training.scored or self.training.task
+            values = {"dense": told.dense, "factorized": told.factorized, "compressed": told.trained}
+            fields["scores"] = [{"task": scored, "metric": told.metric, **values}]
         derived = ("encoder_ratio", "total_ratio", "bytes_before", "bytes_after", "mean_error")
         return fields | {name: getattr(self, name) for name in derived}
 

@@ -97,17 +97,20 @@ def _as_an_encoder(cell: Cell, place: Path) -> dict[str, Any]:
 
 def _on_a_task(cell: Cell, place: Path) -> dict[str, Any]:
     from dsformer.training.data import of_task, score_model, the_task
+    from dsformer.training.heads import in_order_of
 
     recipe, output, teacher = recipe_of(cell, place), model_place(cell, place), teacher_place(cell, place)
     task = the_task(recipe.training, None if cell.data_dir is None else Path(cell.data_dir))
     source = open_source(teacher)
-    texts = of_task(task, recipe.training, source.tokenizer).sample(recipe.calibration.task_tokens)
+    task = in_order_of(source.model.config, task)
+    data = of_task(task, recipe.training, source.tokenizer, source.model)
+    texts = data.sample(recipe.calibration)
     data_dir = cell.data_dir
     done = compress(teacher, output, recipe=recipe, texts=texts, data_dir=data_dir, overwrite=True)
     length = recipe.training.length
 
     def score(model: PreTrainedModel) -> dict[str, float]:
-        return {task.name: score_model(model, source.tokenizer, task, task.unseen, length)[task.metric]}
+        return {task.scored_on: score_model(model, source.tokenizer, task, task.unseen, length)[task.metric]}
 
     dense = _once(place / "dense" / f"{cell.teacher_key}.json", lambda: score(source.model))
     return {**_account(done), "scores": score(load(output)), "dense": dense}

@@ -10,10 +10,13 @@ from torch import Tensor
 from transformers import DataCollatorWithPadding, PreTrainedModel
 
 from dsformer.calibration import Text
+from dsformer.calibration.inputs import longest_input, pad
 from dsformer.errors import InputError
-from dsformer.recipe import TrainingRecipe
+from dsformer.recipe import Recipe, TrainingRecipe
+from dsformer.recipe.parts import CalibrationRecipe
 from dsformer.tasks.calibration_text import read_texts
 from dsformer.tasks.reading import file_kind
+from dsformer.tasks.subset import even_indices
 from dsformer.tasks.supervised import (
     Collator,
     Columns,
@@ -25,6 +28,7 @@ from dsformer.tasks.supervised import (
     score,
     texts_of,
 )
+from dsformer.tasks.supervised.report import metrics_report
 
 LABELS = ("labels", "start_positions", "end_positions")
 # Longest passage of plain text, in tokens.
@@ -46,11 +50,11 @@ class TrainingData:
     collate: Collator
     texts: list[Text]
 
-    def sample(self, tokens: int) -> list[Text]:
-        """Texts from all over the data with about so many tokens altogether, or all there are."""
+    def sample(self, how: CalibrationRecipe) -> list[Text]:
+        """Texts to calibrate on, from all over the data: as many as the recipe says, or has tokens for."""
         each = sum(len(one["input_ids"]) for one in self.features) / max(1, len(self.features))
-        count = min(len(self.texts), max(1, round(tokens / max(1.0, each))))
-        return [self.texts[i * len(self.texts) // count] for i in range(count)]
+        count = max(1, round(how.task_tokens / max(1.0, each))) if how.count is None else how.count
+        return [self.texts[i] for i in even_indices(len(self.texts), count)]
 
 
 def the_task(settings: TrainingRecipe, data_dir: Path | None) -> SupervisedTask:
@@ -71,23 +75,47 @@ def the_task(settings: TrainingRecipe, data_dir: Path | None) -> SupervisedTask:
     return task
 
 
-def of_task(task: SupervisedTask, settings: TrainingRecipe, tokenizer: Any) -> TrainingData:
-    """The training part of a task, tokenized."""
+def of_task(task: SupervisedTask, settings: TrainingRecipe, tokenizer: Any, model: PreTrainedModel) -> TrainingData:
+    """The training part of a task, tokenized: no longer than the model takes.
+
+    Args:
+        task: has something to train on.
+        settings: which of its examples, and their greatest length.
+        tokenizer: the model's.
+        model: that will be trained.
+    """
     assert task.train is not None
+    pad(model, tokenizer)
     examples = task.train.take(settings.examples, seed=0)
-    return TrainingData(
-        encode(task, examples, tokenizer, settings.length or task.length), collator(task, tokenizer), texts_of(examples)
-    )
+    length = min(settings.length or task.length, longest_input(model))
+    return TrainingData(encode(task, examples, tokenizer, length), collator(task, tokenizer), texts_of(examples))
 
 
-def of_text(settings: TrainingRecipe, tokenizer: Any) -> TrainingData:
-    """Plain text, tokenized."""
+def of_text(settings: TrainingRecipe, tokenizer: Any, model: PreTrainedModel) -> TrainingData:
+    """Plain text, tokenized: no longer than the model takes."""
     assert settings.text is not None
     column = None if file_kind(settings.text) == ".txt" else settings.text_column
     texts = read_texts(settings.text, column)[: settings.examples]
-    columns = tokenizer(texts, truncation=True, max_length=settings.length or TEXT_LENGTH)
+    length = min(settings.length or TEXT_LENGTH, longest_input(model))
+    columns = tokenizer(texts, truncation=True, max_length=length)
     features = [dict(zip(columns.keys(), row, strict=True)) for row in zip(*columns.values(), strict=True)]
     return TrainingData(features, DataCollatorWithPadding(tokenizer), list(texts))
+
+
+def text_to_calibrate(
+    recipe: Recipe, data_dir: Path | None, tokenizer: Any, model: PreTrainedModel
+) -> list[Text] | None:
+    """Of the recipe's task, or of its text to distil on; None where it has neither, or text for calibration itself.
+
+    Raises:
+        InputError: the task or the text is not there, or has nothing to train on.
+    """
+    settings = recipe.training
+    if recipe.calibration.text is not None or (settings.task is None and settings.text is None):
+        return None
+    if settings.task is None or settings.train == "distill":
+        return of_text(settings, tokenizer, model).sample(recipe.calibration)
+    return of_task(the_task(settings, data_dir), settings, tokenizer, model).sample(recipe.calibration)
 
 
 def score_model(
@@ -98,13 +126,33 @@ def score_model(
     length: int | None = None,
     batch_size: int = 64,
 ) -> dict[str, float]:
-    """Scores of a model on examples of a task (its evaluation part if none are given), in full precision.
+    """The task's metrics by name, the main one first: the scores of :func:`report_on`, whose arguments these are."""
+    return report_on(model, tokenizer, task, examples, length, batch_size)["scores"]
+
+
+def report_on(
+    model: PreTrainedModel,
+    tokenizer: Any,
+    task: SupervisedTask,
+    examples: Examples | None = None,
+    length: int | None = None,
+    batch_size: int = 64,
+) -> dict[str, Any]:
+    """How a model does on examples of a task, in full precision.
+
+    Args:
+        model: with the task's head.
+        tokenizer: the model's.
+        task: with its classes numbered as the model has them.
+        examples: the task's evaluation part if none are given.
+        length: longest text in tokens; None: as the task says.
+        batch_size: examples at a time, which changes nothing but time and memory.
 
     Returns:
-        The task's metrics by name, the main one first.
+        What :func:`metrics_report` says.
     """
     examples = task.evaluation if examples is None else examples
-    features = encode(task, examples, tokenizer, length or task.length)
+    features = encode(task, examples, tokenizer, min(length or task.length, longest_input(model)))
     collate = collator(task, tokenizer, evaluation=True)
     order = sorted(range(len(features)), key=lambda i: -len(features[i]["input_ids"]))
     outputs: dict[int, tuple[Tensor, ...]] = {}
@@ -126,8 +174,11 @@ def score_model(
                 outputs[i] = tuple(found[name][row].float().cpu() for name in names)
     model.train(was_training)
     if task.kind in ("masked_lm", "causal_lm"):
-        return score(task, examples, features, losses / max(1, weights))
-    return score(task, examples, features, _stacked([outputs[i] for i in range(len(features))]))
+        return metrics_report(task, score(task, examples, features, losses / max(1, weights)), None, examples.texts)
+    logits = _stacked([outputs[i] for i in range(len(features))])
+    scores = score(task, examples, features, logits)
+    predicted = logits.argmax(axis=-1).tolist() if task.kind == "classification" else None
+    return metrics_report(task, scores, predicted, examples.targets)
 
 
 def _stacked(outputs: list[tuple[Tensor, ...]]) -> Any:

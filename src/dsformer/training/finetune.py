@@ -1,5 +1,7 @@
 """``finetune``: train a dense model on a task, as the teacher or the yardstick of a compressed one."""
 
+import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
@@ -9,15 +11,19 @@ from transformers import PreTrainedModel, set_seed
 
 from dsformer.errors import InputError
 from dsformer.huggingface.artefact import appearing, reserve
-from dsformer.huggingface.source import quiet
+from dsformer.huggingface.companions import copy_companions, described
+from dsformer.huggingface.directory import ModelDirectory
+from dsformer.huggingface.source import config_of, files_of, find_directory, quiet
 from dsformer.huggingface.trust import trusting
 from dsformer.processes import by_one
 from dsformer.progress import Progress, silent
 from dsformer.recipe import Recipe, TrainingRecipe
 from dsformer.tasks.supervised import SupervisedTask
-from dsformer.training.data import of_task, score_model, the_task
+from dsformer.tasks.supervised.report import FILE
+from dsformer.training.card import dense_card
+from dsformer.training.data import of_task, report_on, the_task
 from dsformer.training.freezing import freeze_embeddings
-from dsformer.training.heads import head_of, open_for_task
+from dsformer.training.heads import head_of, in_order_of, open_for_task
 from dsformer.training.trainer import FactorizationTrainer, require_training, training_arguments
 from dsformer.training.work import working
 
@@ -29,6 +35,7 @@ class Finetuned:
     Attributes:
         scores: on the task's evaluation part, the main metric first.
         seconds: of training.
+        report: the scores and, for a classification, those of every class: what stands in ``metrics.json``.
     """
 
     model: PreTrainedModel
@@ -37,6 +44,7 @@ class Finetuned:
     scores: dict[str, float]
     seconds: float
     output: Path
+    report: dict[str, Any]
 
 
 def finetune(
@@ -84,32 +92,55 @@ def _finetune(
     target = reserve(output, overwrite)
     task = the_task(settings, None if data_dir is None else Path(data_dir))
     started = perf_counter()
-    described = {"model": str(model), "training": settings.model_dump(mode="json"), "data_dir": str(data_dir or "")}
-    with working(target, described) as work:
-        network, tokenizer = train_dense(model, task, settings, work, progress, "finetune")
-        by_one(lambda: write_dense(network, tokenizer, target))
-    seconds = perf_counter() - started
-    return Finetuned(
-        network, tokenizer, task, score_model(network, tokenizer, task, length=settings.length), seconds, target
-    )
+    run = {"model": str(model), "training": settings.model_dump(mode="json"), "data_dir": str(data_dir or "")}
+    with working(target, run) as work:
+        network, tokenizer, task = train_dense(model, task, settings, work, progress, "finetune")
+        seconds = perf_counter() - started
+        report = report_on(network, tokenizer, task, length=settings.length)
+        source = find_directory(model)
+        sentences = files_of(network, source).task is not None
+        known: dict[str, Any] = described(source.top) | {
+            "architecture": type(network).__name__,
+            "library_name": "sentence-transformers" if sentences else "transformers",
+        }
+        card = dense_card(model, task, report["scores"], settings, known)
+        files = {"README.md": card, FILE: json.dumps(report, indent=2, ensure_ascii=False)}
+        by_one(lambda: write_dense(network, tokenizer, source, target, files))
+    return Finetuned(network, tokenizer, task, report["scores"], seconds, target, report)
 
 
-def write_dense(network: PreTrainedModel, tokenizer: Any, target: Path) -> None:
-    """Write a dense model and its tokenizer; the directory appears whole or not at all."""
+def write_dense(
+    network: PreTrainedModel, tokenizer: Any, source: ModelDirectory, target: Path, files: Mapping[str, str] = {}
+) -> None:
+    """Write a dense model, its tokenizer and what else was beside it; the directory appears whole or not at all.
+
+    Args:
+        network: the model.
+        tokenizer: its tokenizer.
+        source: what was trained.
+        target: the directory.
+        files: further files by name.
+    """
     with appearing(target) as directory, quiet():
         network.save_pretrained(directory)
-        tokenizer.save_pretrained(directory)
+        copy_companions(files_of(network, source), directory, tokenizer)
+        for name, text in files.items():
+            (directory / name).write_text(text, encoding="utf-8")
 
 
 def train_dense(
     model: str | Path, task: SupervisedTask, settings: TrainingRecipe, work: Path, progress: Progress, stage: str
-) -> tuple[PreTrainedModel, Any]:
-    """Train from the last checkpoint in ``work``, or from the start."""
+) -> tuple[PreTrainedModel, Any, SupervisedTask]:
+    """Train from the last checkpoint in ``work``, or from the start.
+
+    Returns the model, its tokenizer, and the task with its classes numbered as the model has them.
+    """
     set_seed(settings.seed)
     network, tokenizer = open_for_task(model, task)
+    task = in_order_of(config_of(model), task)
     if not settings.train_embeddings:
         freeze_embeddings(network)
-    data = of_task(task, settings, tokenizer)
+    data = of_task(task, settings, tokenizer, network)
     with quiet():
         trainer = FactorizationTrainer(
             model=network,
@@ -122,4 +153,4 @@ def train_dense(
             stage=stage,
         )
         trainer.go_on(work)
-    return network.eval(), tokenizer
+    return network.eval(), tokenizer, task

@@ -12,10 +12,12 @@ from transformers import PreTrainedModel
 from dsformer.calibration.inputs import pad
 from dsformer.errors import InputError
 from dsformer.huggingface.classes import architecture_of
-from dsformer.huggingface.pretrained import listed, load_config, load_pretrained, load_tokenizer
+from dsformer.huggingface.pretrained import load_config, load_pretrained, load_tokenizer, shortened
 from dsformer.huggingface.quantized import refuse_quantized
 from dsformer.huggingface.source import model_place, quiet
 from dsformer.tasks.supervised import Kind, SupervisedTask
+from dsformer.tasks.supervised.targets import listed
+from dsformer.training.labels import match, names_of, renew_outputs
 
 logger = logging.getLogger(__name__)
 
@@ -36,53 +38,65 @@ _SUFFIXES: dict[Kind, tuple[str, ...]] = {
     "causal_lm": ("ForCausalLM", "LMHeadModel"),
 }
 
+_PROBLEMS: dict[Kind, str] = {"classification": "single_label_classification", "regression": "regression"}
+
 
 def has_head(config: Any, task: SupervisedTask) -> bool:
     """Whether a model's configuration is that of a model with this task's head."""
-    name = architecture_of(config)
-    outputs = 1 if task.kind == "regression" else len(task.labels)
-    return name.endswith(_SUFFIXES[task.kind]) and (not outputs or config.num_labels == outputs)
+    if not of_kind(config, task.kind):
+        return False
+    if task.kind == "regression":
+        return config.num_labels == 1
+    return not task.labels or match(config, task) is not None
+
+
+def of_kind(config: Any, kind: Kind) -> bool:
+    """Whether a model's configuration is that of a model with a head of this kind, of whatever classes."""
+    return architecture_of(config).endswith(_SUFFIXES[kind])
+
+
+def learns(config: Any, kind: Kind) -> bool:
+    """Whether the loss of a model with such a head is that of such a task."""
+    return getattr(config, "problem_type", None) in (None, _PROBLEMS.get(kind))
 
 
 def in_order_of(config: Any, task: SupervisedTask) -> SupervisedTask:
-    """The task with its classes numbered as a model numbers them, where both call them by the same names.
-
-    Raises:
-        InputError: the score is about the class with number 1, which is another one here.
-    """
-    if not has_head(config, task) or not task.labels:
+    """The task with its classes numbered as a model with its head numbers them; classes that only the model knows are
+    added. The task itself for a model without its head."""
+    found = match(config, task) if task.labels and of_kind(config, task.kind) else None
+    if found is None:
         return task
-    names = [str(config.id2label[number]).casefold() for number in range(config.num_labels)]
-    own = [label.casefold() for label in task.labels]
-    if names == own or sorted(names) != sorted(own) or len(set(own)) < len(own):
-        return task
-    if task.metric == "f1" and task.kind == "classification":
-        raise InputError(f"task {task.name}: the model has its classes in another order ({', '.join(names)})")
-    return task.renumbered([own.index(name) for name in names])
+    names = names_of(config)
+    if found.guessed:
+        pairs = ", ".join(f"{name} is {label!r}" for name, label in zip(names, task.labels, strict=True))
+        logger.warning("task %s: the model does not name its classes; by their order %s", task.name, pairs)
+    return task if found.same else task.renumbered(found.order, names)
 
 
 def open_for_task(model: str | Path, task: SupervisedTask) -> tuple[PreTrainedModel, Any]:
     """A dense model with the task's head, new if it has none yet, and its tokenizer.
+
+    A head that the model has keeps its classes, with their names and in their order: ``in_order_of(network.config,
+    task)`` is the task as the network has to learn it.
 
     Raises:
         InputError: it cannot be found or loaded, is compressed, or its architecture has no head of this kind.
     """
     with quiet():
         place = model_place(model)
-        words: dict[str, Any] = {}
-        if task.kind in ("classification", "token_classification"):
-            words = {"id2label": dict(enumerate(task.labels)), "label2id": {n: i for i, n in enumerate(task.labels)}}
-        elif task.kind == "regression":
-            words = {"num_labels": 1, "problem_type": "regression"}
         made: set[str] = set()
 
-        def new(name: str, network: PreTrainedModel) -> bool:
+        def new(name: str, network: PreTrainedModel, reshaped: bool) -> bool:
             made.add(name)
-            return is_of_head(name, network)
+            if not headless:  # a head that is there keeps its weights, but for other numbers of classes
+                return reshaped and is_of_head(name, network)
+            return is_of_head(name, network) or name.startswith(f"{network.base_model_prefix}.pooler.")
 
         try:
-            config = load_config(place, **words)
+            config = load_config(place)
             refuse_quantized(config)
+            headless = not of_kind(config, task.kind)
+            renewed = _set_outputs(config, task)
             network = load_pretrained(
                 getattr(transformers, _CLASSES[task.kind]), place, new=new, config=config, ignore_mismatched_sizes=True
             )
@@ -90,11 +104,36 @@ def open_for_task(model: str | Path, task: SupervisedTask) -> tuple[PreTrainedMo
         except InputError as error:
             raise InputError(f"{model}: cannot be opened for {task.kind} ({error})") from error
     if made:
-        logger.info("%s: a new head for %s (%s), to be trained", model, task.name, listed(sorted(made)))
+        logger.info("%s: a new head for %s (%s), to be trained", model, task.name, shortened(sorted(made)))
+    if renewed:
+        renew_outputs(network)
     pad(network, tokenizer)
     if task.kind == "regression" and task.train is not None:
         _centre(network, made, mean(task.train.targets))
     return network.float(), tokenizer
+
+
+def _set_outputs(config: Any, task: SupervisedTask) -> bool:
+    """Make the configuration that of a head of the task. Returns whether one that is there, of as many outputs, is of
+    other classes."""
+    if task.kind in _PROBLEMS:
+        config.problem_type = _PROBLEMS[task.kind]
+    if task.kind not in _PROBLEMS and not task.labels:
+        return False
+    there, names = of_kind(config, task.kind), names_of(config)
+    found = match(config, task) if there and task.labels else None
+    kept = found is not None or (there and not task.labels and len(names) == 1)
+    if there and not kept:
+        wanted = f"its classes ({listed(task.labels)}) are" if task.labels else "its number is"
+        logger.warning(
+            "task %s: %s not what the model tells (%s): a new head is trained", task.name, wanted, listed(names)
+        )
+    if not task.labels:
+        config.num_labels = 1
+    elif not kept or (found is not None and found.unnamed):
+        config.id2label = dict(enumerate(task.labels))
+        config.label2id = {name: number for number, name in config.id2label.items()}
+    return there and not kept and len(names) == len(task.labels)
 
 
 def _centre(network: PreTrainedModel, new: set[str], middle: float) -> None:

@@ -152,7 +152,7 @@ def _dense(teacher: nn.Module, config: BlockConfig) -> Block:
 def _batches(teacher: Teacher, data: TrainingData, recipe: Recipe) -> list[dict[str, Tensor]]:
     """What the factorization was calibrated on."""
     how = recipe.calibration
-    return model_batches(teacher.model, teacher.tokenizer, data.sample(how.task_tokens), how.length, how.batch_size)
+    return model_batches(teacher.model, teacher.tokenizer, data.sample(how), how.length, how.batch_size)
 
 
 def _order_alike(model: nn.Module, batch: dict[str, Tensor], dense: list[Block], learned: LearnedBlocks) -> None:

@@ -1,5 +1,6 @@
 """Compression with training, in stages that a later run of the same command takes up: teacher, factorized, trained."""
 
+import json
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -15,9 +16,8 @@ from dsformer.errors import InputError
 from dsformer.factorization.precision import FACTORS
 from dsformer.factorization.rounding import round_form
 from dsformer.huggingface.artefact import reserve, save
-from dsformer.huggingface.pretrained import load_tokenizer
 from dsformer.huggingface.quantizer import attach
-from dsformer.huggingface.source import Source, config_of, model_place, open_source, quiet
+from dsformer.huggingface.source import Source, config_of, find_directory, open_source, quiet
 from dsformer.layers import round_factors
 from dsformer.loading import load
 from dsformer.processes import by_one, count, leading
@@ -26,9 +26,10 @@ from dsformer.quantization import round_model
 from dsformer.recipe import Recipe, TrainingRecipe
 from dsformer.report.summary import Summary, TrainingSummary
 from dsformer.tasks.supervised import SupervisedTask
-from dsformer.training.data import TrainingData, of_task, of_text, score_model, the_task
+from dsformer.tasks.supervised.report import FILE
+from dsformer.training.data import TrainingData, of_task, of_text, report_on, the_task
 from dsformer.training.finetune import train_dense, write_dense
-from dsformer.training.heads import has_head, in_order_of, open_for_task
+from dsformer.training.heads import has_head, in_order_of, learns, open_for_task
 from dsformer.training.pooling import pooling_of
 from dsformer.training.run import Teacher, learn
 from dsformer.training.trainer import require_training, total_steps
@@ -103,20 +104,21 @@ def _staged(
     settings = run.settings
     task = None if settings.train == "distill" else in_order_of(config_of(model), the_task(settings, run.data_dir))
     dense = model if task is None else _teacher(run, model, task)
-    tokenizer = load_tokenizer(model_place(dense))
-    data = of_text(settings, tokenizer) if task is None else of_task(task, settings, tokenizer)
     source = open_source(dense)
+    tokenizer, network = source.tokenizer, source.model
+    data = of_text(settings, tokenizer, network) if task is None else of_task(task, settings, tokenizer, network)
     teacher = replace(_as_teacher(source, task), untrained=_untrained(run, model, dense, source, task))
     network = load(_factored(run, dense, texts, data, factorize))
     summary = Summary.from_dict(network.config.quantization_config.summary)
-    before = _score(network, source, task, settings)
+    before = _score(_report(network, source, task, settings))
     started = perf_counter()
     learn(network, teacher, data, run.recipe, run.work / "training", task is not None, run.progress)
     seconds = perf_counter() - started
     _round(network, run.recipe, data, source.tokenizer)
-    scores = (_score(source.model, source, task, settings), before, _score(network, source, task, settings))
-    trained = _account(settings, task, scores, data, seconds)
-    return _written(network, source, replace(summary, training=trained, model=run.model), run.asked, target, overwrite)
+    report = _report(network, source, task, settings)
+    scores = (_score(_report(source.model, source, task, settings)), before, _score(report))
+    summary = replace(summary, training=_account(settings, task, scores, data, seconds), model=run.model)
+    return _written(network, source, summary, run.asked, target, overwrite, report)
 
 
 def _with_vocabulary(run: _Run, model: str | Path) -> str | Path:
@@ -138,7 +140,7 @@ def _round(network: PreTrainedModel, recipe: Recipe, data: TrainingData, tokeniz
             blocks = round_factors(network, config.blocks, lambda block, form: round_form(form, precision))
             attach(network, blocks, config.summary)
             return
-        batches = model_batches(network, tokenizer, data.sample(how.task_tokens), how.length, how.batch_size)
+        batches = model_batches(network, tokenizer, data.sample(how), how.length, how.batch_size)
         attach(network, round_model(network, config.blocks, batches, precision), config.summary)
 
 
@@ -153,6 +155,7 @@ def _account(
         learner=settings.learner,
         distill="+".join(settings.terms) or "none",
         task=None if task is None else task.name,
+        scored=None if task is None else task.scored,
         metric=None if task is None else task.metric,
         dense=scores[0],
         factorized=scores[1],
@@ -163,14 +166,21 @@ def _account(
 
 
 def _written(
-    network: PreTrainedModel, source: Source, summary: Summary, recipe: Recipe, output: Path, overwrite: bool
+    network: PreTrainedModel,
+    source: Source,
+    summary: Summary,
+    recipe: Recipe,
+    output: Path,
+    overwrite: bool,
+    report: dict[str, Any] | None = None,
 ) -> "Compressed":
     from dsformer.pipeline import Compressed
 
     summary = replace(summary, recipe=recipe.model_dump(mode="json"))
     attach(network, network.config.quantization_config.blocks, summary.as_dict())
     with quiet():
-        by_one(lambda: save(network, output, source=source, overwrite=overwrite))
+        files = {} if report is None else {FILE: json.dumps(report, indent=2, ensure_ascii=False)}
+        by_one(lambda: save(network, output, source=source, overwrite=overwrite, files=files))
     return Compressed(network, source.tokenizer, summary, output)
 
 
@@ -181,7 +191,7 @@ def distilled(done: "Compressed", source: str | Path, output: Path, recipe: Reci
         InputError: the text is missing, or ``source`` is not a sentence encoder.
     """
     origin = open_source(source)
-    data = of_text(recipe.training, origin.tokenizer)
+    data = of_text(recipe.training, origin.tokenizer, origin.model)
     started = perf_counter()
     with tempfile.TemporaryDirectory() as scratch:
         learn(done.model, _as_teacher(origin, None), data, recipe, Path(scratch), False, progress)
@@ -192,12 +202,14 @@ def distilled(done: "Compressed", source: str | Path, output: Path, recipe: Reci
 
 def _teacher(run: _Run, model: str | Path, task: SupervisedTask) -> str | Path:
     """The model itself if it has the task's head, else one fine-tuned on the task."""
-    if has_head(config_of(model), task):
+    config = config_of(model)
+    if has_head(config, task) and learns(config, task.kind):
         return model
     directory = run.work / "teacher"
     if not directory.is_dir():
-        network, tokenizer = train_dense(model, task, run.settings, run.work / "finetuning", run.progress, "finetune")
-        by_one(lambda: write_dense(network, tokenizer, directory))
+        work = run.work / "finetuning"
+        network, tokenizer, _ = train_dense(model, task, run.settings, work, run.progress, "finetune")
+        by_one(lambda: write_dense(network, tokenizer, find_directory(model), directory))
     return directory
 
 
@@ -211,6 +223,8 @@ def _untrained(
     # A new head is then the one that the dense model began with.
     set_seed(run.settings.seed)
     network, _ = open_for_task(start, task)
+    if in_order_of(config_of(start), task) is not task:
+        raise InputError(f"training.start: {start} has the task's classes in another order than {run.model}")
     shapes = {name: values.shape for name, values in network.state_dict().items()}
     if shapes != {name: values.shape for name, values in source.model.state_dict().items()}:
         raise InputError(f"training.start: {start} is not the model that {run.model} was before it learned the task")
@@ -229,19 +243,23 @@ def _factored(
     def make() -> None:
         if not directory.is_dir():
             how = run.recipe.calibration
-            own = data.sample(how.task_tokens) if texts is None and how.text is None else texts
+            own = data.sample(how) if texts is None and how.text is None else texts
             factorize(dense, directory, run.recipe, texts=own, progress=run.progress)
 
     by_one(make)
     return directory
 
 
-def _score(
+def _report(
     model: PreTrainedModel, source: Source, task: SupervisedTask | None, settings: TrainingRecipe
-) -> float | None:
+) -> dict[str, Any] | None:
     if task is None or not leading():
         return None
-    return score_model(model, source.tokenizer, task, length=settings.length)[task.metric]
+    return report_on(model, source.tokenizer, task, length=settings.length)
+
+
+def _score(report: dict[str, Any] | None) -> float | None:
+    return None if report is None else report["scores"][report["metric"]]
 
 
 def _as_teacher(source: Source, task: SupervisedTask | None) -> Teacher:

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 from safetensors.torch import load_model, save_model
-from torch import nn
+from torch import Tensor, nn
 from transformers import PreTrainedModel, PrinterCallback, Trainer, TrainerCallback, TrainingArguments
 from transformers.integrations import get_available_reporting_integrations
 from transformers.trainer_pt_utils import LengthGroupedSampler
@@ -22,6 +22,7 @@ from dsformer.recipe import TrainingRecipe
 from dsformer.training.attention import SinglePrecisionAttention
 from dsformer.training.data import LABELS
 from dsformer.training.distillation import Distiller
+from dsformer.training.divergence import DivergedError, is_finite, what_diverged
 from dsformer.training.learners import Learner
 from dsformer.training.rounding import EVERY
 
@@ -61,6 +62,8 @@ class FactorizationTrainer(Trainer):
         super().__init__(*args, **kwargs)
         self.settings, self.learner, self.distiller = settings, learner, distiller
         self.supervised, self.head = supervised, head
+        self.stage = stage
+        self.loss_of_step: Tensor | None = None
         if distiller is not None:
             distiller.teacher.to(self.args.device)
             distiller.autocast = self.accelerator.autocast
@@ -106,7 +109,23 @@ class FactorizationTrainer(Trainer):
             distilled = distil(outputs, bare)
             weight = self.settings.distill_weight
             loss = distilled if loss is None else (1 - weight) * loss + weight * distilled
+        if model.training and loss is not None:
+            said = loss.detach()
+            self.loss_of_step = said if self.loss_of_step is None else self.loss_of_step + said
         return (loss, outputs) if return_outputs else loss
+
+    def require_finite(self) -> None:
+        """Raises DivergedError where the step that was just taken has led to NaN or infinity."""
+        wrong = what_diverged(self.loss_of_step, self.model)
+        self.loss_of_step = None
+        if wrong is None:
+            return
+        good = last_checkpoint(Path(str(self.args.output_dir)))
+        kept = "there is no checkpoint yet" if good is None else f"the last good checkpoint is {good}"
+        raise DivergedError(
+            f"{self.stage}: diverged in step {self.state.global_step} of {self.state.max_steps} ({wrong} is NaN or "
+            f"infinite); give a lower learning_rate than {self.settings.learning_rate:g}; {kept}"
+        )
 
     def _get_train_sampler(self, train_dataset: Any = None) -> LengthGroupedSampler:
         return _SameOrder(self, self.train_dataset if train_dataset is None else train_dataset)
@@ -149,6 +168,7 @@ class _Following(TrainerCallback):
         self.progress(self.stage, state.global_step, state.max_steps)
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        self.trainer.require_finite()
         if self.trainer.learner is not None:
             self.trainer.learner.stepped(state.global_step)
             if state.global_step % EVERY == 0:
@@ -235,7 +255,8 @@ def bf16(settings: TrainingRecipe) -> bool:
 
 
 def last_checkpoint(directory: Path) -> Path | None:
-    """The newest complete checkpoint: a run that was killed while writing leaves one without its last file."""
+    """The newest complete checkpoint of finite numbers: a run that was killed while writing leaves one without its
+    last file."""
     found = sorted(directory.glob("checkpoint-*"), key=lambda path: -int(path.name.rsplit("-", 1)[1]))
     return next((path for path in found if _complete(path)), None)
 
@@ -245,4 +266,5 @@ def _complete(checkpoint: Path) -> bool:
         json.loads((checkpoint / "trainer_state.json").read_text(encoding="utf-8"))
     except (OSError, json.JSONDecodeError):
         return False
-    return all((checkpoint / name).is_file() for name in (STATE, "optimizer.pt", "scheduler.pt"))
+    there = all((checkpoint / name).is_file() for name in (STATE, "optimizer.pt", "scheduler.pt"))
+    return there and is_finite(checkpoint / STATE)

@@ -14,7 +14,8 @@ from dsformer.huggingface.artefact import appearing, reserve
 from dsformer.huggingface.companions import copy_companions
 from dsformer.huggingface.source import Source, open_source, quiet
 from dsformer.huggingface.trust import trusting
-from dsformer.vocabulary.rows import says_the_same, select_rows, table_rows, token_ids
+from dsformer.vocabulary.ids import needed_ids
+from dsformer.vocabulary.rows import says_the_same, select_rows, table_rows
 from dsformer.vocabulary.tokenizer import rewritten
 from dsformer.vocabulary.tokens import each_encoded, kept_tokens
 
@@ -51,9 +52,12 @@ def prune_vocabulary(
     if not getattr(source.tokenizer, "is_fast", False):
         raise InputError("vocabulary: only fast tokenizers (with a tokenizer.json) can be rewritten")
     rows = table_rows(source.model)
-    kept = [i for i in kept_tokens(source.tokenizer, texts, token_ids(source.model)) if i < rows]
-    tokenizer = _checked(source.tokenizer, {old: new for new, old in enumerate(kept)}, texts)
-    network = _selected(source, torch.tensor(kept), texts)
+    found = kept_tokens(source.tokenizer, texts, needed_ids(source.model, rows))
+    # Tokens beyond the table, added and never used, stay beyond it: the model is as it was without them.
+    numbers = {old: new for new, old in enumerate(found)}
+    kept = torch.tensor([old for old in found if old < rows])
+    tokenizer = _checked(source.tokenizer, numbers, texts, rows)
+    network = _selected(source, kept, numbers, texts)
     with appearing(target) as directory, quiet():
         network.save_pretrained(directory)
         if source.files is None:
@@ -63,24 +67,28 @@ def prune_vocabulary(
     return rows, len(kept)
 
 
-def _checked(tokenizer: Any, numbers: dict[int, int], texts: Sequence[str]) -> Any:
+def _checked(tokenizer: Any, numbers: dict[int, int], texts: Sequence[str], rows: int) -> Any:
     """The rewritten tokenizer, once it has been seen to split all texts as the old one does."""
     with quiet():
         new = rewritten(tokenizer, numbers)
     for text, old, own in zip(texts, each_encoded(tokenizer, texts), each_encoded(new, texts), strict=True):
+        if old and max(old) >= rows:
+            token = tokenizer.convert_ids_to_tokens(max(old))
+            raise InputError(f"vocabulary: the model has no row for the token {token!r} of the text {text[:60]!r}")
         if [numbers.get(i) for i in old] != own:
             raise InputError(f"vocabulary: the rewritten tokenizer splits {text[:60]!r} in another way")
     return new
 
 
-def _selected(source: Source, kept: torch.Tensor, texts: Sequence[str]) -> PreTrainedModel:
+def _selected(source: Source, kept: torch.Tensor, numbers: dict[int, int], texts: Sequence[str]) -> PreTrainedModel:
     """The model with the rows of tokens that stay, once it has been seen to say what the whole one says."""
     network = deepcopy(source.model)
-    select_rows(network, kept)
-    [batch] = model_batches(source.model, source.tokenizer, texts[:PROBES], 64, PROBES)
-    numbers = torch.full((table_rows(source.model),), -1)
-    numbers[kept] = torch.arange(len(kept))
-    renumbered = {name: numbers[ids] if name.endswith("input_ids") else ids for name, ids in batch.items()}
-    if not says_the_same(source.model, network, batch, renumbered, kept):
-        raise InputError("vocabulary: this model does not say the same with fewer tokens, so it cannot be changed")
+    select_rows(network, kept, numbers)
+    places = torch.full((table_rows(source.model),), -1)
+    places[kept] = torch.arange(len(kept))
+    # One by one: the token that batches are padded with may be one that has no row.
+    for batch in model_batches(source.model, source.tokenizer, texts[:PROBES], 64, 1):
+        renumbered = {name: places[ids] if name.endswith("input_ids") else ids for name, ids in batch.items()}
+        if not says_the_same(source.model, network, batch, renumbered, kept):
+            raise InputError("vocabulary: this model does not say the same with fewer tokens, so it cannot be changed")
     return network

@@ -1,12 +1,13 @@
 """The rows of a model's tables and heads that belong to the tokens that stay."""
 
 from collections.abc import Mapping
-from typing import Any
 
 import torch
 from jaxtyping import Int
 from torch import Tensor, nn
 from transformers import PreTrainedModel
+
+from dsformer.vocabulary.ids import renumber
 
 RECORD = "pruned_vocabulary"
 """Name under which a model's configuration says how many values went with the rows that are gone."""
@@ -17,12 +18,17 @@ def table_rows(model: PreTrainedModel) -> int:
     return model.get_input_embeddings().weight.shape[0]  # type: ignore[return-value, index]
 
 
-def select_rows(model: PreTrainedModel, kept: Int[Tensor, " kept"]) -> None:
-    """Leave the rows of some tokens in the embedding table, the head and its bias; ids in configurations follow."""
+def select_rows(model: PreTrainedModel, kept: Int[Tensor, " kept"], numbers: Mapping[int, int]) -> None:
+    """Leave the rows of some tokens in the embedding table, the head and its bias; ids in configurations follow.
+
+    Args:
+        model: changed in place.
+        kept: the rows that stay, ascending.
+        numbers: new ids by old ones, also of tokens that have no row.
+    """
     rows, before = table_rows(model), _values(model)
     table, head = model.get_input_embeddings(), model.get_output_embeddings()
     assert isinstance(table, nn.Embedding)
-    numbers = {old: new for new, old in enumerate(kept.tolist())}
     tied = isinstance(head, nn.Linear) and head.weight is table.weight
     for module in list(model.modules()):
         for name, tensor in [*module._parameters.items(), *module._buffers.items()]:
@@ -32,8 +38,7 @@ def select_rows(model: PreTrainedModel, kept: Int[Tensor, " kept"]) -> None:
     if isinstance(head, nn.Linear):
         _set(head, "weight", table.weight if tied else head.weight.detach()[kept])
         head.out_features = len(kept)
-    for config in _configs(model):
-        _tell(config, rows, numbers)
+    renumber(model, rows, len(kept), numbers)
     model.tie_weights()
     setattr(model.config, RECORD, before - _values(model) + pruned_values(model))
 
@@ -42,15 +47,6 @@ def pruned_values(model: nn.Module) -> int:
     """How many values of a model went with tokens it does not know any more."""
     found = getattr(getattr(model, "config", None), RECORD, 0)
     return found if isinstance(found, int) else 0
-
-
-def token_ids(model: PreTrainedModel) -> set[int]:
-    """Ids the configurations name."""
-    found: set[int] = set()
-    for config in _configs(model):
-        for value in _named_ids(config).values():
-            found.update(value if isinstance(value, list) else [value])
-    return found
 
 
 def _values(model: nn.Module) -> int:
@@ -71,29 +67,6 @@ def _set(module: nn.Module, name: str, tensor: Tensor) -> None:
     else:
         shared = isinstance(tensor, nn.Parameter)
         module._parameters[name] = tensor if shared else nn.Parameter(tensor.clone())  # type: ignore[assignment]
-
-
-def _configs(model: PreTrainedModel) -> list[Any]:
-    """All that name tokens: the model's, those inside it, and how it generates."""
-    found = [model.config, getattr(model, "generation_config", None)]
-    found += [value for value in vars(model.config).values() if hasattr(value, "to_dict")]
-    return [config for config in found if config is not None]
-
-
-def _named_ids(config: Any) -> dict[str, int | list[int]]:
-    fields = {name: value for name, value in vars(config).items() if name.endswith(("_token_id", "_token_ids"))}
-    whole = (int, list)
-    return {name: value for name, value in fields.items() if isinstance(value, whole) and not isinstance(value, bool)}
-
-
-def _tell(config: Any, rows: int, numbers: Mapping[int, int]) -> None:
-    if getattr(config, "vocab_size", None) == rows:
-        config.vocab_size = len(numbers)
-    for name, value in _named_ids(config).items():
-        if isinstance(value, list):
-            setattr(config, name, [numbers[one] for one in value if one in numbers])
-        else:
-            setattr(config, name, numbers.get(value))
 
 
 @torch.no_grad()

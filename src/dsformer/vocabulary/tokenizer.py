@@ -36,7 +36,7 @@ def rewritten(tokenizer: Any, numbers: Mapping[int, int]) -> Any:
             token["id"] = numbers[token["id"]]
         fields["post_processor"] = _renumbered(fields["post_processor"], numbers)
         if fields.get("padding"):
-            fields["padding"]["pad_id"] = numbers[fields["padding"]["pad_id"]]
+            fields["padding"]["pad_id"] = numbers.get(fields["padding"]["pad_id"], 0)
         (place / "tokenizer.json").write_text(json.dumps(fields, ensure_ascii=False), encoding="utf-8")
         _settings(place / "tokenizer_config.json", numbers)
         return AutoTokenizer.from_pretrained(place)

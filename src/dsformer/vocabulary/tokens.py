@@ -1,38 +1,46 @@
 """Which tokens stay, so that texts of them are tokenized as they were."""
 
 import json
+import re
 import string
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
+
+from tokenizers.pre_tokenizers import ByteLevel
 
 from dsformer.errors import InputError
 
 # Texts tokenized at once.
 CHUNK = 1024
+_BYTE = re.compile("<0x[0-9A-F]{2}>")
 _MARKS = ("##", "▁", "Ġ", "</w>")
 
 
 def kept_tokens(tokenizer: Any, texts: Sequence[str], also: Iterable[int] = ()) -> list[int]:
     """Ids that stay, ascending.
 
-    Those of the texts; special and added ones; all single characters of these texts and of ASCII, so that few words
-    become unknown; and with byte-pair encoding everything that those are merged from. A text all of whose tokens stay
-    is tokenized as before: the longest match, the best sum of scores, or the merges are still there, and there are only
-    fewer rivals.
+    Those of the texts; special and added ones, and all that the tokenizer itself names; the bytes that unknown
+    characters fall back to; all single characters of these texts and of ASCII, so that few words become unknown; and
+    with byte-pair encoding all single characters, and everything that those are merged from. A text all of whose
+    tokens stay is tokenized as before: the longest match, the best sum of scores, or the merges are still there, and
+    there are only fewer rivals.
 
     Args:
+        tokenizer: a fast one.
+        texts: of the kind it will be used on.
         also: further ids.
     """
     vocabulary = tokenizer.get_vocab()
     kept = {*also, *tokenizer.all_special_ids, *(tokenizer.get_added_vocab().values())}
     for ids in each_encoded(tokenizer, texts):
         kept.update(ids)
-    model = json.loads(tokenizer.backend_tokenizer.to_str())["model"]
+    fields = json.loads(tokenizer.backend_tokenizer.to_str())
+    model = fields["model"]
+    kept |= _named(fields, vocabulary)
     by_id = {number: token for token, number in vocabulary.items()}
+    kept |= _characters(vocabulary, _marks(model), _wanted(fields, texts))
     if model["type"] == "BPE":
         kept |= _ingredients(model, vocabulary, [by_id[i] for i in kept if i in by_id])
-    else:
-        kept |= _characters(vocabulary, texts)
     return sorted(kept & by_id.keys())
 
 
@@ -47,35 +55,80 @@ def each_encoded(tokenizer: Any, texts: Sequence[str]) -> Iterator[list[int]]:
         yield from encoded(tokenizer, texts[start : start + CHUNK])
 
 
-def _characters(vocabulary: dict[str, int], texts: Sequence[str]) -> set[int]:
+def _named(fields: dict[str, Any], vocabulary: dict[str, int]) -> set[int]:
+    """What the tokenizer itself names: the unknown token, bytes to fall back to, what is put around texts."""
+    model, found = fields["model"], set(_ids(fields.get("post_processor")))
+    unknown = model.get("unk_token")
+    if unknown in vocabulary:
+        found.add(vocabulary[unknown])
+    if model.get("unk_id") is not None:
+        found.add(model["unk_id"])
+    if model.get("byte_fallback"):
+        found |= {number for token, number in vocabulary.items() if _BYTE.fullmatch(token)}
+    return found
+
+
+def _ids(part: Any) -> Iterator[int]:
+    """Ids of special tokens in a post-processor: ``"ids": [101]`` or ``"cls": ["[CLS]", 101]``."""
+    if isinstance(part, list):
+        for one in part:
+            yield from _ids(one)
+    elif isinstance(part, dict):
+        for key, value in part.items():
+            if key == "ids":
+                yield from value
+            elif key in ("sep", "cls") and isinstance(value, list):
+                yield value[1]
+            else:
+                yield from _ids(value)
+
+
+def _wanted(fields: dict[str, Any], texts: Sequence[str]) -> set[str] | None:
+    """The characters that stay; None: all."""
+    if fields["model"]["type"] == "BPE":
+        return None
     wanted = set(string.printable)
     for text in texts:
         wanted.update(text)
         wanted.update(text.lower())
+    # Bytes are written as letters, of which every text may need any.
+    if '"ByteLevel"' in json.dumps([fields.get("normalizer"), fields.get("pre_tokenizer")]):
+        wanted.update(ByteLevel.alphabet())
+    return wanted
+
+
+def _marks(model: dict[str, Any]) -> list[str]:
+    """What tokens of one letter have before or after it."""
+    own = [mark for name in ("continuing_subword_prefix", "end_of_word_suffix") if (mark := model.get(name))]
+    # With byte-pair encoding those of other kinds are merged, not given.
+    return own if model["type"] == "BPE" else [*_MARKS, *own]
+
+
+def _characters(vocabulary: dict[str, int], marks: Sequence[str], wanted: set[str] | None) -> set[int]:
     found = set()
     for token, number in vocabulary.items():
         bare = token
-        for mark in _MARKS:
+        for mark in marks:
             bare = bare.removeprefix(mark).removesuffix(mark)
-        if len(bare) <= 1 and (not bare or bare in wanted):
+        single = len(bare) <= 1 or len(token) == 1
+        if single and (wanted is None or not bare or bare in wanted or token in wanted):
             found.add(number)
     return found
 
 
 def _ingredients(model: dict[str, Any], vocabulary: dict[str, int], tokens: Sequence[str]) -> set[int]:
-    """Everything tokens can be merged from, and all bytes or characters."""
+    """Everything tokens can be merged from."""
     parts: dict[str, list[str]] = {}
     for merge in model["merges"]:
         first, second = split_merge(merge)
         parts.setdefault(merged(model, first, second), []).extend((first, second))
-    found = {number for token, number in vocabulary.items() if len(token) == 1}
     open_ends, seen = list(tokens), set(tokens)
     while open_ends:
         for part in parts.get(open_ends.pop(), ()):
             if part not in seen:
                 seen.add(part)
                 open_ends.append(part)
-    return found | {vocabulary[token] for token in seen if token in vocabulary}
+    return {vocabulary[token] for token in seen if token in vocabulary}
 
 
 def split_merge(merge: str | Sequence[str]) -> tuple[str, str]:

@@ -8,7 +8,8 @@ from typing import Any
 
 from dsformer.errors import InputError
 from dsformer.tasks.reading import check_column, file_kind, open_parquet, read_jsonl, read_table
-from dsformer.tasks.supervised.targets import listed, number, parsed
+from dsformer.tasks.supervised.classes import ClassIndex, check_label, class_key, class_names
+from dsformer.tasks.supervised.targets import number, parsed
 from dsformer.tasks.supervised.task import Examples, Kind, SupervisedTask
 
 FORMATS = (".csv", ".tsv", ".jsonl", ".parquet")
@@ -59,9 +60,9 @@ def load(path: Path, columns: Columns) -> SupervisedTask:
     The classes are the different labels of `path`, sorted (by number if all are whole numbers).
 
     Raises:
-        InputError: a file or column is missing, a text is not text, a label is empty, not a number (regression) or not
-            among those of `path` (in the evaluation file), there are fewer than two classes, fewer than five rows
-            to split, or the kind cannot be read from such a file.
+        InputError: a file or column is missing, a text is not text, a label is empty or missing, a list, not a number
+            (regression) or not among those of `path` (in the evaluation file), fractions and words are mixed, there
+            are fewer than two classes, fewer than five rows to split, or the kind cannot be read from such a file.
         MissingExtraError: a Parquet file needs pyarrow.
     """
     if columns.kind is not None and columns.kind not in _METRICS:
@@ -76,7 +77,8 @@ def load(path: Path, columns: Columns) -> SupervisedTask:
         train, evaluation = _set_aside(path, train, kind)
     else:
         evaluation = _examples(_read(columns.evaluation, columns), kind, labels, columns)
-    return SupervisedTask(path.name, kind, labels, train, evaluation, _METRICS[kind])
+    scored = None if columns.evaluation is None else columns.evaluation.name
+    return SupervisedTask(path.name, kind, labels, train, evaluation, _METRICS[kind], scored=scored)
 
 
 def _read(path: Path, columns: Columns) -> list[_Row]:
@@ -91,8 +93,8 @@ def _rows(path: Path, columns: Columns) -> Iterator[_Row]:
     names = [name for name in (columns.text, columns.pair, label) if name is not None]
     for place, cells in _cells(path, names):
         row = dict(zip(names, cells, strict=True))
-        if label is not None and (row[label] is None or not str(row[label]).strip()):
-            raise InputError(f"{place}: the label is empty")
+        if label is not None:
+            check_label(row[label], place)
         pair = None if columns.pair is None else _text(row, columns.pair, place)
         yield _Row(place, _text(row, columns.text, place), pair, None if label is None else row[label])
 
@@ -131,28 +133,31 @@ def _cells(path: Path, names: Sequence[str]) -> Iterator[tuple[str, Sequence[Any
 
 def _infer_kind(rows: Sequence[_Row]) -> Kind:
     numbers = [parsed(row.label) for row in rows]
-    whole = all(value is None or value.is_integer() for value in numbers)
-    return "regression" if None not in numbers and not whole else "classification"
+    if all(value is None or value.is_integer() for value in numbers):
+        return "classification"
+    for row, value in zip(rows, numbers, strict=True):
+        if value is None:
+            raise InputError(
+                f"{row.place}: the label {row.label!r} is no number, and others are fractions; say whether they are "
+                "classes or numbers: task_kind classification or regression (--task-kind)"
+            )
+    return "regression"
 
 
 def _classes(path: Path, rows: Sequence[_Row]) -> tuple[str, ...]:
-    names = {str(row.label) for row in rows}
+    names = class_names(row.label for row in rows)
     if len(names) < 2:
         raise InputError(f"{path}: a classification needs at least two different labels, not {len(names)}")
-    try:
-        return tuple(sorted(names, key=lambda name: (int(name), name)))
-    except ValueError:
-        return tuple(sorted(names))
+    if {"true", "false"} & set(map(class_key, names)) and {"0", "1"} & set(map(class_key, names)):
+        raise InputError(f"{path}: its labels are truth values and numbers mixed: {', '.join(names)}")
+    return names
 
 
 def _examples(rows: Sequence[_Row], kind: Kind, labels: Sequence[str], columns: Columns) -> Examples:
     targets: tuple[Any, ...] = ()
     if kind == "classification":
-        index = {label: position for position, label in enumerate(labels)}
-        for row in rows:
-            if str(row.label) not in index:
-                raise InputError(f"{row.place}: the label {str(row.label)!r} is not one of: {listed(labels)}")
-        targets = tuple(index[str(row.label)] for row in rows)
+        known = ClassIndex(labels)
+        targets = tuple(known.index(row.label, row.place) for row in rows)
     elif kind == "regression":
         targets = tuple(number(row.label, row.place) for row in rows)
     pairs = None if columns.pair is None else tuple(str(row.pair) for row in rows)

@@ -29,10 +29,10 @@ def score(task: SupervisedTask, examples: Examples, encoded: Encoded, prediction
             first arrays count.
 
     Returns:
-        Scores times 100 by name; perplexity as it is. Classification: "accuracy", with "f1" of the class with index 1
-        where that is the main metric, or "matthews" (Matthews' correlation) alone for CoLA. Regression: "spearman",
-        "pearson". Token classification: "f1", "precision", "recall" of whole entities. Question answering: "f1",
-        "exact". Language modelling: "perplexity", the exponential of the loss.
+        Scores times 100 by name; perplexity as it is. Classification: "accuracy", with "f1" of the task's positive
+        class where that is the main metric, or "matthews" (Matthews' correlation) alone for CoLA. Regression:
+        "spearman", "pearson". Token classification: "f1", "precision", "recall" of whole entities. Question
+        answering: "f1", "exact". Language modelling: "perplexity", the exponential of the loss.
 
     Raises:
         MissingExtraError: scikit-learn or scipy is needed and not installed.
@@ -53,7 +53,10 @@ def score(task: SupervisedTask, examples: Examples, encoded: Encoded, prediction
     targets = np.asarray(examples.targets)
     if task.kind == "regression":
         return _correlations(arrays[0].reshape(-1), targets)
-    return _CLASSIFICATION[task.metric](arrays[0].argmax(axis=-1), targets)
+    predicted = arrays[0].argmax(axis=-1)
+    if task.metric == "f1":
+        return _f1(predicted, targets, task.positive)
+    return _CLASSIFICATION[task.metric](predicted, targets)
 
 
 def _perplexity(loss: Predictions) -> float:
@@ -80,12 +83,15 @@ def _accuracy(predicted: Int[np.ndarray, " examples"], targets: Int[np.ndarray, 
     return {"accuracy": 100 * float(np.mean(predicted == targets))}
 
 
-def _f1(predicted: Int[np.ndarray, " examples"], targets: Int[np.ndarray, " examples"]) -> dict[str, float]:
+def _f1(
+    predicted: Int[np.ndarray, " examples"], targets: Int[np.ndarray, " examples"], positive: int
+) -> dict[str, float]:
     try:
         from sklearn.metrics import f1_score
     except ImportError as error:
         raise MissingExtraError("Scoring by F1", "evaluate") from error
-    return {"f1": 100 * float(f1_score(targets, predicted, zero_division=0.0)), **_accuracy(predicted, targets)}
+    value = f1_score(targets == positive, predicted == positive, zero_division=0.0)
+    return {"f1": 100 * float(value), **_accuracy(predicted, targets)}
 
 
 def _matthews(predicted: Int[np.ndarray, " examples"], targets: Int[np.ndarray, " examples"]) -> dict[str, float]:
@@ -114,6 +120,5 @@ def _correlations(
 
 _CLASSIFICATION: Mapping[str, Callable[[np.ndarray, np.ndarray], dict[str, float]]] = {
     "accuracy": _accuracy,
-    "f1": _f1,
     "matthews": _matthews,
 }

@@ -72,6 +72,8 @@ class SupervisedTask:
         metric: which entry of what `score` returns is the main one. "perplexity" is better the lower, every other
             metric the higher.
         held_out: a further labelled split, where the source has one, that is neither `train` nor `evaluation`.
+        positive: the index of the class that the metric "f1" of a classification is about.
+        scored: the name of the file that `evaluation` is out of; None: it is part of what has the task's name.
     """
 
     name: str
@@ -81,9 +83,16 @@ class SupervisedTask:
     evaluation: Examples
     metric: str
     held_out: Examples | None = None
+    positive: int = 1
+    scored: str | None = None
 
-    def renumbered(self, order: Sequence[int]) -> "SupervisedTask":
-        """The same classes (or tags of words) in another order: that of present index ``order[i]`` comes i-th."""
+    def renumbered(self, order: Sequence[int | None], names: Sequence[str]) -> "SupervisedTask":
+        """The same classes (or tags of words) in another order, possibly among others.
+
+        Args:
+            order: for every new index the present one; None for a class that no example is of.
+            names: what the classes of that kind are called, by their new index.
+        """
         new = {old: index for index, old in enumerate(order)}
 
         def number(target: Any) -> Any:
@@ -94,11 +103,17 @@ class SupervisedTask:
 
         return replace(
             self,
-            labels=tuple(self.labels[old] for old in order),
+            labels=tuple(names[index] if old is None else self.labels[old] for index, old in enumerate(order)),
             train=self.train and moved(self.train),
             evaluation=moved(self.evaluation),
             held_out=self.held_out and moved(self.held_out),
+            positive=new.get(self.positive, self.positive),
         )
+
+    @property
+    def scored_on(self) -> str:
+        """What scores are called by: the file to evaluate on where there is one, else the task."""
+        return self.scored or self.name
 
     @property
     def unseen(self) -> Examples:

@@ -1,0 +1,51 @@
+"""The README of a model that was fine-tuned."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from dsformer.huggingface.model_card import hub_name, loading_code, markdown_table, short_name
+from dsformer.recipe import TrainingRecipe
+from dsformer.tasks.supervised import SupervisedTask
+
+# Fields that are a path of this machine, of which only the name is said.
+_PATHS = ("task", "text", "evaluation_file", "start")
+
+
+def dense_card(
+    model: str | Path,
+    task: SupervisedTask,
+    scores: Mapping[str, float],
+    settings: TrainingRecipe,
+    known: Mapping[str, Any],
+) -> str:
+    """A model card in Markdown with a YAML header.
+
+    Args:
+        model: what was fine-tuned: a hub name or a directory.
+        task: what it learned.
+        scores: times 100 by name, the main one first.
+        settings: how it learned.
+        known: ``architecture``, the name of its class; ``library_name``, what it is loaded with; and what the card of
+            the base model says of ``license``, ``language`` and ``pipeline_tag``.
+    """
+    base, name = hub_name(model), short_name(task.name)
+    library, architecture = known["library_name"], known["architecture"]
+    header = {"library_name": library, "base_model": base, "base_model_relation": "finetune" if base else None}
+    header |= {key: value for key, value in known.items() if key != "architecture"}
+    kept = {key: value for key, value in header.items() if value} | {"tags": ["dsformer"]}
+    recipe = settings.model_dump(mode="json", exclude_defaults=True)
+    recipe |= {key: Path(recipe[key]).name for key in _PATHS if recipe.get(key)}
+    sections = [
+        f"---\n{yaml.safe_dump(kept, sort_keys=False)}---",
+        f"# {short_name(model)}, fine-tuned on {name}",
+        f"A dense model for {name} ({task.kind.replace('_', ' ')}), trained with [DSFormer]"
+        f"(https://arxiv.org/abs/2312.13211)'s `finetune`.\nBase model: `{base or short_name(model)}`.",
+        loading_code(library, architecture, compressed=False),
+        markdown_table(f"Scores on {task.scored_on}", ("metric", "score"), list(scores.items())),
+        f"## How it was made\n\n`dsformer finetune` with this recipe:\n\n```yaml\n"
+        f"{yaml.safe_dump({'training': recipe}, sort_keys=False, allow_unicode=True)}```",
+    ]
+    return "\n\n".join(section for section in sections if section) + "\n"
