@@ -8,7 +8,7 @@ from transformers import AutoModel, PreTrainedModel
 
 from dsformer.huggingface.artefact import appearing, check, reserve
 from dsformer.huggingface.companions import copy_companions
-from dsformer.huggingface.skeleton import read_config
+from dsformer.huggingface.config import read_config
 from dsformer.huggingface.source import quiet
 from dsformer.layers import densify as densify_layers
 

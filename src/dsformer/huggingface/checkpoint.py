@@ -1,7 +1,9 @@
 """What the weight files of a directory hold, read from their headers alone."""
 
 import json
-from collections.abc import Iterable, Mapping
+import struct
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,6 +14,7 @@ from torch import Tensor
 
 from dsformer.errors import ArtefactError
 
+CONFIG = "config.json"
 WEIGHTS = "model.safetensors"
 INDEX = "model.safetensors.index.json"
 PICKLED = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl")
@@ -81,18 +84,47 @@ def read_headers(files: Iterable[Path]) -> dict[str, Header]:
     """Name to header of every tensor. Raises ArtefactError for a damaged or cut file, or a tensor stored twice."""
     headers: dict[str, Header] = {}
     for file in files:
-        if file.suffix != ".safetensors":
-            raise ArtefactError(f"{file}: a pickled checkpoint; only safetensors are read")
-        try:
-            with safe_open(file, framework="pt") as opened:
-                for name in opened.keys():  # noqa: SIM118 (not a mapping)
-                    if name in headers:
-                        raise ArtefactError(f"{file}: {name} is stored twice")
-                    part = opened.get_slice(name)
-                    headers[name] = Header(part.get_dtype(), tuple(part.get_shape()))
-        except (SafetensorError, OSError) as error:
-            raise ArtefactError(f"{file}: damaged or cut short ({first_line(error)})") from None
+        with opened(file) as weights:
+            for name in weights.keys():  # noqa: SIM118 (not a mapping)
+                if name in headers:
+                    raise ArtefactError(f"{file}: {name} is stored twice")
+                part = weights.get_slice(name)
+                headers[name] = Header(part.get_dtype(), tuple(part.get_shape()))
     return headers
+
+
+def read_metadata(files: Iterable[Path]) -> dict[Path, dict[str, str]]:
+    """The texts that programs left in the headers. Raises ArtefactError for a damaged or cut file."""
+    found = {}
+    for file in files:
+        with opened(file) as weights:
+            found[file] = weights.metadata() or {}
+    return found
+
+
+def order_metadata(file: Path) -> None:
+    """Put the texts in the header in order, in place: safetensors writes them in any, and files would differ."""
+    with file.open("r+b") as stream:
+        (length,) = struct.unpack("<Q", stream.read(8))
+        header = json.loads(stream.read(length))
+        texts = header.get("__metadata__", {})
+        ordered = {**header, "__metadata__": dict(sorted(texts.items()))}
+        text = json.dumps(ordered, separators=(",", ":"), ensure_ascii=False).encode().ljust(length)
+        if len(text) == length:
+            stream.seek(8)
+            stream.write(text)
+
+
+@contextmanager
+def opened(file: Path) -> Iterator[Any]:
+    """A weight file, its tensors read when they are asked for. Raises ArtefactError: it is damaged, or a pickle."""
+    if file.suffix != ".safetensors":
+        raise ArtefactError(f"{file}: a pickled checkpoint; only safetensors are read")
+    try:
+        with safe_open(file, framework="pt") as weights:
+            yield weights
+    except (SafetensorError, OSError) as error:
+        raise ArtefactError(f"{file}: damaged or cut short ({first_line(error)})") from None
 
 
 def read_directory(directory: Path) -> dict[str, Header]:

@@ -1,12 +1,14 @@
 """``quantization_config`` of a compressed model's ``config.json``."""
 
 import copy
+from pathlib import Path
 from typing import Any
 
 from transformers.utils.quantization_config import QuantizationConfigMixin
 
 from dsformer import __version__
 from dsformer.errors import ArtefactError
+from dsformer.huggingface.checkpoint import CONFIG, read_json
 from dsformer.layers.blocks import BlockConfig, parse_blocks
 
 METHOD = "dsformer"
@@ -75,3 +77,22 @@ class DSFormerConfig(QuantizationConfigMixin):
 
     def __iter__(self):
         yield from self.to_dict().items()
+
+
+def read_config(directory: Path) -> tuple[dict[str, Any], DSFormerConfig]:
+    """``config.json``, and the part of it that is ours.
+
+    Raises:
+        ArtefactError: it is not there, damaged, or of a model that DSFormer has not compressed.
+    """
+    if not directory.is_dir():
+        raise ArtefactError(f"{directory}: no such directory")
+    path = directory / CONFIG
+    config = read_json(path)
+    quantization = config.get("quantization_config") if isinstance(config, dict) else None
+    if not isinstance(quantization, dict) or quantization.get("quant_method") != METHOD:
+        raise ArtefactError(f"{path}: not of a model compressed with DSFormer")
+    try:
+        return config, DSFormerConfig.from_dict(quantization)
+    except ArtefactError as error:
+        raise ArtefactError(f"{path}: {error}") from None
