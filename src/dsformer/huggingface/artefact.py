@@ -13,7 +13,7 @@ from safetensors import SafetensorError
 from transformers import PreTrainedModel
 
 from dsformer.errors import ArtefactError, InputError
-from dsformer.huggingface.checkpoint import Header, order_metadata, read_directory, weight_files
+from dsformer.huggingface.checkpoint import Header, read_directory, weight_files
 from dsformer.huggingface.checksum import check_record
 from dsformer.huggingface.companions import copy_companions, described
 from dsformer.huggingface.config import DSFormerConfig, read_config
@@ -61,8 +61,6 @@ def save(
     with appearing(target) as directory:
         with _plain_errors(target):
             model.save_pretrained(directory, max_shard_size=max_shard_size)
-            for file in weight_files(directory):
-                order_metadata(file)
         base = _copy_source(source, directory)
         sentences = (directory / "modules.json").is_file()
         card = model_card(base | config.summary, "sentence-transformers" if sentences else "transformers")
@@ -111,7 +109,7 @@ def check(directory: str | os.PathLike[str], *, values: bool = False) -> DSForme
     path = Path(directory)
     config, compression = read_config(path)
     headers = read_directory(path)
-    record = check_record(weight_files(path), headers)
+    record = check_record(compression, path, headers)
     model = empty_model(path, config, compression)
     if model is None:
         _check_blocks(headers, compression.blocks)

@@ -1,7 +1,6 @@
 """What the weight files of a directory hold, read from their headers alone."""
 
 import json
-import struct
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -91,28 +90,6 @@ def read_headers(files: Iterable[Path]) -> dict[str, Header]:
                 part = weights.get_slice(name)
                 headers[name] = Header(part.get_dtype(), tuple(part.get_shape()))
     return headers
-
-
-def read_metadata(files: Iterable[Path]) -> dict[Path, dict[str, str]]:
-    """The texts that programs left in the headers. Raises ArtefactError for a damaged or cut file."""
-    found = {}
-    for file in files:
-        with opened(file) as weights:
-            found[file] = weights.metadata() or {}
-    return found
-
-
-def order_metadata(file: Path) -> None:
-    """Put the texts in the header in order, in place: safetensors writes them in any, and files would differ."""
-    with file.open("r+b") as stream:
-        (length,) = struct.unpack("<Q", stream.read(8))
-        header = json.loads(stream.read(length))
-        texts = header.get("__metadata__", {})
-        ordered = {**header, "__metadata__": dict(sorted(texts.items()))}
-        text = json.dumps(ordered, separators=(",", ":"), ensure_ascii=False).encode().ljust(length)
-        if len(text) == length:
-            stream.seek(8)
-            stream.write(text)
 
 
 @contextmanager

@@ -1,9 +1,10 @@
 """What an artefact remembers of how it was written: checksums of its tensors, and the configuration they belong to.
 
-It stands in the header of every weight file, under ``dsformer``, as JSON: ``tensors`` has the CRC-32 of every tensor by
-name, ``tied`` lists names of one and the same tensor, of which one is stored, ``config`` has the fields of
-``config.json`` that are held to, and ``blocks`` is a digest of the compressed blocks. It is against damage and slips,
-not against somebody who writes a new one. Artefacts written before this have none.
+It stands in ``quantization_config`` as ``written``: ``tensors`` has the CRC-32 of every tensor by name, ``tied`` lists
+names of one and the same tensor, of which one is stored, ``config`` has the fields of ``config.json`` that are held to,
+and ``blocks`` is a digest of the compressed blocks. It is against damage and slips, not against somebody who writes a
+new one. Artefacts written before this have none. (It is not in the headers of weight files: safetensors writes what is
+given to it there in any order, and a model saved twice would not have the same bytes.)
 """
 
 import json
@@ -21,11 +22,10 @@ from transformers import GenerationConfig, PreTrainedModel
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 
 from dsformer.errors import ArtefactError
-from dsformer.huggingface.checkpoint import CONFIG, read_metadata
+from dsformer.huggingface.checkpoint import CONFIG
 from dsformer.huggingface.config import DSFormerConfig, read_config
 from dsformer.layers.blocks import BlockConfig, parse_blocks
 
-KEY = "dsformer"
 SWITCH = "DSFORMER_VERIFY"
 
 # Names, labels and what transformers writes anew by itself: a user may change them, outputs stay.
@@ -55,19 +55,19 @@ class Record:
     tied: list[list[str]] = field(default_factory=list)
 
 
-def recorded(model: PreTrainedModel) -> dict[str, str]:
-    """The record of a model about to be saved, as metadata of its weight files.
+def record_of(model: PreTrainedModel) -> dict[str, Any] | None:
+    """The record of a model about to be saved.
 
-    Nothing of one whose tensors are not all here (offloaded, or in parts on several devices), or of which adapters
-    alone are saved.
+    None for one whose tensors are not all here (offloaded, or in parts on several devices), or of which adapters alone
+    are saved.
     """
     config: Any = model.config
-    if getattr(model, "_hf_peft_config_loaded", False) or not isinstance(config.quantization_config, DSFormerConfig):
-        return {}
+    if getattr(model, "_hf_peft_config_loaded", False):
+        return None
     ignored = set(getattr(model, "_keys_to_ignore_on_save", None) or ())
     tensors = {name: tensor for name, tensor in model.state_dict().items() if name not in ignored}
     if any(tensor.device.type == "meta" or type(tensor) is not Tensor for tensor in tensors.values()):
-        return {}
+        return None
     places: dict[tuple, list[str]] = {}
     for name, tensor in tensors.items():
         if tensor.numel():
@@ -78,7 +78,7 @@ def recorded(model: PreTrainedModel) -> dict[str, str]:
         _held(_written(model)),
         [names for names in places.values() if len(names) > 1],
     )
-    return {KEY: json.dumps(asdict(record), separators=(",", ":"), sort_keys=True)}
+    return asdict(record)
 
 
 def checksum(tensor: Tensor) -> str:
@@ -88,12 +88,13 @@ def checksum(tensor: Tensor) -> str:
     return f"{zlib.crc32(data.data, start):08x}"
 
 
-def check_record(files: Sequence[Path], headers: Iterable[str]) -> Record | None:
+def check_record(compression: DSFormerConfig, directory: Path, headers: Iterable[str]) -> Record | None:
     """Compare the names of stored tensors, and the configuration beside them, with the record.
 
     Args:
-        files: of the weights.
-        headers: names of their tensors.
+        compression: with the record.
+        directory: with ``config.json``, if that is where it is from.
+        headers: names of the tensors stored.
 
     Returns:
         The record; None where there is none, or DSFORMER_VERIFY is 0.
@@ -101,40 +102,24 @@ def check_record(files: Sequence[Path], headers: Iterable[str]) -> Record | None
     Raises:
         ArtefactError: they are not what was written.
     """
-    record = read_record(files) if os.environ.get(SWITCH) != "0" else None
-    if record is None:
+    if compression.written is None or os.environ.get(SWITCH) == "0":
         return None
+    path = directory / CONFIG
+    try:
+        record = _parsed(compression.written)
+    except (ValueError, TypeError):
+        raise ArtefactError(f"{path}: its record of checksums is damaged") from None
     _check_names(record, headers)
-    if (files[0].parent / CONFIG).is_file():
-        config, compression = read_config(files[0].parent)
+    if path.is_file():
+        config, stored = read_config(directory)
         try:
-            _check_config(record, config, compression.blocks)
+            _check_config(record, config, stored.blocks)
         except ArtefactError as error:
-            raise ArtefactError(f"{files[0].parent / CONFIG}: {error}") from None
+            raise ArtefactError(f"{path}: {error}") from None
     return record
 
 
-def read_record(files: Iterable[Path]) -> Record | None:
-    """The record in the headers of weight files; None: there is none.
-
-    Raises:
-        ArtefactError: it cannot be read, or files have different ones.
-    """
-    found: Record | None = None
-    for file, texts in read_metadata(files).items():
-        if KEY not in texts:
-            continue
-        try:
-            record = _parsed(json.loads(texts[KEY]))
-        except (ValueError, TypeError, RecursionError):
-            raise ArtefactError(f"{file}: its record of checksums is damaged") from None
-        if found is not None and record != found:
-            raise ArtefactError(f"{file}: of another artefact than the files beside it")
-        found = record
-    return found
-
-
-def _parsed(fields: Any) -> Record:
+def _parsed(fields: dict[str, Any]) -> Record:
     """Raises ValueError or TypeError for what is none."""
     record = Record(**fields)
     sums = isinstance(record.tensors, dict) and all(isinstance(one, str) for one in record.tensors.values())

@@ -23,6 +23,7 @@ class DSFormerConfig(QuantizationConfigMixin):
         format_version: of the artefact.
         package_version: of the package that wrote it.
         summary: anything the compressor wants to report (JSON values).
+        written: what ``checksum`` recorded when it was saved; not written again, as a model may change.
         quant_method: always "dsformer".
 
     Raises:
@@ -37,6 +38,7 @@ class DSFormerConfig(QuantizationConfigMixin):
         format_version: Any = FORMAT_VERSION,
         package_version: Any = __version__,
         summary: Any = None,
+        written: Any = None,
         quant_method: Any = METHOD,
         **unknown: Any,
     ):
@@ -55,22 +57,28 @@ class DSFormerConfig(QuantizationConfigMixin):
             raise ArtefactError("package_version: not text")
         if summary is not None and not isinstance(summary, dict):
             raise ArtefactError("summary: not an object")
+        if written is not None and not isinstance(written, dict):
+            raise ArtefactError("written: not an object")
         self.quant_method = METHOD
         self.format_version = format_version
         self.package_version = package_version
         self.blocks: list[BlockConfig] = parse_blocks([] if blocks is None else blocks)
         self.summary: dict[str, Any] = summary or {}
+        self.written: dict[str, Any] | None = written
+        # Of the model as it is about to be saved.
+        self.record: dict[str, Any] | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """As it is written to ``config.json``; fields of a block at their default are left out."""
         blocks = [block.model_dump(mode="json", exclude_defaults=True) for block in self.blocks]
-        return {
+        fields = {
             "quant_method": self.quant_method,
             "format_version": self.format_version,
             "package_version": self.package_version,
             "blocks": blocks,
             "summary": copy.deepcopy(self.summary),
         }
+        return fields if self.record is None else {**fields, "written": self.record}
 
     def to_diff_dict(self) -> dict[str, Any]:
         return self.to_dict()

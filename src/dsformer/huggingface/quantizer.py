@@ -11,7 +11,7 @@ from transformers.quantizers.base import HfQuantizer
 
 from dsformer.errors import ArtefactError
 from dsformer.huggingface.checkpoint import read_headers, weight_files
-from dsformer.huggingface.checksum import check_record, recorded
+from dsformer.huggingface.checksum import check_record, record_of
 from dsformer.huggingface.config import DSFormerConfig
 from dsformer.huggingface.expected import check_stored, masks, resolved, stored_modules
 from dsformer.huggingface.tying import forget_tied
@@ -41,7 +41,7 @@ class DSFormerQuantizer(HfQuantizer):
         config = self.quantization_config
         files = _files(model, checkpoint_files)
         headers = read_headers(files)
-        record = check_record(files, headers)
+        record = check_record(config, files[0].parent, headers) if files else None
         whole = type(model).__name__ in (getattr(model.config, "architectures", None) or ())
         config.blocks = resolved(model, config.blocks, headers, whole)
         install(model, config.blocks)
@@ -78,8 +78,10 @@ class DSFormerQuantizer(HfQuantizer):
     def get_state_dict_and_metadata(
         self, model: PreTrainedModel, safe_serialization: bool | None = None
     ) -> tuple[None, dict[str, str]]:
-        """What saving writes into the headers of weight files."""
-        return None, recorded(model)
+        """Called before anything is saved: the configuration then says how its tensors were."""
+        if isinstance(config := getattr(model.config, "quantization_config", None), DSFormerConfig):
+            config.record = record_of(model)
+        return None, {}
 
     def is_serializable(self, safe_serialization: bool | None = None) -> bool:
         return True

@@ -12,7 +12,6 @@ from dsformer.errors import ArtefactError
 from dsformer.factorization.precision import SCALE_BITS, Precision, packed_bytes
 from dsformer.factorization.spec import FormSpec
 from dsformer.huggingface.checkpoint import Header, read_headers, weight_files
-from dsformer.huggingface.checksum import read_record
 from dsformer.huggingface.config import read_config
 from dsformer.layers.blocks import BlockConfig
 from dsformer.plan import Types
@@ -148,7 +147,7 @@ def inspect_directory(directory: str | Path) -> Inspection:
         embedding_bytes=tables + sum(block.bytes_after for block in blocks if block.kind == "embedding"),
         file_bytes=sum(file.stat().st_size for file in files),
         type_factor=float(factor) if isinstance(factor, int | float) else 1.0,
-        checksums=read_record(files) is not None,
+        checksums=config.written is not None,
         **{name: size for name, size in gone.items() if isinstance(size, int)},
     )
 
