@@ -6,7 +6,9 @@ from typing import Any
 import transformers
 from transformers import AutoModel, PreTrainedModel
 
+from dsformer.errors import ArtefactError, DSFormerError
 from dsformer.huggingface.artefact import appearing, check, reserve
+from dsformer.huggingface.checkpoint import first_line
 from dsformer.huggingface.companions import copy_companions
 from dsformer.huggingface.config import read_config
 from dsformer.huggingface.source import quiet
@@ -34,7 +36,12 @@ def load(directory: str | Path, **options: Any) -> PreTrainedModel:
     names = read_config(path)[0].get("architectures") or [""]
     architecture = getattr(transformers, names[0], AutoModel)
     with quiet():
-        return architecture.from_pretrained(path, **{"dtype": "auto", **options}).eval()
+        try:
+            return architecture.from_pretrained(path, **{"dtype": "auto", **options}).eval()
+        except DSFormerError:
+            raise
+        except (OSError, ValueError, KeyError, RuntimeError, ImportError, TypeError, AttributeError) as error:
+            raise ArtefactError(f"{path}: {first_line(error)}") from error
 
 
 def densify(directory: str | Path, output: str | Path, *, overwrite: bool = False) -> Path:

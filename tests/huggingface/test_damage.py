@@ -186,7 +186,7 @@ def test_an_index_that_lies(shards: Path):
         check(shards)
 
 
-@pytest.mark.parametrize("name", ["../other.safetensors", "/etc/passwd", "weights.bin"])
+@pytest.mark.parametrize("name", ["../other.safetensors", "/etc/passwd", "weights.bin", "x" * 999])
 def test_an_index_that_leads_elsewhere(shards: Path, name: str):
     index = "model.safetensors.index.json"
     rewrite_config(shards, lambda config: config["weight_map"].update({f"{Q}.weight": name}), index)
@@ -255,6 +255,21 @@ TAMPERED = {
 def test_tampered_blocks(directory: Path, change: dict, message: str):
     rewrite_config(directory, lambda config: config["quantization_config"]["blocks"][1].update(change))
     refused(directory, message, ArtefactError)
+
+
+@pytest.mark.parametrize("names", ["DistilBertModel", 0.1, [1], {"a": 1}])
+def test_classes_that_are_no_names(directory: Path, names: object):
+    rewrite_config(directory, lambda config: config.update(architectures=names))
+    for road in (check, dsformer.load):
+        with pytest.raises(ArtefactError, match="architectures is not a list of names"):
+            road(directory)
+
+
+def test_a_class_nobody_can_make(directory: Path):
+    """Not one of transformers' own, so nothing is known of it before it is loaded."""
+    rewrite_config(directory, lambda config: config.update(architectures=["SomebodysModel"], attention_dropout=2))
+    with pytest.raises(ArtefactError, match="dropout probability"):
+        dsformer.load(directory)
 
 
 FIELDS = [

@@ -1,6 +1,7 @@
 """What the weight files of a directory hold, read from their headers alone."""
 
 import json
+import textwrap
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -18,6 +19,8 @@ WEIGHTS = "model.safetensors"
 INDEX = "model.safetensors.index.json"
 PICKLED = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl")
 
+# Bytes, on any system.
+_LONGEST_NAME = 255
 _MAX_JSON_BYTES = 1 << 28
 _FLOATS = frozenset({"F64", "F32", "F16", "BF16"})
 _INTEGERS = {
@@ -72,8 +75,9 @@ def weight_files(directory: Path) -> list[Path]:
         raise ArtefactError(f"{directory}: no {WEIGHTS}")
     shards = sorted(set(_weight_map(directory).values()))
     for name in shards:
-        if Path(name).name != name or not name.endswith(".safetensors"):
-            raise ArtefactError(f"{directory / INDEX}: {name!r} is not the name of a safetensors file")
+        plain = Path(name).name == name and len(name.encode(errors="replace")) <= _LONGEST_NAME
+        if not plain or not name.endswith(".safetensors"):
+            raise ArtefactError(f"{directory / INDEX}: {name[:99]!r} is not the name of a safetensors file")
         if not (directory / name).is_file():
             raise ArtefactError(f"{directory / name}: a part of the weights is missing")
     return [directory / name for name in shards]
@@ -123,6 +127,11 @@ def check_tensor(name: str, header: Header, expected: Tensor) -> None:
     """Raises ArtefactError unless the stored tensor can be loaded as the expected one (floating types are cast)."""
     if header.shape != tuple(expected.shape):
         raise ArtefactError(f"{name}: stored shape {list(header.shape)} is not {list(expected.shape)}")
+    check_type(name, header, expected)
+
+
+def check_type(name: str, header: Header, expected: Tensor) -> None:
+    """Raises ArtefactError unless the stored tensor's type can be cast to the expected one."""
     floating = expected.is_floating_point()
     if header.dtype not in _FLOATS if floating else header.dtype != _INTEGERS.get(expected.dtype):
         wanted = "a floating-point type" if floating else str(expected.dtype).removeprefix("torch.")
@@ -135,7 +144,8 @@ def find(headers: Mapping[str, Header], name: str, prefix: str) -> Header | None
 
 
 def first_line(error: BaseException) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]
+    """Of its message, and no more than fits one."""
+    return textwrap.shorten((str(error).splitlines() or [type(error).__name__])[0], 300, placeholder=" ...")
 
 
 def _weight_map(directory: Path) -> dict[str, str]:

@@ -150,10 +150,14 @@ def _check_config(record: Record, config: Mapping[str, Any], blocks: Sequence[Bl
     held = _held(config)
     for name in sorted(held.keys() & record.config.keys()):
         if held[name] != record.config[name]:
-            written = json.dumps(record.config[name])
-            raise ArtefactError(f"{name} is {json.dumps(held[name])}, {written} was written; {_ADVICE}")
+            raise ArtefactError(f"{name} is {_short(held[name])}, {_short(record.config[name])} was written; {_ADVICE}")
     if other := _not_at_default(record.config, held):
         raise ArtefactError(f"{other} was {'added' if other in held else 'taken out'}; {_ADVICE}")
+
+
+def _short(value: Any) -> str:
+    text = json.dumps(value)
+    return text if len(text) <= 60 else f"{text[:60]}..."
 
 
 def _not_at_default(written: dict[str, Any], held: dict[str, Any]) -> str | None:

@@ -1,6 +1,5 @@
 """``quantization_config`` of a compressed model's ``config.json``."""
 
-import copy
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +8,7 @@ from transformers.utils.quantization_config import QuantizationConfigMixin
 from dsformer import __version__
 from dsformer.errors import ArtefactError
 from dsformer.huggingface.checkpoint import CONFIG, read_json
+from dsformer.huggingface.local_paths import without_local_paths
 from dsformer.layers.blocks import BlockConfig, parse_blocks
 
 METHOD = "dsformer"
@@ -69,14 +69,15 @@ class DSFormerConfig(QuantizationConfigMixin):
         self.record: dict[str, Any] | None = None
 
     def to_dict(self) -> dict[str, Any]:
-        """As it is written to ``config.json``; fields of a block at their default are left out."""
+        """As it is written to ``config.json``; fields of a block at their default are left out, and where files of the
+        summary are on this machine."""
         blocks = [block.model_dump(mode="json", exclude_defaults=True) for block in self.blocks]
         fields = {
             "quant_method": self.quant_method,
             "format_version": self.format_version,
             "package_version": self.package_version,
             "blocks": blocks,
-            "summary": copy.deepcopy(self.summary),
+            "summary": without_local_paths(self.summary),
         }
         return fields if self.record is None else {**fields, "written": self.record}
 
@@ -100,6 +101,9 @@ def read_config(directory: Path) -> tuple[dict[str, Any], DSFormerConfig]:
     quantization = config.get("quantization_config") if isinstance(config, dict) else None
     if not isinstance(quantization, dict) or quantization.get("quant_method") != METHOD:
         raise ArtefactError(f"{path}: not of a model compressed with DSFormer")
+    names = config.get("architectures")
+    if names is not None and not (isinstance(names, list) and all(isinstance(name, str) for name in names)):
+        raise ArtefactError(f"{path}: architectures is not a list of names")
     try:
         return config, DSFormerConfig.from_dict(quantization)
     except ArtefactError as error:

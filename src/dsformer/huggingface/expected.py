@@ -8,7 +8,7 @@ from transformers import PreTrainedModel
 from transformers.pytorch_utils import Conv1D
 
 from dsformer.errors import ArtefactError
-from dsformer.huggingface.checkpoint import Header, check_tensor, find
+from dsformer.huggingface.checkpoint import Header, check_tensor, check_type, find
 from dsformer.layers.blocks import BlockConfig
 from dsformer.layers.stored import StoredForm
 from dsformer.layers.tensors import INTEGERS
@@ -97,6 +97,10 @@ def check_stored(model: PreTrainedModel, headers: Mapping[str, Header], whole: b
             # Not every version of transformers refuses another shape.
             if any(stored.values()) or (weight is not None and len(weight.shape) != 2):
                 raise ArtefactError(f"{name}: stored compressed, but quantization_config does not mention it")
+    for name, tensor in model.state_dict().items():
+        header = find(headers, name, prefix)
+        if header is not None and tensor.is_floating_point():
+            check_type(name, header, tensor)
     _check_layers(model, headers)
     if whole:
         _check_all(model, headers)

@@ -14,6 +14,7 @@ from dsformer.huggingface.checkpoint import read_headers, weight_files
 from dsformer.huggingface.checksum import check_record, record_of
 from dsformer.huggingface.config import DSFormerConfig
 from dsformer.huggingface.expected import check_stored, masks, resolved, stored_modules
+from dsformer.huggingface.local_paths import forget_places
 from dsformer.huggingface.tying import forget_tied
 from dsformer.huggingface.values import check_values
 from dsformer.layers.blocks import BlockConfig
@@ -80,6 +81,7 @@ class DSFormerQuantizer(HfQuantizer):
     ) -> tuple[None, dict[str, str]]:
         """Called before anything is saved: the configuration then says how its tensors were."""
         if isinstance(config := getattr(model.config, "quantization_config", None), DSFormerConfig):
+            forget_places(model.config)
             config.record = record_of(model)
         return None, {}
 
