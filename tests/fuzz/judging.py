@@ -13,8 +13,10 @@ from transformers import PreTrainedModel
 
 import dsformer
 from dsformer.errors import ArtefactError, InputError
+from dsformer.huggingface import check
 from dsformer.huggingface.values import size_of
-from fuzz.kinds import KINDS, Kind, build, outputs_of
+from dsformer.report.inspection import inspect_directory
+from fuzz.kinds import KINDS, NO_RECORD, Kind, build, outputs_of
 from fuzz.mutations import CONFIG, mutate
 
 REFUSED, SAME, OTHER = "refused", "same outputs", "other outputs, of a directory without a record"
@@ -44,7 +46,7 @@ class Judge:
 
     def __init__(self, whole: Path, scratch: Path):
         self.whole, self.scratch = whole, scratch
-        self._kinds: dict[str, Kind] = {}
+        self._known: dict[str, Kind] = {}
         torch.set_num_threads(1)
         transformers.utils.logging.set_verbosity_error()
         transformers.utils.logging.disable_progress_bar()
@@ -52,19 +54,21 @@ class Judge:
     def judge(self, seed: int) -> Verdict:
         """Make the case of this seed, and try to load it by one road."""
         generator = random.Random(seed)
-        name = generator.choice(list(KINDS)) + generator.choice(["", "", ", no record"])
-        native = generator.random() < 0.2
-        kind = self._kind(name)
+        kind, record = generator.choice(list(KINDS)), generator.choice(["", "", NO_RECORD])
+        way = generator.choice(["load"] * 7 + ["from_pretrained"] * 2 + ["inspect"])
         directory = self.scratch / "case"
         shutil.rmtree(directory, ignore_errors=True)
-        shutil.copytree(kind.directory, directory)
+        shutil.copytree(self.whole / f"{kind}{record}", directory)
         done = mutate(generator, directory, self.whole)
-        case = f"{name}, {'from_pretrained' if native else 'load'}: {done}"
+        case = f"{kind}{record}, {way}: {done}"
         recorded = _has_record(directory)
         configured = "edit_config" in done or "edit_blocks" in done or CONFIG in done
-        road = _base_outputs if native else _outputs
+        native = way == "from_pretrained"
         try:
-            outputs = road(directory)
+            if way == "inspect":
+                inspect_directory(directory)
+                check(directory, values=True)
+            outputs = _base_outputs(directory) if native else _outputs(directory)
         except (ArtefactError, InputError) as error:
             said = str(error)
             plain = said and "\n" not in said and len(said) < _LONGEST_LINE
@@ -74,7 +78,7 @@ class Judge:
             return Verdict(seed, UNUSABLE if fine else "loads, but cannot be run", case, str(error))
         except Exception as error:
             return Verdict(seed, TRANSFORMERS if native else "unclear error", case, f"{type(error).__name__}: {error}")
-        expected = kind.base_outputs if native else kind.outputs
+        expected = self._whole(kind).base_outputs if native else self._whole(kind).outputs
         if outputs.shape == expected.shape and torch.equal(outputs, expected):
             return Verdict(seed, SAME, case)
         if recorded:
@@ -83,11 +87,12 @@ class Judge:
             return Verdict(seed, "NaN or Inf outputs", case)
         return Verdict(seed, OTHER, case)
 
-    def _kind(self, name: str) -> Kind:
-        if name not in self._kinds:
+    def _whole(self, name: str) -> Kind:
+        """What the directories of a kind say, with and without a record."""
+        if name not in self._known:
             directory = self.whole / name
-            self._kinds[name] = Kind(directory, _outputs(directory), _base_outputs(directory))
-        return self._kinds[name]
+            self._known[name] = Kind(_outputs(directory), _base_outputs(directory))
+        return self._known[name]
 
 
 class _CannotRunError(Exception):

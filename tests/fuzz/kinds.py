@@ -23,13 +23,13 @@ CLASSIFIER = "DistilBertForSequenceClassification"
 LAYER = "distilbert.transformer.layer.{}."
 QKV = ("attention.q_lin", "attention.k_lin", "attention.v_lin")
 SHARD = "12KB"
+NO_RECORD = ", no record"
 
 
 @dataclass(frozen=True)
 class Kind:
-    """A directory, and what its model says in its own class and as a base model."""
+    """What a model says, in its own class and as a base model."""
 
-    directory: Path
     outputs: torch.Tensor
     base_outputs: torch.Tensor
 
@@ -39,8 +39,7 @@ def build(folder: Path) -> None:
     for name, make in KINDS.items():
         with quiet():
             save(make(), folder / name, max_shard_size=SHARD if "sharded" in name else "5GB")
-        shutil.copytree(folder / name, folder / f"{name}, no record")
-        without_record(folder / f"{name}, no record")
+        without_record(Path(shutil.copytree(folder / name, folder / f"{name}{NO_RECORD}")))
 
 
 def outputs_of(model: PreTrainedModel) -> torch.Tensor:
