@@ -61,6 +61,7 @@ def save(
     with appearing(target) as directory:
         with _plain_errors(target):
             model.save_pretrained(directory, max_shard_size=max_shard_size)
+        config.record = None  # of what was written just now, not of the model as it may become
         base = _copy_source(source, directory)
         sentences = (directory / "modules.json").is_file()
         card = model_card(base | config.summary, "sentence-transformers" if sentences else "transformers")
