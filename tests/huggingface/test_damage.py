@@ -272,6 +272,16 @@ def test_a_class_nobody_can_make(directory: Path):
         dsformer.load(directory)
 
 
+def test_a_head_that_cannot_be_tied(tmp_path: Path):
+    """To a table in whole numbers that is not tied to it."""
+    model = tiny_model("LlamaForCausalLM")
+    compress(model, precision=INT8)
+    directory = without_record(save(model, tmp_path / "m"))
+    rewrite_config(directory, lambda config: config.update(tie_word_embeddings=True))
+    with pytest.raises(ArtefactError, match="describes no model"):
+        dsformer.load(directory)
+
+
 FIELDS = [
     {"blocks": None},
     {"blocks": 5},

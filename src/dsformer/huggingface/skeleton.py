@@ -1,5 +1,7 @@
 """The model that a compressed directory is of, without numbers, from its ``config.json`` alone."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +10,7 @@ import transformers
 from transformers import AutoConfig, PreTrainedModel
 
 from dsformer.errors import ArtefactError
-from dsformer.huggingface.checkpoint import first_line
+from dsformer.huggingface.checkpoint import CONFIG, first_line
 from dsformer.huggingface.config import DSFormerConfig
 from dsformer.huggingface.expected import resolved
 from dsformer.huggingface.tying import forget_tied
@@ -31,13 +33,20 @@ def empty_model(directory: Path, config: dict[str, Any], compression: DSFormerCo
         return None
     layers = [value for key, value in config.items() if "layers" in key and isinstance(value, int)]
     if any(count > _MAX_LAYERS for count in layers):
-        raise ArtefactError(f"{directory / 'config.json'}: {max(layers)} layers")
-    try:
-        with torch.device("meta"):
-            model = model_class(AutoConfig.from_pretrained(directory, local_files_only=True))
-    except Exception as error:  # whatever a nonsensical configuration makes transformers raise
-        raise ArtefactError(f"{directory / 'config.json'}: describes no model ({first_line(error)})") from None
+        raise ArtefactError(f"{directory / CONFIG}: {max(layers)} layers")
+    with _described(directory), torch.device("meta"):
+        model = model_class(AutoConfig.from_pretrained(directory, local_files_only=True))
     install(model, resolved(model, compression.blocks, whole=True))
     forget_tied(model)
-    model.tie_weights()
+    with _described(directory):
+        model.tie_weights()
     return model
+
+
+@contextmanager
+def _described(directory: Path) -> Iterator[None]:
+    """Raises ArtefactError for whatever a nonsensical configuration makes transformers raise."""
+    try:
+        yield
+    except Exception as error:
+        raise ArtefactError(f"{directory / CONFIG}: describes no model ({first_line(error)})") from None
