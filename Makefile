@@ -6,7 +6,7 @@ PIP := $(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt
 export HF_HUB_OFFLINE = 1
 export TOKENIZERS_PARALLELISM = false
 
-.PHONY: demo test test-slow test-oldest sanitize lint docs clean
+.PHONY: demo test test-slow test-oldest fuzz sanitize lint docs clean
 
 demo: $(VENV)/.demo
 	$(BIN)/dsformer demo --output demo-output
@@ -23,6 +23,10 @@ test-oldest:
 	$(PYTHON) -m venv .venv-oldest
 	.venv-oldest/bin/pip install --quiet torch==2.13.0 transformers==4.57.6 -e ".[dev]"
 	.venv-oldest/bin/python -m pytest -q tests/layers tests/ops tests/huggingface
+
+# Damaged artefacts of all kinds: refused in one line, or the same outputs.
+fuzz: $(VENV)/.dev
+	$(BIN)/python tests/fuzz/artefacts.py --cases 20000 --seed 0 --workers 2
 
 # The native kernels under AddressSanitizer and UBSan.
 sanitize: $(VENV)/.dev

@@ -1,9 +1,13 @@
+import os
+import signal
+from pathlib import Path
+
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from transformers import BertConfig, BertForSequenceClassification
 
 from dsformer.calibration import calibrate, trace
-from dsformer.errors import InputError
 
 TEXT = torch.tensor([[5, 6, 7, 8], [9, 10, 0, 0]])
 
@@ -63,10 +67,71 @@ def test_a_file_cut_short_does_not_count(tmp_path):
     assert all(torch.equal(gram, second.grams[name]) for name, gram in first.grams.items())
 
 
-def test_a_directory_that_cannot_be_made(tmp_path):
-    (tmp_path / "file").write_text("")
-    with pytest.raises(InputError, match=r"calibration cache: .*file/kept cannot be made: Not a directory"):
-        Measuring(tmp_path / "file" / "kept")()
+def test_a_damaged_file_does_not_count(tmp_path):
+    """Whatever byte is another, the sums of the text are measured again and the file is whole again."""
+    measuring = Measuring(tmp_path)
+    first = measuring()
+    (path,) = tmp_path.iterdir()
+    whole, header = path.read_bytes(), int.from_bytes(path.read_bytes()[:8], "little")
+    places = [header + 8, header + 11, len(whole) - 1, (header + len(whole)) // 2, whole.index(b"tokens") + 9]
+    for count, place in enumerate(places, 2):
+        damaged = bytearray(whole)
+        damaged[place] ^= 0x40 if place > header + 8 else 1
+        path.write_bytes(damaged)
+        again = measuring()
+        assert measuring.measured == count, place
+        assert again.tokens == first.tokens
+        assert all(torch.equal(gram, again.grams[name]) for name, gram in first.grams.items())
+    measuring()
+    assert measuring.measured == count
+
+
+def test_a_file_without_a_checksum_does_not_count(tmp_path):
+    measuring = Measuring(tmp_path)
+    measuring()
+    (path,) = tmp_path.iterdir()
+    save_file(load_file(path), path, {"tokens": "6"})
+    measuring()
+    assert measuring.measured == 2
+
+
+def in_a_file(place):
+    place.write_text("")
+    return place / "kept"
+
+
+def a_file_itself(place):
+    place.write_text("")
+    return place
+
+
+def only_for_reading(place):
+    """Root may write to any directory but those of the kernel."""
+    return Path("/proc/kept") if os.geteuid() == 0 else (place.mkdir(mode=0o500), place)[1]
+
+
+@pytest.mark.parametrize("make", [in_a_file, a_file_itself, only_for_reading])
+def test_a_place_that_cannot_be_written(make, tmp_path, caplog):
+    measuring = Measuring(make(tmp_path / "place"))
+    assert measuring().tokens == 6
+    (line,) = caplog.messages
+    assert line.startswith(f"calibration cache: {measuring.directory} cannot be written (")
+    assert line.endswith("; what was measured is not kept")
+
+
+def test_a_full_disk(tmp_path, caplog):
+    """As far as the process is concerned: no file may grow beyond some bytes."""
+    resource = pytest.importorskip("resource")
+    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, hard))
+    try:
+        assert Measuring(tmp_path)().tokens == 6
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+        signal.signal(signal.SIGXFSZ, handler)
+    assert list(tmp_path.iterdir()) == []
+    assert len(caplog.messages) == 1
 
 
 def test_without_a_directory_nothing_is_kept():

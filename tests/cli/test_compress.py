@@ -136,6 +136,16 @@ def test_report_page(run: Callable, model: Path, quick: list[str], tmp_path: Pat
     assert f"dsformer compress {model} -o {tmp_path / 'out'} --ratio 2.0" in page.read_text()
 
 
+def test_paths_of_this_machine_stay_here(run: Callable, model: Path, quick: list[str], texts: Path, tmp_path: Path):
+    kept = ["--calibration-cache", str(tmp_path / "kept"), "--vocabulary", str(texts)]
+    assert run("compress", model, "-o", tmp_path / "out", *quick, *kept).code == 0
+    places = [str(place).encode() for place in (tmp_path, model, texts, Path.home())]
+    for file in (tmp_path / "out").rglob("*"):
+        assert file.is_dir() or not any(place in file.read_bytes() for place in places), file.name
+    recipe = json.loads((tmp_path / "out" / "config.json").read_text())["quantization_config"]["summary"]["recipe"]
+    assert recipe["calibration"]["text"] == recipe["vocabulary"] == texts.name
+
+
 def test_overwrite(run: Callable, model: Path, quick: list[str], tmp_path: Path):
     output = tmp_path / "out"
     output.mkdir()

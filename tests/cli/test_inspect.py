@@ -8,6 +8,8 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from transformers import PreTrainedModel
 
+from fixtures.artefacts import without_record
+
 
 def test_every_byte(run: Callable, compressed: Path):
     found = json.loads(run("inspect", compressed, "--json").out)
@@ -45,6 +47,20 @@ def test_files_that_differ_from_the_configuration(run: Callable, compressed: Pat
     shown = run("inspect", copy)
     assert shown.code == 0
     assert "encoder.layer.0.output.dense: codes takes" in shown.out
+
+
+def test_verify(run: Callable, compressed: Path, tmp_path: Path):
+    assert "Every tensor has the checksum it was written with" in run("inspect", compressed, "--verify").out
+    copy = Path(copytree(compressed, tmp_path / "copy"))
+    file = copy / "model.safetensors"
+    data = bytearray(file.read_bytes())
+    data[-5] ^= 1
+    file.write_bytes(data)
+    assert run("inspect", copy).code == 0
+    found = run("inspect", copy, "--verify")
+    assert found.code == 2
+    assert "is damaged: its checksum is not the one it was written with" in found.error
+    assert "It has no checksums" in run("inspect", without_record(copy), "--verify").out
 
 
 def test_what_is_not_compressed(run: Callable, model: Path, tmp_path: Path):

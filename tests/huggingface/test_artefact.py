@@ -92,6 +92,11 @@ def test_sentence_transformers_loads_it(precision: Precision | None, tmp_path: P
         expected = base(input_ids=ids)[0].mean(1)
     embedded = loaded.encode(["a small test sentence"], convert_to_tensor=True)
     torch.testing.assert_close(embedded, expected, rtol=1e-4, atol=1e-5)
+    data = bytearray((out / "model.safetensors").read_bytes())
+    data[-3] ^= 4
+    (out / "model.safetensors").write_bytes(data)
+    with pytest.raises(ArtefactError, match="is damaged: its checksum"):
+        SentenceTransformer(str(out), device="cpu")
 
 
 @pytest.mark.parametrize("path", ["../outside", "/etc", 3])

@@ -7,7 +7,7 @@ from dsformer import __version__
 from dsformer.errors import ArtefactError
 from dsformer.factorization.spec import FormSpec
 from dsformer.huggingface import DSFormerConfig, DSFormerQuantizer, register
-from dsformer.huggingface.quantizer import resolved
+from dsformer.huggingface.expected import resolved
 from dsformer.layers import BlockConfig
 
 BLOCK = BlockConfig.of("linear", [("a.b", 8)], FormSpec("input", 8, 16, atoms=4, nonzeros=2))

@@ -1,4 +1,7 @@
-"""Damaged directories: one clear line from ``check``; an error, never random weights, from ``from_pretrained``."""
+"""Damaged directories: one clear line from ``check``; an error, never random weights, from ``from_pretrained``.
+
+They are as they were written before there were checksums, which meet all of this first (see test_checksum).
+"""
 
 import json
 import shutil
@@ -11,8 +14,12 @@ import torch
 import transformers
 from safetensors.torch import load_file, save_file
 
+import dsformer
 from dsformer.errors import ArtefactError
+from dsformer.factorization.precision import INT8
 from dsformer.huggingface import check, save
+from dsformer.huggingface.values import check_values
+from fixtures.artefacts import without_record
 from fixtures.models import compress, tiny_model
 
 CLASS = "DistilBertForSequenceClassification"
@@ -25,14 +32,14 @@ TABLE = "distilbert.embeddings.word_embeddings"
 def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     model = tiny_model(CLASS)
     compress(model)
-    return save(model, tmp_path_factory.mktemp("whole") / "m")
+    return without_record(save(model, tmp_path_factory.mktemp("whole") / "m"))
 
 
 @pytest.fixture(scope="module")
 def sharded(tmp_path_factory: pytest.TempPathFactory) -> Path:
     model = tiny_model(CLASS)
     compress(model)
-    return save(model, tmp_path_factory.mktemp("sharded") / "m", max_shard_size="15KB")
+    return without_record(save(model, tmp_path_factory.mktemp("sharded") / "m", max_shard_size="15KB"))
 
 
 @pytest.fixture
@@ -179,7 +186,7 @@ def test_an_index_that_lies(shards: Path):
         check(shards)
 
 
-@pytest.mark.parametrize("name", ["../other.safetensors", "/etc/passwd", "weights.bin"])
+@pytest.mark.parametrize("name", ["../other.safetensors", "/etc/passwd", "weights.bin", "x" * 999])
 def test_an_index_that_leads_elsewhere(shards: Path, name: str):
     index = "model.safetensors.index.json"
     rewrite_config(shards, lambda config: config["weight_map"].update({f"{Q}.weight": name}), index)
@@ -250,6 +257,31 @@ def test_tampered_blocks(directory: Path, change: dict, message: str):
     refused(directory, message, ArtefactError)
 
 
+@pytest.mark.parametrize("names", ["DistilBertModel", 0.1, [1], {"a": 1}])
+def test_classes_that_are_no_names(directory: Path, names: object):
+    rewrite_config(directory, lambda config: config.update(architectures=names))
+    for road in (check, dsformer.load):
+        with pytest.raises(ArtefactError, match="architectures is not a list of names"):
+            road(directory)
+
+
+def test_a_class_nobody_can_make(directory: Path):
+    """Not one of transformers' own, so nothing is known of it before it is loaded."""
+    rewrite_config(directory, lambda config: config.update(architectures=["SomebodysModel"], attention_dropout=2))
+    with pytest.raises(ArtefactError, match="dropout probability"):
+        dsformer.load(directory)
+
+
+def test_a_head_that_cannot_be_tied(tmp_path: Path):
+    """To a table in whole numbers that is not tied to it."""
+    model = tiny_model("LlamaForCausalLM")
+    compress(model, precision=INT8)
+    directory = without_record(save(model, tmp_path / "m"))
+    rewrite_config(directory, lambda config: config.update(tie_word_embeddings=True))
+    with pytest.raises(ArtefactError, match="describes no model"):
+        dsformer.load(directory)
+
+
 FIELDS = [
     {"blocks": None},
     {"blocks": 5},
@@ -288,3 +320,120 @@ def test_a_model_of_unknown_class_is_checked_by_its_blocks(directory: Path):
     rewrite(directory, lambda tensors: tensors.pop(f"{DOWN}.weight"))
     with pytest.raises(ArtefactError, match=f"{DOWN}.weight is not in the weights"):
         check(directory)
+
+
+def loads() -> tuple:
+    """Every road to a model."""
+    return dsformer.load, getattr(transformers, CLASS).from_pretrained, transformers.DistilBertModel.from_pretrained
+
+
+def refused_everywhere(directory: Path, message: str) -> None:
+    for road in loads():
+        with pytest.raises(ArtefactError, match=message) as caught:
+            road(directory)
+        assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
+@pytest.mark.parametrize("key", [f"{Q}.dictionary", f"{DOWN}.weight", f"{Q}.bias", f"{LAYER}sa_layer_norm.weight"])
+def test_values_that_are_no_numbers(directory: Path, key: str, value: float):
+    rewrite(directory, lambda tensors: tensors[key].view(-1)[3:4].fill_(value))
+    refused_everywhere(directory, f"{key} has NaN or Inf values")
+
+
+@pytest.mark.parametrize("bits", [0x7FC0, 0x7F80, -0x80])
+@pytest.mark.parametrize("scale", [f"{Q}.dictionary_scale", f"{DOWN}.weight_scale"])
+def test_scales_that_are_no_numbers(tmp_path: Path, scale: str, bits: int):
+    model = tiny_model(CLASS)
+    compress(model, precision=INT8)
+    directory = without_record(save(model, tmp_path / "m"))
+    rewrite(directory, lambda tensors: tensors[scale][2:3].fill_(bits))
+    refused_everywhere(directory, f"{scale} has NaN or Inf values")
+
+
+def test_what_cannot_be_loaded_is_not_saved(tmp_path: Path):
+    model = tiny_model(CLASS)
+    compress(model)
+    model.get_submodule(Q).dictionary.data[1, 2] = float("nan")
+    with pytest.raises(ArtefactError, match=f"{Q}.dictionary has NaN or Inf values"):
+        save(model, tmp_path / "m")
+    assert not (tmp_path / "m").exists()
+
+
+def test_masks_may_be_infinite(directory: Path):
+    """They are buffers of the model's own."""
+    file = directory / "model.safetensors"
+    rewrite(directory, lambda tensors: tensors.update(mask=torch.tensor([0.0, -float("inf")])))
+    check_values([file], None, {"mask"})
+    with pytest.raises(ArtefactError, match="mask has NaN or Inf"):
+        check_values([file], None)
+
+
+def add_block(config: dict) -> None:
+    blocks = config["quantization_config"]["blocks"]
+    made_up = {**blocks[2], "members": [{"name": "made.up", "out_features": 32}]}
+    blocks.append({**made_up, "entries": []})
+
+
+def test_a_block_of_no_module(directory: Path):
+    rewrite_config(directory, add_block)
+    refused_everywhere(directory, "made.up: (the model has no such module|neither the model nor the weights have)")
+
+
+def test_a_tied_module_that_is_none(directory: Path):
+    rewrite_config(directory, lambda config: config["quantization_config"]["blocks"][0].update(tied=["made.up"]))
+    with pytest.raises(ArtefactError, match=r"made.up: the model has no such module"):
+        check(directory)
+    with pytest.raises(ArtefactError, match=r"made.up: the model has no such module"):
+        load(directory)
+
+
+def test_a_tensor_nobody_expects(directory: Path):
+    rewrite(directory, lambda tensors: tensors.update({"left.over": torch.ones(2)}))
+    refused(directory, "left.over is in the weights, but the model has no such tensor", ArtefactError)
+
+
+@pytest.mark.parametrize("key", ["permutation", "weight_scale", "dictionary_support"])
+def test_a_tensor_the_form_does_not_have(directory: Path, key: str):
+    rewrite(directory, lambda tensors: tensors.update({f"{DOWN}.{key}": torch.ones(2, dtype=torch.uint8)}))
+    name = DOWN.removeprefix("distilbert.")
+    refused_everywhere(directory, f"{name}.{key}: stored, but quantization_config says that there is none")
+
+
+def test_a_flipped_permutation(directory: Path):
+    def flip(config: dict) -> None:
+        for block in config["quantization_config"]["blocks"]:
+            block["permuted"] = not block.get("permuted", False)
+            block.pop("entries", None)
+
+    rewrite_config(directory, flip)
+    for road in loads():
+        with pytest.raises(ArtefactError):
+            road(directory)
+
+
+def test_fewer_layers_than_are_stored(directory: Path):
+    def cut(config: dict) -> None:
+        config["n_layers"] = 1
+        blocks = config["quantization_config"]["blocks"]
+        config["quantization_config"]["blocks"] = [
+            block for block in blocks if "layer.1." not in block["members"][0]["name"]
+        ]
+
+    rewrite_config(directory, cut)
+    refused_everywhere(directory, "is in the weights, but the model has only 1 distilbert.transformer.layer")
+
+
+def test_a_head_may_be_new_or_left_out(directory: Path):
+    transformers.DistilBertModel.from_pretrained(directory)
+    model = transformers.DistilBertForSequenceClassification.from_pretrained(
+        directory, num_labels=5, ignore_mismatched_sizes=True
+    )
+    assert model.classifier.out_features == 5
+    assert transformers.DistilBertForTokenClassification.from_pretrained(directory).num_labels == 2
+
+
+@pytest.mark.parametrize("key", [f"{LAYER}sa_layer_norm.weight", "pre_classifier.bias"])
+def test_a_missing_dense_tensor_is_not_made_anew(directory: Path, key: str):
+    rewrite(directory, lambda tensors: tensors.pop(key))
+    refused(directory, f"{key} is not in the weights", ArtefactError)

@@ -1,6 +1,7 @@
 """What calibration measured, kept on disk: the same model on the same text says the same again."""
 
 import json
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from hashlib import blake2b
 from pathlib import Path
@@ -12,8 +13,10 @@ from torch import Tensor, nn
 
 from dsformer.calibration.blocks import Block
 from dsformer.calibration.grams import Statistics
-from dsformer.errors import InputError
 from dsformer.files import appearing_file
+from dsformer.huggingface.checkpoint import first_line
+
+_log = logging.getLogger("dsformer")
 
 _TENSORS = ("grams", "output_grams", "counts")
 
@@ -28,20 +31,22 @@ def cached(
 ) -> Statistics:
     """What was measured before of this model, text, blocks and weighting, or what ``measure`` finds, which is kept.
 
+    A file that is damaged is as good as none. Where nothing can be kept, the log says so and the work goes on.
+
     Args:
         directory: with a file for everything measured; made where it is missing.
-
-    Raises:
-        InputError: the directory cannot be made.
     """
-    try:
-        directory.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(f"calibration cache: {directory} cannot be made: {error.strerror}") from None
     path = directory / f"{_digest(model, batches, blocks, weighting)}.safetensors"
     if (found := _read(path)) is None:
         found = measure()
-        _write(path, found)
+        try:
+            directory.mkdir(parents=True, exist_ok=True)
+            _write(path, found)
+        except (OSError, SafetensorError) as error:
+            reason = getattr(error, "strerror", None) or first_line(error)
+            _log.warning(
+                "calibration cache: %s cannot be written (%s); what was measured is not kept", directory, reason
+            )
     return found
 
 
@@ -51,30 +56,43 @@ def _digest(model: nn.Module, batches: Sequence[Mapping[str, Tensor]], blocks: S
     described = [type(model).__name__, config.to_dict() if config else None, weighting, *(one.names for one in blocks)]
     hashed = blake2b(json.dumps(described, default=str).encode(), digest_size=16)
     for named in (model.state_dict(), *batches):
-        for name, tensor in named.items():
-            hashed.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
-            hashed.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
+        _hash(hashed, named)
+    return hashed.hexdigest()
+
+
+def _hash(hashed: blake2b, tensors: Mapping[str, Tensor]) -> None:
+    for name, tensor in tensors.items():
+        hashed.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        hashed.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
+
+
+def _checksum(tokens: int, tensors: Mapping[str, Tensor]) -> str:
+    """Of all that a file holds."""
+    hashed = blake2b(str(tokens).encode(), digest_size=16)
+    _hash(hashed, dict(sorted(tensors.items())))
     return hashed.hexdigest()
 
 
 def _read(path: Path) -> Statistics | None:
-    """None where there is none, or none that is whole."""
-    if not path.is_file():
-        return None
-    found = Statistics()
+    """None where there is none, or none that is as it was written."""
     try:
         with safe_open(path, "pt") as file:
-            found.tokens = int((file.metadata() or {})["tokens"])
-            keys = file.keys()
-            for key in keys:
-                group, _, name = key.partition("/")
-                getattr(found, group)[name] = file.get_tensor(key)
-    except (SafetensorError, KeyError):
+            said, tensors = file.metadata() or {}, {name: file.get_tensor(name) for name in list(file.keys())}
+        tokens = int(said["tokens"])
+        if said["checksum"] != _checksum(tokens, tensors):
+            return None
+    except (SafetensorError, OSError, KeyError, ValueError):
         return None
+    found = Statistics()
+    found.tokens = tokens
+    for key, tensor in tensors.items():
+        group, _, name = key.partition("/")
+        getattr(found, group)[name] = tensor
     return found
 
 
 def _write(path: Path, found: Statistics) -> None:
     tensors = {f"{group}/{name}": one.contiguous() for group in _TENSORS for name, one in getattr(found, group).items()}
+    said = {"tokens": str(found.tokens), "checksum": _checksum(found.tokens, tensors)}
     with appearing_file(path) as fresh:
-        save_file(tensors, fresh, {"tokens": str(found.tokens)})
+        save_file(tensors, fresh, said)

@@ -29,7 +29,7 @@ def calibrate(
         cache: directory that keeps what is measured; made where it is missing. None: nothing is kept.
 
     Raises:
-        InputError: a layer's inputs are NaN or Inf, or the directory cannot be made.
+        InputError: a layer's inputs are NaN or Inf.
     """
 
     def measure() -> Statistics:

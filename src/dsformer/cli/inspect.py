@@ -7,6 +7,7 @@ import typer
 
 from dsformer.cli.options import AsJson
 from dsformer.cli.output import console, megabytes, percent, print_json, table, times
+from dsformer.huggingface.artefact import check
 from dsformer.report.inspection import KINDS, Inspection, StoredBlock, inspect_directory
 from dsformer.report.parts import label_of
 
@@ -14,8 +15,13 @@ from dsformer.report.parts import label_of
 def inspect(
     directory: Annotated[Path, typer.Argument(help="a compressed model", show_default=False)],
     as_json: AsJson = False,
+    verify: Annotated[
+        bool, typer.Option("--verify", help="read all tensors, compare them with their checksums")
+    ] = False,
 ) -> None:
     """Show what a compressed directory holds: every block, every byte. Loads no model."""
+    if verify:
+        check(directory, values=True)
     found = inspect_directory(directory)
     if as_json:
         print_json(found.as_dict())
@@ -41,6 +47,10 @@ def inspect(
             out.print(line, markup=False)
     else:
         out.print("Every block takes exactly the bytes its configuration says.")
+    if verify and found.checksums:
+        out.print("Every tensor has the checksum it was written with, and the configuration is the one it belongs to.")
+    elif verify:
+        out.print("It has no checksums. Its tensors are those of the model and have no NaN or Inf values.")
 
 
 def _row(block: StoredBlock, whole: Inspection) -> list[str]:

@@ -13,14 +13,17 @@ from safetensors import SafetensorError
 from transformers import PreTrainedModel
 
 from dsformer.errors import ArtefactError, InputError
-from dsformer.huggingface.checkpoint import Header, check_tensor, read_directory
+from dsformer.huggingface.checkpoint import Header, read_directory, weight_files
+from dsformer.huggingface.checksum import check_record
 from dsformer.huggingface.companions import copy_companions, described
-from dsformer.huggingface.config import DSFormerConfig
+from dsformer.huggingface.config import DSFormerConfig, read_config
 from dsformer.huggingface.directory import MODULES, ModelDirectory
+from dsformer.huggingface.expected import check_shapes, check_stored, masks
 from dsformer.huggingface.model_card import model_card
 from dsformer.huggingface.quantizer import mark
-from dsformer.huggingface.skeleton import expected_tensors, read_config
+from dsformer.huggingface.skeleton import empty_model
 from dsformer.huggingface.source import Source
+from dsformer.huggingface.values import check_values
 from dsformer.layers.blocks import BlockConfig
 
 
@@ -61,13 +64,14 @@ def save(
     with appearing(target) as directory:
         with _plain_errors(target):
             model.save_pretrained(directory, max_shard_size=max_shard_size)
+        config.record = None  # of what was written just now, not of the model as it may become
         base = _copy_source(source, directory)
         sentences = (directory / MODULES).is_file()
         said = base | config.summary | {"architecture": type(model).__name__}
         card = model_card(said, "sentence-transformers" if sentences else "transformers")
         for name, text in {**files, "README.md": card}.items():
             (directory / name).write_text(text, encoding="utf-8")
-        check(directory)
+        check(directory, values=True)
     return target
 
 
@@ -93,10 +97,14 @@ def reserve(out_dir: str | os.PathLike[str], overwrite: bool = False) -> Path:
     return target
 
 
-def check(directory: str | os.PathLike[str]) -> DSFormerConfig:
+def check(directory: str | os.PathLike[str], *, values: bool = False) -> DSFormerConfig:
     """Make sure that a directory holds a whole compressed model, from its configuration and file headers.
 
-    What only the numbers can tell (supports out of order) is found when they are loaded.
+    What only the numbers can tell is found when they are loaded.
+
+    Args:
+        directory: with ``config.json``.
+        values: read the numbers too, and compare them with their checksums, where there are any.
 
     Returns:
         What the directory says about its compression.
@@ -107,16 +115,15 @@ def check(directory: str | os.PathLike[str]) -> DSFormerConfig:
     path = Path(directory)
     config, compression = read_config(path)
     headers = read_directory(path)
-    expected = expected_tensors(path, config, compression)
-    if expected is None:
+    record = check_record(compression, path, headers)
+    model = empty_model(path, config, compression)
+    if model is None:
         _check_blocks(headers, compression.blocks)
-        return compression
-    for group in expected:
-        stored = [name for name in group if name in headers]
-        if not stored:
-            raise ArtefactError(f"{path}: {min(group)} is not in the weights")
-        for name in stored:
-            check_tensor(name, headers[name], group[name])
+    else:
+        check_stored(model, headers, whole=True)
+        check_shapes(model, headers)
+    if values:
+        check_values(weight_files(path), record, set() if model is None else masks(model))
     return compression
 
 

@@ -1,7 +1,9 @@
 """What the weight files of a directory hold, read from their headers alone."""
 
 import json
-from collections.abc import Iterable, Mapping
+import textwrap
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,10 +14,13 @@ from torch import Tensor
 
 from dsformer.errors import ArtefactError
 
+CONFIG = "config.json"
 WEIGHTS = "model.safetensors"
 INDEX = "model.safetensors.index.json"
 PICKLED = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl")
 
+# Bytes, on any system.
+_LONGEST_NAME = 255
 _MAX_JSON_BYTES = 1 << 28
 _FLOATS = frozenset({"F64", "F32", "F16", "BF16"})
 _INTEGERS = {
@@ -70,8 +75,9 @@ def weight_files(directory: Path) -> list[Path]:
         raise ArtefactError(f"{directory}: no {WEIGHTS}")
     shards = sorted(set(_weight_map(directory).values()))
     for name in shards:
-        if Path(name).name != name or not name.endswith(".safetensors"):
-            raise ArtefactError(f"{directory / INDEX}: {name!r} is not the name of a safetensors file")
+        plain = Path(name).name == name and len(name.encode(errors="replace")) <= _LONGEST_NAME
+        if not plain or not name.endswith(".safetensors"):
+            raise ArtefactError(f"{directory / INDEX}: {name[:99]!r} is not the name of a safetensors file")
         if not (directory / name).is_file():
             raise ArtefactError(f"{directory / name}: a part of the weights is missing")
     return [directory / name for name in shards]
@@ -81,18 +87,25 @@ def read_headers(files: Iterable[Path]) -> dict[str, Header]:
     """Name to header of every tensor. Raises ArtefactError for a damaged or cut file, or a tensor stored twice."""
     headers: dict[str, Header] = {}
     for file in files:
-        if file.suffix != ".safetensors":
-            raise ArtefactError(f"{file}: a pickled checkpoint; only safetensors are read")
-        try:
-            with safe_open(file, framework="pt") as opened:
-                for name in opened.keys():  # noqa: SIM118 (not a mapping)
-                    if name in headers:
-                        raise ArtefactError(f"{file}: {name} is stored twice")
-                    part = opened.get_slice(name)
-                    headers[name] = Header(part.get_dtype(), tuple(part.get_shape()))
-        except (SafetensorError, OSError) as error:
-            raise ArtefactError(f"{file}: damaged or cut short ({first_line(error)})") from None
+        with opened(file) as weights:
+            for name in weights.keys():  # noqa: SIM118 (not a mapping)
+                if name in headers:
+                    raise ArtefactError(f"{file}: {name} is stored twice")
+                part = weights.get_slice(name)
+                headers[name] = Header(part.get_dtype(), tuple(part.get_shape()))
     return headers
+
+
+@contextmanager
+def opened(file: Path) -> Iterator[Any]:
+    """A weight file, its tensors read when they are asked for. Raises ArtefactError: it is damaged, or a pickle."""
+    if file.suffix != ".safetensors":
+        raise ArtefactError(f"{file}: a pickled checkpoint; only safetensors are read")
+    try:
+        with safe_open(file, framework="pt") as weights:
+            yield weights
+    except (SafetensorError, OSError) as error:
+        raise ArtefactError(f"{file}: damaged or cut short ({first_line(error)})") from None
 
 
 def read_directory(directory: Path) -> dict[str, Header]:
@@ -114,6 +127,11 @@ def check_tensor(name: str, header: Header, expected: Tensor) -> None:
     """Raises ArtefactError unless the stored tensor can be loaded as the expected one (floating types are cast)."""
     if header.shape != tuple(expected.shape):
         raise ArtefactError(f"{name}: stored shape {list(header.shape)} is not {list(expected.shape)}")
+    check_type(name, header, expected)
+
+
+def check_type(name: str, header: Header, expected: Tensor) -> None:
+    """Raises ArtefactError unless the stored tensor's type can be cast to the expected one."""
     floating = expected.is_floating_point()
     if header.dtype not in _FLOATS if floating else header.dtype != _INTEGERS.get(expected.dtype):
         wanted = "a floating-point type" if floating else str(expected.dtype).removeprefix("torch.")
@@ -126,7 +144,8 @@ def find(headers: Mapping[str, Header], name: str, prefix: str) -> Header | None
 
 
 def first_line(error: BaseException) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]
+    """Of its message, and no more than fits one."""
+    return textwrap.shorten((str(error).splitlines() or [type(error).__name__])[0], 300, placeholder=" ...")
 
 
 def _weight_map(directory: Path) -> dict[str, str]:

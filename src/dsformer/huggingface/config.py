@@ -1,12 +1,14 @@
 """``quantization_config`` of a compressed model's ``config.json``."""
 
-import copy
+from pathlib import Path
 from typing import Any
 
 from transformers.utils.quantization_config import QuantizationConfigMixin
 
 from dsformer import __version__
 from dsformer.errors import ArtefactError
+from dsformer.huggingface.checkpoint import CONFIG, read_json
+from dsformer.huggingface.local_paths import without_local_paths
 from dsformer.layers.blocks import BlockConfig, parse_blocks
 
 METHOD = "dsformer"
@@ -21,6 +23,7 @@ class DSFormerConfig(QuantizationConfigMixin):
         format_version: of the artefact.
         package_version: of the package that wrote it.
         summary: anything the compressor wants to report (JSON values).
+        written: what ``checksum`` recorded when it was saved; not written again, as a model may change.
         quant_method: always "dsformer".
 
     Raises:
@@ -35,6 +38,7 @@ class DSFormerConfig(QuantizationConfigMixin):
         format_version: Any = FORMAT_VERSION,
         package_version: Any = __version__,
         summary: Any = None,
+        written: Any = None,
         quant_method: Any = METHOD,
         **unknown: Any,
     ):
@@ -53,25 +57,54 @@ class DSFormerConfig(QuantizationConfigMixin):
             raise ArtefactError("package_version: not text")
         if summary is not None and not isinstance(summary, dict):
             raise ArtefactError("summary: not an object")
+        if written is not None and not isinstance(written, dict):
+            raise ArtefactError("written: not an object")
         self.quant_method = METHOD
         self.format_version = format_version
         self.package_version = package_version
         self.blocks: list[BlockConfig] = parse_blocks([] if blocks is None else blocks)
         self.summary: dict[str, Any] = summary or {}
+        self.written: dict[str, Any] | None = written
+        # Of the model as it is about to be saved.
+        self.record: dict[str, Any] | None = None
 
     def to_dict(self) -> dict[str, Any]:
-        """As it is written to ``config.json``; fields of a block at their default are left out."""
+        """As it is written to ``config.json``; fields of a block at their default are left out, and where files of the
+        summary are on this machine."""
         blocks = [block.model_dump(mode="json", exclude_defaults=True) for block in self.blocks]
-        return {
+        fields = {
             "quant_method": self.quant_method,
             "format_version": self.format_version,
             "package_version": self.package_version,
             "blocks": blocks,
-            "summary": copy.deepcopy(self.summary),
+            "summary": without_local_paths(self.summary),
         }
+        return fields if self.record is None else {**fields, "written": self.record}
 
     def to_diff_dict(self) -> dict[str, Any]:
         return self.to_dict()
 
     def __iter__(self):
         yield from self.to_dict().items()
+
+
+def read_config(directory: Path) -> tuple[dict[str, Any], DSFormerConfig]:
+    """``config.json``, and the part of it that is ours.
+
+    Raises:
+        ArtefactError: it is not there, damaged, or of a model that DSFormer has not compressed.
+    """
+    if not directory.is_dir():
+        raise ArtefactError(f"{directory}: no such directory")
+    path = directory / CONFIG
+    config = read_json(path)
+    quantization = config.get("quantization_config") if isinstance(config, dict) else None
+    if not isinstance(quantization, dict) or quantization.get("quant_method") != METHOD:
+        raise ArtefactError(f"{path}: not of a model compressed with DSFormer")
+    names = config.get("architectures")
+    if names is not None and not (isinstance(names, list) and all(isinstance(name, str) for name in names)):
+        raise ArtefactError(f"{path}: architectures is not a list of names")
+    try:
+        return config, DSFormerConfig.from_dict(quantization)
+    except ArtefactError as error:
+        raise ArtefactError(f"{path}: {error}") from None

@@ -2,10 +2,11 @@
 
 import re
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import yaml
+
+from dsformer.huggingface.local_paths import without_local_paths
 
 # What the name of a class with a head ends in, and the class of transformers that finds it.
 _HEADS = {
@@ -31,6 +32,7 @@ def model_card(summary: Mapping[str, Any], library: str = "transformers") -> str
             of its class), ``command``; ``license``, ``language``, ``pipeline_tag`` of the base model, ``tags``.
         library: the library the model is loaded with.
     """
+    summary = without_local_paths(dict(summary))
     name = short_name(summary.get("model"))
     sections = [
         _header(summary, library),
@@ -165,7 +167,7 @@ def _line(value: Any) -> str:
 def hub_name(model: Any) -> str | None:
     """The name, unless it is that of something on the writer's machine."""
     text = _line(model or "")
-    return text if re.fullmatch(r"[\w-][\w.-]*/[\w.-]+", text) and not Path(text).exists() else None
+    return text if re.fullmatch(r"[\w-][\w.-]*/[\w.-]+", text) else None
 
 
 def short_name(model: Any) -> str:

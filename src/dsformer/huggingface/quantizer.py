@@ -6,21 +6,22 @@ from typing import Any
 
 import torch
 import transformers
-from torch import nn
 from transformers import PreTrainedModel
-from transformers.pytorch_utils import Conv1D
 from transformers.quantizers.base import HfQuantizer
 
 from dsformer.errors import ArtefactError
-from dsformer.huggingface.checkpoint import Header, check_tensor, find, read_headers, weight_files
+from dsformer.huggingface.checkpoint import read_headers, weight_files
+from dsformer.huggingface.checksum import check_record, record_of
 from dsformer.huggingface.config import DSFormerConfig
+from dsformer.huggingface.expected import check_stored, masks, resolved, stored_modules
+from dsformer.huggingface.local_paths import forget_places
 from dsformer.huggingface.tying import forget_tied
+from dsformer.huggingface.values import check_values
 from dsformer.layers.blocks import BlockConfig
 from dsformer.layers.builder import densify, install
 from dsformer.layers.stored import StoredForm
 from dsformer.layers.tensors import INTEGERS
 
-_TENSORS = ("weight", "dictionary", *INTEGERS)
 _V5 = int(transformers.__version__.split(".")[0]) >= 5
 
 
@@ -28,8 +29,8 @@ class DSFormerQuantizer(HfQuantizer):
     """Puts compressed modules into the empty model before its weights are loaded.
 
     The keys of a checkpoint are those of the modules, so transformers loads and saves them like any others. Damage is
-    met three times: headers are checked before anything is allocated, missing tensors after loading (they would be left
-    random), and supports and permutations once they are there.
+    met three times: headers, then numbers are checked before anything is allocated, missing tensors after loading (they
+    would be left random), and supports and permutations once they are there.
     """
 
     requires_calibration = True
@@ -39,15 +40,20 @@ class DSFormerQuantizer(HfQuantizer):
         self, model: PreTrainedModel, checkpoint_files: list[str] | None = None, **kwargs: Any
     ) -> PreTrainedModel:
         config = self.quantization_config
-        config.blocks = resolved(model, config.blocks)
-        headers = read_headers(_files(model, checkpoint_files))
+        files = _files(model, checkpoint_files)
+        headers = read_headers(files)
+        record = check_record(config, files[0].parent, headers) if files else None
+        whole = type(model).__name__ in (getattr(model.config, "architectures", None) or ())
+        config.blocks = resolved(model, config.blocks, headers, whole)
         install(model, config.blocks)
         forget_tied(model)
-        _check_headers(model, headers)
+        if files:
+            check_stored(model, headers, whole)
+        check_values(files, record, masks(model))
         return model
 
     def _process_model_after_weight_loading(self, model: PreTrainedModel, **kwargs: Any) -> PreTrainedModel:
-        for name, module in _stored(model):
+        for name, module in stored_modules(model):
             if _V5:
                 _check_loaded(name, module)
             if module.weight.device.type != "meta":  # else it is offloaded
@@ -61,7 +67,7 @@ class DSFormerQuantizer(HfQuantizer):
 
     def update_missing_keys(self, model: PreTrainedModel, missing_keys: list[str], prefix: str) -> list[str]:
         """Called by transformers 4 once it has compared the checkpoint's keys with the model's."""
-        compressed = {f"{name}.{key}" for name, module in _stored(model) for key in module.state_dict()}
+        compressed = {f"{name}.{key}" for name, module in stored_modules(model) for key in module.state_dict()}
         if missing := sorted(compressed.intersection(missing_keys)):
             raise ArtefactError(f"{missing[0]}: not in the checkpoint")
         return missing_keys
@@ -69,6 +75,15 @@ class DSFormerQuantizer(HfQuantizer):
     def _dequantize(self, model: PreTrainedModel, dtype: Any = None) -> PreTrainedModel:
         densify(model)
         return model if dtype is None else model.to(dtype)
+
+    def get_state_dict_and_metadata(
+        self, model: PreTrainedModel, safe_serialization: bool | None = None
+    ) -> tuple[None, dict[str, str]]:
+        """Called before anything is saved: the configuration then says how its tensors were."""
+        if isinstance(config := getattr(model.config, "quantization_config", None), DSFormerConfig):
+            forget_places(model.config)
+            config.record = record_of(model)
+        return None, {}
 
     def is_serializable(self, safe_serialization: bool | None = None) -> bool:
         return True
@@ -110,41 +125,6 @@ def mark(model: Any, config: DSFormerConfig) -> None:
     model._weight_conversions = []
 
 
-def resolved(model: nn.Module, blocks: Sequence[BlockConfig]) -> list[BlockConfig]:
-    """The blocks under the names their modules have in this model.
-
-    A base model loaded from the checkpoint of a model with a head has no prefix, and the other way round. Blocks of
-    which this model has nothing (those of a head it does not have) are left out, and so are tied modules.
-
-    Raises:
-        ArtefactError: the model has a part of a block only, or nothing of any.
-    """
-    prefix = getattr(model, "base_model_prefix", "")
-    present = {name for name, _ in model.named_modules(remove_duplicate=False)}
-
-    def actual(name: str) -> str | None:
-        candidates = (name, name.removeprefix(f"{prefix}."), f"{prefix}.{name}")
-        return next((candidate for candidate in candidates if candidate in present), None)
-
-    result = []
-    for block in blocks:
-        names = [actual(name) for name in block.names]
-        if all(name is None for name in names):
-            continue
-        if None in names:
-            raise ArtefactError(f"{block.names[names.index(None)]}: the model has no such module")
-        members = [member.model_copy(update={"name": name}) for member, name in zip(block.members, names, strict=True)]
-        tied = [name for name in map(actual, block.tied) if name is not None]
-        result.append(block.model_copy(update={"members": members, "tied": tied}))
-    if blocks and not result:
-        raise ArtefactError(f"{blocks[0].names[0]}: the model has no such module, nor any other compressed one")
-    return result
-
-
-def _stored(model: nn.Module) -> list[tuple[str, StoredForm]]:
-    return [(name, module) for name, module in model.named_modules() if isinstance(module, StoredForm)]
-
-
 def _files(model: PreTrainedModel, checkpoint_files: list[str] | None) -> list[Path]:
     """The weight files, where they are known: transformers 4 names none, but a local directory can be looked at."""
     if checkpoint_files is not None:
@@ -152,25 +132,6 @@ def _files(model: PreTrainedModel, checkpoint_files: list[str] | None) -> list[P
     name = getattr(model.config, "name_or_path", "")
     directory = Path(name) if name else None
     return weight_files(directory) if directory is not None and directory.is_dir() else []
-
-
-def _check_headers(model: PreTrainedModel, headers: dict[str, Header]) -> None:
-    """Types and shapes of the stored tensors; one that is not found by its name is dealt with after loading.
-
-    Layers that are stored compressed, but of which the configuration says nothing, are refused here: not every version
-    of transformers does.
-    """
-    for name, module in model.named_modules():
-        if isinstance(module, StoredForm):
-            for key, tensor in module.state_dict().items():
-                header = find(headers, f"{name}.{key}", model.base_model_prefix)
-                if header is not None:
-                    check_tensor(f"{name}.{key}", header, tensor)
-        elif isinstance(module, (nn.Linear, nn.Embedding, Conv1D)):
-            stored = {key: find(headers, f"{name}.{key}", model.base_model_prefix) for key in _TENSORS}
-            weight = stored.pop("weight")
-            if any(stored.values()) or (weight is not None and len(weight.shape) != 2):
-                raise ArtefactError(f"{name}: stored compressed, but quantization_config does not mention it")
 
 
 def _restore_integers(module: StoredForm) -> None:

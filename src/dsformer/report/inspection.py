@@ -12,7 +12,7 @@ from dsformer.errors import ArtefactError
 from dsformer.factorization.precision import SCALE_BITS, Precision, packed_bytes
 from dsformer.factorization.spec import FormSpec
 from dsformer.huggingface.checkpoint import Header, read_headers, weight_files
-from dsformer.huggingface.skeleton import read_config
+from dsformer.huggingface.config import read_config
 from dsformer.layers.blocks import BlockConfig
 from dsformer.plan import Types
 from dsformer.report.summary import describe, support_and_permutation_bytes
@@ -68,6 +68,7 @@ class Inspection:
         embedding_bytes: embedding tables, compressed or not.
         file_bytes: the weight files as they are on disk; more than the tensors by their headers.
         type_factor: bytes of a value before / after, where the directory says.
+        checksums: whether it says how it was written.
         dropped_bytes, vocabulary_bytes: of whole layers and of rows of tokens that are gone, where the directory says.
     """
 
@@ -77,6 +78,7 @@ class Inspection:
     embedding_bytes: int
     file_bytes: int
     type_factor: float
+    checksums: bool = False
     dropped_bytes: int = 0
     vocabulary_bytes: int = 0
 
@@ -145,6 +147,7 @@ def inspect_directory(directory: str | Path) -> Inspection:
         embedding_bytes=tables + sum(block.bytes_after for block in blocks if block.kind == "embedding"),
         file_bytes=sum(file.stat().st_size for file in files),
         type_factor=float(factor) if isinstance(factor, int | float) else 1.0,
+        checksums=config.written is not None,
         **{name: size for name, size in gone.items() if isinstance(size, int)},
     )
 

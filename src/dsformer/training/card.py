@@ -6,12 +6,10 @@ from typing import Any
 
 import yaml
 
+from dsformer.huggingface.local_paths import without_local_paths
 from dsformer.huggingface.model_card import hub_name, loading_code, markdown_table, short_name
 from dsformer.recipe import TrainingRecipe
 from dsformer.tasks.supervised import SupervisedTask
-
-# Fields that are a path of this machine, of which only the name is said.
-_PATHS = ("task", "text", "evaluation_file", "start")
 
 
 def dense_card(
@@ -31,13 +29,12 @@ def dense_card(
         known: ``architecture``, the name of its class; ``library_name``, what it is loaded with; and what the card of
             the base model says of ``license``, ``language`` and ``pipeline_tag``.
     """
-    base, name = hub_name(model), short_name(task.name)
+    base, name = hub_name(without_local_paths(str(model))), short_name(task.name)
     library, architecture = known["library_name"], known["architecture"]
     header = {"library_name": library, "base_model": base, "base_model_relation": "finetune" if base else None}
     header |= {key: value for key, value in known.items() if key != "architecture"}
     kept = {key: value for key, value in header.items() if value} | {"tags": ["dsformer"]}
-    recipe = settings.model_dump(mode="json", exclude_defaults=True)
-    recipe |= {key: Path(recipe[key]).name for key in _PATHS if recipe.get(key)}
+    recipe = without_local_paths(settings.model_dump(mode="json", exclude_defaults=True))
     sections = [
         f"---\n{yaml.safe_dump(kept, sort_keys=False)}---",
         f"# {short_name(model)}, fine-tuned on {name}",

@@ -1,0 +1,51 @@
+"""What is published says nothing of the machine it was made on."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+from transformers import PretrainedConfig
+
+# A path from the root, from somebody's home, or of a Windows drive.
+_ABSOLUTE = re.compile(r"(?:~[\w.-]*)?[/\\]|[A-Za-z]:[/\\]")
+# One in the middle of a line, such as a command: after a space, a quote, an equals sign, a comma.
+_WITHIN = re.compile(rf"(?<=[\s'\"=,(])(?:{_ABSOLUTE.pattern})[^\s'\",)]+")
+
+
+def without_local_paths(value: Any) -> Any:
+    """JSON values with the last part alone of every path to something on this machine.
+
+    Those are absolute paths, and relative ones to what is there. Keys of objects stay.
+    """
+    if isinstance(value, dict):
+        return {key: without_local_paths(one) for key, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [without_local_paths(one) for one in value]
+    if not isinstance(value, str):
+        return value
+    if _is_local(value):
+        return _last_part(value)
+    return _WITHIN.sub(lambda found: _last_part(found[0]), value)
+
+
+def forget_places(config: PretrainedConfig) -> None:
+    """Let the configurations within one not say where they were read from; transformers sees to the outer one."""
+    for part in vars(config).values():
+        if isinstance(part, PretrainedConfig):
+            part.name_or_path = without_local_paths(part.name_or_path)
+            forget_places(part)
+
+
+def _is_local(text: str) -> bool:
+    if "\n" in text or len(text) > 4096:
+        return False
+    if _ABSOLUTE.match(text) or re.match(r"\.\.?[/\\]", text):
+        return True
+    try:
+        return "/" in text and Path(text).exists()
+    except OSError:
+        return False
+
+
+def _last_part(path: str) -> str:
+    return re.split(r"[/\\]", path.rstrip("/\\"))[-1]
