@@ -6,11 +6,12 @@ from typing import Any
 import transformers
 from transformers import AutoModel, PreTrainedModel
 
-from dsformer.huggingface.artefact import appearing, check, reserve
+from dsformer.huggingface.artefact import check
 from dsformer.huggingface.companions import copy_companions
 from dsformer.huggingface.skeleton import read_config
 from dsformer.huggingface.source import quiet
 from dsformer.layers import densify as densify_layers
+from dsformer.output_directory import appearing, reserved
 
 CARD = """# A dense copy of a model compressed with DSFormer
 
@@ -52,18 +53,18 @@ def densify(directory: str | Path, output: str | Path, *, overwrite: bool = Fals
 
     Raises:
         ArtefactError: ``directory`` is not a compressed model, or is damaged.
-        InputError: ``output`` is there already or cannot be written.
+        InputError: ``output`` is there already, cannot be written, or is ``directory``.
     """
     source = Path(directory).expanduser()
     check(source)
-    target = reserve(output, overwrite)
-    model = load(source)
-    densify_layers(model)
-    forget_compression(model)
-    with appearing(target) as written:
-        model.save_pretrained(written)
-        copy_companions(source, written)
-        (written / "README.md").write_text(CARD, encoding="utf-8")
+    with reserved(output, overwrite, [source]) as target:
+        model = load(source)
+        densify_layers(model)
+        forget_compression(model)
+        with appearing(target) as written, quiet():
+            model.save_pretrained(written)
+            copy_companions(source, written)
+            (written / "README.md").write_text(CARD, encoding="utf-8")
     return target
 
 

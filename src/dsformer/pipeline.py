@@ -1,6 +1,7 @@
 """``compress``: calibrate, allocate, factorize, save."""
 
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -20,11 +21,12 @@ from dsformer.factorization.methods import METHODS, fit_weight
 from dsformer.factorization.pattern import Pattern
 from dsformer.factorization.rounding import RoundedForm
 from dsformer.factorization.search import Fitted
-from dsformer.huggingface.artefact import reserve, save
+from dsformer.huggingface.artefact import save
 from dsformer.huggingface.depth import shorten
 from dsformer.huggingface.quantizer import attach
 from dsformer.huggingface.source import Source, open_source, quiet
 from dsformer.layers import BlockConfig, install_forms
+from dsformer.output_directory import reserved
 from dsformer.parallel import as_done
 from dsformer.plan import Job, Plan, make_plan
 from dsformer.processes import count
@@ -118,11 +120,11 @@ def once(
 ) -> Compressed:
     """Compress without training. Arguments and errors as of :func:`compress`."""
     started = perf_counter()
-    if output is not None:
-        reserve(Path(output), overwrite)
-    with with_vocabulary(model, recipe.vocabulary) as start:
+    read = [model] if isinstance(model, str | Path) else []
+    place = nullcontext() if output is None else reserved(output, overwrite, read)
+    with place as target, with_vocabulary(model, recipe.vocabulary) as start:
         prepared = _named(_prepare(start, recipe, tokenizer, texts, progress), model)
-        return _compressed(prepared, output, overwrite, started, progress)
+        return _compressed(prepared, target, overwrite, started, progress)
 
 
 def _named(prepared: Prepared, model: str | Path | PreTrainedModel) -> Prepared:
@@ -133,7 +135,7 @@ def _named(prepared: Prepared, model: str | Path | PreTrainedModel) -> Prepared:
 
 
 def _compressed(
-    prepared: Prepared, output: str | Path | None, overwrite: bool, started: float, progress: Progress
+    prepared: Prepared, output: Path | None, overwrite: bool, started: float, progress: Progress
 ) -> Compressed:
     """Factorize, install and save what was prepared."""
     jobs, fitted = factorize(prepared.plan, prepared.recipe, progress)
@@ -151,8 +153,8 @@ def _compressed(
     attach(network, blocks, summary.as_dict())
     if output is not None:
         with quiet():
-            save(network, Path(output), source=prepared.source, overwrite=overwrite)
-    return Compressed(network, prepared.source.tokenizer, summary, None if output is None else Path(output))
+            save(network, output, source=prepared.source, overwrite=overwrite)
+    return Compressed(network, prepared.source.tokenizer, summary, output)
 
 
 def prepare(

@@ -1,15 +1,9 @@
 """Write a compressed model as a directory, whole or not at all, and check one before it is loaded."""
 
-import errno
 import os
-import secrets
-import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from safetensors import SafetensorError
 from transformers import PreTrainedModel
 
 from dsformer.errors import ArtefactError, InputError
@@ -21,6 +15,7 @@ from dsformer.huggingface.quantizer import mark
 from dsformer.huggingface.skeleton import expected_tensors, read_config
 from dsformer.huggingface.source import Source
 from dsformer.layers.blocks import BlockConfig
+from dsformer.output_directory import appearing, reserved
 
 
 def save(
@@ -53,38 +48,14 @@ def save(
     config = getattr(model.config, "quantization_config", None)
     if not isinstance(config, DSFormerConfig):
         raise InputError("the model is not compressed: there is nothing to save")
-    target = reserve(out_dir, overwrite)
     mark(model, config)
-    with appearing(target) as directory:
-        with _plain_errors(target):
-            model.save_pretrained(directory, max_shard_size=max_shard_size)
+    with reserved(out_dir, overwrite) as target, appearing(target) as directory:
+        model.save_pretrained(directory, max_shard_size=max_shard_size)
         base = _copy_source(source, directory)
         sentences = (directory / "modules.json").is_file()
         card = model_card(base | config.summary, "sentence-transformers" if sentences else "transformers")
         (directory / "README.md").write_text(card, encoding="utf-8")
         check(directory)
-    return target
-
-
-def reserve(out_dir: str | os.PathLike[str], overwrite: bool = False) -> Path:
-    """Make sure that ``save`` will be able to write there, before hours are spent on what it is to write.
-
-    Returns:
-        The absolute path.
-
-    Raises:
-        InputError: it is a file, or a directory that is not empty (unless ``overwrite``), or cannot be created.
-    """
-    target = Path(out_dir).expanduser().resolve()
-    if target.exists() and not target.is_dir():
-        raise InputError(f"{target}: is a file")
-    try:
-        if target.is_dir() and any(target.iterdir()) and not overwrite:
-            raise InputError(f"{target}: is not empty; choose another directory or overwrite it")
-        with _beside(target):
-            pass
-    except OSError as error:
-        raise InputError(f"{target}: cannot be written ({error.strerror})") from None
     return target
 
 
@@ -136,55 +107,3 @@ def _copy_source(source: Source | str | os.PathLike[str] | None, directory: Path
     if isinstance(source, Source):
         source.tokenizer.save_pretrained(directory)
     return {}
-
-
-@contextmanager
-def _beside(target: Path) -> Iterator[Path]:
-    """A new directory beside the target, removed on leaving."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    directory = target.with_name(f".{target.name}.{secrets.token_hex(4)}.partial")
-    directory.mkdir()
-    try:
-        yield directory
-    finally:
-        shutil.rmtree(directory, ignore_errors=True)
-
-
-def _readable(directory: Path) -> None:
-    """Give every file the permissions of a new one; safetensors leaves its own readable by the owner alone."""
-    probe = directory / ".permissions"
-    probe.touch()
-    mode = probe.stat().st_mode
-    probe.unlink()
-    for file in directory.rglob("*"):
-        if file.is_file():
-            file.chmod(mode)
-
-
-@contextmanager
-def appearing(target: Path) -> Iterator[Path]:
-    """A new directory that takes the target's name on leaving, and vanishes when something is raised."""
-    with _beside(target) as partial:
-        yield partial
-        _readable(partial)
-        replaced = target.with_name(f"{partial.name}.old")
-        if target.exists():
-            target.rename(replaced)
-        try:
-            partial.rename(target)
-        except BaseException:
-            if replaced.exists():
-                replaced.rename(target)
-            raise
-        shutil.rmtree(replaced, ignore_errors=True)
-
-
-@contextmanager
-def _plain_errors(target: Path) -> Iterator[None]:
-    """A full disk as the OSError it is: safetensors reports it as text only."""
-    try:
-        yield
-    except SafetensorError as error:
-        if f"os error {errno.ENOSPC}" not in str(error):
-            raise
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(target)) from error

@@ -8,8 +8,8 @@ from typing import Any
 from transformers import PreTrainedModel, set_seed
 
 from dsformer.errors import InputError
-from dsformer.huggingface.artefact import appearing, reserve
 from dsformer.huggingface.source import quiet
+from dsformer.output_directory import appearing, reserved_by_first
 from dsformer.processes import by_one
 from dsformer.progress import Progress, silent
 from dsformer.recipe import Recipe, TrainingRecipe
@@ -66,13 +66,13 @@ def finetune(
     if settings.task is None:
         raise InputError("give the task to train on: task")
     require_training(settings)
-    target = reserve(output, overwrite)
-    task = the_task(settings, None if data_dir is None else Path(data_dir))
-    started = perf_counter()
     described = {"model": str(model), "training": settings.model_dump(mode="json"), "data_dir": str(data_dir or "")}
-    with working(target, described) as work:
-        network, tokenizer = train_dense(model, task, settings, work, progress, "finetune")
-        by_one(lambda: write_dense(network, tokenizer, target))
+    with reserved_by_first(output, overwrite, [model]) as target:
+        task = the_task(settings, None if data_dir is None else Path(data_dir))
+        started = perf_counter()
+        with working(target, described) as work:
+            network, tokenizer = train_dense(model, task, settings, work, progress, "finetune")
+            by_one(lambda: write_dense(network, tokenizer, target))
     seconds = perf_counter() - started
     return Finetuned(
         network, tokenizer, task, score_model(network, tokenizer, task, length=settings.length), seconds, target

@@ -10,9 +10,9 @@ from transformers import PreTrainedModel
 
 from dsformer.calibration import model_batches
 from dsformer.errors import InputError
-from dsformer.huggingface.artefact import appearing, reserve
 from dsformer.huggingface.companions import copy_companions
 from dsformer.huggingface.source import Source, open_source, quiet
+from dsformer.output_directory import appearing, reserved
 from dsformer.vocabulary.rows import says_the_same, select_rows, table_rows, token_ids
 from dsformer.vocabulary.tokenizer import rewritten
 from dsformer.vocabulary.tokens import each_encoded, kept_tokens
@@ -39,22 +39,27 @@ def prune_vocabulary(
     Raises:
         InputError: the model or its tokenizer cannot be changed so.
     """
-    target, source = reserve(output, overwrite), open_source(model)
-    if not getattr(source.tokenizer, "is_fast", False):
-        raise InputError("vocabulary: only fast tokenizers (with a tokenizer.json) can be rewritten")
-    rows = table_rows(source.model)
-    kept = [i for i in kept_tokens(source.tokenizer, texts, token_ids(source.model)) if i < rows]
-    tokenizer = _checked(source.tokenizer, {old: new for new, old in enumerate(kept)}, texts)
-    network = _selected(source, torch.tensor(kept), texts)
+    with reserved(output, overwrite, [model]) as target:
+        source = open_source(model)
+        if not getattr(source.tokenizer, "is_fast", False):
+            raise InputError("vocabulary: only fast tokenizers (with a tokenizer.json) can be rewritten")
+        rows = table_rows(source.model)
+        kept = [i for i in kept_tokens(source.tokenizer, texts, token_ids(source.model)) if i < rows]
+        tokenizer = _checked(source.tokenizer, {old: new for new, old in enumerate(kept)}, texts)
+        network = _selected(source, torch.tensor(kept), texts)
+        _write(network, tokenizer, source.directory, target)
+    return rows, len(kept)
+
+
+def _write(network: PreTrainedModel, tokenizer: Any, companions: Path | None, target: Path) -> None:
     with appearing(target) as directory, quiet():
         network.save_pretrained(directory)
-        if source.directory is not None:
-            copy_companions(source.directory, directory)
+        if companions is not None:
+            copy_companions(companions, directory)
         for pattern in _VOCABULARIES:
             for file in directory.glob(pattern):
                 file.unlink()
         tokenizer.save_pretrained(directory)
-    return rows, len(kept)
 
 
 def _checked(tokenizer: Any, numbers: dict[int, int], texts: Sequence[str]) -> Any:
