@@ -8,7 +8,7 @@ import shutil
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from tempfile import TemporaryDirectory
+from tempfile import TemporaryDirectory, TemporaryFile
 from typing import Any
 
 from dsformer.errors import InputError
@@ -37,7 +37,7 @@ def user_path(path: str | os.PathLike[str]) -> Path:
 
 
 def check_writable(path: Path, what: str, inputs: Iterable[Path | str | None] = ()) -> Path:
-    """Make sure that a file can be written, before the work that it is to tell of. Nothing is made.
+    """Make sure that a file can be written, before the work that it is to tell of. Nothing of it stays.
 
     Args:
         path: of the file; its folder may be missing.
@@ -57,18 +57,36 @@ def check_writable(path: Path, what: str, inputs: Iterable[Path | str | None] = 
     there = path if path.exists() else next(folder for folder in path.resolve().parents if folder.exists())
     if not there.is_dir() and there != path:
         raise InputError(f"{what}: {path} cannot be written ({there} is not a directory)")
-    if not os.access(there, os.W_OK if there == path else os.W_OK | os.X_OK):
-        raise InputError(f"{what}: {path} cannot be written (no permission)")
+    try:
+        # Permissions alone do not tell: of file systems that are read only, or made by the kernel.
+        with path.open("ab") if there == path else TemporaryFile(dir=there):
+            pass
+    except OSError as error:
+        raise InputError(f"{what}: {path} cannot be written ({error.strerror})") from None
     return path
 
 
-def check_apart(target: Path, inputs: Iterable[Path | str | None], what: str = "output") -> None:
-    """Raises InputError: a resolved path is, or lies in, something that is read, or the other way round."""
+def check_apart(
+    target: Path, inputs: Iterable[Path | str | None], what: str = "output", *, replaced: bool = True
+) -> None:
+    """Make sure that what is written is not what is read.
+
+    Args:
+        target: what is written, resolved.
+        inputs: what is read.
+        what: the option that names the target, for the message.
+        replaced: the target takes the place of all that it holds now.
+
+    Raises:
+        InputError: it is one of the inputs or lies in one, or contains one that would be replaced.
+    """
     for one in inputs:
         if one is None:
             continue
         place = user_path(one).resolve()
-        if place.exists() and (target == place or place in target.parents or target in place.parents):
+        if not place.exists():
+            continue
+        if target == place or place in target.parents or (replaced and target in place.parents):
             relation = "is" if target == place else "lies in" if place in target.parents else "contains"
             raise InputError(f"{what}: {target} {relation} what is read, {place}; choose another place")
 

@@ -6,8 +6,10 @@ from typing import Any
 import transformers
 from transformers import AutoModel, PreTrainedModel
 
+from dsformer.files import user_path
 from dsformer.huggingface.artefact import check
 from dsformer.huggingface.companions import copy_companions
+from dsformer.huggingface.opening import check_architectures, opening
 from dsformer.huggingface.skeleton import read_config
 from dsformer.huggingface.source import quiet
 from dsformer.layers import densify as densify_layers
@@ -30,11 +32,12 @@ def load(directory: str | Path, **options: Any) -> PreTrainedModel:
     Raises:
         ArtefactError: the directory is not a compressed model, or is damaged.
     """
-    path = Path(directory).expanduser()
+    path = user_path(directory)
     check(path)
     names = read_config(path)[0].get("architectures") or [""]
+    check_architectures(names)
     architecture = getattr(transformers, names[0], AutoModel)
-    with quiet():
+    with quiet(), opening(path):
         return architecture.from_pretrained(path, **{"dtype": "auto", **options}).eval()
 
 
@@ -55,7 +58,7 @@ def densify(directory: str | Path, output: str | Path, *, overwrite: bool = Fals
         ArtefactError: ``directory`` is not a compressed model, or is damaged.
         InputError: ``output`` is there already, cannot be written, or is ``directory``.
     """
-    source = Path(directory).expanduser()
+    source = user_path(directory)
     check(source)
     with reserved(output, overwrite, [source]) as target:
         model = load(source)

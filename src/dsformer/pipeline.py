@@ -21,6 +21,7 @@ from dsformer.factorization.methods import METHODS, fit_weight
 from dsformer.factorization.pattern import Pattern
 from dsformer.factorization.rounding import RoundedForm
 from dsformer.factorization.search import Fitted
+from dsformer.files import user_path
 from dsformer.huggingface.artefact import save
 from dsformer.huggingface.depth import shorten
 from dsformer.huggingface.quantizer import attach
@@ -101,7 +102,7 @@ def compress(
 
         if tokenizer is not None:
             raise InputError("training takes the tokenizer that the model was saved with; save yours with it")
-        folder = None if data_dir is None else Path(data_dir)
+        folder = None if data_dir is None else user_path(data_dir)
         return compress_and_train(model, output, recipe, texts, folder, overwrite, progress, once)
     if count() > 1:
         raise InputError("only training can be shared by several processes; start this without torchrun")
@@ -198,7 +199,14 @@ def _prepare(
     )
     probe = _probe(source.model, prepared, len(tracing.blocks + tables))
     plan = make_plan(source.model, tracing, statistics, recipe, [probe], progress, dropped)
+    _require_groups(plan, Pattern.parse(recipe.pattern))
     return Prepared(source, recipe, tracing, statistics, plan)
+
+
+def _require_groups(plan: Plan, pattern: Pattern) -> None:
+    """Raises InputError: a pattern that groups rows fits no layer, so that all would be of low rank."""
+    if all(size % pattern.group for job in plan.jobs for size in (*job.block.members, job.block.shape[1])):
+        raise InputError(f"pattern {pattern}: no layer's rows can be divided into groups of {pattern.group}")
 
 
 def _probe(model: PreTrainedModel, batches: Sequence[dict[str, Tensor]], blocks: int) -> dict[str, Tensor]:

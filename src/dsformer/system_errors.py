@@ -52,13 +52,11 @@ def as_os_errors(path: Path) -> Iterator[None]:
     """Raise what the system refused while something is written as the OSError it is."""
     try:
         yield
-    except OSError:
-        raise
     except Exception as error:
         refused = as_os_error(error, path)
-        if refused is None:
+        if refused is None or (refused is error and error.filename is not None):
             raise
-        raise refused from error
+        raise OSError(refused.errno, refused.strerror, refused.filename or str(path)) from error
 
 
 def _code(text: str) -> int | None:

@@ -14,6 +14,7 @@ from dsformer.benchmarking import runtimes
 from dsformer.errors import InputError
 from dsformer.huggingface.checkpoint import read_json, weight_bytes
 from dsformer.huggingface.config import METHOD
+from dsformer.huggingface.opening import opening
 from dsformer.huggingface.source import model_place, open_source
 from dsformer.loading import load
 
@@ -109,7 +110,8 @@ def open_contender(model: str | Path, way: str = "eager") -> Contender:
     if way in FOREIGN and compressed:
         raise InputError(f"{model}: way {way} runs dense models only; write one with dsformer densify")
     network = load(place) if compressed else open_source(model).model.eval()
-    tokenizer = AutoTokenizer.from_pretrained(place)
+    with opening(model):
+        tokenizer = AutoTokenizer.from_pretrained(place)
     call = WAYS[way](network, tokenizer)
     took = perf_counter() - started
     stored = [*network.parameters(), *network.buffers()]
@@ -136,5 +138,6 @@ def _possible(model: str | Path, ways: Sequence[str]) -> Sequence[str]:
 
 
 def _compressed(place: Path) -> bool:
-    quantization = read_json(place / "config.json").get("quantization_config") or {}
-    return quantization.get("quant_method") == METHOD
+    config = read_json(place / "config.json")
+    quantization = config.get("quantization_config") if isinstance(config, dict) else None
+    return isinstance(quantization, dict) and quantization.get("quant_method") == METHOD

@@ -7,12 +7,13 @@ import typer
 
 from dsformer.benchmarking import WAYS, Contender, Measurement, measure, open_contenders
 from dsformer.benchmarking.plot import draw, require_plot
-from dsformer.cli.options import AsJson, Quiet
+from dsformer.cli.options import AsJson, Quiet, path_option
 from dsformer.cli.output import console, megabytes, print_json, table, times
 from dsformer.errors import InputError
 from dsformer.ops.backends.cpu import describe
 from dsformer.progress import rich_progress
 
+LARGEST = 1_000_000
 _SIZES = ("name", "disk_bytes", "memory_bytes", "load_seconds")
 
 
@@ -23,7 +24,7 @@ def benchmark(
     length: Annotated[str, typer.Option(help="tokens of a text, comma-separated")] = "16,128",
     threads: Annotated[str | None, typer.Option(help="comma-separated (default: all)", show_default=False)] = None,
     seconds: Annotated[float, typer.Option(help="about how long each setting is measured")] = 5.0,
-    plot: Annotated[Path | None, typer.Option(help="write a picture of the speed-ups", show_default=False)] = None,
+    plot: Annotated[Path | None, path_option("--plot", help="write a picture of the speed-ups")] = None,
     as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
@@ -52,8 +53,8 @@ def benchmark(
 def _numbers(option: str, text: str) -> list[int]:
     """Positive whole numbers separated by commas. Raises InputError naming the option."""
     parts = [part.strip() for part in text.split(",")]
-    if not all(part.isdecimal() and int(part) > 0 for part in parts):
-        raise InputError(f"{option}: {text!r} is not a list of positive numbers such as 1,8")
+    if not all(part.isascii() and part.isdecimal() and 0 < int(part) <= LARGEST for part in parts):
+        raise InputError(f"{option}: {text!r} is not a list of numbers from 1 to {LARGEST} such as 1,8")
     return [int(part) for part in parts]
 
 

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 import typer
 
 from dsformer.cli.guard import unfinished
-from dsformer.cli.options import AsJson, DataDir, Overwrite, Quiet, RecipeFile
+from dsformer.cli.options import AsJson, DataDir, Overwrite, Quiet, RecipeFile, path_option
 from dsformer.cli.output import console, duration, print_json, table
 from dsformer.cli.recipe_flags import with_training_flags
 from dsformer.errors import InputError
@@ -26,7 +26,8 @@ def finetune(
     model: Annotated[str, typer.Argument(help="model directory or hub name", show_default=False)],
     changes: dict[str, Any],
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="directory of the trained model", show_default=False)
+        Path | None,
+        path_option("--output", "-o", help="directory of the trained model"),
     ] = None,
     recipe: RecipeFile = None,
     overwrite: Overwrite = False,

@@ -1,18 +1,13 @@
 """``dsformer inspect``."""
 
-from pathlib import Path
-from typing import Annotated
-
-import typer
-
-from dsformer.cli.options import AsJson
+from dsformer.cli.options import AsJson, CompressedModel
 from dsformer.cli.output import console, megabytes, percent, print_json, table, times
 from dsformer.report.inspection import KINDS, Inspection, StoredBlock, inspect_directory
 from dsformer.report.parts import label_of
 
 
 def inspect(
-    directory: Annotated[Path, typer.Argument(help="a compressed model", show_default=False)],
+    directory: CompressedModel,
     as_json: AsJson = False,
 ) -> None:
     """Show what a compressed directory holds: every block, every byte. Loads no model."""

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from dsformer.cli.options import AsJson, DataDir, Quiet, RecipeFile
+from dsformer.cli.options import AsJson, DataDir, Quiet, RecipeFile, path_option
 from dsformer.cli.output import console, megabytes, print_json, table, times
 from dsformer.cli.recipe_flags import with_recipe_flags
 from dsformer.cli.scores import parse_tasks
@@ -29,7 +29,10 @@ _OWN = {"method": "--methods", "pattern": "--methods, as in dense_sparse@2:4", "
 def sweep(
     model: Annotated[str, typer.Argument(help="model directory or hub name", show_default=False)],
     changes: dict[str, Any],
-    output: Annotated[Path, typer.Option("--output", "-o", help="directory of results and models", show_default=False)],
+    output: Annotated[
+        Path,
+        path_option("--output", "-o", help="directory of results and models"),
+    ],
     methods: Annotated[
         str, typer.Option(help=f"comma-separated, with a pattern after @ and a learner after +: {', '.join(METHODS)}")
     ] = "dense_sparse,low_rank,pruning",

@@ -7,8 +7,9 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 from jaxtyping import Float32
 
-from dsformer.errors import DSFormerError, InputError, MissingExtraError
-from dsformer.huggingface.checkpoint import first_line
+from dsformer.errors import InputError, MissingExtraError
+from dsformer.files import user_path
+from dsformer.huggingface.opening import opening
 from dsformer.huggingface.source import quiet
 
 
@@ -42,13 +43,9 @@ def load_encoder(model: str | os.PathLike[str] | Encoder, device: str | None = N
     except ImportError as error:
         raise MissingExtraError("Evaluation of sentence encoders", "evaluate") from error
     name = os.fspath(model)
-    try:
-        with quiet():
-            return SentenceTransformer(name, device=device)
-    except DSFormerError:
-        raise
-    except (OSError, ValueError) as error:
-        raise InputError(f"{name} cannot be loaded as a sentence encoder: {first_line(error)}") from error
+    place = user_path(name)
+    with opening(name, "as a sentence encoder"), quiet():
+        return SentenceTransformer(str(place) if place.is_dir() else name, device=device)
 
 
 def encode(

@@ -10,6 +10,7 @@ from dsformer.errors import InputError
 from dsformer.evaluation import banking77, fidelity, retrieval, similarity, supervised
 from dsformer.evaluation.encoder import Encoder, load_encoder
 from dsformer.evaluation.score import Inputs, Score, Task
+from dsformer.files import user_path
 from dsformer.tasks.sources import find_data
 from dsformer.tasks.supervised import TASK_NAMES
 
@@ -50,7 +51,7 @@ def evaluate(
         InputError: a task is unknown, or lacks its data or the original model. Raised before any model is loaded.
         MissingExtraError: the packages of the extra "evaluate" are not installed.
     """
-    folder = None if data_dir is None else Path(data_dir)
+    folder = None if data_dir is None else user_path(data_dir)
     if isinstance(tasks, str) or not tasks:
         raise InputError(f"Give a list of tasks out of: {', '.join(TASKS)}")
     if limit is not None and limit < 1:

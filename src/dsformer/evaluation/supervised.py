@@ -8,6 +8,7 @@ from transformers import AutoTokenizer, PretrainedConfig, PreTrainedModel
 
 from dsformer.errors import InputError
 from dsformer.evaluation.score import Score
+from dsformer.huggingface.opening import opening
 from dsformer.huggingface.source import config_of, is_gguf, model_place, open_source, quiet
 from dsformer.tasks.supervised import TASK_NAMES, SupervisedTask, load_task
 from dsformer.training.data import score_model
@@ -58,7 +59,8 @@ def _opened(model: str | Path, task: SupervisedTask) -> tuple[PreTrainedModel, A
         return source.model, source.tokenizer
     _check_head(model, config_of(model), task)
     place = model_place(model)
-    return open_head(place, task.kind), AutoTokenizer.from_pretrained(place)
+    with opening(model):
+        return open_head(place, task.kind), AutoTokenizer.from_pretrained(place)
 
 
 def _check_head(model: str | Path, config: PretrainedConfig, task: SupervisedTask) -> None:

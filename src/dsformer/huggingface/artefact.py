@@ -7,6 +7,7 @@ from typing import Any
 from transformers import PreTrainedModel
 
 from dsformer.errors import ArtefactError, InputError
+from dsformer.files import user_path
 from dsformer.huggingface.checkpoint import Header, check_tensor, read_directory
 from dsformer.huggingface.companions import copy_companions, described
 from dsformer.huggingface.config import DSFormerConfig
@@ -70,7 +71,7 @@ def check(directory: str | os.PathLike[str]) -> DSFormerConfig:
     Raises:
         ArtefactError: it is not one, or it is damaged; one line saying what and where.
     """
-    path = Path(directory)
+    path = user_path(directory)
     config, compression = read_config(path)
     headers = read_directory(path)
     expected = expected_tensors(path, config, compression)
@@ -102,8 +103,8 @@ def _copy_source(source: Source | str | os.PathLike[str] | None, directory: Path
     """Copies the files beside the weights; returns what the source's model card says."""
     place = source.directory if isinstance(source, Source) else source
     if place is not None:
-        copy_companions(Path(place), directory)
-        return described(Path(place))
+        copy_companions(user_path(place), directory)
+        return described(user_path(place))
     if isinstance(source, Source):
         source.tokenizer.save_pretrained(directory)
     return {}

@@ -4,7 +4,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from pickle import UnpicklingError
 from typing import Any
 
 import torch
@@ -14,13 +13,14 @@ from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntry
 from transformers import AutoConfig, AutoModel, AutoTokenizer, PretrainedConfig, PreTrainedModel
 
 from dsformer.errors import InputError
+from dsformer.files import user_path
 from dsformer.huggingface.adapters import ADAPTER, merged, open_adapters
 from dsformer.huggingface.checkpoint import first_line
 from dsformer.huggingface.companions import read_modules
+from dsformer.huggingface.opening import check_config, opening
 from dsformer.huggingface.quantized import dequantized, from_gguf, method_of, refusal
 
 _WANTED = ["*.json", "*.safetensors", "*.txt", "*.model", "*.jinja", "README.md", "LICENSE*", "NOTICE*"]
-_UNSAFE = "{}: its checkpoint is a pickle that needs unsafe loading; convert it to safetensors with a tool you trust"
 
 
 @dataclass(frozen=True)
@@ -80,7 +80,7 @@ def quiet() -> Iterator[None]:
 
 def is_gguf(model: str | Path) -> bool:
     """Whether it is a GGUF file."""
-    return str(model).endswith(".gguf") and Path(model).expanduser().is_file()
+    return str(model).endswith(".gguf") and user_path(model).is_file()
 
 
 def _opened(model: str | Path | PreTrainedModel, tokenizer: Any) -> Source:
@@ -93,29 +93,26 @@ def _opened(model: str | Path | PreTrainedModel, tokenizer: Any) -> Source:
         directory = origin if (origin / "config.json").is_file() else None
         return Source(str(directory or type(model).__name__), model.eval(), tokenizer, directory)
     if is_gguf(model):
-        network, own = from_gguf(Path(model).expanduser())
+        network, own = from_gguf(user_path(model))
         return Source(str(model), network.eval(), tokenizer or own, None)
     directory, method = _directory(model), None
     if (directory / ADAPTER).is_file():
         network, own = open_adapters(directory)
         return Source(str(model), network.eval(), tokenizer or own, None)
     try:
-        place = _place(directory)
-        sentences = (directory / "modules.json").is_file()
-        config = AutoConfig.from_pretrained(place)
-        method = method_of(config)
-        loader: Any = AutoModel if sentences else _model_class(config)
-        network = dequantized(loader.from_pretrained(place, dtype="auto"))
-        tokenizer = tokenizer or AutoTokenizer.from_pretrained(place)
-    except InputError:
+        with opening(model):
+            place = _place(directory)
+            sentences = (directory / "modules.json").is_file()
+            config = AutoConfig.from_pretrained(place)
+            check_config(config)
+            method = method_of(config)
+            loader: Any = AutoModel if sentences else _model_class(config)
+            network = dequantized(loader.from_pretrained(place, dtype="auto"))
+            tokenizer = tokenizer or AutoTokenizer.from_pretrained(place)
+    except InputError as error:
+        if method is not None and isinstance(error.__cause__, Exception):
+            raise refusal(method, error.__cause__) from error
         raise
-    except UnpicklingError as error:
-        raise InputError(_UNSAFE.format(model)) from error
-    except (OSError, ValueError, KeyError, RuntimeError, ImportError) as error:
-        if method is not None:
-            raise refusal(method, error) from error
-        unsafe = "weights_only" in str(error) or isinstance(error.__cause__, UnpicklingError)
-        raise InputError(_UNSAFE.format(model) if unsafe else f"{model}: {first_line(error)}") from error
     return Source(str(model), network.eval(), tokenizer, directory)
 
 
@@ -145,14 +142,16 @@ def config_of(model: str | Path) -> PretrainedConfig:
     directory = _directory(model)
     if (directory / ADAPTER).is_file():
         raise InputError(f"{model}: holds adapters; merge them into their model first (peft's merge_and_unload)")
-    try:
-        return AutoConfig.from_pretrained(_place(directory))
-    except (OSError, ValueError, KeyError) as error:
-        raise InputError(f"{model}: {first_line(error)}") from error
+    with opening(model):
+        config = AutoConfig.from_pretrained(_place(directory))
+    check_config(config)
+    return config
 
 
 def _directory(model: str | Path) -> Path:
-    directory = Path(model).expanduser()
+    if not str(model):
+        raise InputError("the name of the model is empty; give a directory or the name of a model on the hub")
+    directory = user_path(model)
     return directory if directory.is_dir() else _downloaded(str(model))
 
 

@@ -11,6 +11,7 @@ from dsformer.calibration.blocks import SMALLEST_SIDE, TABLE_ASPECT
 from dsformer.errors import ArtefactError
 from dsformer.factorization.precision import SCALE_BITS, Precision, packed_bytes
 from dsformer.factorization.spec import FormSpec
+from dsformer.files import user_path
 from dsformer.huggingface.checkpoint import Header, read_headers, weight_files
 from dsformer.huggingface.skeleton import read_config
 from dsformer.layers.blocks import BlockConfig
@@ -125,7 +126,7 @@ def inspect_directory(directory: str | Path) -> Inspection:
     Raises:
         ArtefactError: not a compressed model, or a tensor is missing.
     """
-    path = Path(directory).expanduser()
+    path = user_path(directory)
     if not (path / "config.json").is_file():
         raise ArtefactError(f"{path}: not a compressed model (it has no config.json)")
     config = read_config(path)[1]

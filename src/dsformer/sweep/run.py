@@ -9,7 +9,8 @@ import torch
 
 from dsformer.benchmarking.timing import Ratio
 from dsformer.errors import InputError
-from dsformer.files import Row, add_row, read_rows, user_path, write_rows
+from dsformer.files import Row, add_row, check_apart, read_rows, user_path, write_rows
+from dsformer.hardware import check_threads
 from dsformer.huggingface.source import require_model
 from dsformer.output_directory import locked
 from dsformer.progress import Progress, silent
@@ -43,11 +44,16 @@ def sweep(
             could not be trained, or cells failed; all others are done and kept.
     """
     grid.check()
-    if workers < 1:
-        raise InputError(f"workers: {workers} is not 1 or more")
+    check_threads(workers, "workers")
+    if not 0 <= seconds < float("inf"):
+        raise InputError(f"seconds: {seconds} is not a number of seconds")
     require_model(grid.model)
-    with locked(user_path(place).resolve()):
-        return _swept(grid, user_path(place), workers, seconds, progress)
+    place = user_path(place)
+    if place.exists() and not place.is_dir():
+        raise InputError(f"{place}: is a file")
+    check_apart(place.resolve(), [grid.model], replaced=False)
+    with locked(place.resolve()):
+        return _swept(grid, place, workers, seconds, progress)
 
 
 def _swept(grid: Grid, place: Path, workers: int, seconds: float, progress: Progress) -> list[Row]:
@@ -87,7 +93,7 @@ def _time(grid: Grid, cells: Sequence[Cell], rows: dict[str, Row], place: Path, 
     timed = [cell for cell in first if "refused" not in rows[cell.key] and "speedup" not in rows[cell.key]]
     if not timed:
         return
-    dense = teacher_place(timed[0], place) if timed[0].task else Path(grid.model)
+    dense = teacher_place(timed[0], place) if timed[0].task else user_path(grid.model)
     found: list[list[Ratio]] = []
     job = partial(measured, str(dense), [str(model_place(cell, place)) for cell in timed], seconds)
     in_processes({"timing": job}, 1, found.append)

@@ -8,6 +8,7 @@ from typing import Any
 from transformers import PreTrainedModel, set_seed
 
 from dsformer.errors import InputError
+from dsformer.files import user_path
 from dsformer.huggingface.source import quiet
 from dsformer.output_directory import appearing, reserved_by_first
 from dsformer.processes import by_one
@@ -68,7 +69,7 @@ def finetune(
     require_training(settings)
     described = {"model": str(model), "training": settings.model_dump(mode="json"), "data_dir": str(data_dir or "")}
     with reserved_by_first(output, overwrite, [model]) as target:
-        task = the_task(settings, None if data_dir is None else Path(data_dir))
+        task = the_task(settings, None if data_dir is None else user_path(data_dir))
         started = perf_counter()
         with working(target, described) as work:
             network, tokenizer = train_dense(model, task, settings, work, progress, "finetune")

@@ -10,7 +10,7 @@ from transformers import AutoConfig, AutoTokenizer, PreTrainedModel
 
 from dsformer.calibration.inputs import pad
 from dsformer.errors import InputError
-from dsformer.huggingface.checkpoint import first_line
+from dsformer.huggingface.opening import check_config, opening
 from dsformer.huggingface.quantized import refuse_quantized
 from dsformer.huggingface.source import model_place, quiet
 from dsformer.tasks.supervised import Kind, SupervisedTask
@@ -70,15 +70,14 @@ def open_for_task(model: str | Path, task: SupervisedTask) -> tuple[PreTrainedMo
             words = {"id2label": dict(enumerate(task.labels)), "label2id": {n: i for i, n in enumerate(task.labels)}}
         elif task.kind == "regression":
             words = {"num_labels": 1, "problem_type": "regression"}
-        try:
+        with opening(model, f"for {task.kind}"):
             config = AutoConfig.from_pretrained(place, **words)
+            check_config(config)
             refuse_quantized(config)
             network, loaded = getattr(transformers, _CLASSES[task.kind]).from_pretrained(
                 place, config=config, ignore_mismatched_sizes=True, output_loading_info=True
             )
             tokenizer = AutoTokenizer.from_pretrained(place)
-        except (OSError, ValueError, KeyError, RuntimeError) as error:
-            raise InputError(f"{model}: cannot be opened for {task.kind} ({first_line(error)})") from error
     pad(network, tokenizer)
     if task.kind == "regression" and task.train is not None:
         new = {*loaded["missing_keys"], *(name for name, *_ in loaded["mismatched_keys"])}
@@ -96,7 +95,8 @@ def _centre(network: PreTrainedModel, new: set[str], middle: float) -> None:
 
 def open_head(place: Path, kind: Kind) -> PreTrainedModel:
     """A model, dense or compressed, in the class that has its head."""
-    return getattr(transformers, _CLASSES[kind]).from_pretrained(place).eval()
+    with opening(place):
+        return getattr(transformers, _CLASSES[kind]).from_pretrained(place).eval()
 
 
 def head_of(model: PreTrainedModel) -> dict[str, nn.Parameter]:

@@ -15,6 +15,7 @@ from dsformer.factorization.precision import FACTORS
 from dsformer.factorization.rounding import round_form
 from dsformer.files import scratch_directory
 from dsformer.huggingface.artefact import save
+from dsformer.huggingface.opening import opening
 from dsformer.huggingface.quantizer import attach
 from dsformer.huggingface.source import Source, config_of, model_place, open_source, quiet
 from dsformer.layers import round_factors
@@ -100,7 +101,8 @@ def _staged(
     settings = run.settings
     task = None if settings.train == "distill" else in_order_of(config_of(model), the_task(settings, run.data_dir))
     dense = model if task is None else _teacher(run, model, task)
-    tokenizer = AutoTokenizer.from_pretrained(model_place(dense))
+    with opening(dense):
+        tokenizer = AutoTokenizer.from_pretrained(model_place(dense))
     data = of_text(settings, tokenizer) if task is None else of_task(task, settings, tokenizer)
     source = open_source(dense)
     teacher = replace(_as_teacher(source, task), untrained=_untrained(run, model, dense, source, task))
