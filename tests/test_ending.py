@@ -30,7 +30,9 @@ try:
         if sys.argv[2] == "fits":
             list(as_done(work, range(4)))
         elif sys.argv[2] == "deaf":
-            ctypes.CDLL(None).system(b"sleep 600")
+            lock = ctypes.create_string_buffer(256)
+            for _ in range(2):
+                ctypes.CDLL(None).pthread_mutex_lock(lock)
 except KeyboardInterrupt:
     leave(exit_code())
 """
@@ -50,8 +52,11 @@ def started(output: Path, how: str) -> subprocess.Popen:
 def test_it_ends(how: str, number: int, tmp_path: Path):
     process = started(tmp_path / "out", how)
     process.send_signal(number)
-    # It would go on for ever.
-    process.communicate(timeout=PATIENCE + 60)
+    try:
+        # It would go on for ever.
+        process.communicate(timeout=PATIENCE + 60)
+    finally:
+        process.kill()
     assert process.returncode == 128 + number
     assert os.listdir(tmp_path) == []
 

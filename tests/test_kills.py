@@ -33,14 +33,14 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def words_of(name: str, place: Path, output: Path) -> list[object]:
     encoder, out = place / "encoder", ["-o", output, "--quiet"]
+    distil = ["--train", "distill", "--text", place / "texts.txt"]
+    grid = ["--methods", "low_rank,magnitude", "--ratios", "2", "--seconds", "0", "--evaluate", "fidelity"]
     return {
         "compress": ["compress", encoder, *out, "--ratio", "2", *QUICK, "--calibration-cache", f"{output}-cache"],
-        "distill": ["compress", encoder, *out, "--ratio", "2", *QUICK, *LEARNING, "--train", "distill", "--text"]
-        + [place / "texts.txt"],
+        "distill": ["compress", encoder, *out, "--ratio", "2", *QUICK, *LEARNING, *distil],
         "finetune": ["finetune", place / "base", *out, *LEARNING, "--task", place / "reviews.csv"],
         "densify": ["densify", place / "compressed", "-o", output],
-        "sweep": ["sweep", encoder, *out, *QUICK, "--methods", "low_rank,magnitude", "--ratios", "2", "--seconds", "0"]
-        + ["--evaluate", "fidelity"],
+        "sweep": ["sweep", encoder, *out, *QUICK, *grid],
     }[name]
 
 
