@@ -59,8 +59,8 @@ def densify(directory: str | Path, output: str | Path, *, overwrite: bool = Fals
         InputError: ``output`` is there already, cannot be written, or is ``directory``.
     """
     source = user_path(directory)
-    check(source)
     with reserved(output, overwrite, [source]) as target:
+        check(source)
         model = load(source)
         densify_layers(model)
         forget_compression(model)

@@ -11,7 +11,7 @@ from dsformer.cli.options import AsJson, Quiet, path_option
 from dsformer.cli.output import console, megabytes, print_json, table, times
 from dsformer.errors import InputError
 from dsformer.ops.backends.cpu import describe
-from dsformer.progress import rich_progress
+from dsformer.progress import shown_progress
 
 LARGEST = 1_000_000
 _SIZES = ("name", "disk_bytes", "memory_bytes", "load_seconds")
@@ -35,7 +35,7 @@ def benchmark(
         require_plot(plot)
     chosen = [way.strip() for way in ways.split(",")]
     contenders = open_contenders(models, chosen)
-    with rich_progress(quiet or as_json) as progress:
+    with shown_progress(quiet or as_json) as progress:
         found = measure(contenders, *sizes, counts, seconds, progress)
     if plot is not None:
         draw(found, plot)

@@ -18,7 +18,7 @@ from dsformer.errors import InputError
 from dsformer.files import check_writable
 from dsformer.pipeline import compress as run_compress
 from dsformer.processes import leading
-from dsformer.progress import rich_progress
+from dsformer.progress import shown_progress
 from dsformer.recipe import Recipe, load_recipe
 from dsformer.report.page import require_jinja, write_page
 
@@ -59,7 +59,7 @@ def compress(
         read = [model, recipe, how.text, settled.vocabulary, learned.text, learned.task, learned.evaluation_file]
         if check_writable(report, "--report", read).resolve() == output.resolve():
             raise InputError(f"--report: {report} is the directory of the model; give the name of a file")
-    with rich_progress(quiet) as progress:
+    with shown_progress(quiet) as progress:
         trains = settled.training.train != "none"
         with unfinished(output) if trains else nullcontext():
             done = run_compress(
@@ -79,6 +79,8 @@ def compress(
     out = console()
     out.print(calibration_line(settled, summary.calibration_tokens))
     out.print(summary_table(summary))
+    if summary.ratio_note:
+        out.print(f"{summary.ratio_note}.")
     if summary.training is not None:
         out.print(training_line(summary.training))
     if rows:

@@ -11,7 +11,7 @@ from dsformer.cli.output import console, duration, print_json, table
 from dsformer.cli.recipe_flags import with_training_flags
 from dsformer.errors import InputError
 from dsformer.processes import leading
-from dsformer.progress import rich_progress
+from dsformer.progress import shown_progress
 from dsformer.recipe import Recipe, load_recipe
 
 FIELDS = (
@@ -42,7 +42,7 @@ def finetune(
     settled = (load_recipe(recipe) if recipe else Recipe()).merged(changes)
     if output is None:
         raise InputError("give the directory to write with -o / --output")
-    with rich_progress(quiet) as progress, unfinished(output):
+    with shown_progress(quiet) as progress, unfinished(output):
         done = run_finetune(model, output, recipe=settled, data_dir=data_dir, overwrite=overwrite, progress=progress)
     if not leading():
         return

@@ -23,12 +23,10 @@ def inspect(
         ["tensors now", megabytes(found.bytes_after)],
         ["weight files, with their headers", megabytes(found.file_bytes)],
         ["untouched tensors", megabytes(found.rest_bytes)],
-        ["encoder ratio", times(found.encoder_ratio)],
-        ["total ratio", times(found.total_ratio)],
+        *([f"{label} (at one value type)", times(ratio)] for label, ratio in _ratios(found)),
+        *([f"{label} (over the model as it came)", times(ratio)] for label, ratio in found.original_ratios.items()),
         ["embedding share", percent(found.embedding_share)],
     ]
-    if found.type_factor != 1:
-        rows.append(["value type, a factor on top", times(found.type_factor)])
     out.print(table("Totals", ["", "value"], rows))
     if found.differences:
         out.print("[bold red]The files differ from what the configuration says:[/]")
@@ -36,6 +34,10 @@ def inspect(
             out.print(line, markup=False)
     else:
         out.print("Every block takes exactly the bytes its configuration says.")
+
+
+def _ratios(found: Inspection) -> list[tuple[str, float]]:
+    return [("encoder ratio", found.encoder_ratio), ("total ratio", found.total_ratio)]
 
 
 def _row(block: StoredBlock, whole: Inspection) -> list[str]:

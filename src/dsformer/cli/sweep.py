@@ -14,7 +14,7 @@ from dsformer.cli.recipe_flags import with_recipe_flags
 from dsformer.cli.scores import parse_tasks
 from dsformer.errors import InputError
 from dsformer.factorization.methods import METHODS
-from dsformer.progress import rich_progress
+from dsformer.progress import shown_progress
 from dsformer.recipe import Recipe, load_recipe
 from dsformer.sweep import Grid, Variant
 from dsformer.sweep import sweep as run_sweep
@@ -60,7 +60,7 @@ def sweep(
     grid = replace(grid, seeds=seeds, first_seed=first_seed)
     grid.check()
     require_page()
-    with rich_progress(quiet or as_json) as progress:
+    with shown_progress(quiet or as_json) as progress:
         rows = run_sweep(grid, output, workers, seconds, progress)
     page = output / "sweep.html"
     write_page(page, rows, model, shlex.join(["dsformer", *sys.argv[1:]]))

@@ -69,6 +69,7 @@ class Inspection:
         embedding_bytes: embedding tables, compressed or not.
         file_bytes: the weight files as they are on disk; more than the tensors by their headers.
         type_factor: bytes of a value before / after, where the directory says.
+        original_ratios: over the model in the type it came in, by name, where the directory says.
         dropped_bytes, vocabulary_bytes: of whole layers and of rows of tokens that are gone, where the directory says.
     """
 
@@ -78,6 +79,7 @@ class Inspection:
     embedding_bytes: int
     file_bytes: int
     type_factor: float
+    original_ratios: dict[str, float]
     dropped_bytes: int = 0
     vocabulary_bytes: int = 0
 
@@ -146,6 +148,11 @@ def inspect_directory(directory: str | Path) -> Inspection:
         embedding_bytes=tables + sum(block.bytes_after for block in blocks if block.kind == "embedding"),
         file_bytes=sum(file.stat().st_size for file in files),
         type_factor=float(factor) if isinstance(factor, int | float) else 1.0,
+        original_ratios={
+            f"{name} ratio": float(ratio)
+            for name in ("encoder", "total")
+            if isinstance(ratio := config.summary.get(f"original_{name}_ratio"), int | float)
+        },
         **{name: size for name, size in gone.items() if isinstance(size, int)},
     )
 

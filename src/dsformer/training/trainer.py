@@ -18,7 +18,7 @@ from transformers.trainer_pt_utils import LengthGroupedSampler
 from dsformer.errors import InputError, MissingExtraError
 from dsformer.hardware import fast_bf16
 from dsformer.processes import count, leading
-from dsformer.progress import Progress, silent
+from dsformer.progress import Progress, silent, tell_loss
 from dsformer.recipe import TrainingRecipe
 from dsformer.system_errors import as_os_errors
 from dsformer.training.attention import SinglePrecisionAttention
@@ -155,6 +155,10 @@ class _Following(TrainerCallback):
                 learner.start()
             learner.resume(state.global_step)
         self.progress(self.stage, state.global_step, state.max_steps)
+
+    def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, float] | None = None, **kwargs: Any) -> None:
+        if logs and "loss" in logs:
+            tell_loss(self.progress, self.stage, float(logs["loss"]))
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         if self.trainer.learner is not None:
