@@ -38,3 +38,9 @@ def test_n_of_m_takes_n_of_every_strided_group(rows, nm, groups):
         assert chosen.shape[1] == m
         assert (chosen.sum(1) == n).all()
         assert torch.equal(chosen, largest(scores[:, group::groups], n))
+
+
+@pytest.mark.parametrize("text", ["grouped(99999999999)", "1:99999999999", "grouped(٨)", "grouped(1)", "4:2", ""])
+def test_patterns_that_are_none(text: str):
+    with pytest.raises(InputError, match="is not one of free"):
+        Pattern.parse(text)

@@ -2,7 +2,7 @@
 
 Measured are the width of a panel, whether pairs of bfloat16 are faster than single precision (they are not on every CPU
 that has them), and up to how many tokens the kernels for few are faster. What is not clearly faster
-than the library's own choice is not taken: times are noisy, and results differ in their last bits between settings.
+than the library's own choice is not taken: times are noisy, and settings add in different orders.
 The file is ``tuning.json`` in ``$DSFORMER_CACHE`` or the user's cache directory; ``DSFORMER_AUTOTUNE=0`` leaves the
 choice to the library.
 """
