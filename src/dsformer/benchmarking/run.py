@@ -74,7 +74,7 @@ def measure(
     """
     for count in threads or ():
         check_threads(count, "threads")
-    if not 0 < seconds < float("inf"):
+    if not 0 <= seconds < float("inf"):
         raise InputError(f"seconds: {seconds} is not a number of seconds")
     require_length(contenders, min(batches), max(lengths))
     before = torch.get_num_threads()

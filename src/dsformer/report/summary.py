@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 # How far a ratio may be from the one asked for without being worth a word.
-NEAR = 0.02
+NEAR = 0.05
 
 
 @dataclass(frozen=True)
