@@ -4,7 +4,8 @@ from typing import Any, cast
 import pytest
 import torch
 
-from dsformer.estimate import job_operations
+from dsformer import estimate
+from dsformer.estimate import PROBE_SECONDS, PROBE_SIDE, job_operations, matmul_rate
 from dsformer.factorization.cost import EIGEN
 from dsformer.factorization.dense_sparse import Effort
 from dsformer.factorization.pattern import FREE
@@ -43,3 +44,12 @@ def test_steps_of_pruning_share_their_eigenvectors():
 def test_sparse_dictionaries_take_longer():
     dense, sparse = (job_operations(job(WIDE), FREE, method, Effort()) for method in ("dense_sparse", "double_sparse"))
     assert 3 < sparse / dense < 100
+
+
+def test_the_rate_is_of_the_processors_time(monkeypatch: pytest.MonkeyPatch):
+    """On a clock of the processor on which a product takes a hundredth of a second, whatever the wall's says."""
+    clock = iter(range(10**9))
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 1)
+    monkeypatch.setattr(estimate, "thread_time", lambda: next(clock) / 100)
+    products = round(100 * PROBE_SECONDS) - 1
+    assert matmul_rate() == pytest.approx(2 * PROBE_SIDE**3 * products / PROBE_SECONDS)

@@ -2,7 +2,8 @@ import json
 
 import pytest
 
-from dsformer.files import add_row, appearing_file, read_rows, write_rows
+from dsformer.errors import InputError
+from dsformer.files import add_row, appearing_file, check_writable, read_rows, user_path, write_rows
 
 
 def test_a_file_appears_whole(tmp_path):
@@ -28,6 +29,44 @@ def test_what_was_there_stays_when_something_is_raised(tmp_path):
         fail()
     assert path.read_text() == "old"
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_what_killed_processes_left_is_removed_once_nobody_writes(tmp_path):
+    path, left = tmp_path / "rows.jsonl", tmp_path / ".rows.jsonl.01234567.partial"
+    left.write_text("half")
+    with appearing_file(tmp_path / "other") as other:
+        other.touch()
+        with appearing_file(path) as fresh:
+            fresh.touch()
+        assert left.exists()
+    with appearing_file(path) as fresh:
+        fresh.touch()
+    assert sorted(tmp_path.iterdir()) == [tmp_path / "other", path]
+
+
+def test_paths_of_users(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert user_path("~/x") == user_path(tmp_path / "x") == tmp_path / "x"
+    for wrong in ("", "a\0b"):
+        with pytest.raises(InputError):
+            user_path(wrong)
+
+
+def test_files_to_be_written_are_checked_before_the_work(tmp_path):
+    model, existing = tmp_path / "model", tmp_path / "file"
+    model.mkdir()
+    existing.write_text("")
+    assert check_writable(tmp_path / "new" / "deep" / "page.html", "report", [model]).name == "page.html"
+    for path, message in (
+        (tmp_path, "report: .* is a directory"),
+        (model / "config.json", "report: .* lies in what is read"),
+        (existing / "page.html", "report: .* is not a directory"),
+    ):
+        with pytest.raises(InputError, match=message):
+            check_writable(path, "report", [model, None])
+    with pytest.raises(InputError, match="is what is read"):
+        check_writable(existing, "report", [existing])
+    assert sorted(tmp_path.iterdir()) == [existing, model]
 
 
 def test_nothing_written_is_an_error_and_leaves_nothing(tmp_path):

@@ -6,7 +6,8 @@ from typing import Any
 from transformers import PreTrainedModel
 
 from dsformer.errors import ArtefactError, InputError
-from dsformer.huggingface.artefact import appearing, check, reserve
+from dsformer.files import user_path
+from dsformer.huggingface.artefact import check
 from dsformer.huggingface.classes import class_of
 from dsformer.huggingface.companions import copy_companions
 from dsformer.huggingface.directory import ModelDirectory
@@ -14,6 +15,7 @@ from dsformer.huggingface.pretrained import load_config, load_pretrained
 from dsformer.huggingface.source import quiet
 from dsformer.huggingface.trust import trusting
 from dsformer.layers import densify as densify_layers
+from dsformer.output_directory import appearing, reserved
 
 CARD = """# A dense copy of a model compressed with DSFormer
 
@@ -33,7 +35,7 @@ def load(directory: str | Path, *, trust_remote_code: bool = False, **options: A
     Raises:
         ArtefactError: the directory is not a compressed model, or is damaged.
     """
-    path = Path(directory).expanduser()
+    path = user_path(directory)
     check(path)
     with quiet(), trusting(trust_remote_code):
         try:
@@ -61,18 +63,18 @@ def densify(
 
     Raises:
         ArtefactError: ``directory`` is not a compressed model, or is damaged.
-        InputError: ``output`` is there already or cannot be written.
+        InputError: ``output`` is there already, cannot be written, or is ``directory``.
     """
-    source = Path(directory).expanduser()
-    check(source)
-    target = reserve(output, overwrite)
-    model = load(source, trust_remote_code=trust_remote_code)
-    densify_layers(model)
-    forget_compression(model)
-    with appearing(target) as written:
-        model.save_pretrained(written)
-        copy_companions(ModelDirectory.read(source), written)
-        (written / "README.md").write_text(CARD, encoding="utf-8")
+    source = user_path(directory)
+    with reserved(output, overwrite, [source]) as target:
+        check(source)
+        model = load(source, trust_remote_code=trust_remote_code)
+        densify_layers(model)
+        forget_compression(model)
+        with appearing(target) as written, quiet():
+            model.save_pretrained(written)
+            copy_companions(ModelDirectory.read(source), written)
+            (written / "README.md").write_text(CARD, encoding="utf-8")
     return target
 
 

@@ -1,6 +1,7 @@
 """``compress``: calibrate, allocate, factorize, save."""
 
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -20,13 +21,15 @@ from dsformer.factorization.methods import METHODS, fit_weight
 from dsformer.factorization.pattern import Pattern
 from dsformer.factorization.rounding import RoundedForm
 from dsformer.factorization.search import Fitted
-from dsformer.huggingface.artefact import reserve, save
+from dsformer.files import user_path
+from dsformer.huggingface.artefact import save
 from dsformer.huggingface.checkpoint import first_line
 from dsformer.huggingface.depth import shorten
 from dsformer.huggingface.quantizer import attach
 from dsformer.huggingface.source import Source, open_source, quiet
 from dsformer.huggingface.trust import trusting
 from dsformer.layers import BlockConfig, install_forms
+from dsformer.output_directory import reserved
 from dsformer.parallel import as_done
 from dsformer.plan import Job, Plan, make_plan
 from dsformer.processes import count
@@ -115,7 +118,7 @@ def _compress(
 
         if tokenizer is not None:
             raise InputError("training takes the tokenizer that the model was saved with; save yours with it")
-        folder = None if data_dir is None else Path(data_dir)
+        folder = None if data_dir is None else user_path(data_dir)
         return compress_and_train(model, output, recipe, texts, folder, overwrite, progress, once)
     if count() > 1:
         raise InputError("only training can be shared by several processes; start this without torchrun")
@@ -136,11 +139,11 @@ def once(
 ) -> Compressed:
     """Compress without training. Arguments and errors as of :func:`compress`."""
     started = perf_counter()
-    if output is not None:
-        reserve(Path(output), overwrite)
-    with with_vocabulary(model, recipe.vocabulary) as start:
+    read = [model] if isinstance(model, str | Path) else []
+    place = nullcontext() if output is None else reserved(output, overwrite, read)
+    with place as target, with_vocabulary(model, recipe.vocabulary) as start:
         prepared = _named(_prepare(start, recipe, tokenizer, texts, data_dir, progress), model)
-        return _compressed(prepared, output, overwrite, started, progress)
+        return _compressed(prepared, target, overwrite, started, progress)
 
 
 def _named(prepared: Prepared, model: str | Path | PreTrainedModel) -> Prepared:
@@ -151,7 +154,7 @@ def _named(prepared: Prepared, model: str | Path | PreTrainedModel) -> Prepared:
 
 
 def _compressed(
-    prepared: Prepared, output: str | Path | None, overwrite: bool, started: float, progress: Progress
+    prepared: Prepared, output: Path | None, overwrite: bool, started: float, progress: Progress
 ) -> Compressed:
     """Factorize, install and save what was prepared."""
     jobs, fitted = factorize(prepared.plan, prepared.recipe, progress)
@@ -169,8 +172,8 @@ def _compressed(
     attach(network, blocks, summary.as_dict())
     if output is not None:
         with quiet():
-            save(network, Path(output), source=prepared.source, overwrite=overwrite)
-    return Compressed(network, prepared.source.tokenizer, summary, None if output is None else Path(output))
+            save(network, output, source=prepared.source, overwrite=overwrite)
+    return Compressed(network, prepared.source.tokenizer, summary, output)
 
 
 def prepare(
@@ -216,6 +219,7 @@ def _prepare(
     )
     probe = _probe(source.model, prepared, len(tracing.blocks + tables))
     plan = make_plan(source.model, tracing, statistics, recipe, [probe], progress, dropped)
+    _require_groups(plan, Pattern.parse(recipe.pattern))
     return Prepared(source, recipe, tracing, statistics, plan)
 
 
@@ -229,6 +233,12 @@ def _traced(model: PreTrainedModel, batch: dict[str, Tensor], recipe: Recipe, st
         raise InputError(
             f"{type(model).__name__} cannot be run on plain text, so it cannot be calibrated ({first_line(error)})"
         ) from error
+
+
+def _require_groups(plan: Plan, pattern: Pattern) -> None:
+    """Raises InputError: a pattern that groups rows fits no layer, so that all would be of low rank."""
+    if all(size % pattern.group for job in plan.jobs for size in (*job.block.members, job.block.shape[1])):
+        raise InputError(f"pattern {pattern}: no layer's rows can be divided into groups of {pattern.group}")
 
 
 def _probe(model: PreTrainedModel, batches: Sequence[dict[str, Tensor]], blocks: int) -> dict[str, Tensor]:

@@ -45,12 +45,12 @@ def test_threads_are_put_back(model: Path):
 
 def test_wrong_words(run: Callable, model: Path, tmp_path: Path):
     assert "way 'fast' is not one of eager" in run("benchmark", model, "--ways", "fast", *FEW).error
-    assert "--batch: '0' is not a list of positive numbers" in run("benchmark", model, "--batch", "0").error
+    assert "--batch: '0' is not a list of numbers from 1" in run("benchmark", model, "--batch", "0").error
     assert "missing" in run("benchmark", tmp_path / "missing", *FEW).error
     long = ("--batch", "1", "--length", "8,100", "--threads", "1", "--seconds", "0")
     assert f"{model} eager: cannot read a text of 100 tokens" in run("benchmark", model, *long).error
     assert "is not a picture of a kind known here" in run("benchmark", model, *FEW, "--plot", "a.x").error
-    assert "there is no directory nowhere" in run("benchmark", model, *FEW, "--plot", "nowhere/a.png").error
+    assert "is not a directory" in run("benchmark", model, *FEW, "--plot", model / "config.json" / "a.png").error
 
 
 def test_texts_are_as_long_as_asked_whatever_there_is(model: Path):

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from safetensors.torch import load_file
 from transformers import AutoModel
 
 import dsformer
@@ -103,6 +104,12 @@ def test_rounded_factors_are_accounted_for(factors: str, run: Callable, model: P
     assert done["bytes_after"] <= plan["bytes_after"]
     assert done["encoder_ratio"] == pytest.approx(1.4, rel=0.05)
     assert done["type_factor"] == 32 / FACTORS[factors].least
+    assert done["ratio_note"] is None
+    # Scales of rows and biases do not shrink with the values.
+    assert 0.8 < done["original_encoder_ratio"] / (done["type_factor"] * done["encoder_ratio"]) < 1
+    assert plan["original_encoder_ratio"] == pytest.approx(done["original_encoder_ratio"], rel=0.05)
+    before = sum(tensor.nbytes for tensor in load_file(model / "model.safetensors").values())
+    assert done["original_total_ratio"] == pytest.approx(before / done["bytes_after"], rel=0.01)
     found = json.loads(run("inspect", tmp_path / "out", "--json").out)
     assert found["differences"] == []
     assert found["bytes_after"] == done["bytes_after"]
@@ -111,6 +118,14 @@ def test_rounded_factors_are_accounted_for(factors: str, run: Callable, model: P
     assert {block.precision for block in dsformer.load(tmp_path / "out").config.quantization_config.blocks} == {
         FACTORS[factors]
     }
+
+
+def test_another_ratio_than_asked_for_is_said(run: Callable, model: Path, quick: list[str], tmp_path: Path):
+    done = run("compress", model, "-o", tmp_path / "out", "--method", "gptq", "--ratio", "2.8", *quick)
+    assert "Asked for 2.8x, gptq gives 3.7" in done.out
+    assert "(8 bits): the nearest ratio it has." in done.out
+    for where in ("encoder ratio (at one value type)", "total ratio (over the file as it came)"):
+        assert where in done.out
 
 
 @pytest.mark.parametrize("method", ["rtn", "gptq"])

@@ -55,9 +55,9 @@ def test_progress_is_shown_only_when_asked_for(tiny_bert: Path, capfd: pytest.Ca
 
 def test_what_is_no_encoder_is_named(tmp_path: Path):
     pytest.importorskip("sentence_transformers")
-    with pytest.raises(InputError, match=r"nowhere cannot be loaded as a sentence encoder"):
+    with pytest.raises(InputError, match=r"nowhere: cannot be opened as a sentence encoder"):
         load_encoder(tmp_path / "nowhere")
-    with pytest.raises(InputError, match=r"cannot be loaded as a sentence encoder"):
+    with pytest.raises(InputError, match=r"cannot be opened as a sentence encoder"):
         load_encoder(str(tmp_path))
     # A TypeError where the signatures are checked at run time.
     with pytest.raises((InputError, TypeError), match=r"SentenceTransformer|Encoder"):

@@ -12,7 +12,10 @@ def test_pattern_reads_what_it_prints(text):
     assert str(Pattern.parse(text)) == text
 
 
-@pytest.mark.parametrize("text", ["", "grouped", "grouped(1)", "4:4", "0:4", "5:2", "block"])
+@pytest.mark.parametrize(
+    "text",
+    ["", "grouped", "grouped(1)", "4:4", "0:4", "5:2", "block", "grouped(99999999999)", "1:99999999999", "grouped(٨)"],
+)
 def test_unknown_pattern_is_refused_by_name(text):
     with pytest.raises(InputError, match="pattern"):
         Pattern.parse(text)

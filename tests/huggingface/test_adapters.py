@@ -119,9 +119,11 @@ def test_what_cannot_be_done(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
         dsformer.add_lora(model, LoraConfig(target_modules=["nothing_there"]))
     with pytest.raises(InputError, match="no adapters of this model"):
         dsformer.load_lora(model, tmp_path)
-    (tmp_path / "adapter_config.json").write_text('{"peft_type": "LORA", "base_model_name_or_path": "/nowhere"}')
+    place = tmp_path / "adapters"
+    place.mkdir()
+    (place / "adapter_config.json").write_text('{"peft_type": "LORA", "base_model_name_or_path": "/nowhere"}')
     with pytest.raises(InputError, match="its adapters cannot be merged"):
-        dsformer.compress(tmp_path, tmp_path / "out")
+        dsformer.compress(place, tmp_path / "out")
     assert not (tmp_path / "out").exists()
     monkeypatch.setattr(adapters, "find_spec", lambda name: None)
     with pytest.raises(MissingExtraError, match=r"dsformer\[peft\]"):

@@ -82,13 +82,6 @@ def test_what_is_there_stays(source: Path, tmp_path: Path):
     assert (tmp_path / "target" / "generation_config.json").read_text() == "new"
 
 
-def test_the_output_may_be_inside_the_source(tmp_path: Path):
-    place = write_model(BertModel(BertConfig(**sizes())), tmp_path / "model")
-    for _ in range(2):
-        dsformer.compress(place, place / "out", **FIELDS)
-    assert not (place / "out" / "out").exists()
-
-
 @pytest.mark.parametrize("name", TRANSFORMER_CONFIGS)
 def test_settings_of_a_transformer_under_all_their_names(name: str, tmp_path: Path):
     place = write_model(BertModel(BertConfig(**sizes())), tmp_path / "model")
@@ -167,7 +160,7 @@ def test_objects_that_cannot_be_taken():
         (torch.compile(model), "the model is compiled: give the one it was compiled from"),
         (nn.Linear(2, 2), "expected a directory, a hub name, .* not Linear"),
         (3, "expected a directory"),
-        ("", "the model's name is empty"),
+        ("", "the name of the model is empty"),
         (SentenceTransformer(modules=[Pooling(64)], device="cpu"), "no transformer"),
     ):
         with pytest.raises(InputError, match=message):

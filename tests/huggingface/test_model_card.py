@@ -12,7 +12,7 @@ SUMMARY = {
     "pattern": "grouped(8)",
     "encoder_ratio": 2.8,
     "total_ratio": 1.634,
-    "type_factor": 1,
+    "original_encoder_ratio": 11.21,
     "bytes_before": 1_234_567,
     "bytes_after": 456_789,
     "mean_error": 0.2345,
@@ -40,6 +40,7 @@ def test_it_says_what_is_known():
         "# some-model, compressed with DSFormer",
         "Method: dense_sparse, pattern grouped(8).",
         "| 2.80x |",
+        "| the same over the layers as they came | 11.21x |",
         "| bytes after | 456,789 |",
         "| banking77 | accuracy | 92.34 | 91.9 |",
         "ratio: 2.8",
@@ -48,7 +49,6 @@ def test_it_says_what_is_known():
         "SentenceTransformer(",
     ):
         assert text in card, text
-    assert "further factor" not in card
 
 
 def test_it_says_nothing_that_is_not_known():

@@ -1,4 +1,5 @@
 import json
+import pwd
 import stat
 from functools import partial
 from pathlib import Path
@@ -118,3 +119,20 @@ def test_a_directory_that_cannot_be_written_does_no_harm(cache: Path, times: lis
     cache.parent.write_text("a file")
     assert plan().tuning()["panel_vectors"] == 2
     assert stat.S_ISREG(cache.parent.stat().st_mode)
+
+
+def test_nowhere_to_keep_it(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    """As in a container whose user has no entry in the list of users."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("DSFORMER_CACHE", "~/kept")
+    assert tuning.file() == tmp_path / "kept" / "tuning.json"
+
+    def unknown(_: int) -> None:
+        raise KeyError("no such user")
+
+    for name in ("HOME", "DSFORMER_CACHE", "XDG_CACHE_HOME", "DSFORMER_AUTOTUNE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(pwd, "getpwuid", unknown)
+    assert tuning.file() is None
+    tuning._write({"kind": {"panel_vectors": 2}})
+    assert tuning._read() == {}

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from dsformer.factorization.precision import Precision
 from dsformer.plan import Types
 from dsformer.report.page import detail_bars, part_bytes, render, size, total_bars, write_page
 from dsformer.report.parts import label_of, part_of
@@ -47,7 +48,7 @@ def summary() -> Summary:
         recipe={"ratio": 3.0, "calibration": {"text": None}},
         blocks=blocks,
         rest_bytes=3000,
-        types=Types(32, 32),
+        types=Types(Precision.of(32), 32),
         type_factor=1.0,
         embedding_share=2000 / 4500,
         silent=("never.ran",),

@@ -181,7 +181,7 @@ def test_grids_that_make_no_sense(grid: Grid, tmp_path: Path, changes: dict[str,
 
 
 def test_as_many_workers_as_there_can_be(grid: Grid, tmp_path: Path):
-    with pytest.raises(InputError, match="workers: 0 is not 1 or more"):
+    with pytest.raises(InputError, match="workers: 0 is not from 1 to"):
         sweep(grid, tmp_path / "out", workers=0)
 
 

@@ -137,5 +137,6 @@ def _possible(model: str | Path, ways: Sequence[str]) -> Sequence[str]:
 
 
 def _compressed(place: Path) -> bool:
-    quantization = read_json(place / "config.json").get("quantization_config") or {}
-    return quantization.get("quant_method") == METHOD
+    config = read_json(place / "config.json")
+    quantization = config.get("quantization_config") if isinstance(config, dict) else None
+    return isinstance(quantization, dict) and quantization.get("quant_method") == METHOD

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from dsformer.benchmarking.run import Measurement
 from dsformer.errors import InputError, MissingExtraError
+from dsformer.files import appearing_file, check_writable
 
 
 def require_plot(path: Path) -> None:
@@ -13,7 +14,7 @@ def require_plot(path: Path) -> None:
 
     Raises:
         MissingExtraError: matplotlib is not installed.
-        InputError: there is no such directory, or no such kind of picture.
+        InputError: no file can be written there, or there is no such kind of picture.
     """
     try:
         from matplotlib.backend_bases import FigureCanvasBase
@@ -22,8 +23,7 @@ def require_plot(path: Path) -> None:
     kinds = FigureCanvasBase.get_supported_filetypes()
     if path.suffix.removeprefix(".").lower() not in kinds:
         raise InputError(f"plot: {path} is not a picture of a kind known here: {', '.join(kinds)}")
-    if not path.parent.is_dir():
-        raise InputError(f"plot: there is no directory {path.parent}")
+    check_writable(path, "plot")
 
 
 def draw(found: Sequence[Measurement], path: Path) -> None:
@@ -45,4 +45,6 @@ def draw(found: Sequence[Measurement], path: Path) -> None:
     axes.set(xscale="log", xlabel="tokens of a batch", ylabel=f"speed-up over {found[0].contender}")
     axes.legend(fontsize=8)
     figure.tight_layout()
-    figure.savefig(path, dpi=150)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with appearing_file(path) as fresh:
+        figure.savefig(fresh, dpi=150, format=path.suffix.removeprefix("."))

@@ -13,6 +13,7 @@ import torch
 from dsformer.benchmarking.contenders import Batch, Contender, open_contenders
 from dsformer.benchmarking.timing import Ratio, in_turn
 from dsformer.errors import InputError
+from dsformer.hardware import check_threads
 from dsformer.huggingface.checkpoint import first_line
 from dsformer.huggingface.trust import trusting
 from dsformer.progress import Progress, silent
@@ -72,6 +73,10 @@ def measure(
     Raises:
         InputError: one cannot read texts of these lengths.
     """
+    for count in threads or ():
+        check_threads(count, "threads")
+    if not 0 <= seconds < float("inf"):
+        raise InputError(f"seconds: {seconds} is not a number of seconds")
     require_length(contenders, min(batches), max(lengths))
     before = torch.get_num_threads()
     settings = [Setting(*one) for one in product(batches, lengths, threads or [before])]

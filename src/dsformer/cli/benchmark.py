@@ -7,13 +7,14 @@ import typer
 
 from dsformer.benchmarking import WAYS, Contender, Measurement, measure, open_contenders
 from dsformer.benchmarking.plot import draw, require_plot
-from dsformer.cli.options import AsJson, Quiet, TrustRemoteCode
+from dsformer.cli.options import AsJson, Quiet, TrustRemoteCode, path_option
 from dsformer.cli.output import console, megabytes, print_json, table, times
 from dsformer.errors import InputError
 from dsformer.huggingface.trust import trusting
 from dsformer.ops.backends.cpu import describe
-from dsformer.progress import rich_progress
+from dsformer.progress import shown_progress
 
+LARGEST = 1_000_000
 _SIZES = ("name", "disk_bytes", "memory_bytes", "load_seconds")
 
 
@@ -24,7 +25,7 @@ def benchmark(
     length: Annotated[str, typer.Option(help="tokens of a text, comma-separated")] = "16,128",
     threads: Annotated[str | None, typer.Option(help="comma-separated (default: all)", show_default=False)] = None,
     seconds: Annotated[float, typer.Option(help="about how long each setting is measured")] = 5.0,
-    plot: Annotated[Path | None, typer.Option(help="write a picture of the speed-ups", show_default=False)] = None,
+    plot: Annotated[Path | None, path_option("--plot", help="write a picture of the speed-ups")] = None,
     trust_remote_code: TrustRemoteCode = False,
     as_json: AsJson = False,
     quiet: Quiet = False,
@@ -37,7 +38,7 @@ def benchmark(
     chosen = [way.strip() for way in ways.split(",")]
     with trusting(trust_remote_code):
         contenders = open_contenders(models, chosen)
-    with rich_progress(quiet or as_json) as progress:
+    with shown_progress(quiet or as_json) as progress:
         found = measure(contenders, *sizes, counts, seconds, progress)
     if plot is not None:
         draw(found, plot)
@@ -55,8 +56,8 @@ def benchmark(
 def _numbers(option: str, text: str) -> list[int]:
     """Positive whole numbers separated by commas. Raises InputError naming the option."""
     parts = [part.strip() for part in text.split(",")]
-    if not all(part.isdecimal() and int(part) > 0 for part in parts):
-        raise InputError(f"{option}: {text!r} is not a list of positive numbers such as 1,8")
+    if not all(part.isascii() and part.isdecimal() and 0 < int(part) <= LARGEST for part in parts):
+        raise InputError(f"{option}: {text!r} is not a list of numbers from 1 to {LARGEST} such as 1,8")
     return [int(part) for part in parts]
 
 

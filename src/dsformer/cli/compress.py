@@ -9,15 +9,16 @@ import typer
 
 from dsformer.cli.dry_run import dry_run
 from dsformer.cli.guard import after_writing, unfinished
-from dsformer.cli.options import AsJson, DataDir, Overwrite, Quiet, RecipeFile
+from dsformer.cli.options import AsJson, DataDir, Overwrite, Quiet, RecipeFile, path_option
 from dsformer.cli.output import console, print_json
 from dsformer.cli.recipe_flags import recipe_arguments, with_recipe_flags
 from dsformer.cli.scores import measure, parse_tasks, score_table
 from dsformer.cli.tables import calibration_line, summary_table, training_line
 from dsformer.errors import InputError
+from dsformer.files import check_writable
 from dsformer.pipeline import compress as run_compress
 from dsformer.processes import leading
-from dsformer.progress import rich_progress
+from dsformer.progress import shown_progress
 from dsformer.recipe import Recipe, load_recipe
 from dsformer.report.page import require_jinja, write_page
 from dsformer.tasks.supervised import Columns
@@ -28,7 +29,8 @@ def compress(
     model: Annotated[str, typer.Argument(help="model directory or hub name", show_default=False)],
     changes: dict[str, Any],
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="directory of the compressed model", show_default=False)
+        Path | None,
+        path_option("--output", "-o", help="directory of the compressed model"),
     ] = None,
     recipe: RecipeFile = None,
     overwrite: Overwrite = False,
@@ -40,7 +42,7 @@ def compress(
         typer.Option(help="tasks to measure before and after, such as banking77,fidelity", show_default=False),
     ] = None,
     data_dir: DataDir = None,
-    report: Annotated[Path | None, typer.Option(help="write an HTML report here", show_default=False)] = None,
+    report: Annotated[Path | None, path_option("--report", help="write an HTML report here")] = None,
     as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
@@ -53,8 +55,8 @@ def compress(
     if output is None:
         raise InputError("give the directory to write with -o / --output (or --dry-run to see the plan)")
     if report is not None:
-        require_jinja()
-    with rich_progress(quiet) as progress:
+        _check_report(report, output, [model, recipe], settled)
+    with shown_progress(quiet) as progress:
         trains = settled.training.train != "none"
         with unfinished(output) if trains else nullcontext():
             done = run_compress(
@@ -76,11 +78,22 @@ def compress(
     out = console()
     out.print(calibration_line(settled, summary.calibration_tokens))
     out.print(summary_table(summary))
+    if summary.ratio_note:
+        out.print(f"{summary.ratio_note}.")
     if summary.training is not None:
         out.print(training_line(summary.training))
     if rows:
         out.print(score_table(rows))
     typer.echo(f"Model: {output}" if report is None else f"Model: {output}\nReport: {report}")
+
+
+def _check_report(report: Path, output: Path, read: list[str | Path | None], recipe: Recipe) -> None:
+    """Raises InputError before the work: the page cannot be written, or would stand in the place of something read."""
+    require_jinja()
+    how, learned = recipe.calibration, recipe.training
+    read = [*read, how.text, recipe.vocabulary, learned.text, learned.task, learned.evaluation_file]
+    if check_writable(report, "--report", read).resolve() == output.resolve():
+        raise InputError(f"--report: {report} is the directory of the model; give the name of a file")
 
 
 def command_line(model: str, output: Path, recipe: Recipe) -> str:

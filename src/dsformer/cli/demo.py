@@ -10,15 +10,17 @@ import typer
 from dsformer.cli.compress import command_line
 from dsformer.cli.guard import after_writing
 from dsformer.cli.latency import compare_latency
-from dsformer.cli.options import Quiet
+from dsformer.cli.options import Quiet, path_option
 from dsformer.cli.output import console, megabytes, percent, table, times
 from dsformer.cli.scores import measure, require_evaluation
-from dsformer.cli.tables import calibration_line, embedding_share_before, stored_values
+from dsformer.cli.tables import calibration_line, embedding_share_before, ratio_rows, stored_values
 from dsformer.errors import InputError, MissingExtraError
 from dsformer.evaluation import Encoder, load_encoder
+from dsformer.files import write_text
 from dsformer.huggingface.checkpoint import weight_bytes
+from dsformer.output_directory import locked
 from dsformer.pipeline import Compressed, compress
-from dsformer.progress import Progress, rich_progress
+from dsformer.progress import Progress, shown_progress
 from dsformer.recipe import Recipe
 from dsformer.report.page import require_jinja, write_page
 from dsformer.report.rows import LatencyRow, ScoreRow
@@ -50,7 +52,7 @@ class Measured:
 
 
 def demo(
-    output: Annotated[Path, typer.Option("--output", "-o", help="directory for the model and its report")] = Path(
+    output: Annotated[Path, path_option("--output", "-o", help="directory for the model and its report")] = Path(
         "demo-output"
     ),
     overwrite: Annotated[bool, typer.Option("--overwrite", help="replace a model that is there")] = False,
@@ -69,12 +71,12 @@ def demo(
     if output.is_dir() and any(output.iterdir()) and not overwrite:
         raise InputError(f"{output}: is not empty; choose another directory or overwrite it")
     directory, page = output / MODEL, output / PAGE
-    with rich_progress(quiet) as progress:
+    with locked(output.resolve()), shown_progress(quiet) as progress:
         done = compress(source, directory, recipe=recipe, overwrite=overwrite, progress=progress)
         with after_writing(str(directory)):
             untrained = measure(directory, source, TASKS, limit=QUERIES)
             texts = output / TEXTS
-            texts.write_text("\n".join(unlabelled()), encoding="utf-8")
+            write_text(texts, "\n".join(unlabelled()))
             training = recipe.merged({"training": {"train": "distill", "text": texts, "epochs": 1}})
             done = distilled(done, source, directory, training, progress)
             measured = measure_both(source, directory, untrained, progress)
@@ -131,8 +133,7 @@ def show(done: Compressed, recipe: Recipe, source: Path, directory: Path, measur
     rows = [
         ["bytes on disk", megabytes(weight_bytes(source)), "", megabytes(weight_bytes(directory))],
         ["parameters (stored values)", f"{values[0]:,}", "", f"{values[1]:,}"],
-        ["encoder ratio", "", "", times(summary.encoder_ratio)],
-        ["total ratio", "", "", times(summary.total_ratio)],
+        *([label, before, "", after] for label, before, after in ratio_rows(summary)),
         ["embedding share", percent(embedding_share_before(summary)), "", percent(summary.embedding_share)],
     ]
     for untrained, row in zip(measured.untrained, measured.scores, strict=True):

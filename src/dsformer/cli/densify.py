@@ -5,13 +5,13 @@ from typing import Annotated
 
 import typer
 
-from dsformer.cli.options import Overwrite, TrustRemoteCode
+from dsformer.cli.options import CompressedModel, Overwrite, TrustRemoteCode, path_option
 from dsformer.loading import densify as run_densify
 
 
 def densify(
-    directory: Annotated[Path, typer.Argument(help="a compressed model", show_default=False)],
-    output: Annotated[Path, typer.Option("--output", "-o", help="directory to write", show_default=False)],
+    directory: CompressedModel,
+    output: Annotated[Path, path_option("--output", "-o", help="directory to write")],
     overwrite: Overwrite = False,
     trust_remote_code: TrustRemoteCode = False,
 ) -> None:

@@ -10,7 +10,7 @@ from dsformer.estimate import Estimate, estimate
 from dsformer.factorization.precision import Precision
 from dsformer.pipeline import Prepared, prepare
 from dsformer.plan import Job, Plan, Types, dense_bytes
-from dsformer.progress import rich_progress
+from dsformer.progress import shown_progress
 from dsformer.recipe import Recipe
 from dsformer.report.parts import label_of
 
@@ -18,7 +18,7 @@ from dsformer.report.parts import label_of
 def dry_run(model: str, recipe: Recipe, data_dir: Path | None, *, as_json: bool, quiet: bool) -> None:
     """Calibrate, divide the budget and print what a real run would do."""
     started = perf_counter()
-    with rich_progress(quiet) as progress:
+    with shown_progress(quiet) as progress:
         prepared = prepare(model, recipe=recipe, data_dir=data_dir, progress=progress)
     calibration = perf_counter() - started
     predicted = estimate(prepared)
@@ -69,7 +69,11 @@ def figures(prepared: Prepared) -> dict[str, Any]:
         tables.get(block.name, dense_bytes(block, Types(Precision.of(plan.types.rest), plan.types.rest)))
         for block in prepared.tracing.tables
     )
+    bits = plan.types.factors.least * plan.type_factor
+    values = 8 * plan.dropped_bytes / plan.types.factors.least
+    values += sum(job.block.shape[0] * job.block.shape[1] + job.block.bias_count for job in linear)
     return {
+        "original_encoder_ratio": values * bits / 8 / max(1, sum(budget_bytes(job, plan) for job in linear)),
         "bytes_before": before,
         "bytes_after": after,
         "encoder_ratio": (plan.dropped_bytes + plan.dense_bytes(linear))
@@ -102,12 +106,11 @@ def show(prepared: Prepared, predicted: Estimate, calibration: float) -> None:
     total = figures(prepared)
     lines = [
         ["bytes (tensors)", f"{megabytes(total['bytes_before'])} -> {megabytes(total['bytes_after'])}"],
-        ["encoder ratio", times(total["encoder_ratio"])],
-        ["total ratio", times(total["total_ratio"])],
+        ["encoder ratio (at one value type)", times(total["encoder_ratio"])],
+        ["encoder ratio (over the model as it came)", times(total["original_encoder_ratio"])],
+        ["total ratio (at one value type)", times(total["total_ratio"])],
         ["embedding share", percent(total["embedding_share"])],
         ["time", f"about {duration(predicted.seconds + calibration)} ({predicted.workers} blocks side by side)"],
         ["peak memory", f"about {megabytes(predicted.peak_bytes)}"],
     ]
-    if plan.type_factor != 1:
-        lines.insert(3, ["value type, a factor on top", times(plan.type_factor)])
     out.print(table("Predicted", ["", "predicted"], lines))

@@ -6,12 +6,12 @@ from typing import Annotated, Any
 import typer
 
 from dsformer.cli.guard import unfinished
-from dsformer.cli.options import AsJson, DataDir, Overwrite, Quiet, RecipeFile, TrustRemoteCode
+from dsformer.cli.options import AsJson, DataDir, Overwrite, Quiet, RecipeFile, TrustRemoteCode, path_option
 from dsformer.cli.output import console, duration, print_json, table
 from dsformer.cli.recipe_flags import with_training_flags
 from dsformer.errors import InputError
 from dsformer.processes import leading
-from dsformer.progress import rich_progress
+from dsformer.progress import shown_progress
 from dsformer.recipe import Recipe, load_recipe
 
 FIELDS = (
@@ -26,7 +26,8 @@ def finetune(
     model: Annotated[str, typer.Argument(help="model directory or hub name", show_default=False)],
     changes: dict[str, Any],
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="directory of the trained model", show_default=False)
+        Path | None,
+        path_option("--output", "-o", help="directory of the trained model"),
     ] = None,
     recipe: RecipeFile = None,
     overwrite: Overwrite = False,
@@ -42,7 +43,7 @@ def finetune(
     settled = (load_recipe(recipe) if recipe else Recipe()).merged(changes)
     if output is None:
         raise InputError("give the directory to write with -o / --output")
-    with rich_progress(quiet) as progress, unfinished(output):
+    with shown_progress(quiet) as progress, unfinished(output):
         done = run_finetune(
             model,
             output,

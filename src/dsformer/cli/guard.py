@@ -1,6 +1,5 @@
 """What goes wrong, as one line and an exit code; what other libraries chatter, as nothing."""
 
-import errno
 import logging
 import warnings
 from collections.abc import Iterator
@@ -8,27 +7,18 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import torch
 import typer
 from pydantic import ValidationError
 from typer.core import TyperGroup
 
+from dsformer.ending import exit_code
 from dsformer.errors import DSFormerError
+from dsformer.hardware import check_threads
 from dsformer.huggingface.source import quiet
+from dsformer.system_errors import as_os_error, described
 
 USER_ERROR = 2
-INTERRUPTED = 130
-# Errors of the system that are about the user's paths and disk rather than about this program.
-_PLAIN = {
-    errno.ENOSPC,
-    errno.EDQUOT,
-    errno.EACCES,
-    errno.EPERM,
-    errno.EROFS,
-    errno.ENOENT,
-    errno.EISDIR,
-    errno.ENOTDIR,
-    errno.ENAMETOOLONG,
-}
 
 
 class InterruptedAfterWriting(KeyboardInterrupt):
@@ -40,6 +30,7 @@ class GuardedGroup(TyperGroup):
 
     def invoke(self, ctx: Any) -> Any:
         try:
+            check_threads(torch.get_num_threads(), "OMP_NUM_THREADS")
             with silenced(), noted():
                 return super().invoke(ctx)
         except DSFormerError as error:
@@ -47,13 +38,16 @@ class GuardedGroup(TyperGroup):
         except ValidationError as error:
             first = error.errors(include_url=False)[0]
             raise failed(f"{'.'.join(map(str, first['loc']))}: {first['msg']}") from error
-        except OSError as error:
-            if error.errno not in _PLAIN:
-                raise
-            raise failed(_described(error)) from error
         except KeyboardInterrupt as error:
             typer.echo(f"interrupted, {error}" if str(error) else "interrupted, nothing was written", err=True)
-            raise typer.Exit(INTERRUPTED) from error
+            raise typer.Exit(exit_code()) from error
+        except BrokenPipeError:
+            raise
+        except Exception as error:
+            refused = as_os_error(error)
+            if refused is None:
+                raise
+            raise failed(described(refused)) from error
 
 
 def failed(message: str) -> typer.Exit:
@@ -117,10 +111,3 @@ def silenced() -> Iterator[None]:
     finally:
         for logger, before in zip(loggers, levels, strict=True):
             logger.setLevel(before)
-
-
-def _described(error: OSError) -> str:
-    where = f"{error.filename}: " if error.filename else ""
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return f"{where}the disk is full; nothing was kept of what was being written"
-    return f"{where}{error.strerror}"

@@ -1,11 +1,10 @@
 """``dsformer inspect``."""
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from dsformer.cli.options import AsJson
+from dsformer.cli.options import AsJson, CompressedModel
 from dsformer.cli.output import console, megabytes, percent, print_json, table, times
 from dsformer.huggingface.artefact import check
 from dsformer.report.inspection import KINDS, Inspection, StoredBlock, inspect_directory
@@ -13,7 +12,7 @@ from dsformer.report.parts import label_of
 
 
 def inspect(
-    directory: Annotated[Path, typer.Argument(help="a compressed model", show_default=False)],
+    directory: CompressedModel,
     as_json: AsJson = False,
     verify: Annotated[
         bool, typer.Option("--verify", help="read all tensors, compare them with their checksums")
@@ -34,12 +33,10 @@ def inspect(
         ["tensors now", megabytes(found.bytes_after)],
         ["weight files, with their headers", megabytes(found.file_bytes)],
         ["untouched tensors", megabytes(found.rest_bytes)],
-        ["encoder ratio", times(found.encoder_ratio)],
-        ["total ratio", times(found.total_ratio)],
+        *([f"{label} (at one value type)", times(ratio)] for label, ratio in _ratios(found)),
+        *([f"{label} (over the model as it came)", times(ratio)] for label, ratio in found.original_ratios.items()),
         ["embedding share", percent(found.embedding_share)],
     ]
-    if found.type_factor != 1:
-        rows.append(["value type, a factor on top", times(found.type_factor)])
     out.print(table("Totals", ["", "value"], rows))
     if found.differences:
         out.print("[bold red]The files differ from what the configuration says:[/]")
@@ -51,6 +48,10 @@ def inspect(
         out.print("Every tensor has the checksum it was written with, and the configuration is the one it belongs to.")
     elif verify:
         out.print("It has no checksums. Its tensors are those of the model and have no NaN or Inf values.")
+
+
+def _ratios(found: Inspection) -> list[tuple[str, float]]:
+    return [("encoder ratio", found.encoder_ratio), ("total ratio", found.total_ratio)]
 
 
 def _row(block: StoredBlock, whole: Inspection) -> list[str]:

@@ -14,6 +14,7 @@ from dsformer.cli.finetune import finetune
 from dsformer.cli.guard import GuardedGroup
 from dsformer.cli.inspect import inspect
 from dsformer.cli.sweep import sweep
+from dsformer.ending import end_when_asked, exit_code, leave
 
 app = typer.Typer(
     name="dsformer",
@@ -44,4 +45,10 @@ def _options(
 
 def run() -> None:
     """The entry point."""
-    app()
+    end_when_asked()
+    try:
+        app()
+    except SystemExit as end:
+        if end.code == exit_code():
+            leave(exit_code())
+        raise

@@ -1,15 +1,40 @@
 """Options that several commands have."""
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
+from dsformer.errors import DSFormerError, InputError
+from dsformer.files import user_path
+
+
+def path_parser(name: str) -> Callable[[str], Path]:
+    """Reads the value of this option or argument: a path, ``~`` written out; empty ones are refused."""
+
+    def parse(text: str) -> Path:
+        try:
+            return user_path(text)
+        except InputError as error:
+            # Not a ValueError, of which typer makes a page about usage.
+            raise DSFormerError(f"{name}: {error}") from None
+
+    return parse
+
+
+def path_option(name: str, *others: str, help: str) -> Any:
+    """An option whose value is a path."""
+    return typer.Option(name, *others, help=help, parser=path_parser(name), metavar="PATH", show_default=False)
+
+
 AsJson = Annotated[bool, typer.Option("--json", help="print one JSON object and nothing else")]
-DataDir = Annotated[Path | None, typer.Option(help="folder of data sets", show_default=False)]
-Overwrite = Annotated[bool, typer.Option("--overwrite", help="replace the output directory")]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="no progress bars")]
-TrustRemoteCode = Annotated[bool, typer.Option("--trust-remote-code", help="run Python code that comes with the model")]
-RecipeFile = Annotated[
-    Path | None, typer.Option(help="YAML file of recipe fields; flags override it", show_default=False)
+CompressedModel = Annotated[
+    Path,
+    typer.Argument(help="a compressed model", parser=path_parser("directory"), metavar="DIRECTORY", show_default=False),
 ]
+DataDir = Annotated[Path | None, path_option("--data-dir", help="folder of data sets")]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="replace the output directory")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="no progress")]
+TrustRemoteCode = Annotated[bool, typer.Option("--trust-remote-code", help="run Python code that comes with the model")]
+RecipeFile = Annotated[Path | None, path_option("--recipe", help="YAML file of recipe fields; flags override it")]

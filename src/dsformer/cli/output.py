@@ -9,6 +9,8 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from dsformer.progress import duration as duration
+
 # Tables that are not printed to a terminal are not squeezed to 80 columns.
 PLAIN_WIDTH = 220
 
@@ -46,9 +48,3 @@ def times(ratio: float) -> str:
 
 def percent(share: float) -> str:
     return f"{100 * share:.1f}%"
-
-
-def duration(seconds: float) -> str:
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.1f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

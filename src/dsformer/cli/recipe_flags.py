@@ -4,6 +4,7 @@ import inspect
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from functools import wraps
+from pathlib import Path
 from types import UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
@@ -11,6 +12,7 @@ import typer
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
+from dsformer.cli.options import path_parser
 from dsformer.recipe import Recipe, TrainingRecipe
 
 # What the flags of a nested field start with.
@@ -39,7 +41,7 @@ class Flag:
         annotation = self.field.annotation
         if get_origin(annotation) in (Union, UnionType):
             annotation = next(arm for arm in get_args(annotation) if arm is not type(None))
-        return annotation
+        return get_args(annotation)[0] if get_origin(annotation) is Annotated else annotation
 
     def signature(self) -> inspect.Parameter:
         """The parameter, None (or empty) when the flag is not given; only the schema validates values."""
@@ -55,7 +57,8 @@ class Flag:
         option = typer.Option(
             *declared,
             help=self.field.description,
-            metavar=metavar,
+            metavar="PATH" if kind is Path else metavar,
+            parser=path_parser(self.option) if kind is Path else None,
             show_default=False if default in (None, ()) else str(default),
             rich_help_panel=PANEL,
         )

@@ -8,13 +8,13 @@ from typing import Annotated, Any
 
 import typer
 
-from dsformer.cli.options import AsJson, DataDir, Quiet, RecipeFile
+from dsformer.cli.options import AsJson, DataDir, Quiet, RecipeFile, path_option
 from dsformer.cli.output import console, megabytes, print_json, table, times
 from dsformer.cli.recipe_flags import with_recipe_flags
 from dsformer.cli.scores import parse_tasks
 from dsformer.errors import InputError
 from dsformer.factorization.methods import METHODS
-from dsformer.progress import rich_progress
+from dsformer.progress import shown_progress
 from dsformer.recipe import Recipe, load_recipe
 from dsformer.sweep import Grid, Variant
 from dsformer.sweep import sweep as run_sweep
@@ -29,7 +29,10 @@ _OWN = {"method": "--methods", "pattern": "--methods, as in dense_sparse@2:4", "
 def sweep(
     model: Annotated[str, typer.Argument(help="model directory or hub name", show_default=False)],
     changes: dict[str, Any],
-    output: Annotated[Path, typer.Option("--output", "-o", help="directory of results and models", show_default=False)],
+    output: Annotated[
+        Path,
+        path_option("--output", "-o", help="directory of results and models"),
+    ],
     methods: Annotated[
         str, typer.Option(help=f"comma-separated, with a pattern after @ and a learner after +: {', '.join(METHODS)}")
     ] = "dense_sparse,low_rank,pruning",
@@ -57,7 +60,7 @@ def sweep(
     grid = replace(grid, seeds=seeds, first_seed=first_seed)
     grid.check()
     require_page()
-    with rich_progress(quiet or as_json) as progress:
+    with shown_progress(quiet or as_json) as progress:
         rows = run_sweep(grid, output, workers, seconds, progress)
     page = output / "sweep.html"
     write_page(page, rows, model, shlex.join(["dsformer", *sys.argv[1:]]))

@@ -28,16 +28,23 @@ def summary_table(summary: Summary) -> Table:
     rows = [
         ["bytes (tensors)", megabytes(summary.bytes_before), megabytes(summary.bytes_after)],
         ["parameters (stored values)", f"{before:,}", f"{after:,}"],
-        ["encoder ratio", "", times(summary.encoder_ratio)],
-        ["total ratio", "", times(summary.total_ratio)],
+        *ratio_rows(summary),
         ["embedding share", percent(embedding_share_before(summary)), percent(summary.embedding_share)],
         ["error (root mean square, whitened)", "", f"{summary.mean_error:.4f}"],
         ["compressed blocks", "", f"{len(summary.blocks)}"],
         ["time", "", duration(summary.seconds)],
     ]
-    if summary.type_factor != 1:
-        rows.insert(4, ["value type, a factor on top", "", times(summary.type_factor)])
     return table(summary.model.rstrip("/").rsplit("/", 1)[-1], ["", "before", "after"], rows)
+
+
+def ratio_rows(summary: Summary) -> list[list[str]]:
+    """Both ratios, at one type of values and over the model as it came."""
+    return [
+        ["encoder ratio (at one value type)", "", times(summary.encoder_ratio)],
+        ["encoder ratio (over the model as it came)", "", times(summary.original_encoder_ratio)],
+        ["total ratio (at one value type)", "", times(summary.total_ratio)],
+        ["total ratio (over the file as it came)", "", times(summary.original_total_ratio)],
+    ]
 
 
 def training_line(training: TrainingSummary) -> str:
@@ -57,11 +64,7 @@ def training_line(training: TrainingSummary) -> str:
 def stored_values(summary: Summary) -> tuple[int, int]:
     """Numbers stored before and after, whatever their type; supports and permutations are bytes, not values."""
     others = (summary.rest_bytes + sum(block.bias for block in summary.blocks)) // (summary.types.rest // 8)
-    before = others + sum(block.shape[0] * block.shape[1] for block in summary.blocks)
-    before += 8 * summary.dropped_bytes // summary.types.factors.least
-    whole = all(block.kind != "embedding" for block in summary.blocks)
-    before += 8 * summary.vocabulary_bytes // (summary.types.rest if whole else summary.types.factors.least)
-    return before, others + sum(block.values for block in summary.blocks)
+    return summary.values_before, others + sum(block.values for block in summary.blocks)
 
 
 def embedding_share_before(summary: Summary) -> float:

@@ -7,8 +7,9 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 from jaxtyping import Float32
 
-from dsformer.errors import DSFormerError, InputError, MissingExtraError
-from dsformer.huggingface.checkpoint import first_line
+from dsformer.errors import InputError, MissingExtraError
+from dsformer.files import user_path
+from dsformer.huggingface.opening import opening
 from dsformer.huggingface.source import quiet, require_encoder
 from dsformer.huggingface.trust import trusted
 
@@ -43,18 +44,15 @@ def load_encoder(model: str | os.PathLike[str] | Encoder, device: str | None = N
     except ImportError as error:
         raise MissingExtraError("Evaluation of sentence encoders", "evaluate") from error
     name = os.fspath(model)
-    try:
-        with quiet():
+    place = user_path(name)
+    with quiet():
+        try:
             require_encoder(name)
-    except InputError as error:
-        raise InputError(f"{name} cannot be loaded as a sentence encoder: {error}") from error
-    try:
-        with quiet():
-            return SentenceTransformer(name, device=device, trust_remote_code=trusted())
-    except DSFormerError:
-        raise
-    except (OSError, ValueError) as error:
-        raise InputError(f"{name} cannot be loaded as a sentence encoder: {first_line(error)}") from error
+        except InputError as error:
+            raise InputError(f"{name} cannot be loaded as a sentence encoder: {error}") from error
+        with opening(name, "as a sentence encoder"):
+            found = str(place) if place.is_dir() else name
+            return SentenceTransformer(found, device=device, trust_remote_code=trusted())
 
 
 def encode(

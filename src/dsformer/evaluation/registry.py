@@ -10,6 +10,7 @@ from dsformer.errors import InputError
 from dsformer.evaluation import banking77, fidelity, retrieval, similarity, supervised
 from dsformer.evaluation.encoder import Encoder, load_encoder
 from dsformer.evaluation.score import Inputs, Score, Task
+from dsformer.files import user_path
 from dsformer.huggingface.trust import trusting
 from dsformer.tasks.sources import BUNDLED, find_data
 from dsformer.tasks.supervised import TASK_NAMES, Columns
@@ -57,7 +58,9 @@ def evaluate(
         MissingExtraError: the packages of the extra "evaluate" are not installed.
     """
     with trusting(trust_remote_code):
-        return _evaluate(model, tasks, None if data_dir is None else Path(data_dir), original, progress, limit, columns)
+        return _evaluate(
+            model, tasks, None if data_dir is None else user_path(data_dir), original, progress, limit, columns
+        )
 
 
 def _evaluate(

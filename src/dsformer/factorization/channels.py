@@ -19,6 +19,7 @@ from dsformer.factorization.rounding import RoundedForm
 from dsformer.factorization.search import Fitted
 from dsformer.factorization.weight import Weight
 from dsformer.factorization.whitening import Metric
+from dsformer.parallel import end_if_unwanted
 
 # Part of the columns left that may go at once; the interplay of those that do is then taken account of only in values.
 AT_ONCE = 1 / 32
@@ -56,6 +57,7 @@ def removal(weight: Weight, size: int) -> Removal:
     order: list[int] = []
     errors = [0.0]
     while len(left) > 1:
+        end_if_unwanted()
         costs = _costs(matrix, inverse, size)
         going = costs.argsort()[: min(max(1, int(AT_ONCE * len(left) / size)), len(left) - 1)]
         columns = (going[:, None] * size + torch.arange(size)).flatten()

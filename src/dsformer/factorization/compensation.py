@@ -25,6 +25,7 @@ from dsformer.factorization.rounding import (
     round_form,
     row_scales,
 )
+from dsformer.parallel import end_if_unwanted
 
 # Part of the mean diagonal added to a system before its numbers are rounded (that of the authors), and before solving.
 DAMPING, SOLVING = 1e-2, 1e-6
@@ -85,6 +86,7 @@ def _round_codes(
     step = len(places) if alike else max(1, SYSTEM_ENTRIES // max(1, places.shape[1] ** 2))
     every = torch.ones_like(places, dtype=torch.bool) if there is None else there
     for rows, wanted, held in zip(places.split(step), along.split(step), every.split(step), strict=True):
+        end_if_unwanted()
         systems = rows[:1] if alike else rows
         matrices = system[systems[:, :, None], systems[:, None, :]]
         if there is not None:

@@ -5,6 +5,8 @@ from collections.abc import Callable
 from jaxtyping import Float
 from torch import Tensor
 
+from dsformer.parallel import end_if_unwanted
+
 # Curvature along a direction that is no more than rounding, relative to what it is a product of: nothing is left to
 # find, and a step would be as long as chance has it.
 ROUNDING = 1e-7
@@ -27,6 +29,7 @@ def conjugate_gradients(
     direction = step = precondition(residual)
     energy = (residual * step).sum()
     for _ in range(steps):
+        end_if_unwanted()
         image = apply(direction)
         curvature = (direction * image).sum()
         if float(curvature) <= ROUNDING * float(direction.norm() * image.norm()):

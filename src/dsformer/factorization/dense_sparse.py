@@ -15,6 +15,7 @@ from dsformer.factorization.form import Form
 from dsformer.factorization.problem import Coupling, Problem
 from dsformer.factorization.spec import FormSpec
 from dsformer.factorization.supports import Supports, labels_of
+from dsformer.parallel import end_if_unwanted
 
 # The penalty holding codes to their supports grows geometrically between these, relative to atoms of norm 1. Starting
 # lower lets supports wander without converging; ending higher freezes them early (both measured as larger errors).
@@ -83,6 +84,7 @@ class Pursuit:
 
     def step(self, penalty: float, regroup: bool, learn: bool) -> float:
         """Codes, duals and, if it is learned, the dictionary. Returns how far the codes moved, relatively."""
+        end_if_unwanted()
         before, atoms = self.codes, self.atoms
         least = penalised_codes(atoms, before - self.dual, penalty)
         relaxed = before + self.relaxation * (least - before) + self.dual

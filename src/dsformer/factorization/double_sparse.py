@@ -21,6 +21,7 @@ from dsformer.factorization.part import Part
 from dsformer.factorization.pattern import largest
 from dsformer.factorization.problem import Problem
 from dsformer.factorization.spec import FormSpec
+from dsformer.parallel import end_if_unwanted
 
 # How far a step of the dictionary goes, in units of that to the quadratic's minimum; .5 to 1 % better than 1.
 RELAXATION = 1.3
@@ -37,6 +38,7 @@ def fit_double(problem: Problem, spec: FormSpec, iterations: int) -> tuple[Form,
     part = Part(problem, spec, 1.0, dictionary)
     search = Entries(part, part.normalised(dictionary))
     for penalty in penalties(spec, iterations):
+        end_if_unwanted()
         part.pursuit.step(penalty, regroup=False, learn=False)
         search.step(penalty)
     mask = part.pursuit.supports.select(part.pursuit.codes, regroup=False)

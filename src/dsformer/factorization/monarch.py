@@ -18,6 +18,7 @@ from dsformer.factorization.entries import unstored
 from dsformer.factorization.form import Form
 from dsformer.factorization.problem import Problem
 from dsformer.factorization.spec import FormSpec
+from dsformer.parallel import end_if_unwanted
 
 # Conjugate-gradient steps of a round to either factor: twice as many end .05 % lower for half as much time again.
 STEPS = 2
@@ -34,6 +35,7 @@ def fit_monarch(problem: Problem, spec: FormSpec, rounds: int) -> tuple[Form, fl
     factors = Factors(problem, spec)
     factors.mix()
     for _ in range(rounds):
+        end_if_unwanted()
         factors.turn()
         factors.mix()
     return factors.form(), factors.error()

@@ -11,6 +11,10 @@ from torch import Tensor
 
 from dsformer.errors import InputError
 
+# Rows that can share a support, and atoms out of which n are on.
+LARGEST = 2**16
+_COUNT = "([0-9]{1,9})"
+
 
 @dataclass(frozen=True)
 class Pattern:
@@ -29,11 +33,13 @@ class Pattern:
         """Read ``free``, ``grouped(8)`` or ``2:4``. Raises InputError on anything else."""
         if text == "free":
             return cls()
-        if (match := re.fullmatch(r"grouped\((\d+)\)", text)) and int(match[1]) >= 2:
+        if (match := re.fullmatch(rf"grouped\({_COUNT}\)", text)) and 2 <= int(match[1]) <= LARGEST:
             return cls(group=int(match[1]))
-        if (match := re.fullmatch(r"(\d+):(\d+)", text)) and 1 <= int(match[1]) < int(match[2]):
+        if (match := re.fullmatch(f"{_COUNT}:{_COUNT}", text)) and 1 <= int(match[1]) < int(match[2]) <= LARGEST:
             return cls(n=int(match[1]), m=int(match[2]))
-        raise InputError(f"pattern: {text!r} is not one of free, grouped(g) with g >= 2, n:m with 1 <= n < m")
+        raise InputError(
+            f"pattern: {text[:40]!r} is not one of free, grouped(g) with g from 2 to {LARGEST}, n:m with 1 <= n < m"
+        )
 
     def __str__(self) -> str:
         if self.m:

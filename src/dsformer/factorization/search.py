@@ -128,7 +128,8 @@ def search(
     rank = rank_within(shape, budget)
     pattern = families[0].pattern if families else FREE
     budget = replace(budget, bits=budget.bits + _apart(weight.members, pattern, budget.free_order))
-    descents = [_Descent(weight, family.specs(shape, budget, rank), family.start, effort) for family in families]
+    possible = [family for family in families if _divides(pattern.group, family, weight)]
+    descents = [_Descent(weight, family.specs(shape, budget, rank), family.start, effort) for family in possible]
     descents = [descent for descent in descents if descent.specs]
     fitted = []
     if rank and low_rank:
@@ -142,6 +143,11 @@ def search(
     chosen = min(fitted, key=lambda one: one.error)
     chosen.tried = [pair for descent in descents for pair in descent.tried]
     return chosen
+
+
+def _divides(group: int, family: Family, weight: Weight) -> bool:
+    """Whether rows can be divided into groups: none reaches into another layer."""
+    return family.orientation == "output" or not any(span.size % group for span in weight.spans)
 
 
 def _promising(descents: list["_Descent"], budget: Budget) -> list["_Descent"]:

@@ -1,18 +1,14 @@
 """Write a compressed model as a directory, whole or not at all, and check one before it is loaded."""
 
-import errno
 import os
-import secrets
-import shutil
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from safetensors import SafetensorError
 from transformers import PreTrainedModel
 
 from dsformer.errors import ArtefactError, InputError
+from dsformer.files import user_path
 from dsformer.huggingface.checkpoint import Header, read_directory, weight_files
 from dsformer.huggingface.checksum import check_record
 from dsformer.huggingface.companions import copy_companions, described
@@ -25,6 +21,7 @@ from dsformer.huggingface.skeleton import empty_model
 from dsformer.huggingface.source import Source
 from dsformer.huggingface.values import check_values
 from dsformer.layers.blocks import BlockConfig
+from dsformer.output_directory import appearing, reserved
 
 
 def save(
@@ -59,11 +56,9 @@ def save(
     config = getattr(model.config, "quantization_config", None)
     if not isinstance(config, DSFormerConfig):
         raise InputError("the model is not compressed: there is nothing to save")
-    target = reserve(out_dir, overwrite)
     mark(model, config)
-    with appearing(target) as directory:
-        with _plain_errors(target):
-            model.save_pretrained(directory, max_shard_size=max_shard_size)
+    with reserved(out_dir, overwrite) as target, appearing(target) as directory:
+        model.save_pretrained(directory, max_shard_size=max_shard_size)
         config.record = None  # of what was written just now, not of the model as it may become
         base = _copy_source(source, directory)
         sentences = (directory / MODULES).is_file()
@@ -72,28 +67,6 @@ def save(
         for name, text in {**files, "README.md": card}.items():
             (directory / name).write_text(text, encoding="utf-8")
         check(directory, values=True)
-    return target
-
-
-def reserve(out_dir: str | os.PathLike[str], overwrite: bool = False) -> Path:
-    """Make sure that ``save`` will be able to write there, before hours are spent on what it is to write.
-
-    Returns:
-        The absolute path.
-
-    Raises:
-        InputError: it is a file, or a directory that is not empty (unless ``overwrite``), or cannot be created.
-    """
-    target = Path(out_dir).expanduser().resolve()
-    if target.exists() and not target.is_dir():
-        raise InputError(f"{target}: is a file")
-    try:
-        if target.is_dir() and any(target.iterdir()) and not overwrite:
-            raise InputError(f"{target}: is not empty; choose another directory or overwrite it")
-        with _beside(target):
-            pass
-    except OSError as error:
-        raise InputError(f"{target}: cannot be written ({error.strerror})") from None
     return target
 
 
@@ -112,7 +85,7 @@ def check(directory: str | os.PathLike[str], *, values: bool = False) -> DSForme
     Raises:
         ArtefactError: it is not one, or it is damaged; one line saying what and where.
     """
-    path = Path(directory)
+    path = user_path(directory)
     config, compression = read_config(path)
     headers = read_directory(path)
     record = check_record(compression, path, headers)
@@ -143,7 +116,7 @@ def _copy_source(source: Source | str | os.PathLike[str] | None, directory: Path
     """Copies the files beside the weights; returns what the source's model card says."""
     if source is None:
         return {}
-    files = source.files if isinstance(source, Source) else ModelDirectory.read(Path(source))
+    files = source.files if isinstance(source, Source) else ModelDirectory.read(user_path(source))
     tokenizer = source.tokenizer if isinstance(source, Source) and not source.own_tokenizer else None
     if files is not None:
         copy_companions(files, directory, tokenizer)
@@ -151,55 +124,3 @@ def _copy_source(source: Source | str | os.PathLike[str] | None, directory: Path
     if isinstance(source, Source):
         source.tokenizer.save_pretrained(directory)
     return {}
-
-
-@contextmanager
-def _beside(target: Path) -> Iterator[Path]:
-    """A new directory beside the target, removed on leaving."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    directory = target.with_name(f".{target.name}.{secrets.token_hex(4)}.partial")
-    directory.mkdir()
-    try:
-        yield directory
-    finally:
-        shutil.rmtree(directory, ignore_errors=True)
-
-
-def _readable(directory: Path) -> None:
-    """Give every file the permissions of a new one; safetensors leaves its own readable by the owner alone."""
-    probe = directory / ".permissions"
-    probe.touch()
-    mode = probe.stat().st_mode
-    probe.unlink()
-    for file in directory.rglob("*"):
-        if file.is_file():
-            file.chmod(mode)
-
-
-@contextmanager
-def appearing(target: Path) -> Iterator[Path]:
-    """A new directory that takes the target's name on leaving, and vanishes when something is raised."""
-    with _beside(target) as partial:
-        yield partial
-        _readable(partial)
-        replaced = target.with_name(f"{partial.name}.old")
-        if target.exists():
-            target.rename(replaced)
-        try:
-            partial.rename(target)
-        except BaseException:
-            if replaced.exists():
-                replaced.rename(target)
-            raise
-        shutil.rmtree(replaced, ignore_errors=True)
-
-
-@contextmanager
-def _plain_errors(target: Path) -> Iterator[None]:
-    """A full disk as the OSError it is: safetensors reports it as text only."""
-    try:
-        yield
-    except SafetensorError as error:
-        if f"os error {errno.ENOSPC}" not in str(error):
-            raise
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(target)) from error

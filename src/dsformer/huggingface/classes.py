@@ -10,6 +10,7 @@ from transformers.models.auto.modeling_auto import MODEL_MAPPING
 
 from dsformer.errors import InputError
 from dsformer.huggingface.directory import ModelDirectory
+from dsformer.huggingface.opening import check_architectures
 
 # What sentence-transformers opens the transformer of a module in, by the module's task.
 _OF_TASK = {
@@ -66,11 +67,8 @@ def architecture_of(config: Any) -> str:
         InputError: ``architectures`` is there, but no list of names.
     """
     names = getattr(config, "architectures", None)
-    if names is None or names == []:
-        return ""
-    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
-        raise InputError(f"config.json: architectures is {names!r}, not a list of names of classes")
-    return names[0]
+    check_architectures(names)
+    return names[0] if names else ""
 
 
 def _saved_class(config: PretrainedConfig) -> Any:

@@ -26,10 +26,11 @@ def model_card(summary: Mapping[str, Any], library: str = "transformers") -> str
 
     Args:
         summary: any of ``model`` (what was compressed: a hub name, a path), ``method``, ``pattern``, ``encoder_ratio``,
-            ``total_ratio``, ``type_factor``, ``bytes_before``, ``bytes_after``, ``mean_error``, ``calibration_tokens``,
-            ``recipe``, as compression reports them; ``scores`` (a list of ``{"task", "metric", "dense",
-            "compressed"}``, of which some have ``"factorized"``, the score before training), ``architecture`` (the name
-            of its class), ``command``; ``license``, ``language``, ``pipeline_tag`` of the base model, ``tags``.
+            ``total_ratio``, both with ``original_`` before them, ``bytes_before``, ``bytes_after``, ``mean_error``,
+            ``calibration_tokens``, ``recipe``, as compression reports them; ``scores`` (a list of ``{"task", "metric",
+            "dense", "compressed"}``, of which some have ``"factorized"``, the score before training), ``architecture``
+            (the name of its class), ``command``; ``license``, ``language``, ``pipeline_tag`` of the base model,
+            ``tags``.
         library: the library the model is loaded with.
     """
     summary = without_local_paths(dict(summary))
@@ -102,14 +103,15 @@ def loading_code(library: str, architecture: str, compressed: bool = True) -> st
 
 
 def _sizes(summary: Mapping[str, Any]) -> list[Sequence[Any]]:
-    """Ratios count everything stored, at one type of values."""
+    """Ratios count everything stored."""
     rows: list[Sequence[Any]] = []
     for key, meaning in (
-        ("encoder_ratio", "compression of the compressed layers, everything stored counted"),
-        ("total_ratio", "compression of the whole file"),
-        ("type_factor", "further factor by the type of the values"),
+        ("encoder_ratio", "compression of the compressed layers, everything stored counted, at one type of values"),
+        ("original_encoder_ratio", "the same over the layers as they came"),
+        ("total_ratio", "compression of the whole file, at one type of values"),
+        ("original_total_ratio", "the same over the file as it came"),
     ):
-        if summary.get(key) and not (key == "type_factor" and summary[key] == 1):
+        if summary.get(key):
             rows.append((meaning, f"{summary[key]:.2f}x"))
     for when in ("before", "after"):
         if f"bytes_{when}" in summary:

@@ -3,23 +3,19 @@
 import logging
 from collections.abc import Callable, Collection
 from pathlib import Path
-from pickle import UnpicklingError
 from typing import Any
 
 import torch
 from transformers import AutoConfig, AutoTokenizer, PretrainedConfig, PreTrainedModel
 
-from dsformer.errors import DSFormerError, InputError
-from dsformer.huggingface.checkpoint import first_line
-from dsformer.huggingface.trust import trusted, untrusted
+from dsformer.errors import InputError
+from dsformer.huggingface.opening import check_config, opening
+from dsformer.huggingface.trust import trusted
 
 logger = logging.getLogger(__name__)
 
-# What transformers raises where files are missing, damaged or of another kind.
-_RAISED = (OSError, ValueError, KeyError, RuntimeError, ImportError, TypeError, AttributeError, UnpicklingError)
 # Names given in a message; the others are counted.
 _SHOWN = 3
-_UNSAFE = "{}: its checkpoint is a pickle that needs unsafe loading; convert it to safetensors with a tool you trust"
 
 
 def load_pretrained(
@@ -39,12 +35,8 @@ def load_pretrained(
     Raises:
         InputError: it cannot be loaded, or a tensor is missing.
     """
-    try:
+    with opening(place):
         model, found = loader.from_pretrained(place, output_loading_info=True, trust_remote_code=trusted(), **options)
-    except DSFormerError:
-        raise
-    except _RAISED as error:
-        raise unopened(place, error) from error
     reshaped = {name for name, *_ in found["mismatched_keys"]}
     absent = reshaped.union(found["missing_keys"])
     missing = sorted(name for name in absent if new is None or not new(name, model, name in reshaped))
@@ -62,12 +54,10 @@ def load_pretrained(
 
 def load_config(place: str | Path, **options: Any) -> PretrainedConfig:
     """A model's configuration. Raises InputError: it is not there, or describes nothing."""
-    try:
-        return AutoConfig.from_pretrained(place, trust_remote_code=trusted(), **options)
-    except DSFormerError:
-        raise
-    except _RAISED as error:
-        raise unopened(place, error) from error
+    with opening(place):
+        config = AutoConfig.from_pretrained(place, trust_remote_code=trusted(), **options)
+    check_config(config)
+    return config
 
 
 def load_tokenizer(place: str | Path) -> Any:
@@ -77,12 +67,8 @@ def load_tokenizer(place: str | Path) -> Any:
         InputError: it cannot be loaded, or has no vocabulary of its own: transformers makes one of a few special tokens
             where the files are missing, for which all text is unknown.
     """
-    try:
+    with opening(place):
         tokenizer = AutoTokenizer.from_pretrained(place, trust_remote_code=trusted())
-    except DSFormerError:
-        raise
-    except _RAISED as error:
-        raise unopened(place, error) from error
     directory, files = Path(place), vocabulary_files(type(tokenizer))
     if directory.is_dir() and files and not any((directory / name).is_file() for name in files):
         raise InputError(
@@ -97,16 +83,6 @@ def vocabulary_files(tokenizer_class: Any) -> set[str]:
         return set(getattr(tokenizer_class, "vocab_files_names", {}).values())
     except ImportError:  # a class that stands for one whose library is not installed
         return set()
-
-
-def unopened(model: str | Path, error: BaseException) -> InputError:
-    """What to say of a model that transformers cannot open."""
-    if "trust_remote_code" in str(error):
-        return untrusted(model)
-    pickled = isinstance(error, UnpicklingError) or isinstance(error.__cause__, UnpicklingError)
-    if pickled or "weights_only" in str(error):
-        return InputError(_UNSAFE.format(model))
-    return InputError(f"{model}: {first_line(error)}")
 
 
 def shortened(names: Collection[str]) -> str:

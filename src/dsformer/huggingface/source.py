@@ -15,8 +15,9 @@ from torch import nn
 from transformers import PretrainedConfig, PreTrainedModel
 
 from dsformer.errors import InputError
+from dsformer.files import user_path
 from dsformer.huggingface.checkpoint import first_line
-from dsformer.huggingface.classes import architecture_of, class_of
+from dsformer.huggingface.classes import class_of
 from dsformer.huggingface.directory import ModelDirectory
 from dsformer.huggingface.merging import merged, open_adapters
 from dsformer.huggingface.pretrained import load_config, load_pretrained, load_tokenizer
@@ -94,14 +95,14 @@ def quiet() -> Iterator[None]:
 
 def is_gguf(model: str | Path) -> bool:
     """Whether it is a GGUF file."""
-    return str(model).endswith(".gguf") and Path(model).expanduser().is_file()
+    return str(model).endswith(".gguf") and user_path(model).is_file()
 
 
 def _opened(model: Any, tokenizer: Any) -> Source:
     if not isinstance(model, str | Path):
         return _of_object(model, tokenizer)
     if is_gguf(model):
-        network, own = from_gguf(Path(model).expanduser())
+        network, own = from_gguf(user_path(model))
         return Source(str(model), network.eval(), tokenizer or own, None)
     directory = find_directory(model)
     if directory.holds_adapters:
@@ -203,16 +204,14 @@ def config_of(model: str | Path) -> PretrainedConfig:
     directory = find_directory(model)
     if directory.holds_adapters:
         raise InputError(f"{model}: holds adapters; merge them into their model first (peft's merge_and_unload)")
-    config = load_config(directory.place)
-    architecture_of(config)
-    return config
+    return load_config(directory.place)
 
 
 def find_directory(model: str | Path) -> ModelDirectory:
     """A model's directory, downloaded if need be. Raises InputError: there is none, nor a model of that name."""
     if not str(model).strip():
-        raise InputError("the model's name is empty: give a directory or the name of a model on the hub")
-    directory = Path(model).expanduser()
+        raise InputError("the name of the model is empty; give a directory or the name of a model on the hub")
+    directory = user_path(model)
     return ModelDirectory.read(directory if directory.is_dir() else _downloaded(str(model)))
 
 

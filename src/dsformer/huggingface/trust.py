@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from pathlib import Path
+from os import PathLike
 
 from dsformer.errors import InputError
 
@@ -25,7 +25,7 @@ def trusted() -> bool:
     return _TRUSTED.get()
 
 
-def untrusted(model: str | Path) -> InputError:
+def untrusted(model: str | PathLike[str]) -> InputError:
     """What to say of a model that would run code of its own."""
     return InputError(
         f"{model}: comes with Python code of its own, which would be run; read it and, if you trust it, give "

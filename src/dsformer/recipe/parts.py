@@ -1,11 +1,12 @@
 """Parts of the recipe that are about measuring and searching."""
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator
 
 from dsformer.factorization.dense_sparse import Effort
+from dsformer.files import user_path
 
 # Tokens of what is trained on that are used to calibrate, in units of the full passages that are without training: task
 # text is less varied, and there is more at stake (MiniLM on CoLA at 3.57x: divergence from the dense model .050 with
@@ -15,17 +16,30 @@ TASK_FACTOR = 4
 PASSAGES = 256
 
 
-class Strict(BaseModel):
-    """Unknown fields are refused."""
+# The largest whole number of a recipe: that of NumPy's seeds.
+LARGEST = 2**32 - 1
+# A path as users write it.
+UserPath = Annotated[Path, BeforeValidator(lambda path: user_path(path) if isinstance(path, str) else path)]
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+
+class Strict(BaseModel):
+    """Unknown fields are refused, and numbers that are none (NaN, infinity)."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    @field_validator("*")
+    @classmethod
+    def _of_a_size_that_libraries_take(cls, value: Any) -> Any:
+        if isinstance(value, int) and abs(value) > LARGEST:
+            raise ValueError(f"is larger than {LARGEST}")
+        return value
 
 
 class CalibrationRecipe(Strict):
     """Which text runs through the model to learn what its layers' inputs look like."""
 
     text: Annotated[
-        Path | None, Field(description="calibration text: .txt (a passage a line), .csv, .tsv, .jsonl, .parquet")
+        UserPath | None, Field(description="calibration text: .txt (a passage a line), .csv, .tsv, .jsonl, .parquet")
     ] = None
     column: Annotated[str | None, Field(description="column of the calibration file that holds the text")] = None
     count: Annotated[
@@ -46,7 +60,7 @@ class CalibrationRecipe(Strict):
         ),
     ] = "auto"
     cache: Annotated[
-        Path | None,
+        UserPath | None,
         Field(description="directory that keeps what was measured, for later runs with the same model and text"),
     ] = None
 

@@ -10,7 +10,8 @@ from dsformer.errors import InputError
 from dsformer.factorization.methods import METHODS
 from dsformer.factorization.pattern import Pattern
 from dsformer.factorization.precision import FACTORS, Precision
-from dsformer.recipe.parts import CalibrationRecipe, EffortRecipe, Strict
+from dsformer.files import user_path
+from dsformer.recipe.parts import CalibrationRecipe, EffortRecipe, Strict, UserPath
 from dsformer.recipe.training import TrainingRecipe
 from dsformer.steps import STEPS, asked, wrong
 from dsformer.training.learners import DEFAULT_LEARNER, LEARNERS
@@ -55,7 +56,7 @@ class Recipe(Strict):
         ),
     ] = False
     vocabulary: Annotated[
-        Path | None,
+        UserPath | None,
         Field(
             description="texts of the kind the model is for, as of calibration: tokens they do not have are taken out "
             "first, which these texts do not notice"
@@ -76,7 +77,7 @@ class Recipe(Strict):
         bool, Field(description="run Python code that comes with the model; off: such a model is refused")
     ] = False
     ridge: Annotated[
-        float, Field(gt=0, description="ridge added to every Gram matrix, relative to its mean diagonal")
+        float, Field(gt=0, le=1e3, description="ridge added to every Gram matrix, relative to its mean diagonal")
     ] = 1e-3
     calibration: CalibrationRecipe = CalibrationRecipe()
     effort: EffortRecipe = EffortRecipe()
@@ -212,7 +213,7 @@ def load_recipe(path: Path) -> Recipe:
         InputError: no such file, not YAML, not a mapping, or a field is unknown or wrong.
     """
     try:
-        fields = yaml.safe_load(path.read_text(encoding="utf-8"))
+        fields = yaml.safe_load(user_path(path).read_text(encoding="utf-8"))
     except OSError as error:
         raise InputError(f"recipe {path}: {error.strerror}") from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:

@@ -1,11 +1,10 @@
 """The part of the recipe that is about training."""
 
-from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from dsformer.recipe.parts import Strict
+from dsformer.recipe.parts import Strict, UserPath
 from dsformer.training.distillation import TERMS
 from dsformer.training.learners import DEFAULT_LEARNER, LEARNERS
 
@@ -21,11 +20,11 @@ class TrainingRecipe(Strict):
         ),
     ] = "none"
     task: Annotated[str | None, Field(description="a task by name, or a file with columns of text and labels")] = None
-    text: Annotated[Path | None, Field(description="plain text to distil on, for sentence encoders")] = None
+    text: Annotated[UserPath | None, Field(description="plain text to distil on, for sentence encoders")] = None
     text_column: Annotated[str, Field(description="column of the text, in a file of yours")] = "text"
     pair_column: Annotated[str | None, Field(description="column of the second text")] = None
     label_column: Annotated[str, Field(description="column of the label")] = "label"
-    evaluation_file: Annotated[Path | None, Field(description="file of rows to score on (default: a tenth)")] = None
+    evaluation_file: Annotated[UserPath | None, Field(description="file of rows to score on (default: a tenth)")] = None
     task_kind: Annotated[
         Literal["classification", "regression", "masked_lm", "causal_lm"] | None,
         Field(description="what a file of yours is about (default: its labels decide)"),

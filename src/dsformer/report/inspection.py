@@ -11,6 +11,7 @@ from dsformer.calibration.blocks import SMALLEST_SIDE, TABLE_ASPECT
 from dsformer.errors import ArtefactError
 from dsformer.factorization.precision import SCALE_BITS, Precision, packed_bytes
 from dsformer.factorization.spec import FormSpec
+from dsformer.files import user_path
 from dsformer.huggingface.checkpoint import Header, read_headers, weight_files
 from dsformer.huggingface.config import read_config
 from dsformer.layers.blocks import BlockConfig
@@ -69,6 +70,7 @@ class Inspection:
         file_bytes: the weight files as they are on disk; more than the tensors by their headers.
         type_factor: bytes of a value before / after, where the directory says.
         checksums: whether it says how it was written.
+        original_ratios: over the model in the type it came in, by name, where the directory says.
         dropped_bytes, vocabulary_bytes: of whole layers and of rows of tokens that are gone, where the directory says.
     """
 
@@ -78,6 +80,7 @@ class Inspection:
     embedding_bytes: int
     file_bytes: int
     type_factor: float
+    original_ratios: dict[str, float]
     checksums: bool = False
     dropped_bytes: int = 0
     vocabulary_bytes: int = 0
@@ -127,7 +130,7 @@ def inspect_directory(directory: str | Path) -> Inspection:
     Raises:
         ArtefactError: not a compressed model, or a tensor is missing.
     """
-    path = Path(directory).expanduser()
+    path = user_path(directory)
     if not (path / "config.json").is_file():
         raise ArtefactError(f"{path}: not a compressed model (it has no config.json)")
     config = read_config(path)[1]
@@ -148,6 +151,11 @@ def inspect_directory(directory: str | Path) -> Inspection:
         file_bytes=sum(file.stat().st_size for file in files),
         type_factor=float(factor) if isinstance(factor, int | float) else 1.0,
         checksums=config.written is not None,
+        original_ratios={
+            f"{name} ratio": float(ratio)
+            for name in ("encoder", "total")
+            if isinstance(ratio := config.summary.get(f"original_{name}_ratio"), int | float)
+        },
         **{name: size for name, size in gone.items() if isinstance(size, int)},
     )
 

@@ -9,6 +9,7 @@ from typing import Any
 import yaml
 
 from dsformer.errors import MissingExtraError
+from dsformer.files import write_text
 from dsformer.report.inspection import KINDS
 from dsformer.report.parts import PARTS, Part, label_of, part_of
 from dsformer.report.rows import LatencyRow, ScoreRow
@@ -62,8 +63,7 @@ def write_page(
 ) -> None:
     """Write the page; see :func:`render`."""
     page = render(summary, scores=scores, latency=latency, command=command, title=title)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(page, encoding="utf-8")
+    write_text(path, page)
 
 
 def render(

@@ -5,7 +5,8 @@ from dataclasses import asdict, dataclass
 from dataclasses import fields as dataclass_fields
 from typing import TYPE_CHECKING, Any
 
-from dsformer.factorization.precision import Precision
+from dsformer.factorization.methods import METHODS
+from dsformer.factorization.precision import SCALE_BITS, Precision, packed_bytes
 from dsformer.factorization.rounding import RoundedForm
 from dsformer.factorization.search import Fitted
 from dsformer.factorization.spec import FormSpec
@@ -14,6 +15,10 @@ from dsformer.plan import Job, Plan, Types, dense_bytes
 if TYPE_CHECKING:
     from dsformer.calibration import Tracing
     from dsformer.recipe import Recipe
+
+
+# How far a ratio may be from the one asked for without being worth a word.
+NEAR = 0.05
 
 
 @dataclass(frozen=True)
@@ -187,6 +192,52 @@ class Summary:
         return self.rest_bytes + sum(block.bytes_after for block in self.blocks)
 
     @property
+    def values_before(self) -> int:
+        """Numbers of the model as it came, whatever their type."""
+        whole = all(block.kind != "embedding" for block in self.blocks)
+        gone = 8 * self.vocabulary_bytes // (self.types.rest if whole else self.types.factors.least)
+        tables = sum(self._values_before(block) for block in self.blocks if block.kind == "embedding")
+        return 8 * self.rest_bytes // self.types.rest + gone + tables + self._encoder_values_before
+
+    @property
+    def original_encoder_ratio(self) -> float:
+        """Stored bytes of the linear layers in the type the model came in / after."""
+        after = sum(block.bytes_after for block in self.encoder_blocks)
+        return self._encoder_values_before * self._original_bits / 8 / after if after else 1.0
+
+    @property
+    def original_total_ratio(self) -> float:
+        """Bytes of the whole file as it came / after."""
+        return self.values_before * self._original_bits / 8 / max(1, self.bytes_after)
+
+    @property
+    def ratio_note(self) -> str | None:
+        """That a method which cannot give any ratio gave another one than was asked for; None where it did not."""
+        asked, scope = self.recipe.get("ratio"), self.recipe.get("scope")
+        given = self.total_ratio if scope == "all" else self.encoder_ratio
+        if not isinstance(asked, int | float) or abs(given / asked - 1) <= NEAR:
+            return None
+        numbers = sum(block.values for block in self.encoder_blocks)
+        bits = 8 * sum(block.codes + block.dictionary for block in self.encoder_blocks) / max(1, numbers)
+        how = f" ({bits:.0f} bits)" if METHODS[self.method].rounds else ""
+        return f"Asked for {asked:g}x, {self.method} gives {given:.2f}x{how}: the nearest ratio it has"
+
+    @property
+    def _original_bits(self) -> int:
+        return round(self.types.factors.least * self.type_factor)
+
+    @property
+    def _encoder_values_before(self) -> int:
+        dropped = 8 * self.dropped_bytes // self.types.factors.least
+        return dropped + sum(self._values_before(block) for block in self.encoder_blocks)
+
+    def _values_before(self, block: BlockSummary) -> int:
+        """Of its weight and its biases."""
+        (rows, columns), factors = block.shape, self.types.factors
+        weight = rows * (packed_bytes(columns, factors.least) + (SCALE_BITS // 8 if factors.rounded else 0))
+        return rows * columns + 8 * (block.bytes_before - weight) // self.types.rest
+
+    @property
     def mean_error(self) -> float:
         """Root mean square of the blocks' relative errors."""
         errors = [block.error**2 for block in self.encoder_blocks for _ in range(block.inputs)]
@@ -202,7 +253,8 @@ class Summary:
             told, scored = self.training, self.training.scored or self.training.task
             values = {"dense": told.dense, "factorized": told.factorized, "compressed": told.trained}
             fields["scores"] = [{"task": scored, "metric": told.metric, **values}]
-        derived = ("encoder_ratio", "total_ratio", "bytes_before", "bytes_after", "mean_error")
+        ratios = ("encoder_ratio", "total_ratio", "original_encoder_ratio", "original_total_ratio", "ratio_note")
+        derived = (*ratios, "bytes_before", "bytes_after", "mean_error")
         return fields | {name: getattr(self, name) for name in derived}
 
 

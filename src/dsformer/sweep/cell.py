@@ -10,7 +10,7 @@ from transformers import PreTrainedModel
 
 from dsformer.errors import UnreachableError
 from dsformer.evaluation import TASKS, evaluate
-from dsformer.files import appearing_file
+from dsformer.files import user_path, write_text
 from dsformer.huggingface.source import open_source
 from dsformer.huggingface.trust import trusting
 from dsformer.loading import load
@@ -100,7 +100,7 @@ def _on_a_task(cell: Cell, place: Path) -> dict[str, Any]:
     from dsformer.training.heads import in_order_of
 
     recipe, output, teacher = recipe_of(cell, place), model_place(cell, place), teacher_place(cell, place)
-    task = the_task(recipe.training, None if cell.data_dir is None else Path(cell.data_dir))
+    task = the_task(recipe.training, None if cell.data_dir is None else user_path(cell.data_dir))
     source = open_source(teacher)
     task = in_order_of(source.model.config, task)
     data = of_task(task, recipe.training, source.tokenizer, source.model)
@@ -119,9 +119,7 @@ def _on_a_task(cell: Cell, place: Path) -> dict[str, Any]:
 def _once(path: Path, score: Callable[[], dict[str, float]]) -> dict[str, float]:
     """The scores of a dense model, the same for many cells: kept in a file."""
     if not path.is_file():
-        path.parent.mkdir(exist_ok=True)
-        with appearing_file(path) as fresh:
-            fresh.write_text(json.dumps(score()), encoding="utf-8")
+        write_text(path, json.dumps(score()))
     return json.loads(path.read_text(encoding="utf-8"))
 
 

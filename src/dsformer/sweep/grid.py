@@ -22,6 +22,9 @@ _OF_NO_EFFECT = {
 }
 
 
+MOST_SEEDS = 1000
+
+
 @dataclass(frozen=True)
 class Variant:
     """A method, written ``method[@pattern][+learner]``.
@@ -158,6 +161,8 @@ class Grid:
             raise InputError("sweep: give at least one method, one ratio and one seed")
         if self.first_seed < 0:
             raise InputError(f"first_seed: {self.first_seed} is not 0 or more")
+        if self.seeds > MOST_SEEDS:
+            raise InputError(f"seeds: {self.seeds} are more than {MOST_SEEDS}")
         if not self.tasks and not self.evaluate:
             raise InputError("sweep: give tasks to score on (tasks), or what to evaluate encoders on (evaluate)")
         for cell in self.cells():
@@ -165,4 +170,4 @@ class Grid:
 
 
 def _digest(described: dict[str, Any]) -> str:
-    return hashlib.sha256(json.dumps(described, sort_keys=True).encode()).hexdigest()[:8]
+    return hashlib.sha256(json.dumps(described, sort_keys=True, default=str).encode()).hexdigest()[:8]

@@ -9,6 +9,7 @@ from statistics import mean
 from typing import Any
 
 from dsformer.errors import MissingExtraError
+from dsformer.files import write_text
 from dsformer.report.page import environment, require_jinja, size
 from dsformer.sweep.lines import Line, dense_scores, lines
 
@@ -47,8 +48,7 @@ def write_page(path: Path, rows: Sequence[dict[str, Any]], model: str, command: 
             size=size,
         )
     )
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(html, encoding="utf-8")
+    write_text(path, html)
 
 
 def block_errors(found: Sequence[Line]) -> list[tuple[str, list[float | None]]]:

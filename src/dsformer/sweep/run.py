@@ -9,8 +9,10 @@ import torch
 
 from dsformer.benchmarking.timing import Ratio
 from dsformer.errors import InputError
-from dsformer.files import Row, add_row, read_rows, write_rows
+from dsformer.files import Row, add_row, check_apart, read_rows, user_path, write_rows
+from dsformer.hardware import check_threads
 from dsformer.huggingface.source import require_model
+from dsformer.output_directory import locked
 from dsformer.progress import Progress, silent
 from dsformer.sweep.cell import make_teacher, model_place, run_cell, teacher_place
 from dsformer.sweep.grid import Cell, Grid
@@ -38,14 +40,23 @@ def sweep(
         The rows of the grid's cells. A cell whose method cannot do what is asked has ``refused`` and why.
 
     Raises:
-        InputError: the grid has nothing to do or a wrong recipe, a dense model could not be trained, or cells failed;
-            all others are done and kept.
+        InputError: another sweep is at work in ``place``, the grid has nothing to do or a wrong recipe, a dense model
+            could not be trained, or cells failed; all others are done and kept.
     """
     grid.check()
-    if workers < 1:
-        raise InputError(f"workers: {workers} is not 1 or more")
+    check_threads(workers, "workers")
+    if not 0 <= seconds < float("inf"):
+        raise InputError(f"seconds: {seconds} is not a number of seconds")
     require_model(grid.model)
-    place = Path(place)
+    place = user_path(place)
+    if place.exists() and not place.is_dir():
+        raise InputError(f"{place}: is a file")
+    check_apart(place.resolve(), [grid.model], replaced=False)
+    with locked(place.resolve()):
+        return _swept(grid, place, workers, seconds, progress)
+
+
+def _swept(grid: Grid, place: Path, workers: int, seconds: float, progress: Progress) -> list[Row]:
     place.mkdir(parents=True, exist_ok=True)
     rows = finished(place)
     cells = list(grid.cells())
@@ -82,12 +93,11 @@ def _time(grid: Grid, cells: Sequence[Cell], rows: dict[str, Row], place: Path, 
     timed = [cell for cell in first if "refused" not in rows[cell.key] and "speedup" not in rows[cell.key]]
     if not timed:
         return
-    dense = teacher_place(timed[0], place) if timed[0].task else Path(grid.model)
+    dense = teacher_place(timed[0], place) if timed[0].task else user_path(grid.model)
     found: list[list[Ratio]] = []
     models = [str(model_place(cell, place)) for cell in timed]
     job = partial(measured, str(dense), models, seconds, cells[0].recipe.trust_remote_code)
     in_processes({"timing": job}, 1, found.append)
     for cell, speedup in zip(timed, found[0], strict=True):
         rows[cell.key]["speedup"] = asdict(speedup)
-    # Another sweep may have added to them.
-    write_rows(place / RESULTS, (finished(place) | rows).values())
+    write_rows(place / RESULTS, rows.values())

@@ -1,16 +1,23 @@
 """Jobs in processes of their own."""
 
 import os
+import signal
 import threading
+import time
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from multiprocessing import get_context, parent_process
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from typing import Any
 
+from dsformer.ending import WORKERS_PATIENCE, end_when_asked, exit_code, leave
 from dsformer.errors import DSFormerError, InputError
+from dsformer.files import remove_unfinished
 
+# For workers to end by themselves.
+LAST_SECONDS = WORKERS_PATIENCE + 0.3
 Job = Callable[[], Any]
 
 
@@ -42,10 +49,19 @@ def in_processes(jobs: Mapping[str, Job], workers: int, keep: Callable[[Any], No
                 else:
                     failed[name] = error
     finally:
-        for _, process in running.values():
-            process.terminate()
-            process.join()
+        _end([process for _, process in running.values()])
     _raise(failed)
+
+
+def _end(processes: Sequence[BaseProcess]) -> None:
+    """Let them remove what is unfinished; those that take too long are killed."""
+    for process in processes:
+        process.terminate()
+    deadline = time.monotonic() + LAST_SECONDS
+    for process in processes:
+        process.join(max(0.0, deadline - time.monotonic()))
+        process.kill()
+        process.join()
 
 
 def _raise(failed: Mapping[str, Exception]) -> None:
@@ -60,10 +76,24 @@ def _started(job: Job) -> tuple[Connection, BaseProcess]:
     context = get_context("spawn")
     receiver, sender = context.Pipe(duplex=False)
     process = context.Process(target=_work, args=(job, sender))
-    process.start()
+    with _uninterrupted():
+        process.start()
     # The process has the other one: when that is closed, there is nothing left to come.
     sender.close()
     return receiver, process
+
+
+@contextmanager
+def _uninterrupted() -> Iterator[None]:
+    """Processes started here do not get the terminal's Ctrl-C: the one that started them ends them."""
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _received(receiver: Any) -> tuple[Any, Exception | None]:
@@ -75,9 +105,12 @@ def _received(receiver: Any) -> tuple[Any, Exception | None]:
 
 
 def _work(job: Job, sender: Connection) -> None:
+    end_when_asked(WORKERS_PATIENCE)
     _end_with_parent()
     try:
         sender.send((job(), None))
+    except KeyboardInterrupt:
+        leave(exit_code())
     except Exception as error:
         # Where it was raised is lost on the way to the other process.
         error.add_note(traceback.format_exc())
@@ -91,6 +124,7 @@ def _end_with_parent() -> None:
         parent = parent_process()
         assert parent is not None
         parent.join()
+        remove_unfinished()
         os._exit(1)
 
     threading.Thread(target=watch, daemon=True).start()

@@ -10,11 +10,12 @@ from typing import Any
 from transformers import PreTrainedModel, set_seed
 
 from dsformer.errors import InputError
-from dsformer.huggingface.artefact import appearing, reserve
+from dsformer.files import user_path
 from dsformer.huggingface.companions import copy_companions, described
 from dsformer.huggingface.directory import ModelDirectory
 from dsformer.huggingface.source import config_of, files_of, find_directory, quiet
 from dsformer.huggingface.trust import trusting
+from dsformer.output_directory import appearing, reserved_by_first
 from dsformer.processes import by_one
 from dsformer.progress import Progress, silent
 from dsformer.recipe import Recipe, TrainingRecipe
@@ -89,24 +90,36 @@ def _finetune(
     if settings.task is None:
         raise InputError("give the task to train on: task")
     require_training(settings)
-    target = reserve(output, overwrite)
-    task = the_task(settings, None if data_dir is None else Path(data_dir))
-    started = perf_counter()
     run = {"model": str(model), "training": settings.model_dump(mode="json"), "data_dir": str(data_dir or "")}
-    with working(target, run) as work:
-        network, tokenizer, task = train_dense(model, task, settings, work, progress, "finetune")
-        seconds = perf_counter() - started
-        report = report_on(network, tokenizer, task, length=settings.length)
-        source = find_directory(model)
-        sentences = files_of(network, source).task is not None
-        known: dict[str, Any] = described(source.top) | {
-            "architecture": type(network).__name__,
-            "library_name": "sentence-transformers" if sentences else "transformers",
-        }
-        card = dense_card(model, task, report["scores"], settings, known)
-        files = {"README.md": card, FILE: json.dumps(report, indent=2, ensure_ascii=False)}
-        by_one(lambda: write_dense(network, tokenizer, source, target, files))
+    with reserved_by_first(output, overwrite, [model]) as target:
+        task = the_task(settings, None if data_dir is None else user_path(data_dir))
+        started = perf_counter()
+        with working(target, run) as work:
+            network, tokenizer, task = train_dense(model, task, settings, work, progress, "finetune")
+            seconds = perf_counter() - started
+            report = report_on(network, tokenizer, task, length=settings.length)
+            files = {
+                "README.md": _card(model, network, task, settings, report["scores"]),
+                FILE: json.dumps(report, indent=2, ensure_ascii=False),
+            }
+            by_one(lambda: write_dense(network, tokenizer, find_directory(model), target, files))
     return Finetuned(network, tokenizer, task, report["scores"], seconds, target, report)
+
+
+def _card(
+    model: str | Path,
+    network: PreTrainedModel,
+    task: SupervisedTask,
+    settings: TrainingRecipe,
+    scores: Mapping[str, float],
+) -> str:
+    source = find_directory(model)
+    sentences = files_of(network, source).task is not None
+    known: dict[str, Any] = described(source.top) | {
+        "architecture": type(network).__name__,
+        "library_name": "sentence-transformers" if sentences else "transformers",
+    }
+    return dense_card(model, task, scores, settings, known)
 
 
 def write_dense(

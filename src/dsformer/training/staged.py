@@ -1,7 +1,6 @@
 """Compression with training, in stages that a later run of the same command takes up: teacher, factorized, trained."""
 
 import json
-import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from hashlib import sha256
@@ -15,11 +14,13 @@ from dsformer.calibration import Text, model_batches
 from dsformer.errors import InputError
 from dsformer.factorization.precision import FACTORS
 from dsformer.factorization.rounding import round_form
-from dsformer.huggingface.artefact import reserve, save
+from dsformer.files import scratch_directory
+from dsformer.huggingface.artefact import save
 from dsformer.huggingface.quantizer import attach
 from dsformer.huggingface.source import Source, config_of, find_directory, open_source, quiet
 from dsformer.layers import round_factors
 from dsformer.loading import load
+from dsformer.output_directory import reserved_by_first
 from dsformer.processes import by_one, count, leading
 from dsformer.progress import Progress
 from dsformer.quantization import round_model
@@ -79,16 +80,13 @@ def compress_and_train(
     if output is None:
         if count() > 1:
             raise InputError("several processes need a directory to write: output")
-        with tempfile.TemporaryDirectory() as scratch:
-            done = compress_and_train(
-                model, Path(scratch) / "model", recipe, texts, data_dir, False, progress, factorize
-            )
+        with scratch_directory() as scratch:
+            done = compress_and_train(model, scratch / "model", recipe, texts, data_dir, False, progress, factorize)
             return replace(done, output=None)
-    target = reserve(output, overwrite)
     described = {"model": str(model), "recipe": recipe.model_dump(mode="json"), "data_dir": str(data_dir or "")}
     if texts is not None:
         described["texts"] = sha256(repr(list(texts)).encode()).hexdigest()
-    with working(target, described) as work:
+    with reserved_by_first(output, overwrite, [model]) as target, working(target, described) as work:
         run = _Run(recipe.merged({"vocabulary": None}), recipe, str(model), data_dir, work, progress)
         return _staged(run, _with_vocabulary(run, model), target, texts, overwrite, factorize)
 
@@ -193,8 +191,8 @@ def distilled(done: "Compressed", source: str | Path, output: Path, recipe: Reci
     origin = open_source(source)
     data = of_text(recipe.training, origin.tokenizer, origin.model)
     started = perf_counter()
-    with tempfile.TemporaryDirectory() as scratch:
-        learn(done.model, _as_teacher(origin, None), data, recipe, Path(scratch), False, progress)
+    with scratch_directory() as scratch:
+        learn(done.model, _as_teacher(origin, None), data, recipe, scratch, False, progress)
     _round(done.model, recipe, data, origin.tokenizer)
     trained = _account(recipe.training, None, (None, None, None), data, perf_counter() - started)
     return _written(done.model, origin, replace(done.summary, training=trained), recipe, output, True)

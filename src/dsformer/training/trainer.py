@@ -2,6 +2,7 @@
 
 import json
 import math
+import shutil
 from collections.abc import Iterator, Sequence
 from importlib.util import find_spec
 from pathlib import Path
@@ -16,9 +17,10 @@ from transformers.trainer_pt_utils import LengthGroupedSampler
 
 from dsformer.errors import InputError, MissingExtraError
 from dsformer.hardware import fast_bf16
-from dsformer.processes import count
-from dsformer.progress import Progress, silent
+from dsformer.processes import count, leading
+from dsformer.progress import Progress, silent, tell_loss
 from dsformer.recipe import TrainingRecipe
+from dsformer.system_errors import as_os_errors
 from dsformer.training.attention import SinglePrecisionAttention
 from dsformer.training.data import LABELS
 from dsformer.training.distillation import Distiller
@@ -78,7 +80,13 @@ class FactorizationTrainer(Trainer):
         """Train from the last checkpoint in ``work``, or from the start. The model is left as it came, its own forward
         pass included, which accelerate wraps in autocast."""
         found = last_checkpoint(work)
-        self.train(resume_from_checkpoint=None if found is None else str(found))
+        try:
+            with as_os_errors(work):
+                self.train(resume_from_checkpoint=None if found is None else str(found))
+        except BaseException:
+            if leading():
+                remove_incomplete(work)
+            raise
         self.accelerator.unwrap_model(self.model, keep_fp32_wrapper=False)
 
     def create_optimizer(self, model: nn.Module | None = None) -> torch.optim.Optimizer:
@@ -166,6 +174,10 @@ class _Following(TrainerCallback):
                 learner.start()
             learner.resume(state.global_step)
         self.progress(self.stage, state.global_step, state.max_steps)
+
+    def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, float] | None = None, **kwargs: Any) -> None:
+        if logs and "loss" in logs:
+            tell_loss(self.progress, self.stage, float(logs["loss"]))
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         self.trainer.require_finite()
@@ -259,6 +271,13 @@ def last_checkpoint(directory: Path) -> Path | None:
     last file."""
     found = sorted(directory.glob("checkpoint-*"), key=lambda path: -int(path.name.rsplit("-", 1)[1]))
     return next((path for path in found if _complete(path)), None)
+
+
+def remove_incomplete(directory: Path) -> None:
+    """Remove checkpoints that were being written."""
+    for checkpoint in directory.glob("checkpoint-*"):
+        if not _complete(checkpoint):
+            shutil.rmtree(checkpoint, ignore_errors=True)
 
 
 def _complete(checkpoint: Path) -> bool:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from dsformer.errors import WorkError
+from dsformer.files import write_text
 from dsformer.processes import by_one, leading, wait
 
 RECORD = "run.json"
@@ -48,5 +49,12 @@ def _begin(directory: Path, record: Path, text: str) -> None:
     elif directory.exists() and any(directory.iterdir()):
         raise WorkError(f"{directory}: is not empty and not the work of an unfinished run; remove it")
     else:
-        directory.mkdir(parents=True, exist_ok=True)
-        record.write_text(text, encoding="utf-8")
+        _create(directory, record, text)
+
+
+def _create(directory: Path, record: Path, text: str) -> None:
+    try:
+        write_text(record, text)
+    except BaseException:
+        shutil.rmtree(directory, ignore_errors=True)
+        raise

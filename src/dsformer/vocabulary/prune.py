@@ -10,10 +10,11 @@ from transformers import PreTrainedModel
 
 from dsformer.calibration import model_batches
 from dsformer.errors import InputError
-from dsformer.huggingface.artefact import appearing, reserve
 from dsformer.huggingface.companions import copy_companions
+from dsformer.huggingface.directory import ModelDirectory
 from dsformer.huggingface.source import Source, open_source, quiet
 from dsformer.huggingface.trust import trusting
+from dsformer.output_directory import appearing, reserved
 from dsformer.vocabulary.ids import needed_ids
 from dsformer.vocabulary.rows import says_the_same, select_rows, table_rows
 from dsformer.vocabulary.tokenizer import rewritten
@@ -46,25 +47,29 @@ def prune_vocabulary(
     Raises:
         InputError: the model or its tokenizer cannot be changed so.
     """
-    target = reserve(output, overwrite)
-    with trusting(trust_remote_code):
-        source = open_source(model)
-    if not getattr(source.tokenizer, "is_fast", False):
-        raise InputError("vocabulary: only fast tokenizers (with a tokenizer.json) can be rewritten")
-    rows = table_rows(source.model)
-    found = kept_tokens(source.tokenizer, texts, needed_ids(source.model, rows))
-    # Tokens beyond the table, added and never used, stay beyond it: the model is as it was without them.
-    numbers = {old: new for new, old in enumerate(found)}
-    kept = torch.tensor([old for old in found if old < rows])
-    tokenizer = _checked(source.tokenizer, numbers, texts, rows)
-    network = _selected(source, kept, numbers, texts)
+    with reserved(output, overwrite, [model]) as target:
+        with trusting(trust_remote_code):
+            source = open_source(model)
+        if not getattr(source.tokenizer, "is_fast", False):
+            raise InputError("vocabulary: only fast tokenizers (with a tokenizer.json) can be rewritten")
+        rows = table_rows(source.model)
+        found = kept_tokens(source.tokenizer, texts, needed_ids(source.model, rows))
+        # Tokens beyond the table, added and never used, stay beyond it: the model is as it was without them.
+        numbers = {old: new for new, old in enumerate(found)}
+        kept = torch.tensor([old for old in found if old < rows])
+        tokenizer = _checked(source.tokenizer, numbers, texts, rows)
+        network = _selected(source, kept, numbers, texts)
+        _write(network, tokenizer, source.files, target)
+    return rows, len(kept)
+
+
+def _write(network: PreTrainedModel, tokenizer: Any, companions: ModelDirectory | None, target: Path) -> None:
     with appearing(target) as directory, quiet():
         network.save_pretrained(directory)
-        if source.files is None:
+        if companions is None:
             tokenizer.save_pretrained(directory)
         else:
-            copy_companions(source.files, directory, tokenizer)
-    return rows, len(kept)
+            copy_companions(companions, directory, tokenizer)
 
 
 def _checked(tokenizer: Any, numbers: dict[int, int], texts: Sequence[str], rows: int) -> Any:

@@ -1,6 +1,5 @@
 """The vocabulary as a step of a recipe: before all others, as a dense model they start from."""
 
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -8,6 +7,7 @@ from pathlib import Path
 from transformers import PreTrainedModel
 
 from dsformer.errors import InputError
+from dsformer.files import scratch_directory
 from dsformer.tasks import read_texts
 from dsformer.vocabulary.prune import prune_vocabulary
 
@@ -28,5 +28,5 @@ def with_vocabulary(model: Model, corpus: Path | None) -> Iterator[Model]:
     if corpus is None:
         yield model
         return
-    with tempfile.TemporaryDirectory() as scratch:
-        yield write_with_vocabulary(model, corpus, Path(scratch) / "model")
+    with scratch_directory() as scratch:
+        yield write_with_vocabulary(model, corpus, scratch / "model")

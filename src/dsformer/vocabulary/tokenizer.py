@@ -1,7 +1,6 @@
 """A tokenizer with fewer tokens, rewritten from its ``tokenizer.json``."""
 
 import json
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -9,6 +8,7 @@ from typing import Any
 from transformers import AutoTokenizer
 
 from dsformer.errors import InputError
+from dsformer.files import scratch_directory
 from dsformer.vocabulary.tokens import merged, split_merge
 
 # What a tokenizer is loaded from; all other files that hold a vocabulary would be of the old one.
@@ -24,8 +24,7 @@ def rewritten(tokenizer: Any, numbers: Mapping[int, int]) -> Any:
     Raises:
         InputError: it is of a kind that cannot be rewritten.
     """
-    with tempfile.TemporaryDirectory() as scratch:
-        place = Path(scratch)
+    with scratch_directory() as place:
         tokenizer.save_pretrained(place)
         for file in place.iterdir():
             if file.name not in FILES:

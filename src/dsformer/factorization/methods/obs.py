@@ -10,6 +10,7 @@ from torch import Tensor
 
 from dsformer.factorization.pattern import largest
 from dsformer.factorization.spec import FormSpec
+from dsformer.parallel import end_if_unwanted
 
 # Columns of which the entries to stay are chosen at a time, and the part of the mean diagonal added to the Gram matrix:
 # the authors' values.
@@ -31,6 +32,7 @@ def prune(
     # A set of an n:m pattern is a block of its own, as the authors have it: what was left out before it counts.
     width, step = weight.shape[1], spec.pattern.m or BLOCK
     for start in range(0, width, step):
+        end_if_unwanted()
         end = min(start + step, width)
         scores = (weight[:, start:end] / upper.diagonal()[start:end]).abs()
         count = round(spec.nonzeros * end / width) - round(spec.nonzeros * start / width)

@@ -15,6 +15,7 @@ from dsformer.factorization.pattern import Pattern, largest
 from dsformer.factorization.search import Budget, Fitted, most_nonzeros, rank_within
 from dsformer.factorization.spec import FormSpec
 from dsformer.factorization.weight import Weight
+from dsformer.parallel import end_if_unwanted
 
 # Part of the values that the low-rank term gets, and alternations between the two terms: the authors' choices.
 RANK_SHARE, ALTERNATIONS = 0.25, 80
@@ -38,6 +39,7 @@ def fit(weight: Weight, budget: Budget, pattern: Pattern, effort: Effort) -> Fit
     scaled = weight.matrix * scale
     sparse = torch.zeros_like(scaled)
     for _ in range(ALTERNATIONS):
+        end_if_unwanted()
         basis = _leading(scaled - sparse, spec.core)
         codes = (scaled - sparse) @ basis.T
         residual = scaled - codes @ basis

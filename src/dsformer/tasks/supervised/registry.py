@@ -5,6 +5,7 @@ from functools import partial
 from pathlib import Path
 
 from dsformer.errors import InputError
+from dsformer.files import user_path
 from dsformer.tasks.reading import file_kind
 from dsformer.tasks.supervised import files, glue, sentences, squad, wikitext, wnut17
 from dsformer.tasks.supervised.files import Columns
@@ -40,7 +41,7 @@ def load_task(name: str, data_dir: Path | None = None, *, columns: Columns | Non
         if columns is not None:
             raise InputError(f"The task {name!r} knows its columns; naming them is for a file of your own")
         return _LOADERS[name](data_dir)
-    path = Path(name)
+    path = user_path(name) if name else Path()
     if file_kind(path) in files.FORMATS:
         return files.load(path, columns or Columns())
     raise InputError(

@@ -112,7 +112,7 @@ def set_isa(name: str | None) -> None:
 @functools.cache
 def library() -> ctypes.CDLL | None:
     """The library with its functions declared, None when there is none that fits."""
-    path = os.environ.get("DSFORMER_CPU_LIBRARY") or _beside()
+    path = os.path.expanduser(os.environ.get("DSFORMER_CPU_LIBRARY", "")) or _beside()
     if path is None:
         return None
     try:

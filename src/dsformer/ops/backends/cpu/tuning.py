@@ -2,7 +2,7 @@
 
 Measured are the width of a panel, whether pairs of bfloat16 are faster than single precision (they are not on every CPU
 that has them), and up to how many tokens the kernels for few are faster. What is not clearly faster
-than the library's own choice is not taken: times are noisy, and results differ in their last bits between settings.
+than the library's own choice is not taken: times are noisy, and settings add in different orders.
 The file is ``tuning.json`` in ``$DSFORMER_CACHE`` or the user's cache directory; ``DSFORMER_AUTOTUNE=0`` leaves the
 choice to the library.
 """
@@ -20,7 +20,7 @@ from time import perf_counter
 import torch
 
 from dsformer.factorization.spec import FormSpec
-from dsformer.files import appearing_file
+from dsformer.files import write_text
 from dsformer.ops.backends.cpu.library import ABI_VERSION, describe
 from dsformer.ops.backends.cpu.plan import CpuPlan
 
@@ -60,12 +60,13 @@ def forget() -> None:
         _known.clear()
 
 
-def file() -> Path:
-    """Where tunings are kept."""
-    base = os.environ.get("DSFORMER_CACHE")
-    if base:
-        return Path(base) / "tuning.json"
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "dsformer" / "tuning.json"
+def file() -> Path | None:
+    """Where tunings are kept; None: nowhere, as this user has no home directory."""
+    own, shared = os.environ.get("DSFORMER_CACHE"), os.environ.get("XDG_CACHE_HOME") or "~/.cache"
+    try:
+        return (Path(own) if own else Path(shared) / "dsformer").expanduser() / "tuning.json"
+    except RuntimeError:
+        return None
 
 
 def _kind(spec: FormSpec, dtype: torch.dtype) -> str:
@@ -125,8 +126,9 @@ def _times(plans: Sequence[CpuPlan], tokens: int) -> list[float]:
 
 
 def _read() -> dict[str, Tuning]:
+    path = file()
     try:
-        found = json.loads(file().read_text(encoding="utf-8"))
+        found = json.loads(path.read_text(encoding="utf-8")) if path else {}
     except (OSError, ValueError):
         return {}
     names = {"panel_vectors", "small_tokens", "unpaired"}
@@ -139,7 +141,6 @@ def _read() -> dict[str, Tuning]:
 
 def _write(known: dict[str, Tuning]) -> None:
     """Whole or not at all; a file that cannot be written is done without."""
-    with suppress(OSError):
-        file().parent.mkdir(parents=True, exist_ok=True)
-        with appearing_file(file()) as fresh:
-            fresh.write_text(json.dumps(known, indent=1, sort_keys=True), encoding="utf-8")
+    if path := file():
+        with suppress(OSError):
+            write_text(path, json.dumps(known, indent=1, sort_keys=True))

@@ -1,0 +1,84 @@
+"""Locks of the kernel's, which let go when their process dies. Where a file system has none, nothing is locked."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
+
+
+class TakenError(Exception):
+    """Another process, or another thread, holds the lock."""
+
+
+def take(path: Path) -> int | None:
+    """Lock a file, which is made if it is missing. Whoever has the lock removes the file, then closes the descriptor.
+
+    Returns:
+        The descriptor; None: there are no locks here.
+
+    Raises:
+        TakenError: somebody else has it.
+        OSError: the file cannot be made.
+    """
+    while True:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_CLOEXEC", 0), 0o666)
+        try:
+            if not _locked(descriptor, wait=False):
+                path.unlink(missing_ok=True)
+                os.close(descriptor)
+                return None
+            # Whoever had it before may have removed the file in the meantime: that lock is nobody's.
+            if os.path.samestat(os.fstat(descriptor), os.stat(path)):
+                return descriptor
+        except FileNotFoundError:
+            pass
+        except BlockingIOError:
+            os.close(descriptor)
+            raise TakenError from None
+        os.close(descriptor)
+
+
+def nobody_writes_in(folder: Path) -> bool:
+    """Whether no process writes a file in this folder under :func:`writing_in`; False where that is not known."""
+    try:
+        descriptor = os.open(folder, os.O_RDONLY)
+    except OSError:
+        return False
+    try:
+        return _locked(descriptor, wait=False)
+    except BlockingIOError:
+        return False
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
+def writing_in(folder: Path) -> Iterator[None]:
+    """While a new file is written in a folder."""
+    descriptor = None
+    with suppress(OSError):
+        descriptor = os.open(folder, os.O_RDONLY)
+        _locked(descriptor, shared=True)
+    try:
+        yield
+    finally:
+        if descriptor is not None:
+            os.close(descriptor)
+
+
+def _locked(descriptor: int, *, wait: bool = True, shared: bool = False) -> bool:
+    """Whether there are locks here; raises BlockingIOError where another has it."""
+    if fcntl is None:
+        return False
+    try:
+        fcntl.flock(descriptor, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | (0 if wait else fcntl.LOCK_NB))
+    except BlockingIOError:
+        raise
+    except OSError:
+        return False
+    return True
