@@ -4,8 +4,8 @@
     python tests/fuzz/artefacts.py --only 1234          # one case again, in this process
 
 A case fails when it crashes, hangs, ends in an error that is not one clear line, or loads with other outputs than the
-whole artefact has. Without a record of checksums (half of a third of the directories are as they were written before
-there were any) values may be others, but not NaN. Workers are processes of their own: one that dies is replaced, and
+whole artefact has. A third of the directories are as they were written before there were checksums: of those values
+may be others, but not NaN. Workers are processes of their own: one that dies is replaced, and
 its case has failed. The exit code is 1 if any has.
 """
 

@@ -99,6 +99,8 @@ def read_headers(files: Iterable[Path]) -> dict[str, Header]:
 @contextmanager
 def opened(file: Path) -> Iterator[Any]:
     """A weight file, its tensors read when they are asked for. Raises ArtefactError: it is damaged, or a pickle."""
+    if len(file.name.encode(errors="replace")) > _LONGEST_NAME:
+        raise ArtefactError(f"{file.parent}: no file has a name like {file.name[:99]!r}...")
     if file.suffix != ".safetensors":
         raise ArtefactError(f"{file}: a pickled checkpoint; only safetensors are read")
     try:
