@@ -8,6 +8,7 @@ from transformers import AutoModel, PreTrainedModel
 
 from dsformer.huggingface.artefact import appearing, check, reserve
 from dsformer.huggingface.companions import copy_companions
+from dsformer.huggingface.quantizer import unmark
 from dsformer.huggingface.skeleton import read_config
 from dsformer.huggingface.source import quiet
 from dsformer.layers import densify as densify_layers
@@ -71,6 +72,7 @@ def forget_compression(model: Any) -> None:
     """Make a model whose layers are dense again save itself as one that never was compressed."""
     del model.config.quantization_config
     model.is_quantized = False
+    unmark(model)
     for name in ("hf_quantizer", "quantization_method"):
         if hasattr(model, name):
             delattr(model, name)

@@ -12,6 +12,7 @@ from transformers import AutoTokenizer
 
 from dsformer.benchmarking import runtimes
 from dsformer.errors import InputError
+from dsformer.huggingface.casting import cast
 from dsformer.huggingface.checkpoint import read_json, weight_bytes
 from dsformer.huggingface.config import METHOD
 from dsformer.huggingface.source import model_place, open_source
@@ -28,8 +29,8 @@ def _eager(model: nn.Module, tokenizer: Any) -> Call:
 
 
 def _bfloat16(model: nn.Module, tokenizer: Any) -> nn.Module:
-    # Of nn.Module: transformers refuses to convert models it knows as quantized.
-    return nn.Module.to(model, torch.bfloat16)
+    cast(model, torch.bfloat16)
+    return model
 
 
 def _compiled(model: nn.Module, tokenizer: Any) -> Call:

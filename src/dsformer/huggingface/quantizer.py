@@ -12,11 +12,13 @@ from transformers.pytorch_utils import Conv1D
 from transformers.quantizers.base import HfQuantizer
 
 from dsformer.errors import ArtefactError
+from dsformer.huggingface.casting import cast
 from dsformer.huggingface.checkpoint import Header, check_tensor, find, read_headers, weight_files
 from dsformer.huggingface.config import DSFormerConfig
-from dsformer.huggingface.tying import forget_tied
+from dsformer.huggingface.tying import forget_tied, remember_tied
 from dsformer.layers.blocks import BlockConfig
 from dsformer.layers.builder import densify, install
+from dsformer.layers.embedding import DenseSparseEmbedding
 from dsformer.layers.stored import StoredForm
 from dsformer.layers.tensors import INTEGERS
 
@@ -42,11 +44,19 @@ class DSFormerQuantizer(HfQuantizer):
         config.blocks = resolved(model, config.blocks)
         headers = read_headers(_files(model, checkpoint_files))
         install(model, config.blocks)
+        for _, module in _stored(model):
+            # Nothing for the model's class to initialise: some read a weight's two sizes then, which these do not have.
+            module.__dict__["_is_hf_initialized"] = True
+        for part in model.modules():
+            if isinstance(part, PreTrainedModel):
+                _guard_tables(part)
         forget_tied(model)
         _check_headers(model, headers)
         return model
 
     def _process_model_after_weight_loading(self, model: PreTrainedModel, **kwargs: Any) -> PreTrainedModel:
+        for part in model.modules():
+            part.__dict__.pop("_init_weights", None)
         for name, module in _stored(model):
             if _V5:
                 _check_loaded(name, module)
@@ -68,7 +78,10 @@ class DSFormerQuantizer(HfQuantizer):
 
     def _dequantize(self, model: PreTrainedModel, dtype: Any = None) -> PreTrainedModel:
         densify(model)
-        return model if dtype is None else model.to(dtype)
+        unmark(model)
+        if dtype is not None:
+            cast(model, dtype)
+        return model
 
     def is_serializable(self, safe_serialization: bool | None = None) -> bool:
         return True
@@ -108,6 +121,13 @@ def mark(model: Any, config: DSFormerConfig) -> None:
     forget_tied(model)
     # Conversions of checkpoint names that transformers 5 undoes when saving; compressed weights cannot follow them.
     model._weight_conversions = []
+
+
+def unmark(model: Any) -> None:
+    """Undo :func:`mark` for a model whose layers are dense again: names and ties are those of its class."""
+    remember_tied(model)
+    if hasattr(model, "_weight_conversions"):
+        del model._weight_conversions
 
 
 def resolved(model: nn.Module, blocks: Sequence[BlockConfig]) -> list[BlockConfig]:
@@ -171,6 +191,21 @@ def _check_headers(model: PreTrainedModel, headers: dict[str, Header]) -> None:
             weight = stored.pop("weight")
             if any(stored.values()) or (weight is not None and len(weight.shape) != 2):
                 raise ArtefactError(f"{name}: stored compressed, but quantization_config does not mention it")
+
+
+def _guard_tables(model: PreTrainedModel) -> None:
+    """Keep the codes of tables as they were loaded: Funnel sets the padding row of one to zero whenever it is loaded,
+    and that row of the codes may be of any token."""
+    initialise = model._init_weights
+
+    def guarded(module: nn.Module) -> None:
+        tables = [child for child in module.children() if isinstance(child, DenseSparseEmbedding)]
+        kept = [(table.weight, table.weight.detach().clone()) for table in tables]
+        initialise(module)
+        for weight, values in kept:
+            weight.data.copy_(values)
+
+    model.__dict__["_init_weights"] = guarded
 
 
 def _restore_integers(module: StoredForm) -> None:

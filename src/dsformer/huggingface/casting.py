@@ -1,0 +1,38 @@
+"""A model in another floating-point type, with the tensors in it that transformers loads in that type."""
+
+import torch
+from torch import nn
+
+from dsformer.layers.empty import empty_copy
+
+
+def cast(model: nn.Module, dtype: torch.dtype) -> None:
+    """Change the type of a model's numbers in place, as ``from_pretrained(..., dtype=dtype)`` would have it.
+
+    ``model.to(dtype)`` also changes what is computed anew whenever a model is loaded: rotary frequencies, which
+    transformers keeps in float32 whatever the type of the weights is.
+    """
+    wanted = _types(model, dtype)
+    # By their first names: a tensor may have several.
+    tensors = [*model.named_parameters(), *model.named_buffers()]
+    for name, tensor in tensors:
+        if tensor.is_floating_point():
+            prefix, _, own = name.rpartition(".")
+            # Compressed layers have tensors of other names, in the type of the weight they stand for.
+            other = wanted.get(name, wanted.get(f"{prefix}.weight"))
+            if other is None:
+                other = tensor.dtype if _computed(model, prefix, own) else dtype
+            tensor.data = tensor.data.to(other)
+
+
+def _computed(model: nn.Module, prefix: str, name: str) -> bool:
+    """Whether a tensor is in no file."""
+    return name in model.get_submodule(prefix)._non_persistent_buffers_set
+
+
+def _types(model: nn.Module, dtype: torch.dtype) -> dict[str, torch.dtype]:
+    """The types of the tensors of an empty model of the same class that is made in a type."""
+    empty = empty_copy(model, dtype)
+    if empty is None:
+        return {}
+    return {name: tensor.dtype for name, tensor in (*empty.named_parameters(), *empty.named_buffers())}
