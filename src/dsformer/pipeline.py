@@ -22,7 +22,7 @@ from dsformer.factorization.pattern import Pattern
 from dsformer.factorization.rounding import RoundedForm
 from dsformer.factorization.search import Fitted
 from dsformer.huggingface.artefact import reserve, save
-from dsformer.huggingface.casting import cast
+from dsformer.huggingface.casting import cast, keep_wide
 from dsformer.huggingface.depth import shorten
 from dsformer.huggingface.quantizer import attach
 from dsformer.huggingface.source import Source, open_source, quiet
@@ -154,6 +154,7 @@ def _compressed(
     if output is not None:
         with quiet():
             save(network, Path(output), source=prepared.source, overwrite=overwrite)
+    keep_wide(network)
     return Compressed(network, prepared.source.tokenizer, summary, None if output is None else Path(output))
 
 

@@ -48,7 +48,9 @@ FEW = [
     ("big_bird", "structured"),
     ("deberta", "plain"),
     ("deberta-v2", "whole file"),
+    ("deepseek_v4", "bfloat16"),
     ("falcon", "whole file"),
+    ("falcon_mamba", "bfloat16"),
     ("funnel", "whole file"),
     ("gemma2", "bfloat16"),
     ("gpt2", "structured"),
@@ -73,7 +75,7 @@ REFUSALS = (
     "zero or non-finite input",
 )
 # These do not run in that type, compressed or not.
-NOT_IN = {"bfloat16": {"deberta", "fnet", "reformer"}}
+NOT_IN = {"bfloat16": {"deberta", "fnet", "inkling2_text", "reformer"}}
 
 
 @pytest.fixture(scope="module")

@@ -1,9 +1,16 @@
 """A model in another floating-point type, with the tensors in it that transformers loads in that type."""
 
+from typing import Any
+
 import torch
 from torch import nn
 
 from dsformer.layers.empty import empty_copy
+
+try:
+    from transformers.core_model_loading import build_glob_alternation
+except ImportError:  # transformers 4
+    build_glob_alternation = None  # type: ignore[assignment]
 
 
 def cast(model: nn.Module, dtype: torch.dtype) -> None:
@@ -23,6 +30,19 @@ def cast(model: nn.Module, dtype: torch.dtype) -> None:
             if other is None:
                 other = tensor.dtype if _computed(model, prefix, own) else dtype
             tensor.data = tensor.data.to(other)
+
+
+def keep_wide(model: Any) -> None:
+    """Give the tensors that a model's class keeps in float32 that type, as loading does whatever the type in the file.
+
+    To be called once the model has been saved: in the file they have the type they are counted with.
+    """
+    if build_glob_alternation is None or not (plan := model._get_dtype_plan(model.dtype)):
+        return
+    kept = build_glob_alternation(list(plan))[0]
+    for name, tensor in model.state_dict(keep_vars=True).items():
+        if tensor.is_floating_point() and kept.search(name):
+            tensor.data = tensor.data.float()
 
 
 def _computed(model: nn.Module, prefix: str, name: str) -> bool:

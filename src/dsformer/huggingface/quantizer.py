@@ -118,6 +118,10 @@ def attach(model: PreTrainedModel, blocks: Sequence[BlockConfig], summary: dict[
 def mark(model: Any, config: DSFormerConfig) -> None:
     """What saving a compressed model needs to know of it."""
     model.config.quantization_config = config
+    for part in model.modules():
+        if isinstance(part, PreTrainedModel):
+            # As transformers has it where it loads one; Mamba's code goes another way then.
+            part.config._is_quantized = True
     forget_tied(model)
     # Conversions of checkpoint names that transformers 5 undoes when saving; compressed weights cannot follow them.
     model._weight_conversions = []
@@ -126,8 +130,10 @@ def mark(model: Any, config: DSFormerConfig) -> None:
 def unmark(model: Any) -> None:
     """Undo :func:`mark` for a model whose layers are dense again: names and ties are those of its class."""
     remember_tied(model)
-    if hasattr(model, "_weight_conversions"):
-        del model._weight_conversions
+    model.__dict__.pop("_weight_conversions", None)
+    for part in model.modules():
+        if isinstance(part, PreTrainedModel):
+            part.config.__dict__.pop("_is_quantized", None)
 
 
 def resolved(model: nn.Module, blocks: Sequence[BlockConfig]) -> list[BlockConfig]:
