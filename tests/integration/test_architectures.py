@@ -75,7 +75,7 @@ REFUSALS = (
     "zero or non-finite input",
 )
 # These do not run in that type, compressed or not.
-NOT_IN = {"bfloat16": {"deberta", "fnet", "inkling2_text", "reformer"}}
+NOT_IN = {"bfloat16": {"deberta", "fnet", "reformer"}}
 
 
 @pytest.fixture(scope="module")
