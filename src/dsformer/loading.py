@@ -12,6 +12,7 @@ from dsformer.huggingface.classes import class_of
 from dsformer.huggingface.companions import copy_companions
 from dsformer.huggingface.directory import ModelDirectory
 from dsformer.huggingface.pretrained import load_config, load_pretrained
+from dsformer.huggingface.quantizer import unmark
 from dsformer.huggingface.source import quiet
 from dsformer.huggingface.trust import trusting
 from dsformer.layers import densify as densify_layers
@@ -82,6 +83,7 @@ def forget_compression(model: Any) -> None:
     """Make a model whose layers are dense again save itself as one that never was compressed."""
     del model.config.quantization_config
     model.is_quantized = False
+    unmark(model)
     for name in ("hf_quantizer", "quantization_method"):
         if hasattr(model, name):
             delattr(model, name)

@@ -14,6 +14,7 @@ from transformers import PreTrainedModel
 
 from dsformer.calibration import Statistics, Text, Tracing, calibrate, model_batches, reorder, trace
 from dsformer.calibration.channels import narrow, split_rows
+from dsformer.calibration.replaceable import replaceable
 from dsformer.errors import DSFormerError, InputError
 from dsformer.factorization.channels import keep
 from dsformer.factorization.form import Form
@@ -23,6 +24,7 @@ from dsformer.factorization.rounding import RoundedForm
 from dsformer.factorization.search import Fitted
 from dsformer.files import user_path
 from dsformer.huggingface.artefact import save
+from dsformer.huggingface.casting import cast, keep_wide
 from dsformer.huggingface.checkpoint import first_line
 from dsformer.huggingface.depth import shorten
 from dsformer.huggingface.quantizer import attach
@@ -173,6 +175,7 @@ def _compressed(
     if output is not None:
         with quiet():
             save(network, output, source=prepared.source, overwrite=overwrite)
+    keep_wide(network)
     return Compressed(network, prepared.source.tokenizer, summary, output)
 
 
@@ -207,6 +210,7 @@ def _prepare(
     dropped = shorten(source.model, recipe.ratio) if method.shallow else []
     prepared = model_batches(source.model, source.tokenizer, texts, settings.length, settings.batch_size)
     tracing = _traced(source.model, prepared[-1], recipe, stacked=not method.apart)
+    tracing = replaceable(source.model, prepared[-1], tracing, recipe.factors != "float" or method.rounds)
     tables = tracing.tables if recipe.with_embeddings else []
     statistics = calibrate(
         source.model,
@@ -317,10 +321,9 @@ def install(prepared: Prepared, jobs: Sequence[Job], fitted: Sequence[Fitted]) -
         if job.kept is not None:
             narrow(network, job.block, job.kept)
     blocks = [_described(job, one.form) for job, one in zip(jobs, fitted, strict=True)]
-    dtype = None if recipe.dtype == "keep" else getattr(torch, recipe.dtype)
-    if dtype is not None:
-        network.to(dtype)
-    install_forms(network, blocks, [one.form for one in fitted], dtype)
+    if recipe.dtype != "keep":
+        cast(network, getattr(torch, recipe.dtype))
+    install_forms(network, blocks, [one.form for one in fitted])
     return blocks
 
 

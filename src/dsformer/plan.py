@@ -11,6 +11,7 @@ from transformers.pytorch_utils import Conv1D
 from dsformer.allocation import Demand, balanced, uniform
 from dsformer.calibration import Block, Exchange, Statistics, Tracing, interchangeable, sensitivities
 from dsformer.calibration.channels import split_rows
+from dsformer.calibration.left_dense import LeftDense, left_dense
 from dsformer.channel_plan import keep_channels
 from dsformer.errors import UnreachableError
 from dsformer.factorization.channels import Kept
@@ -93,6 +94,7 @@ class Plan:
         type_factor: size of a weight's values before / stored.
         dropped_bytes: of whole layers that are gone, norms included.
         vocabulary_bytes: of rows of tokens that are gone.
+        left: what the ``rest_bytes`` are.
     """
 
     jobs: list[Job]
@@ -101,6 +103,7 @@ class Plan:
     type_factor: float
     dropped_bytes: int = 0
     vocabulary_bytes: int = 0
+    left: tuple[LeftDense, ...] = ()
 
     def dense_bytes(self, jobs: Sequence[Job] | None = None) -> int:
         """Weights and biases of the blocks before compression."""
@@ -152,6 +155,7 @@ def make_plan(
     # Rows that are gone would have been stored as those of the tables are.
     words = pruned_values(model) * (types.factors.least if recipe.with_embeddings else types.rest) // 8
     bits = _bits_for_values(blocks, recipe, types, rest, gone + (words if recipe.scope == "all" else 0))
+    left = left_dense(model, tracing, blocks, types.rest)
     metrics = {block.name: _metric(block, statistics, recipe) for block in blocks}
     type_factor = next(model.parameters()).dtype.itemsize * 8 / types.factors.least
     if method.structured:
@@ -159,7 +163,7 @@ def make_plan(
         # Attention can only be followed by as many heads.
         all_heads = recipe.training.train != "none" and "attention" in recipe.training.terms
         jobs = _structured(model, blocks, own, probes, bits, types, progress, all_heads)
-        return Plan(jobs, types, rest, type_factor, gone, words)
+        return Plan(jobs, types, rest, type_factor, gone, words, left)
     # A pruned weight has one form of an n:m pattern: it can take neither more bits nor fewer.
     if recipe.allocation == "uniform" or method.rounds or (method.prunes and pattern.m):
         demands = [Demand(block.shape, torch.ones(1)) for block in blocks]
@@ -180,7 +184,7 @@ def make_plan(
         )
         for block, share, demand in zip(blocks, shares, demands, strict=True)
     ]
-    return Plan(jobs, types, rest, type_factor, vocabulary_bytes=words)
+    return Plan(jobs, types, rest, type_factor, vocabulary_bytes=words, left=left)
 
 
 def _structured(

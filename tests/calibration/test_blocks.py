@@ -13,6 +13,8 @@ from transformers import (
     BertModel,
     DebertaV2Config,
     DebertaV2Model,
+    FalconConfig,
+    FalconModel,
     GPT2Config,
     GPT2LMHeadModel,
     LlamaConfig,
@@ -139,3 +141,41 @@ def test_a_pattern_that_fits_no_layer_is_named(field: str):
     patterns = {"include": ["*"], field: ["*.query", "*.pooler.*"]}
     with pytest.raises(InputError, match=r"no layer fits '\*.pooler.\*' .* names are such as encoder"):
         trace(BertModel(BertConfig(**SMALL)).eval(), batch(), **patterns)
+
+
+def test_layers_whose_weight_is_that_of_others_stay():
+    model = BertModel(BertConfig(**SMALL)).eval()
+    first, second = (layer.intermediate.dense for layer in model.encoder.layer)
+    second.weight = first.weight
+    model.pooler.table = nn.Bilinear(1, 64, 64)
+    model.pooler.table.weight = model.pooler.dense.weight
+    found = trace(model, batch())
+    assert sorted(found.shared) == [
+        "encoder.layer.0.intermediate.dense",
+        "encoder.layer.1.intermediate.dense",
+        "pooler.dense",
+    ]
+    assert not any(set(block) & set(found.shared) for block in names(found))
+
+
+def test_tables_that_others_have_in_another_way_stay():
+    """I-BERT's head is tied to a table of a class of its own, BART's decoder scales the encoder's."""
+    model = BertForMaskedLM(BertConfig(**SMALL)).eval()
+    other = nn.Bilinear(1, 64, 400)
+    other.weight = model.bert.embeddings.word_embeddings.weight
+    model.other = other
+    found = trace(model, batch())
+    assert "bert.embeddings.word_embeddings" not in [table.name for table in found.tables]
+    assert not any("decoder" in name for block in names(found) for name in block)
+
+
+def test_linear_layers_of_classes_of_their_own():
+    config = FalconConfig(hidden_size=64, num_hidden_layers=1, num_attention_heads=4, vocab_size=400)
+    found = trace(FalconModel(config).eval(), batch())
+    assert any("dense_h_to_4h" in name for block in names(found) for name in block)
+
+    class Own(nn.Linear):
+        pass
+
+    with pytest.raises(InputError, match=r"no linear layers of torch's own class \(its are Own\)"):
+        trace(nn.Sequential(Own(64, 64)), {"input": torch.ones(1, 64)})

@@ -6,6 +6,8 @@ from transformers import (
     BertConfig,
     BertForSequenceClassification,
     BertModel,
+    DebertaConfig,
+    DebertaModel,
     DebertaV2Config,
     DebertaV2Model,
 )
@@ -120,3 +122,53 @@ def test_as_many_classes_as_tokens(classifier):
     longer = {name: torch.nn.functional.pad(tensor, (0, 3)) for name, tensor in padded().items()}
     _, after = influence_grams(classifier, [longer], trace(classifier, padded()).blocks)
     torch.testing.assert_close(before[LAST], after[LAST], rtol=1e-3, atol=1e-3)
+
+
+def test_outputs_that_are_changed_in_place():
+    """The first DeBERTa adds to what layers say of relative positions, which depends on no token."""
+    torch.manual_seed(0)
+    relative = {"relative_attention": True, "pos_att_type": ["c2p", "p2c"], "type_vocab_size": 0}
+    model = DebertaModel(DebertaConfig(**SMALL, **relative, vocab_size=400)).eval()
+    blocks = trace(model, padded()).blocks
+    found, _ = influence_grams(model, [padded()], blocks)
+    assert any("pos_q_proj" in name for block in blocks for name in block.names)
+    assert all(float(gram.trace()) > 0 for gram in found.values())
+
+
+@pytest.mark.parametrize("what", ["output", "input"])
+def test_gradients_are_those_of_what_a_layer_said(classifier, what):
+    """Whatever the model does in place to that afterwards, or to what the layer read."""
+    blocks = trace(classifier, padded()).blocks
+    dense = classifier.get_submodule(LAST)
+    plain = dense.forward
+
+    def forward(x, inplace):
+        out = plain(x)
+        if what == "output":
+            return out.mul_(3) if inplace else out * 3
+        if inplace:
+            x.mul_(1)
+            x.add_(5).sub_(5)
+        return out
+
+    found = []
+    for inplace in (False, True):
+        dense.forward = lambda x, inplace=inplace: forward(x, inplace)
+        found.append(influence_grams(classifier, [padded()], blocks))
+    for one, other in zip(*found, strict=True):
+        torch.testing.assert_close(one[LAST], other[LAST], rtol=1e-4, atol=1e-6)
+
+
+def test_models_that_round_what_they_compute_have_tokens_that_count_alike(classifier):
+    class Rounded(torch.nn.Module):
+        def forward(self, x):
+            return x.detach()
+
+    classifier.dropout = Rounded()
+    classifier.classifier.requires_grad_(False)
+    blocks = [block for block in trace(classifier, padded()).blocks if "layer.1" in block.name]
+    found, outputs = influence_grams(classifier, [padded()], blocks)
+    plain = collect(classifier, [padded()], blocks, []).grams
+    for name, gram in found.items():
+        torch.testing.assert_close(gram, plain[name], rtol=1e-4, atol=1e-4)
+        assert not outputs[name].any()

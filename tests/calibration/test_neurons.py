@@ -110,3 +110,12 @@ def test_half_precision_is_no_obstacle():
     bert = BertModel(BertConfig(**SMALL, intermediate_size=128, initializer_range=0.2)).eval().bfloat16()
     assert pairs(bert) == expected(*BERT)
     assert {parameter.dtype for parameter in bert.parameters()} == {torch.bfloat16}
+
+
+def test_wider_numbers_are_left_as_they_are(bert):
+    third = torch.tensor([1 / 3], dtype=torch.float64)
+    bert.register_buffer("third", third.clone())
+    bert.bfloat16()
+    bert.third = third.clone()
+    pairs(bert)
+    assert torch.equal(bert.third, third)

@@ -57,6 +57,19 @@ def test_flags_override_the_recipe_file(run: Callable, model: Path, texts: Path,
     assert summary["excluded"] == ["pooler.dense"]
 
 
+def test_what_stays_dense_is_named_with_its_share(run: Callable, model: Path, quick: list[str], tmp_path: Path):
+    words = ["compress", model, "--exclude", "pooler*", *quick]
+    for shown in (run(*words, "-o", tmp_path / "out").out, run(*words, "--dry-run").out):
+        lines = {line.partition(" (")[2]: line for line in shown.splitlines() if line.startswith("Left dense: ")}
+        assert any(reason.startswith("embedding tables: embeddings.word_embeddings") for reason in lines)
+        assert "excluded: pooler.dense)" in lines
+        assert all("% of the file" in line for line in lines.values())
+    summary = json.loads(run(*words, "-o", tmp_path / "again", "--json").out)
+    assert sum(one["bytes"] for one in summary["left"]) == summary["rest_bytes"]
+    plan = json.loads(run(*words, "--dry-run", "--json").out)
+    assert plan["left"] == summary["left"]
+
+
 def test_every_recipe_field_is_a_flag(run: Callable, monkeypatch):
     monkeypatch.setenv("COLUMNS", "200")
     assert len(list(flags())) == leaves(Recipe().model_dump())

@@ -224,3 +224,43 @@ def test_the_configuration_travels(tmp_path: Path):
         assert one.hf_quantizer.is_serializable()
     assert loaded.config.quantization_config.to_dict() == model.config.quantization_config.to_dict()
     assert "quantization_config" in transformers.AutoConfig.from_pretrained(tmp_path / "m").to_dict()
+
+
+@pytest.mark.parametrize(
+    "name", ["BertForMaskedLM", "T5ForConditionalGeneration", "Qwen2ForCausalLM", "GPT2LMHeadModel"]
+)
+def test_tied_weights_are_tied_again_without_compression(name: str, tmp_path: Path):
+    model = compressed(name)
+    dense = type(model).from_pretrained(save(model, tmp_path / "m")).dequantize()
+    dense.save_pretrained(tmp_path / "dense")
+    plain, information = type(model).from_pretrained(tmp_path / "dense", output_loading_info=True)
+    assert not any(information.values()), information
+    assert plain.get_output_embeddings().weight is plain.get_input_embeddings().weight
+    torch.testing.assert_close(logits(plain), logits(model), rtol=1e-4, atol=1e-4)
+    stored = (tmp_path / "dense" / "model.safetensors").stat().st_size
+    assert stored < 1.2 * sum(parameter.numel() * 4 for parameter in plain.parameters()) + 20_000
+
+
+def test_tied_by_hand_where_the_class_ties_nothing(tmp_path: Path):
+    model = tiny_model("LlamaForCausalLM")
+    model.lm_head.weight = model.model.embed_tokens.weight
+    compress(model)
+    assert not model.config.tie_word_embeddings
+    dense = type(model).from_pretrained(save(model, tmp_path / "m")).dequantize()
+    dense.save_pretrained(tmp_path / "dense")
+    plain = type(model).from_pretrained(tmp_path / "dense")
+    torch.testing.assert_close(logits(plain), logits(model), rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("precision", [None, INT8], ids=str)
+def test_classes_that_look_into_layers_when_they_are_loaded(precision: Precision | None, tmp_path: Path):
+    """Funnel reads two sizes of the weight of whatever is called Linear, and zeroes the padding row of its table."""
+    sizes = {"d_model": 32, "d_inner": 64, "n_head": 4, "d_head": 8, "vocab_size": 101, "block_sizes": [1, 1]}
+    torch.manual_seed(0)
+    config = transformers.FunnelConfig(**sizes, num_decoder_layers=1, pad_token_id=7)
+    model = transformers.FunnelForMaskedLM(config).eval()
+    compress(model, precision=precision)
+    loaded = type(model).from_pretrained(save(model, tmp_path / "m"))
+    assert torch.equal(logits(loaded), logits(model))
+    table = loaded.get_input_embeddings()
+    assert torch.equal(table.weight, model.get_input_embeddings().weight)

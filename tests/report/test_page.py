@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from dsformer.calibration.left_dense import LeftDense
 from dsformer.factorization.precision import Precision
 from dsformer.plan import Types
 from dsformer.report.page import detail_bars, part_bytes, render, size, total_bars, write_page
@@ -52,6 +53,10 @@ def summary() -> Summary:
         type_factor=1.0,
         embedding_share=2000 / 4500,
         silent=("never.ran",),
+        left=(
+            LeftDense("experts, several weights in one tensor", ("layers.0.experts",), 250_000),
+            LeftDense("never ran on the calibration text", ("never.ran",), 1000),
+        ),
         small=(),
         excluded=(),
         calibration_tokens=12345,
@@ -87,7 +92,15 @@ def test_is_whole_and_self_contained(summary: Summary):
     checker.feed(page)
     assert checker.open == []
     assert not re.search(r"url\(|@import|https?://", page)
-    for piece in ("12,345 tokens", "dsformer compress a -o b", "ratio: 3.0", "79.00", "2.00x", "never.ran"):
+    for piece in (
+        "12,345 tokens",
+        "dsformer compress a -o b",
+        "ratio: 3.0",
+        "79.00",
+        "2.00x",
+        "never.ran",
+        "layers.0.experts",
+    ):
         assert piece in page
 
 

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from dsformer.benchmarking import runtimes
 from dsformer.calibration.inputs import takes_decoder_text
 from dsformer.errors import InputError
+from dsformer.huggingface.casting import cast
 from dsformer.huggingface.checkpoint import read_json, weight_bytes
 from dsformer.huggingface.config import METHOD
 from dsformer.huggingface.pretrained import load_tokenizer
@@ -29,8 +30,8 @@ def _eager(model: nn.Module, tokenizer: Any) -> Call:
 
 
 def _bfloat16(model: nn.Module, tokenizer: Any) -> nn.Module:
-    # Of nn.Module: transformers refuses to convert models it knows as quantized.
-    return nn.Module.to(model, torch.bfloat16)
+    cast(model, torch.bfloat16)
+    return model
 
 
 def _compiled(model: nn.Module, tokenizer: Any) -> Call:

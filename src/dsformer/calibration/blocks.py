@@ -13,6 +13,7 @@ from transformers.pytorch_utils import Conv1D
 
 from dsformer.errors import InputError
 from dsformer.layers.blocks import Kind
+from dsformer.layers.kinds import is_linear
 
 # Smaller sides than this have no room for a dictionary; such layers (classification heads) stay dense.
 SMALLEST_SIDE = 32
@@ -78,6 +79,8 @@ class Tracing:
         silent: linears that never ran, left dense.
         small: linears too small to factorize, left dense.
         excluded: left dense on request.
+        read: left dense because the model's code reads their weights.
+        shared: left dense because other modules have the same weight.
     """
 
     blocks: list[Block]
@@ -85,6 +88,8 @@ class Tracing:
     silent: list[str] = field(default_factory=list)
     small: list[str] = field(default_factory=list)
     excluded: list[str] = field(default_factory=list)
+    read: list[str] = field(default_factory=list)
+    shared: list[str] = field(default_factory=list)
 
 
 def weight_of(module: nn.Module) -> Float[Tensor, "out in"]:
@@ -110,12 +115,13 @@ def trace(
         InputError: the model has no linear layer that ran, none is left after ``include`` and ``exclude``, or a pattern
             of these names nothing.
     """
-    linears = {name: m for name, m in model.named_modules() if type(m) in (nn.Linear, Conv1D)}
+    linears = {name: m for name, m in model.named_modules() if is_linear(m) or type(m) is Conv1D}
     tables = {name: m for name, m in model.named_modules() if type(m) is nn.Embedding}
     if not linears:
-        raise InputError("the model has no linear layers, so there is nothing to compress")
+        raise InputError(f"the model has no linear layers{_other_classes(model)}, so there is nothing to compress")
     wanted = _chosen([*linears, *tables], include, exclude)
     reads, tied = _inputs(model, linears, batch), _tied(model, linears)
+    shared = _shared(model, linears | tables, tied)
     found = Tracing([], [])
     groups: dict[tuple[Any, ...], list[str]] = {}
     for name, module in linears.items():
@@ -123,6 +129,8 @@ def trace(
             continue
         if name not in wanted:
             found.excluded.append(name)
+        elif name in shared:
+            found.shared.append(name)
         elif not reads[name]:
             found.silent.append(name)
         elif min(module.weight.shape) < SMALLEST_SIDE:
@@ -138,7 +146,8 @@ def trace(
         )
     for name, table in tables.items():
         rows, width = table.weight.shape
-        if name not in tied and name in wanted and width >= SMALLEST_SIDE and rows >= TABLE_ASPECT * width:
+        alone = name not in tied and name not in shared
+        if alone and name in wanted and width >= SMALLEST_SIDE and rows >= TABLE_ASPECT * width:
             heads = tuple(head for head, owner in tied.items() if owner == name)
             found.tables.append(Block("embedding", (name,), (table,), heads))
     return found
@@ -164,6 +173,26 @@ def _tied(model: nn.Module, linears: Mapping[str, nn.Module]) -> dict[str, str]:
         first.setdefault(id(module.weight), name)
     owners = {name: first.get(id(module.weight)) for name, module in (tables | dict(linears)).items()}
     return {name: owner for name, owner in owners.items() if owner is not None and owner != name}
+
+
+def _shared(model: nn.Module, modules: Mapping[str, nn.Module], tied: Mapping[str, str]) -> set[str]:
+    """Names of modules whose weight is also that of another one which is no head or table tied to theirs."""
+    owners: dict[int, set[nn.Module]] = {}
+    for module in model.modules():
+        for tensor in module._parameters.values():
+            owners.setdefault(id(tensor), set()).add(module)
+    heads = {name: {modules.get(head) for head, own in tied.items() if own == name} for name in set(tied.values())}
+    return {
+        name
+        for name, module in modules.items()
+        if name not in tied and owners[id(module.weight)] - heads.get(name, set()) - {module}
+    }
+
+
+def _other_classes(model: nn.Module) -> str:
+    """The classes of linear layers that are not torch's own."""
+    names = sorted({type(module).__name__ for module in model.modules() if isinstance(module, nn.Linear)})
+    return f" of torch's own class (its are {', '.join(names)})" if names else ""
 
 
 @contextmanager

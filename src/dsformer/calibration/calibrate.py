@@ -9,6 +9,7 @@ from dsformer.calibration.blocks import Block
 from dsformer.calibration.cache import cached
 from dsformer.calibration.grams import Statistics, collect, real_tokens, require_finite
 from dsformer.calibration.influence import influence_grams, weighs_tokens
+from dsformer.errors import InputError
 
 
 def calibrate(
@@ -58,6 +59,14 @@ def _measured(
         seen = collect(model, batches, [], tables)
     else:
         seen = Statistics(tokens=sum(real_tokens(batch) for batch in batches))
-    seen.grams, seen.output_grams = influence_grams(model, ticking(), blocks)
+    try:
+        seen.grams, seen.output_grams = influence_grams(model, ticking(), blocks)
+    except RuntimeError as error:
+        # Some models (RWKV) change what their own gradients need.
+        if "inplace operation" not in str(error):
+            raise
+        if weighting == "influence":
+            raise InputError("calibration.weighting: no gradients get through this model; use even") from error
+        return collect(model, ticking(), blocks, tables)
     require_finite(seen.grams)
     return seen

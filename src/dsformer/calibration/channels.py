@@ -10,8 +10,9 @@ from jaxtyping import Int
 from torch import Tensor, nn
 
 from dsformer.calibration.blocks import Block, weight_of
-from dsformer.calibration.neurons import REACH, SAME, in_single_precision, output_of
+from dsformer.calibration.neurons import REACH, SAME, heads_of, in_single_precision, output_of
 from dsformer.factorization.channels import Kept
+from dsformer.layers.empty import empty_copy
 from dsformer.layers.exchange import exchange
 from dsformer.layers.narrowing import narrowed, tell_heads
 
@@ -57,16 +58,23 @@ def _members(kept: Tensor, size: int) -> Tensor:
 def removable(model: nn.Module, batch: Mapping[str, Any], blocks: Sequence[Block]) -> list[Channels]:
     """All channels that can be taken out, gated or not, heads in groups that share keys and values.
 
-    Found by trying: without half of them the model must say what it says when the reader does not read them.
+    Found by trying: without half of them the model must say what it says when the reader does not read them. A model
+    that was loaded must be able to do without them too: heads stay where attention becomes another class as it runs.
     """
     with in_single_precision(model):
-        return _removable(model, batch, blocks)
+        found = _removable(model, batch, blocks)
+    empty = empty_copy(model)
+    return [one for one in found if not one.heads or empty is None or _attention_stays(model, empty, one)]
+
+
+def _attention_stays(model: nn.Module, empty: nn.Module, channels: Channels) -> bool:
+    place = channels.writer.rpartition(".")[0]
+    return type(empty.get_submodule(place)) is type(model.get_submodule(place))
 
 
 def _removable(model: nn.Module, batch: Mapping[str, Any], blocks: Sequence[Block]) -> list[Channels]:
-    config = getattr(model, "config", None)
-    heads = getattr(config, "num_attention_heads", None)
-    shared = getattr(config, "num_key_value_heads", None) or heads
+    heads = heads_of(model, "num_attention_heads")
+    shared = heads_of(model, "num_key_value_heads") or heads
     found: list[Channels] = []
     for i, writer in enumerate(blocks):
         candidates = (
@@ -82,7 +90,7 @@ def _removable(model: nn.Module, batch: Mapping[str, Any], blocks: Sequence[Bloc
     return found
 
 
-def _candidates(writer: Block, reader: Block, heads: Any, shared: Any) -> Iterator[Channels]:
+def _candidates(writer: Block, reader: Block, heads: int | None, shared: int | None) -> Iterator[Channels]:
     """Channels that the shapes allow."""
     rows, width = writer.shape[0], reader.shape[1]
     if len(reader.modules) > 1:
@@ -90,7 +98,7 @@ def _candidates(writer: Block, reader: Block, heads: Any, shared: Any) -> Iterat
     if rows in (width, 2 * width) and all(member % width == 0 for member in writer.members):
         parts = tuple((start, 1) for start in range(0, rows, width))
         yield Channels(writer.name, reader.name, parts, width, 1, False)
-    if isinstance(heads, int) and isinstance(shared, int) and width % heads == 0 and heads % shared == 0:
+    if heads and shared and width % heads == 0 and heads % shared == 0:
         size = width // heads
         if rows == width + 2 * shared * size and shared > 1:
             queries = heads // shared * size

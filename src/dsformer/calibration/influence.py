@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
+from torch.autograd.graph import GradientEdge, get_gradient_edge
 
 from dsformer.calibration.blocks import Block, hooked
 from dsformer.calibration.grams import add_gram, at_real_tokens
@@ -25,12 +26,20 @@ _HEADS = ("logits", "start_logits", "end_logits")
 
 @dataclass
 class _Call:
-    """One use of one of a block's layers."""
+    """One use of one of a block's layers.
+
+    Attributes:
+        version: of the inputs when they were read; another one later says that the model has changed them in place.
+        shape: of the outputs.
+        edge: where the gradient by the outputs is to be had, whatever is done to them in place.
+    """
 
     block: str
     member: int
     inputs: Float[Tensor, "batch *time in"]
-    outputs: Float[Tensor, "batch *time out"]
+    version: int
+    shape: torch.Size
+    edge: GradientEdge
 
 
 def weighs_tokens(model: nn.Module, batch: Mapping[str, Tensor], weighting: str) -> bool:
@@ -57,18 +66,32 @@ def influence_grams(
     output_grams: dict[str, Tensor] = {}
     calls: list[_Call] = []
 
+    copied: set[str] = set()
+
     def keep(block: Block, member: int):
-        def hook(_module: nn.Module, args: tuple[Any, ...], output: Tensor) -> None:
+        def hook(_module: nn.Module, args: tuple[Any, ...], output: Tensor) -> Tensor:
             # What depends on no embedding that was looked up, such as DeBERTa's relative positions, starts here.
-            calls.append(_Call(block.name, member, args[0].detach(), rooted(output)))
+            edge, output = _rooted(output)
+            inputs = args[0].detach().clone() if block.name in copied else args[0].detach()
+            calls.append(_Call(block.name, member, inputs, inputs._version, output.shape, edge))
+            return output
 
         return hook
 
-    def rooted(output: Tensor) -> Tensor:
-        return output.requires_grad_() if output.is_leaf else output
+    def root(_module: nn.Module, _args: Any, output: Any) -> Any:
+        # ProphetNet's tables of positions say which positions they looked up, too.
+        if not isinstance(output, Tensor):
+            return type(output)(root(_module, _args, one) if isinstance(one, Tensor) else one for one in output)
+        return _rooted(output)[1] if output.is_floating_point() else output
 
-    def root(_module: nn.Module, _args: Any, output: Tensor) -> Tensor:
-        return rooted(output)
+    def run(batch: Mapping[str, Tensor]) -> Any:
+        while True:
+            calls.clear()
+            outputs = model(**batch)
+            changed = {call.block for call in calls if call.inputs._version != call.version}
+            if not changed:
+                return outputs
+            copied.update(changed)
 
     handles = [m.register_forward_hook(keep(block, i)) for block in blocks for i, m in enumerate(block.modules)]
     handles += [m.register_forward_hook(root) for m in model.modules() if isinstance(m, nn.Embedding)]
@@ -79,14 +102,22 @@ def influence_grams(
             parameter.requires_grad_(False)
         with hooked(handles), torch.enable_grad():
             for batch in batches:
-                calls.clear()
-                read = _projected(model(**batch), batch.get("attention_mask"), generator)
-                gradients = torch.autograd.grad(read, [call.outputs for call in calls], allow_unused=True)
+                read = _projected(run(batch), batch.get("attention_mask"), generator)
+                gradients: Sequence[Tensor | None] = [None] * len(calls)
+                if read.requires_grad:  # else no gradient gets through, as where a model rounds what it computes
+                    gradients = torch.autograd.grad(read, [call.edge for call in calls], allow_unused=True)
                 _add(grams, output_grams, calls, gradients, batch.get("attention_mask"))
     finally:
         for parameter in trained:
             parameter.requires_grad_()
     return grams, output_grams
+
+
+def _rooted(output: Tensor) -> tuple[GradientEdge, Tensor]:
+    """Where the gradient by a tensor is to be had, and what the model may have: a leaf cannot be changed in place."""
+    if not output.is_leaf:
+        return get_gradient_edge(output), output
+    return get_gradient_edge(output.requires_grad_()), output.clone()
 
 
 def _projected(outputs: Any, mask: Tensor | None, generator: torch.Generator) -> Float[Tensor, ""]:
@@ -129,7 +160,7 @@ def _uses(
     for call, gradient in zip(calls, gradients, strict=True):
         use = seen.get((call.block, call.member), 0)
         seen[call.block, call.member] = use + 1
-        slope = torch.zeros_like(call.outputs) if gradient is None else gradient
+        slope = call.inputs.new_zeros(call.shape) if gradient is None else gradient
         found.setdefault((call.block, use), []).append((call, slope.detach().float()))
     for (block, _), members in found.items():
         members.sort(key=lambda one: one[0].member)

@@ -65,7 +65,7 @@ def interchangeable(
 def _interchangeable(
     model: nn.Module, batch: Mapping[str, Any], blocks: Sequence[Block], group: int
 ) -> dict[str, Exchange]:
-    heads = getattr(getattr(model, "config", None), "num_attention_heads", None)
+    heads = heads_of(model, "num_attention_heads") or 0
     reference = output_of(model, batch)
     scale = float(reference.abs().max())
 
@@ -83,7 +83,7 @@ def _interchangeable(
         tried = (
             (reader, exchange)
             for reader in blocks[i + 1 : i + 1 + REACH]
-            for exchange in _candidates(block, reader, heads if isinstance(heads, int) else 0)
+            for exchange in _candidates(block, reader, heads)
             if not any(span.size % group for span in exchange.spans)
         )
         first = next((exchange for reader, exchange in tried if allowed(block, reader, exchange, i)), None)
@@ -121,11 +121,21 @@ def reorder(block: Block, reader: Block, exchange: Exchange, order: Int[Tensor, 
     columns.copy_(columns[:, exchange.read(order, columns.shape[1])])
 
 
+def heads_of(model: nn.Module, name: str) -> int | None:
+    """A number of heads in the model's configuration; None: it has none, or a different one for every layer."""
+    try:
+        count = getattr(getattr(model, "config", None), name, None)
+    except Exception:  # transformers 5 raises where layers have different ones
+        return None
+    return count if isinstance(count, int) else None
+
+
 @contextmanager
 def in_single_precision(model: nn.Module) -> Iterator[None]:
     """A model in float32 for a while: in bfloat16 the same sum in another order differs by more than :data:`SAME`."""
     tensors = [*model.parameters(), *model.buffers()]
-    kept = [(one, one.dtype) for one in tensors if one.is_floating_point() and one.dtype != torch.float32]
+    # What is wider would not come back as it was.
+    kept = [(one, one.dtype) for one in tensors if one.is_floating_point() and one.dtype.itemsize < 4]
     for tensor, _ in kept:
         tensor.data = tensor.data.float()
     try:

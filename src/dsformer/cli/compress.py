@@ -13,7 +13,7 @@ from dsformer.cli.options import AsJson, DataDir, Overwrite, Quiet, RecipeFile, 
 from dsformer.cli.output import console, print_json
 from dsformer.cli.recipe_flags import recipe_arguments, with_recipe_flags
 from dsformer.cli.scores import measure, parse_tasks, score_table
-from dsformer.cli.tables import calibration_line, summary_table, training_line
+from dsformer.cli.tables import calibration_line, left_dense_lines, summary_table, training_line
 from dsformer.errors import InputError
 from dsformer.files import check_writable
 from dsformer.pipeline import compress as run_compress
@@ -80,6 +80,8 @@ def compress(
     out.print(summary_table(summary))
     if summary.ratio_note:
         out.print(f"{summary.ratio_note}.")
+    for line in left_dense_lines(summary.left, summary.bytes_after):
+        out.print(line)
     if summary.training is not None:
         out.print(training_line(summary.training))
     if rows:

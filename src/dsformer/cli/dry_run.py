@@ -1,11 +1,12 @@
 """``dsformer compress --dry-run``: the plan, and nothing written."""
 
+from dataclasses import asdict
 from pathlib import Path
 from time import perf_counter
 from typing import Any
 
 from dsformer.cli.output import console, duration, megabytes, percent, print_json, table, times
-from dsformer.cli.tables import calibration_line
+from dsformer.cli.tables import calibration_line, left_dense_lines
 from dsformer.estimate import Estimate, estimate
 from dsformer.factorization.precision import Precision
 from dsformer.pipeline import Prepared, prepare
@@ -51,6 +52,7 @@ def as_data(prepared: Prepared, predicted: Estimate, calibration: float) -> dict
         "silent": prepared.tracing.silent,
         "small": prepared.tracing.small,
         "excluded": prepared.tracing.excluded,
+        "left": [asdict(one) for one in plan.left],
         "calibration_tokens": prepared.statistics.tokens,
         "predicted_seconds": predicted.seconds + calibration,
         "predicted_peak_bytes": predicted.peak_bytes,
@@ -90,7 +92,7 @@ def budget_bytes(job: Job, plan: Plan) -> int:
 
 def show(prepared: Prepared, predicted: Estimate, calibration: float) -> None:
     """The plan as tables."""
-    plan, tracing = prepared.plan, prepared.tracing
+    plan = prepared.plan
     rows = []
     for job in plan.jobs:
         before, after = dense_bytes(job.block, plan.types), budget_bytes(job, plan)
@@ -100,10 +102,9 @@ def show(prepared: Prepared, predicted: Estimate, calibration: float) -> None:
     out.print(f"Steps: {', '.join(prepared.recipe.sequence)}")
     out.print(calibration_line(prepared.recipe, prepared.statistics.tokens))
     out.print(table("Plan", ["block", "shape", "before", "budget", "ratio"], rows))
-    for label, names in (("never ran", tracing.silent), ("too small", tracing.small), ("excluded", tracing.excluded)):
-        if names:
-            out.print(f"Left dense ({label}): {', '.join(names)}")
     total = figures(prepared)
+    for line in left_dense_lines(plan.left, total["bytes_after"]):
+        out.print(line)
     lines = [
         ["bytes (tensors)", f"{megabytes(total['bytes_before'])} -> {megabytes(total['bytes_after'])}"],
         ["encoder ratio (at one value type)", times(total["encoder_ratio"])],

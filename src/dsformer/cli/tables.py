@@ -1,12 +1,17 @@
 """The account of a compression as tables."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from rich.table import Table
 
+from dsformer.calibration.left_dense import LeftDense
 from dsformer.cli.output import duration, megabytes, percent, table, times
 from dsformer.recipe import Recipe
 from dsformer.report.summary import Summary, TrainingSummary
+
+# So many names of what stays dense are printed for each reason; the report and the JSON have all.
+NAMED = 4
 
 
 def calibration_line(recipe: Recipe, tokens: int) -> str:
@@ -31,6 +36,7 @@ def summary_table(summary: Summary) -> Table:
         *ratio_rows(summary),
         ["embedding share", percent(embedding_share_before(summary)), percent(summary.embedding_share)],
         ["error (root mean square, whitened)", "", f"{summary.mean_error:.4f}"],
+        ["left dense (share of the file)", "", percent(summary.rest_bytes / max(1, summary.bytes_after))],
         ["compressed blocks", "", f"{len(summary.blocks)}"],
         ["time", "", duration(summary.seconds)],
     ]
@@ -45,6 +51,22 @@ def ratio_rows(summary: Summary) -> list[list[str]]:
         ["total ratio (at one value type)", "", times(summary.total_ratio)],
         ["total ratio (over the file as it came)", "", times(summary.original_total_ratio)],
     ]
+
+
+def left_dense_lines(left: Sequence[LeftDense], after: int) -> list[str]:
+    """What stays as it is, why, and its share of the file: the names of a few for every reason.
+
+    Args:
+        left: by reason.
+        after: bytes of the file.
+    """
+    lines = []
+    for one in left:
+        more = len(one.names) - NAMED
+        names = ", ".join(one.names[:NAMED]) + (f" and {more} more" if more > 0 else "")
+        size = f"{megabytes(one.bytes)}, {percent(one.bytes / max(1, after))} of the file"
+        lines.append(f"Left dense: {size} ({one.reason}{': ' * bool(names)}{names})")
+    return lines
 
 
 def training_line(training: TrainingSummary) -> str:

@@ -6,19 +6,22 @@ from typing import Any
 
 import torch
 import transformers
+from torch import nn
 from transformers import PreTrainedModel
 from transformers.quantizers.base import HfQuantizer
 
 from dsformer.errors import ArtefactError
+from dsformer.huggingface.casting import cast
 from dsformer.huggingface.checkpoint import read_headers, weight_files
 from dsformer.huggingface.checksum import check_record, record_of
 from dsformer.huggingface.config import DSFormerConfig
 from dsformer.huggingface.expected import check_stored, masks, resolved, stored_modules
 from dsformer.huggingface.local_paths import forget_places
-from dsformer.huggingface.tying import forget_tied
+from dsformer.huggingface.tying import forget_tied, remember_tied
 from dsformer.huggingface.values import check_values
 from dsformer.layers.blocks import BlockConfig
 from dsformer.layers.builder import densify, install
+from dsformer.layers.embedding import DenseSparseEmbedding
 from dsformer.layers.stored import StoredForm
 from dsformer.layers.tensors import INTEGERS
 
@@ -46,6 +49,12 @@ class DSFormerQuantizer(HfQuantizer):
         whole = type(model).__name__ in (getattr(model.config, "architectures", None) or ())
         config.blocks = resolved(model, config.blocks, headers, whole)
         install(model, config.blocks)
+        for _, module in stored_modules(model):
+            # Nothing for the model's class to initialise: some read a weight's two sizes then, which these do not have.
+            module.__dict__["_is_hf_initialized"] = True
+        for part in model.modules():
+            if isinstance(part, PreTrainedModel):
+                _guard_tables(part)
         forget_tied(model)
         if files:
             check_stored(model, headers, whole)
@@ -53,6 +62,8 @@ class DSFormerQuantizer(HfQuantizer):
         return model
 
     def _process_model_after_weight_loading(self, model: PreTrainedModel, **kwargs: Any) -> PreTrainedModel:
+        for part in model.modules():
+            part.__dict__.pop("_init_weights", None)
         for name, module in stored_modules(model):
             if _V5:
                 _check_loaded(name, module)
@@ -74,7 +85,10 @@ class DSFormerQuantizer(HfQuantizer):
 
     def _dequantize(self, model: PreTrainedModel, dtype: Any = None) -> PreTrainedModel:
         densify(model)
-        return model if dtype is None else model.to(dtype)
+        unmark(model)
+        if dtype is not None:
+            cast(model, dtype)
+        return model
 
     def get_state_dict_and_metadata(
         self, model: PreTrainedModel, safe_serialization: bool | None = None
@@ -120,9 +134,22 @@ def attach(model: PreTrainedModel, blocks: Sequence[BlockConfig], summary: dict[
 def mark(model: Any, config: DSFormerConfig) -> None:
     """What saving a compressed model needs to know of it."""
     model.config.quantization_config = config
+    for part in model.modules():
+        if isinstance(part, PreTrainedModel):
+            # As transformers has it where it loads one; Mamba's code goes another way then.
+            part.config._is_quantized = True
     forget_tied(model)
     # Conversions of checkpoint names that transformers 5 undoes when saving; compressed weights cannot follow them.
     model._weight_conversions = []
+
+
+def unmark(model: Any) -> None:
+    """Undo :func:`mark` for a model whose layers are dense again: names and ties are those of its class."""
+    remember_tied(model)
+    model.__dict__.pop("_weight_conversions", None)
+    for part in model.modules():
+        if isinstance(part, PreTrainedModel):
+            part.config.__dict__.pop("_is_quantized", None)
 
 
 def _files(model: PreTrainedModel, checkpoint_files: list[str] | None) -> list[Path]:
@@ -132,6 +159,21 @@ def _files(model: PreTrainedModel, checkpoint_files: list[str] | None) -> list[P
     name = getattr(model.config, "name_or_path", "")
     directory = Path(name) if name else None
     return weight_files(directory) if directory is not None and directory.is_dir() else []
+
+
+def _guard_tables(model: PreTrainedModel) -> None:
+    """Keep the codes of tables as they were loaded: Funnel sets the padding row of one to zero whenever it is loaded,
+    and that row of the codes may be of any token."""
+    initialise = model._init_weights
+
+    def guarded(module: nn.Module) -> None:
+        tables = [child for child in module.children() if isinstance(child, DenseSparseEmbedding)]
+        kept = [(table.weight, table.weight.detach().clone()) for table in tables]
+        initialise(module)
+        for weight, values in kept:
+            weight.data.copy_(values)
+
+    model.__dict__["_init_weights"] = guarded
 
 
 def _restore_integers(module: StoredForm) -> None:

@@ -8,6 +8,9 @@ from transformers import PreTrainedModel
 
 from dsformer.layers.embedding import TiedEmbedding, TiedHead
 
+# Where a model keeps what it said of its tied weights.
+_BEFORE = "_dsformer_tied_before"
+
 
 def forget_tied(model: PreTrainedModel) -> None:
     """Take the weights of tied modules out of what transformers 5 believes it has to tie.
@@ -23,6 +26,33 @@ def forget_tied(model: PreTrainedModel) -> None:
                 _forget(module, "all_tied_weights_keys", names)
 
 
+def remember_tied(model: PreTrainedModel) -> None:
+    """Undo :func:`forget_tied` for a model whose tables are dense again, and part what its class does not tie.
+
+    Parameters that are one tensor are stored once, under the name that the class says the others are tied to. A class
+    that says nothing of them would be left without the others.
+    """
+    for module in model.modules():
+        for attribute, mapping in module.__dict__.pop(_BEFORE, {}).items():
+            setattr(module, attribute, mapping)
+    tied = getattr(model, "all_tied_weights_keys", None)
+    if isinstance(tied, dict):  # transformers 5
+        _part(model, tied)
+
+
+def _part(model: nn.Module, tied: dict[str, str]) -> None:
+    """Give each tied parameter that the mapping does not name a tensor of its own."""
+    known = {*tied, *tied.values()}
+    seen: dict[nn.Parameter, str] = {}
+    for name, parameter in list(model.named_parameters(remove_duplicate=False)):
+        first = seen.setdefault(parameter, name)
+        prefix, _, own = name.rpartition(".")
+        module = model.get_submodule(prefix)
+        alias = module is model.get_submodule(first.rpartition(".")[0])
+        if first != name and not alias and not {first, name} <= known:
+            setattr(module, own, nn.Parameter(parameter.detach().clone()))
+
+
 def _is_tied(module: nn.Module) -> bool:
     return isinstance(module, (TiedEmbedding, TiedHead))
 
@@ -30,6 +60,7 @@ def _is_tied(module: nn.Module) -> bool:
 def _forget(model: Any, attribute: str, names: list[str]) -> None:
     mapping = getattr(model, attribute, None)
     if isinstance(mapping, dict):
+        model.__dict__.setdefault(_BEFORE, {}).setdefault(attribute, mapping)
         kept = {
             target: source
             for target, source in mapping.items()

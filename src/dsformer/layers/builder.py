@@ -1,6 +1,6 @@
 """Swap compressed modules into a model, and back."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 from torch import nn
@@ -13,7 +13,8 @@ from dsformer.layers.blocks import BlockConfig
 from dsformer.layers.dense_sparse import DenseSparseLinear
 from dsformer.layers.embedding import DenseSparseEmbedding, TiedEmbedding, TiedHead
 from dsformer.layers.exchange import exchange
-from dsformer.layers.narrowing import tell_heads, widened
+from dsformer.layers.kinds import is_linear
+from dsformer.layers.narrowing import Part, row_parts, tell_heads, widened
 from dsformer.layers.stored import StoredForm
 
 
@@ -33,8 +34,9 @@ def install(model: nn.Module, blocks: Sequence[BlockConfig]) -> None:
             _check_tied(block, modules.get(name), name)
     fresh = [block for block in blocks if block.heads and _is_full(block, modules)]
     replacements: dict[str, nn.Module] = {}
+    parts = row_parts(blocks)
     for block in blocks:
-        replacements |= _new_modules(block, modules)
+        replacements |= _new_modules(block, modules, parts)
     by_module = {id(modules[name]): new for name, new in replacements.items()}
     for name, module in modules.items():
         # A module that is in the model under several names is replaced under all of them.
@@ -93,6 +95,7 @@ def round_factors(
     """
     modules = dict(model.named_modules(remove_duplicate=False))
     rounded = []
+    rows = row_parts(blocks)
     for block in blocks:
         stored = [model.get_submodule(name) for name in block.names]
         forms = [module.form() for module in stored if isinstance(module, StoredForm)]
@@ -101,7 +104,7 @@ def round_factors(
         whole = round_form(joined) if rounder is None else rounder(block, joined)
         parts = whole.split([member.out_features for member in block.members])
         rounded.append(block.rounded(whole.precision))
-        new = _new_modules(rounded[-1], modules)
+        new = _new_modules(rounded[-1], modules, rows)
         for name, module in new.items():
             model.set_submodule(name, module)
         for name, part in zip(block.names, parts, strict=True):
@@ -134,7 +137,7 @@ def densify(model: nn.Module) -> None:
 def _full(module: DenseSparseLinear | DenseSparseEmbedding) -> nn.Module:
     """The plain module of the size the model's own has."""
     if isinstance(module, DenseSparseLinear) and module.replaces is not None:
-        return widened(module.densified(), *module.replaces)
+        return widened(module.densified(), module.parts, module.replaces[1])
     return module.densified()
 
 
@@ -145,7 +148,7 @@ def _is_full(block: BlockConfig, modules: dict[str, nn.Module]) -> bool:
 
 def _check_member(block: BlockConfig, out_features: int, module: nn.Module | None, name: str) -> None:
     found: tuple[int, int] | None = None
-    if type(module) is {"linear": nn.Linear, "conv1d": Conv1D}.get(block.kind):
+    if (block.kind == "linear" and is_linear(module)) or (block.kind == "conv1d" and type(module) is Conv1D):
         found = _size(module)
     elif block.kind == "embedding" and type(module) is nn.Embedding:
         if module.max_norm is not None or module.scale_grad_by_freq or module.sparse:
@@ -171,7 +174,7 @@ def _check_tied(block: BlockConfig, module: nn.Module | None, name: str) -> None
     size = (block.members[0].out_features, block.in_features)
     if type(module) is nn.Embedding:
         found = (module.num_embeddings, module.embedding_dim)
-    elif type(module) is nn.Linear:
+    elif isinstance(module, nn.Linear) and is_linear(module):
         found = (module.out_features, module.in_features)
     else:
         raise ArtefactError(f"{name}: {_described(module)} cannot be tied to a compressed embedding")
@@ -183,12 +186,16 @@ def _described(module: nn.Module | None) -> str:
     return "no such module" if module is None else f"a {type(module).__name__}"
 
 
-def _new_modules(block: BlockConfig, modules: dict[str, nn.Module]) -> dict[str, nn.Module]:
+def _new_modules(
+    block: BlockConfig, modules: dict[str, nn.Module], parts: Mapping[str, list[Part]]
+) -> dict[str, nn.Module]:
     """What takes the place of a block's modules, dense or compressed in another type; without numbers."""
-    return _new_embedding(block, modules) if block.kind == "embedding" else _new_linear(block, modules)
+    return _new_embedding(block, modules) if block.kind == "embedding" else _new_linear(block, modules, parts)
 
 
-def _new_linear(block: BlockConfig, modules: dict[str, nn.Module]) -> dict[str, nn.Module]:
+def _new_linear(
+    block: BlockConfig, modules: dict[str, nn.Module], parts: Mapping[str, list[Part]]
+) -> dict[str, nn.Module]:
     new: dict[str, nn.Module] = {}
     owner: DenseSparseLinear | None = None
     starts = {members[0].name for members in block.readers}
@@ -205,6 +212,7 @@ def _new_linear(block: BlockConfig, modules: dict[str, nn.Module]) -> dict[str, 
             layer.bias = nn.Parameter(old.bias.new_empty(spec.out_features))
         if (rows, block.full_inputs) != (spec.out_features, spec.in_features):
             layer.replaces = (rows, block.full_inputs)
+            layer.parts = parts.get(name, [(rows, rows)])
             layer.counts_heads = block.heads and lead is None
         new[name] = layer.train(old.training)
         lead, owner = lead or layer, owner or layer

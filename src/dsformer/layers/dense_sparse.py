@@ -153,6 +153,7 @@ class DenseSparseLinear(LinearProduct, StoredForm):
 
     Attributes:
         replaces: (out, in) of the layer it replaces, if that is wider.
+        parts: of its output features, where it has fewer (see ``row_parts``).
         counts_heads: the attention it is in has as many heads as its output features say.
 
     Args:
@@ -183,6 +184,7 @@ class DenseSparseLinear(LinearProduct, StoredForm):
         self.register_parameter("bias", None if empty is None else nn.Parameter(empty))
         self.in_features, self.out_features, self.conv1d = spec.in_features, spec.out_features, conv1d
         self.replaces: tuple[int, int] | None = None
+        self.parts: list[tuple[int, int]] = []
         self.counts_heads = False
         if conv1d:
             self.nf, self.nx = spec.out_features, spec.in_features

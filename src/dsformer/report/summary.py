@@ -5,6 +5,7 @@ from dataclasses import asdict, dataclass
 from dataclasses import fields as dataclass_fields
 from typing import TYPE_CHECKING, Any
 
+from dsformer.calibration.left_dense import LeftDense
 from dsformer.factorization.methods import METHODS
 from dsformer.factorization.precision import SCALE_BITS, Precision, packed_bytes
 from dsformer.factorization.rounding import RoundedForm
@@ -134,6 +135,7 @@ class Summary:
         embedding_share: part of the file after compression that is embedding tables.
         dropped_bytes: of whole layers that are gone, counted to both ratios.
         vocabulary_bytes: of rows of tokens that are gone, counted to the ratio of the whole file.
+        left: what the ``rest_bytes`` are, by why they are as they were.
     """
 
     model: str
@@ -153,6 +155,7 @@ class Summary:
     training: "TrainingSummary | None" = None
     dropped_bytes: int = 0
     vocabulary_bytes: int = 0
+    left: tuple[LeftDense, ...] = ()
 
     @classmethod
     def from_dict(cls, fields: dict[str, Any]) -> "Summary":
@@ -164,8 +167,10 @@ class Summary:
             for block in fields["blocks"]
         )
         kept = {key: _tuple(value) for key, value in fields.items() if key in own}
+        left = tuple(LeftDense(**{key: _tuple(value) for key, value in one.items()}) for one in fields.get("left", ()))
         training = fields.get("training")
-        known = {"blocks": blocks, "types": Types(Precision(**fields["types"]["factors"]), fields["types"]["rest"])}
+        types = Types(Precision(**fields["types"]["factors"]), fields["types"]["rest"])
+        known = {"blocks": blocks, "left": left, "types": types}
         return cls(**kept | known | {"training": TrainingSummary(**training) if training else None})
 
     @property
@@ -290,6 +295,7 @@ def summarise(
         seconds=seconds,
         dropped_bytes=plan.dropped_bytes,
         vocabulary_bytes=plan.vocabulary_bytes,
+        left=plan.left,
     )
 
 

@@ -12,6 +12,7 @@ from dsformer.calibration import calibrate, model_batches
 from dsformer.calibration.blocks import Block
 from dsformer.factorization.precision import FACTORS
 from dsformer.factorization.whitening import Metric
+from dsformer.huggingface.casting import cast
 from dsformer.huggingface.config import DSFormerConfig
 from dsformer.huggingface.depth import in_teacher
 from dsformer.huggingface.quantizer import attach
@@ -79,7 +80,7 @@ def learn(
     assert trainer.learner is not None
     trainer.learner.finish()
     finish(model, trainer.learner.stage.blocks)
-    nn.Module.to(model, dtype)
+    cast(model, dtype)
     model.requires_grad_(True).eval()
     attach(model, config.blocks, config.summary)
 
@@ -97,8 +98,7 @@ def make_trainer(
     settings, config = recipe.training, model.config.quantization_config
     assert isinstance(config, DSFormerConfig)
     set_seed(settings.seed)
-    # Of nn.Module: transformers refuses to convert models it knows as quantized.
-    nn.Module.float(model)
+    cast(model, torch.float32)
     kind = LEARNERS[settings.learner]
     learned = begin(model, config.blocks, kind.block_type)
     head = [] if teacher.untrained is None else restart(model, teacher.untrained)

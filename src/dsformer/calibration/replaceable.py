@@ -1,0 +1,112 @@
+"""Layers that other modules can take the place of: some models read the weight of a layer instead of calling it."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from dsformer.calibration.blocks import Block, Tracing, weight_of
+from dsformer.calibration.neurons import SAME
+from dsformer.errors import InputError
+from dsformer.layers.exchange import exchange
+
+
+def replaceable(model: nn.Module, batch: Mapping[str, Any], tracing: Tracing, rounded: bool = False) -> Tracing:
+    """Leave out blocks whose weights the model's own code reads, or whose class it looks at.
+
+    Found by trying: with modules in their place that compute the same, but whose class and weight are as those of
+    compressed layers, the model must say what it says without.
+
+    Args:
+        model: as it was traced.
+        batch: to run.
+        tracing: what was found in it.
+        rounded: compressed weights will be whole numbers.
+
+    Returns:
+        The tracing; names of what was left out are its ``read``.
+
+    Raises:
+        InputError: no block is left, or those left cannot be replaced together.
+    """
+    expected = _said(model, batch)
+
+    def same(blocks: Sequence[Block]) -> bool:
+        with _standing_in(model, blocks, rounded):
+            try:
+                found = _said(model, batch)
+            except Exception:  # whatever a model raises that misses the weight it looks for
+                return False
+        return len(found) == len(expected) and all(map(_alike, found, expected))
+
+    if same(tracing.blocks + tracing.tables):
+        return tracing
+    read = {block.name for block in (*tracing.blocks, *tracing.tables) if not same([block])}
+    kept = replace(
+        tracing,
+        blocks=[block for block in tracing.blocks if block.name not in read],
+        tables=[table for table in tracing.tables if table.name not in read],
+        read=[name for block in (*tracing.blocks, *tracing.tables) if block.name in read for name in block.names],
+    )
+    if not kept.blocks:
+        raise InputError("the model's code reads the weights of all its linear layers: none can be compressed")
+    if not same(kept.blocks + kept.tables):
+        raise InputError("the model's code reads weights of its layers together: it cannot be compressed")
+    return kept
+
+
+def _said(model: nn.Module, batch: Mapping[str, Any]) -> list[Tensor]:
+    """All numbers the model says; what it draws at random is the same every time."""
+    with torch.no_grad(), torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        outputs = model(**batch)
+    values = outputs.values() if isinstance(outputs, Mapping) else outputs
+    return [value for value in values if isinstance(value, Tensor) and value.is_floating_point()]
+
+
+def _alike(found: Tensor, expected: Tensor) -> bool:
+    if found.shape != expected.shape or found.dtype != expected.dtype:
+        return False
+    finite = expected.isfinite()
+    if not torch.equal(finite, found.isfinite()):
+        return False
+    apart, scale = (found - expected)[finite], expected[finite].abs()
+    return not len(apart) or bool(apart.abs().max() <= SAME * scale.max())
+
+
+@contextmanager
+def _standing_in(model: nn.Module, blocks: Sequence[Block], rounded: bool) -> Iterator[None]:
+    new: dict[nn.Module, nn.Module] = {}
+    for block in blocks:
+        for module in (*block.modules, *map(model.get_submodule, block.tied)):
+            new[module] = _StandIn(module, block.kind == "embedding", rounded)
+    exchange(model, new)
+    try:
+        yield
+    finally:
+        exchange(model, {other: module for module, other in new.items()})
+
+
+class _StandIn(nn.Module):
+    """Computes what a layer does, and looks like a compressed one from outside."""
+
+    def __init__(self, layer: nn.Module, table: bool, rounded: bool):
+        super().__init__()
+        # In a tuple, so that it is not registered.
+        self._layer = (layer,)
+        weight = weight_of(layer).detach()
+        seen = weight[:, : weight.shape[1] // 2] if table else weight.reshape(-1)
+        if rounded:
+            seen = torch.zeros(len(seen), *seen.shape[1:2], dtype=torch.int8)
+        self.weight = nn.Parameter(seen, requires_grad=False)
+        self.bias = getattr(layer, "bias", None)
+        for name in ("in_features", "out_features", "num_embeddings", "embedding_dim", "padding_idx", "nf", "nx"):
+            if name in layer.__dict__:
+                setattr(self, name, getattr(layer, name))
+        self.train(layer.training)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self._layer[0](x)
