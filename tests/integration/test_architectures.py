@@ -73,9 +73,10 @@ REFUSALS = (
     "the ratio cannot be reached",
     "cannot be reached, at most",
     "zero or non-finite input",
+    "form of a",
 )
 # These do not run in that type, compressed or not.
-NOT_IN = {"bfloat16": {"deberta", "fnet", "reformer"}}
+NOT_IN = {"bfloat16": {"deberta", "fnet", "reformer", "xlnet"}}
 
 
 @pytest.fixture(scope="module")
