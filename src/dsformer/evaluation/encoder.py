@@ -49,7 +49,7 @@ def load_encoder(model: str | os.PathLike[str] | Encoder, device: str | None = N
         try:
             require_encoder(name)
         except InputError as error:
-            raise InputError(f"{name} cannot be loaded as a sentence encoder: {error}") from error
+            raise InputError(f"{name}: cannot be opened as a sentence encoder ({error})") from error
         with opening(name, "as a sentence encoder"):
             found = str(place) if place.is_dir() else name
             return SentenceTransformer(found, device=device, trust_remote_code=trusted())
