@@ -145,3 +145,18 @@ def test_interrupted(run: Callable, model: Path, quick: list[str], tmp_path: Pat
 def test_sweeps_that_make_no_sense(run, tmp_path, words, message):
     assert message in run("sweep", "anything", "-o", tmp_path / "out", *words).error
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["nothing"], "No such command 'nothing'"),
+        (["compress"], "Missing argument 'model'"),
+        (["compress", "model", "--nothing"], "No such option: --nothing"),
+        (["sweep", "model", "-o", "out", "--seeds", "nan"], "Invalid value for '--seeds'"),
+    ],
+)
+def test_wrong_words(run, words, message):
+    error = run(*words).error
+    assert message in error
+    assert error.endswith("--help)")

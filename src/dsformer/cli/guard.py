@@ -19,6 +19,8 @@ from dsformer.huggingface.source import quiet
 from dsformer.system_errors import as_os_error, described
 
 USER_ERROR = 2
+# What a wrong command line raises: of click, of which newer versions of typer bring a copy.
+UsageError: Any = typer.BadParameter.__mro__[1]
 
 
 class InterruptedAfterWriting(KeyboardInterrupt):
@@ -33,6 +35,9 @@ class GuardedGroup(TyperGroup):
             check_threads(torch.get_num_threads(), "OMP_NUM_THREADS")
             with silenced(), noted():
                 return super().invoke(ctx)
+        except UsageError as error:
+            command = error.ctx.command_path if error.ctx else "dsformer"
+            raise failed(f"{error.format_message()} (see {command} --help)") from error
         except DSFormerError as error:
             raise failed(str(error)) from error
         except ValidationError as error:
