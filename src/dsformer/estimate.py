@@ -20,8 +20,8 @@ from dsformer.factorization.search import Family, rank_within
 from dsformer.factorization.spec import FormSpec
 from dsformer.factorization.weight import CHUNK_ROWS, SAMPLE_ROWS
 from dsformer.parallel import one_thread_each
-from dsformer.pipeline import Prepared
 from dsformer.plan import Job
+from dsformer.preparation import Prepared
 
 # Shapes screened in the family that is searched (the others are looked at once); measured on MiniLM.
 SCREENED = 4.5

@@ -9,53 +9,35 @@ from time import perf_counter
 from typing import Any
 
 import torch
-from torch import Tensor
 from transformers import PreTrainedModel
 
-from dsformer.calibration import Statistics, Text, Tracing, calibrate, model_batches, reorder, trace
+from dsformer.calibration import Text, reorder
 from dsformer.calibration.channels import narrow, split_rows
-from dsformer.calibration.replaceable import replaceable
-from dsformer.errors import DSFormerError, InputError
+from dsformer.errors import InputError
 from dsformer.factorization.channels import keep
 from dsformer.factorization.form import Form
-from dsformer.factorization.methods import METHODS, fit_weight
+from dsformer.factorization.methods import fit_weight
 from dsformer.factorization.pattern import Pattern
 from dsformer.factorization.rounding import RoundedForm
 from dsformer.factorization.search import Fitted
 from dsformer.files import user_path
 from dsformer.huggingface.artefact import save
 from dsformer.huggingface.casting import cast, keep_wide
-from dsformer.huggingface.checkpoint import first_line
-from dsformer.huggingface.depth import shorten
 from dsformer.huggingface.quantizer import attach
-from dsformer.huggingface.source import Source, open_source, quiet
+from dsformer.huggingface.source import quiet
 from dsformer.huggingface.trust import trusting
 from dsformer.layers import BlockConfig, install_forms
 from dsformer.output_directory import reserved
 from dsformer.parallel import as_done
-from dsformer.plan import Job, Plan, make_plan
+from dsformer.plan import Job, Plan
+from dsformer.preparation import Prepared, prepare_from
 from dsformer.processes import count
 from dsformer.progress import Progress, silent
 from dsformer.quantization import rounded
 from dsformer.recipe import Recipe
 from dsformer.report.summary import BlockSummary, Summary, summarise
 from dsformer.shared_plan import share
-from dsformer.tasks import bundled_passages, read_texts
 from dsformer.vocabulary.step import with_vocabulary
-
-# What measuring sensitivities may cost, in operations; models with more have fewer texts, but no fewer than that.
-PROBE_OPERATIONS, LEAST_PROBES = 3e13, 2
-
-
-@dataclass(frozen=True)
-class Prepared:
-    """A model that was run on its calibration text, with a budget for every block."""
-
-    source: Source
-    recipe: Recipe
-    tracing: Tracing
-    statistics: Statistics
-    plan: Plan
 
 
 @dataclass(frozen=True)
@@ -144,15 +126,8 @@ def once(
     read = [model] if isinstance(model, str | Path) else []
     place = nullcontext() if output is None else reserved(output, overwrite, read)
     with place as target, with_vocabulary(model, recipe.vocabulary) as start:
-        prepared = _named(_prepare(start, recipe, tokenizer, texts, data_dir, progress), model)
+        prepared = prepare_from(start, model, recipe, tokenizer, texts, data_dir, progress)
         return _compressed(prepared, target, overwrite, started, progress)
-
-
-def _named(prepared: Prepared, model: str | Path | PreTrainedModel) -> Prepared:
-    """Under the name the model was asked for as, wherever it was read from."""
-    if not isinstance(model, str | Path):
-        return prepared
-    return replace(prepared, source=replace(prepared.source, name=str(model)))
 
 
 def _compressed(
@@ -177,93 +152,6 @@ def _compressed(
             save(network, output, source=prepared.source, overwrite=overwrite)
     keep_wide(network)
     return Compressed(network, prepared.source.tokenizer, summary, output)
-
-
-def prepare(
-    model: str | Path | PreTrainedModel,
-    *,
-    recipe: Recipe | None = None,
-    tokenizer: Any = None,
-    texts: Sequence[Text] | None = None,
-    data_dir: str | Path | None = None,
-    progress: Progress = silent,
-    **fields: Any,
-) -> Prepared:
-    """Everything before the factorization: what ``--dry-run`` shows. Raises InputError as :func:`compress`."""
-    recipe = (recipe or Recipe()).merged(fields)
-    with trusting(recipe.trust_remote_code), with_vocabulary(model, recipe.vocabulary) as start:
-        return _named(_prepare(start, recipe, tokenizer, texts, data_dir, progress), model)
-
-
-def _prepare(
-    model: str | Path | PreTrainedModel,
-    recipe: Recipe,
-    tokenizer: Any,
-    texts: Sequence[Text] | None,
-    data_dir: str | Path | None,
-    progress: Progress,
-) -> Prepared:
-    source = open_source(model, tokenizer)
-    texts = list(texts) if texts is not None else calibration_texts(recipe, source, data_dir)
-    settings = recipe.calibration
-    method = METHODS[recipe.method]
-    dropped = shorten(source.model, recipe.ratio) if method.shallow else []
-    prepared = model_batches(source.model, source.tokenizer, texts, settings.length, settings.batch_size)
-    tracing = _traced(source.model, prepared[-1], recipe, stacked=not method.apart)
-    tracing = replaceable(source.model, prepared[-1], tracing, recipe.factors != "float" or method.rounds)
-    tables = tracing.tables if recipe.with_embeddings else []
-    statistics = calibrate(
-        source.model,
-        prepared,
-        tracing.blocks,
-        tables,
-        settings.weighting,
-        lambda done: progress("calibrate", done, len(prepared)),
-        settings.cache,
-    )
-    probe = _probe(source.model, prepared, len(tracing.blocks + tables))
-    plan = make_plan(source.model, tracing, statistics, recipe, [probe], progress, dropped)
-    _require_groups(plan, Pattern.parse(recipe.pattern))
-    return Prepared(source, recipe, tracing, statistics, plan)
-
-
-def _traced(model: PreTrainedModel, batch: dict[str, Tensor], recipe: Recipe, stacked: bool) -> Tracing:
-    """The model's first run: one that plain text is not enough for (multiple choice, pictures) says so here."""
-    try:
-        return trace(model, batch, recipe.include, recipe.exclude, stacked)
-    except DSFormerError:
-        raise
-    except (RuntimeError, ValueError, TypeError, IndexError, KeyError, AttributeError, AssertionError) as error:
-        raise InputError(
-            f"{type(model).__name__} cannot be run on plain text, so it cannot be calibrated ({first_line(error)})"
-        ) from error
-
-
-def _require_groups(plan: Plan, pattern: Pattern) -> None:
-    """Raises InputError: a pattern that groups rows fits no layer, so that all would be of low rank."""
-    if all(size % pattern.group for job in plan.jobs for size in (*job.block.members, job.block.shape[1])):
-        raise InputError(f"pattern {pattern}: no layer's rows can be divided into groups of {pattern.group}")
-
-
-def _probe(model: PreTrainedModel, batches: Sequence[dict[str, Tensor]], blocks: int) -> dict[str, Tensor]:
-    """The batch of middling length, or as many of its texts as a model of this size and number of blocks can afford."""
-    middle = batches[len(batches) // 2]
-    length = next(iter(middle.values())).shape[1]
-    text = 2 * model.num_parameters() * length * blocks
-    texts = max(LEAST_PROBES, int(PROBE_OPERATIONS / text))
-    return {name: values[:texts] for name, values in middle.items()}
-
-
-def calibration_texts(recipe: Recipe, source: Source, data_dir: str | Path | None) -> list[Text]:
-    """The recipe's text file, the text of its task or the one to distil on, or the bundled sample of books."""
-    from dsformer.training.data import text_to_calibrate
-
-    settings = recipe.calibration
-    if settings.text is not None:
-        return [*read_texts(settings.text, settings.column)[: settings.passages]]
-    folder = None if data_dir is None else Path(data_dir)
-    found = text_to_calibrate(recipe, folder, source.tokenizer, source.model)
-    return [*bundled_passages(min(settings.passages, 512))] if found is None else found
 
 
 def factorize(plan: Plan, recipe: Recipe, progress: Progress = silent) -> tuple[list[Job], list[Fitted]]:

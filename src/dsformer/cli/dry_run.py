@@ -9,8 +9,8 @@ from dsformer.cli.output import console, duration, megabytes, percent, print_jso
 from dsformer.cli.tables import calibration_line, left_dense_lines
 from dsformer.estimate import Estimate, estimate
 from dsformer.factorization.precision import Precision
-from dsformer.pipeline import Prepared, prepare
 from dsformer.plan import Job, Plan, Types, dense_bytes
+from dsformer.preparation import Prepared, prepare
 from dsformer.progress import shown_progress
 from dsformer.recipe import Recipe
 from dsformer.report.parts import label_of
