@@ -139,3 +139,12 @@ def test_without_a_directory_nothing_is_kept():
     measuring()
     measuring()
     assert measuring.measured == 2
+
+
+def test_the_same_is_written_in_the_same_bytes(tmp_path: Path):
+    written = []
+    for name in "abcd":
+        Measuring(tmp_path / name)()
+        [file] = (tmp_path / name).iterdir()
+        written.append(file.read_bytes())
+    assert len(set(written)) == 1

@@ -78,13 +78,13 @@ def _read(path: Path) -> Statistics | None:
     try:
         with safe_open(path, "pt") as file:
             said, tensors = file.metadata() or {}, {name: file.get_tensor(name) for name in list(file.keys())}
-        tokens = int(said["tokens"])
-        if said["checksum"] != _checksum(tokens, tensors):
+        tokens, checksum = said["tokens"].split()
+        if checksum != _checksum(int(tokens), tensors):
             return None
     except (SafetensorError, OSError, KeyError, ValueError):
         return None
     found = Statistics()
-    found.tokens = tokens
+    found.tokens = int(tokens)
     for key, tensor in tensors.items():
         group, _, name = key.partition("/")
         getattr(found, group)[name] = tensor
@@ -93,6 +93,7 @@ def _read(path: Path) -> Statistics | None:
 
 def _write(path: Path, found: Statistics) -> None:
     tensors = {f"{group}/{name}": one.contiguous() for group in _TENSORS for name, one in getattr(found, group).items()}
-    said = {"tokens": str(found.tokens), "checksum": _checksum(found.tokens, tensors)}
+    # In one: safetensors writes several in any order, and a file measured twice would not have the same bytes.
+    said = f"{found.tokens} {_checksum(found.tokens, tensors)}"
     with appearing_file(path) as fresh:
-        save_file(tensors, fresh, said)
+        save_file(tensors, fresh, {"tokens": said})
