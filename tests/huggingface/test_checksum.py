@@ -221,3 +221,15 @@ def test_tied_tensors_are_stored_under_one_of_their_names(name: str, tmp_path: P
     directory = save(model, tmp_path / "m")
     check(directory, values=True)
     assert torch.equal(logits(type(model).from_pretrained(directory)), logits(model))
+
+
+def test_numbers_that_json_has_no_name_for(tmp_path: Path):
+    """transformers writes the limits of Mamba 2 as objects, and reads them as infinite numbers."""
+    model = tiny_model(CLASS)
+    model.config.limits = [0.0, float("inf"), -float("inf"), float("nan")]
+    compress(model)
+    directory = save(model, tmp_path / "out")
+    for road in ROADS:
+        assert road(directory).config.limits[1] == float("inf")
+    edit(directory, lambda config: config.update(limits=[0.0, 1.0, -float("inf"), float("nan")]))
+    refused(directory, "limits is")

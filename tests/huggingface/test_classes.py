@@ -23,6 +23,7 @@ from transformers import (
 import dsformer
 from dsformer.errors import InputError
 from dsformer.huggingface.classes import architecture_of, find_class
+from dsformer.huggingface.opening import check_config
 from dsformer.huggingface.source import open_source
 from fixtures.text import QUICK, sentences, sizes, write_model
 
@@ -126,3 +127,16 @@ def test_names_of_classes():
     assert find_class("BertConfig", BertConfig()) is None
     assert find_class("NoSuchModel", BertConfig()) is None
     assert architecture_of(BertConfig()) == ""
+
+
+def test_sizes_of_layers_that_differ():
+    """Some configurations raise errors of their own where one is asked for what every layer has another of."""
+
+    class Differing(BertConfig):
+        @property
+        def num_key_value_heads(self) -> int:
+            raise RuntimeError("ask a layer")
+
+    check_config(Differing())
+    with pytest.raises(InputError, match="num_attention_heads is 0"):
+        check_config(BertConfig(num_attention_heads=0))

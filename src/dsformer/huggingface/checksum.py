@@ -11,8 +11,9 @@ import json
 import os
 import zlib
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from hashlib import blake2b
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,7 @@ from dsformer.huggingface.config import DSFormerConfig, read_config
 from dsformer.layers.blocks import BlockConfig, parse_blocks
 
 SWITCH = "DSFORMER_VERIFY"
+_TAG = "__float__"
 
 # Names, labels and what transformers writes anew by itself: a user may change them, outputs stay.
 _FREE = frozenset(
@@ -126,7 +128,8 @@ def _parsed(fields: dict[str, Any]) -> Record:
     tied = isinstance(record.tied, list) and all(isinstance(names, list) for names in record.tied)
     if not (sums and tied and isinstance(record.config, dict)):
         raise ValueError
-    return record
+    # transformers reads the configuration that this is part of, and its infinite numbers.
+    return replace(record, config=_encoded(record.config))
 
 
 def _check_names(record: Record, stored: Iterable[str]) -> None:
@@ -171,8 +174,9 @@ def _not_at_default(written: dict[str, Any], held: dict[str, Any]) -> str | None
     if not (extra or gone) or model_type not in CONFIG_MAPPING:
         return next(iter([*extra, *gone]), None)
     kind = CONFIG_MAPPING[model_type]
-    whole = kind.from_dict(written).to_dict()
-    rest = kind.from_dict({name: value for name, value in written.items() if name in held}).to_dict()
+    plain = _decoded(written)
+    whole = _encoded(kind.from_dict(plain).to_dict())
+    rest = _encoded(kind.from_dict({name: value for name, value in plain.items() if name in held}).to_dict())
     nothing = object()
     changed = [name for name in extra if whole.get(name, nothing) != held[name]]
     changed += [name for name in gone if rest.get(name, nothing) != written[name]]
@@ -188,7 +192,28 @@ def _written(model: PreTrainedModel) -> dict[str, Any]:
 
 def _held(config: Mapping[str, Any]) -> dict[str, Any]:
     """The fields that are held to, under the names of today."""
-    return {"dtype" if name == "torch_dtype" else name: one for name, one in config.items() if name not in _FREE}
+    fields = {"dtype" if name == "torch_dtype" else name: one for name, one in config.items() if name not in _FREE}
+    return _encoded(fields)
+
+
+def _encoded(value: Any) -> Any:
+    """JSON values with infinite and undefined numbers as objects, as transformers 5 writes them and reads them back."""
+    if isinstance(value, dict):
+        return {key: _encoded(one) for key, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [_encoded(one) for one in value]
+    if isinstance(value, float) and not isfinite(value):
+        return {_TAG: json.dumps(value)}
+    return value
+
+
+def _decoded(value: Any) -> Any:
+    """The numbers that :func:`_encoded` has written as objects."""
+    if isinstance(value, dict):
+        if value.keys() == {_TAG} and value[_TAG] in ("NaN", "Infinity", "-Infinity"):
+            return json.loads(value[_TAG])
+        return {key: _decoded(one) for key, one in value.items()}
+    return [_decoded(one) for one in value] if isinstance(value, list) else value
 
 
 def _digest(blocks: Sequence[BlockConfig]) -> str:

@@ -46,7 +46,8 @@ def check_config(config: Any) -> None:
     """Raises InputError: a configuration has a size that is not positive, or architectures that are none."""
     check_architectures(getattr(config, "architectures", None))
     for name in _SIZES:
-        size = getattr(config, name, None)
+        # Not by the attribute: a configuration whose layers differ raises an error of its own.
+        size = vars(config).get(name)
         if isinstance(size, int) and size < 1:
             raise InputError(f"config.json: {name} is {size}")
 
