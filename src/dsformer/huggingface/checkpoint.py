@@ -147,7 +147,8 @@ def find(headers: Mapping[str, Header], name: str, prefix: str) -> Header | None
 
 def first_line(error: BaseException) -> str:
     """Of its message, and no more than fits one."""
-    return textwrap.shorten((str(error).splitlines() or [type(error).__name__])[0], 300, placeholder=" ...")
+    lines = (line for line in str(error).splitlines() if line.strip())
+    return textwrap.shorten(next(lines, type(error).__name__), 300, placeholder=" ...")
 
 
 def _weight_map(directory: Path) -> dict[str, str]:

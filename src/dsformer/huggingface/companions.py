@@ -15,7 +15,7 @@ import yaml
 from dsformer.errors import InputError
 from dsformer.huggingface.checkpoint import INDEX, WEIGHTS
 from dsformer.huggingface.directory import ADAPTER, MODULES, TRANSFORMER_CONFIGS, ModelDirectory, read_modules
-from dsformer.huggingface.pretrained import shortened, vocabulary_files
+from dsformer.huggingface.pretrained import is_of_tokenizer, shortened, vocabulary_files
 
 logger = logging.getLogger(__name__)
 
@@ -42,10 +42,6 @@ _OTHER_FORMATS = (
 _TRAINING = ("optimizer.pt", "scheduler.pt", "scaler.pt", "rng_state*.pth", "training_args.bin", "trainer_state.json")
 _OTHER_FOLDERS = ("onnx", "openvino", "coreml")
 _SENTENCES = (MODULES, "config_sentence_transformers.json", *TRANSFORMER_CONFIGS)
-_TOKENIZER = (
-    *("tokenizer*", "vocab*", "merges.txt", "bpe.codes", "*.model", "*.spm", "special_tokens_map.json"),
-    *("added_tokens.json", "chat_template.*"),
-)
 _TOKENIZER_FOLDERS = ("additional_chat_templates",)
 
 
@@ -147,7 +143,7 @@ def _tokenizer_files(place: Path, tokenizer: Any) -> set[str]:
     except (OSError, ValueError, AttributeError):
         name = None
     classes = [type(tokenizer), getattr(transformers, name, None) if isinstance(name, str) else None]
-    known = {path.name for path in place.iterdir() if _fits(path.name, _TOKENIZER)}
+    known = {path.name for path in place.iterdir() if is_of_tokenizer(path.name)}
     return known.union(_TOKENIZER_FOLDERS, *map(vocabulary_files, classes))
 
 

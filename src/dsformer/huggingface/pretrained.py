@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Callable, Collection
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
@@ -9,11 +10,18 @@ import torch
 from transformers import AutoConfig, AutoTokenizer, PretrainedConfig, PreTrainedModel
 
 from dsformer.errors import InputError
+from dsformer.huggingface.checkpoint import read_json
 from dsformer.huggingface.opening import check_config, opening
 from dsformer.huggingface.trust import trusted
 
 logger = logging.getLogger(__name__)
 
+_TOKENIZER = (
+    *("tokenizer*", "vocab*", "merges.txt", "bpe.codes", "*.model", "*.spm", "special_tokens_map.json"),
+    *("added_tokens.json", "chat_template.*"),
+)
+# Those among them that are of no use alone.
+_BESIDE = ("special_tokens_map.json", "added_tokens.json", "chat_template.*")
 # Names given in a message; the others are counted.
 _SHOWN = 3
 
@@ -37,8 +45,9 @@ def load_pretrained(
     """
     with opening(place):
         model, found = loader.from_pretrained(place, output_loading_info=True, trust_remote_code=trusted(), **options)
-    reshaped = {name for name, *_ in found["mismatched_keys"]}
-    absent = reshaped.union(found["missing_keys"])
+    # In transformers 4 their names, in 5 with their shapes.
+    reshaped = {_own_name(model, one if isinstance(one, str) else one[0]) for one in found["mismatched_keys"]}
+    absent = reshaped.union(_own_name(model, name) for name in found["missing_keys"])
     missing = sorted(name for name in absent if new is None or not new(name, model, name in reshaped))
     spare = [name for name in missing if model.base_model is model and name.startswith("pooler.")]
     with torch.no_grad():
@@ -52,8 +61,22 @@ def load_pretrained(
     return model
 
 
+def _own_name(model: PreTrainedModel, name: str) -> str:
+    """What a model calls a tensor; transformers 4 tells some by the name that a file of the base model has."""
+    whole = f"{model.base_model_prefix}.{name}"
+    names = model.state_dict().keys()
+    return whole if name not in names and whole in names else name
+
+
 def load_config(place: str | Path, **options: Any) -> PretrainedConfig:
     """A model's configuration. Raises InputError: it is not there, or describes nothing."""
+    path = Path(place) / "config.json"
+    if Path(place).is_dir() and "gguf_file" not in options:
+        # transformers 4 would guess the kind of model by the directory's name.
+        described = read_json(path) if path.is_file() else None
+        if not isinstance(described, dict) or described.keys().isdisjoint(("model_type", "auto_map")):
+            why = "names no model_type" if path.is_file() else "is missing"
+            raise InputError(f"{place}: is not a model's directory: config.json {why}")
     with opening(place):
         config = AutoConfig.from_pretrained(place, trust_remote_code=trusted(), **options)
     check_config(config)
@@ -67,14 +90,27 @@ def load_tokenizer(place: str | Path) -> Any:
         InputError: it cannot be loaded, or has no vocabulary of its own: transformers makes one of a few special tokens
             where the files are missing, for which all text is unknown.
     """
+    directory = Path(place)
+    names = [path.name for path in directory.iterdir()] if directory.is_dir() else []
+    if names and not any(is_of_tokenizer(name) and not _fits(name, _BESIDE) for name in names):
+        raise InputError(f"{place}: has no tokenizer; copy the model's own there")
     with opening(place):
         tokenizer = AutoTokenizer.from_pretrained(place, trust_remote_code=trusted())
-    directory, files = Path(place), vocabulary_files(type(tokenizer))
+    files = vocabulary_files(type(tokenizer))
     if directory.is_dir() and files and not any((directory / name).is_file() for name in files):
         raise InputError(
             f"{place}: has no tokenizer (none of {', '.join(sorted(files))}); copy that of the model there"
         )
     return tokenizer
+
+
+def is_of_tokenizer(name: str) -> bool:
+    """Whether a file is one of those that most tokenizers are made of."""
+    return _fits(name, _TOKENIZER)
+
+
+def _fits(name: str, patterns: tuple[str, ...]) -> bool:
+    return any(fnmatch(name, pattern) for pattern in patterns)
 
 
 def vocabulary_files(tokenizer_class: Any) -> set[str]:
