@@ -5,7 +5,6 @@ import logging
 import re
 import shutil
 from collections.abc import Iterator
-from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,7 @@ import yaml
 from dsformer.errors import InputError
 from dsformer.huggingface.checkpoint import INDEX, WEIGHTS
 from dsformer.huggingface.directory import ADAPTER, MODULES, TRANSFORMER_CONFIGS, ModelDirectory, read_modules
-from dsformer.huggingface.pretrained import is_of_tokenizer, shortened, vocabulary_files
+from dsformer.huggingface.pretrained import fits, is_of_tokenizer, shortened, vocabulary_files
 
 logger = logging.getLogger(__name__)
 
@@ -99,14 +98,14 @@ def described(source: Path) -> dict[str, Any]:
 def _companions(place: Path, modules: set[Path]) -> Iterator[tuple[Path, str]]:
     """What is in a directory, and why it has to stay there; empty: it travels."""
     for path in sorted(place.iterdir()):
-        if path.name.startswith(".") or _fits(path.name, _REPLACED):
+        if path.name.startswith(".") or fits(path.name, _REPLACED):
             continue
         if path.is_dir():
             yield path, "" if path.resolve() in modules else _why_not(path)
-        elif _fits(path.name, _OTHER_FORMATS):
+        elif fits(path.name, _OTHER_FORMATS):
             yield path, "weights in another format"
         else:
-            yield path, "the state of a training" if _fits(path.name, _TRAINING) else ""
+            yield path, "the state of a training" if fits(path.name, _TRAINING) else ""
 
 
 def _why_not(folder: Path) -> str:
@@ -114,7 +113,7 @@ def _why_not(folder: Path) -> str:
         return "a link to a folder"
     if folder.name in _OTHER_FOLDERS:
         return "weights in another format"
-    if any(_fits(path.name, ("*.safetensors", *_PICKLED, ADAPTER)) for path in folder.rglob("*")):
+    if any(fits(path.name, ("*.safetensors", *_PICKLED, ADAPTER)) for path in folder.rglob("*")):
         return "a model of its own"
     return ""
 
@@ -145,7 +144,3 @@ def _tokenizer_files(place: Path, tokenizer: Any) -> set[str]:
     classes = [type(tokenizer), getattr(transformers, name, None) if isinstance(name, str) else None]
     known = {path.name for path in place.iterdir() if is_of_tokenizer(path.name)}
     return known.union(_TOKENIZER_FOLDERS, *map(vocabulary_files, classes))
-
-
-def _fits(name: str, patterns: tuple[str, ...]) -> bool:
-    return any(fnmatch(name, pattern) for pattern in patterns)

@@ -92,7 +92,7 @@ def load_tokenizer(place: str | Path) -> Any:
     """
     directory = Path(place)
     names = [path.name for path in directory.iterdir()] if directory.is_dir() else []
-    if names and not any(is_of_tokenizer(name) and not _fits(name, _BESIDE) for name in names):
+    if names and not any(is_of_tokenizer(name) and not fits(name, _BESIDE) for name in names):
         raise InputError(f"{place}: has no tokenizer; copy the model's own there")
     with opening(place):
         tokenizer = AutoTokenizer.from_pretrained(place, trust_remote_code=trusted())
@@ -106,10 +106,11 @@ def load_tokenizer(place: str | Path) -> Any:
 
 def is_of_tokenizer(name: str) -> bool:
     """Whether a file is one of those that most tokenizers are made of."""
-    return _fits(name, _TOKENIZER)
+    return fits(name, _TOKENIZER)
 
 
-def _fits(name: str, patterns: tuple[str, ...]) -> bool:
+def fits(name: str, patterns: tuple[str, ...]) -> bool:
+    """Whether a file's name is as one of the patterns says."""
     return any(fnmatch(name, pattern) for pattern in patterns)
 
 
