@@ -9,20 +9,22 @@ from time import perf_counter
 from typing import Any
 
 import torch
+from torch import Tensor
 from transformers import PreTrainedModel
 
 from dsformer.calibration import Text, reorder
 from dsformer.calibration.channels import narrow, split_rows
-from dsformer.errors import InputError
+from dsformer.errors import InputError, UnreachableError
 from dsformer.factorization.channels import keep
 from dsformer.factorization.form import Form
-from dsformer.factorization.methods import fit_weight
+from dsformer.factorization.methods import METHODS, fit_weight
 from dsformer.factorization.pattern import Pattern
 from dsformer.factorization.rounding import RoundedForm
 from dsformer.factorization.search import Fitted
 from dsformer.files import user_path
 from dsformer.huggingface.artefact import save
 from dsformer.huggingface.casting import cast, keep_wide
+from dsformer.huggingface.checkpoint import first_line
 from dsformer.huggingface.quantizer import attach
 from dsformer.huggingface.source import quiet
 from dsformer.huggingface.trust import trusting
@@ -136,6 +138,8 @@ def _compressed(
     """Factorize, install and save what was prepared."""
     jobs, fitted = factorize(prepared.plan, prepared.recipe, progress)
     blocks = install(prepared, jobs, fitted)
+    if METHODS[prepared.recipe.method].structured:
+        _require_run(prepared.source.model, prepared.probe)
     summary = summarise(
         prepared.source.name,
         prepared.recipe,
@@ -152,6 +156,17 @@ def _compressed(
             save(network, output, source=prepared.source, overwrite=overwrite)
     keep_wide(network)
     return Compressed(network, prepared.source.tokenizer, summary, output)
+
+
+def _require_run(model: PreTrainedModel, batch: dict[str, Tensor]) -> None:
+    """Raises UnreachableError: without what structured pruning took out, the layers do not fit each other."""
+    try:
+        with torch.no_grad():
+            model(**batch)
+    except (RuntimeError, ValueError, IndexError) as error:
+        raise UnreachableError(
+            f"structured: {type(model).__name__} cannot be run without some of its channels ({first_line(error)})"
+        ) from error
 
 
 def factorize(plan: Plan, recipe: Recipe, progress: Progress = silent) -> tuple[list[Job], list[Fitted]]:

@@ -29,13 +29,14 @@ PROBE_OPERATIONS, LEAST_PROBES = 3e13, 2
 
 @dataclass(frozen=True)
 class Prepared:
-    """A model that was run on its calibration text, with a budget for every block."""
+    """A model that was run on its calibration text, some of which is its ``probe``, with a budget for every block."""
 
     source: Source
     recipe: Recipe
     tracing: Tracing
     statistics: Statistics
     plan: Plan
+    probe: dict[str, Tensor]
 
 
 def prepare(
@@ -97,7 +98,7 @@ def prepare_from(
     probe = _probe(source.model, prepared, len(tracing.blocks + tables))
     plan = make_plan(source.model, tracing, statistics, recipe, [probe], progress, dropped)
     _require_groups(plan, Pattern.parse(recipe.pattern))
-    return Prepared(source, recipe, tracing, statistics, plan)
+    return Prepared(source, recipe, tracing, statistics, plan, probe)
 
 
 def _traced(model: PreTrainedModel, batch: dict[str, Tensor], recipe: Recipe, stacked: bool) -> Tracing:
