@@ -126,8 +126,8 @@ def _of_object(model: Any, tokenizer: Any) -> Source:
         scratch = tempfile.TemporaryDirectory()
         model.save(scratch.name)
         files, network = ModelDirectory.read(Path(scratch.name)), _transformer_of(model)
-        own = tokenizer or model.tokenizer
-        return Source(name, _plain(network), own, files, tokenizer is None, scratch)
+        network = dequantized(merged(network) or network).eval()
+        return Source(name, network, tokenizer or model.tokenizer, files, tokenizer is None, scratch)
     network = merged(model) or model
     if not isinstance(network, PreTrainedModel):
         raise InputError(
@@ -136,14 +136,10 @@ def _of_object(model: Any, tokenizer: Any) -> Source:
         )
     if tokenizer is None:
         raise InputError("a model given as an object needs a tokenizer: tokenizer=...")
-    network = _plain(network)
+    network = dequantized(network).eval()
     origin = Path(getattr(network.config, "name_or_path", None) or "")
     known = files_of(network, ModelDirectory.read(origin)) if (origin / "config.json").is_file() else None
     return Source(str(known.top if known else type(network).__name__), network, tokenizer, known, False)
-
-
-def _plain(network: PreTrainedModel) -> PreTrainedModel:
-    return dequantized(merged(network) or network).eval()
 
 
 def _refuse_wrapped(model: Any) -> None:
