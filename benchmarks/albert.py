@@ -22,9 +22,9 @@ from tokenizers import Regex, Tokenizer, models, pre_tokenizers, processors
 from transformers import AlbertConfig, AlbertForMaskedLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerFast
 
 import dsformer
-from dsformer.files import Row
-from dsformer.huggingface.checkpoint import weight_bytes
+from dsformer.models.checkpoint import weight_bytes
 from dsformer.sweep.latency import measured as latencies
+from dsformer.utils.atomic_io import Row
 from finished import Finished
 from smiles import reactions, with_products
 

@@ -13,8 +13,8 @@ from pathlib import Path
 import dsformer
 from dsformer.cli.demo import find_minilm
 from dsformer.factorization.dense_sparse import Effort
-from dsformer.files import add_row, read_rows
-from dsformer.huggingface.checkpoint import weight_bytes
+from dsformer.models.checkpoint import weight_bytes
+from dsformer.utils.atomic_io import add_row, read_rows
 
 TARGETS = (("encoder", 2.0), ("encoder", 2.8), ("encoder", 3.57), ("all", 2.0))
 METHODS = (("dense_sparse", "free"), ("dense_sparse", "2:4"), ("dense_sparse", "grouped(8)"), ("low_rank", "free"))

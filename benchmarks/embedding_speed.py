@@ -17,14 +17,14 @@ import torch
 from torch import Tensor, nn
 
 from dsformer.benchmarking.timing import Ratio, in_turn, timed
-from dsformer.factorization.form import Form
 from dsformer.factorization.methods.dense_sparse import families
-from dsformer.factorization.pattern import FREE
-from dsformer.factorization.rounding import round_form
 from dsformer.factorization.search import Budget, rank_within
-from dsformer.factorization.spec import FormSpec
-from dsformer.layers import DenseSparseEmbedding
-from dsformer.ops.backends.cpu import describe
+from dsformer.format.form import Form
+from dsformer.format.pattern import FREE
+from dsformer.format.quantized import round_form
+from dsformer.format.spec import FormSpec
+from dsformer.nn.embedding import DenseSparseEmbedding
+from dsformer.ops.cpu import describe
 
 ROWS, WIDTH, RATIO = 30_522, 384, 2.0
 TOKENS = (1, 16, 128, 1024)

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from dsformer.files import Row, add_row, read_rows
+from dsformer.utils.atomic_io import Row, add_row, read_rows
 
 
 class Finished:

@@ -25,13 +25,13 @@ from torch import Tensor, nn
 from torch.nn.functional import linear
 
 from dsformer.benchmarking.timing import Ratio, in_turn, timed
-from dsformer.factorization.form import Form
 from dsformer.factorization.methods.dense_sparse import families
-from dsformer.factorization.pattern import Pattern
-from dsformer.factorization.rounding import round_form
 from dsformer.factorization.search import Budget, rank_within
-from dsformer.factorization.spec import FormSpec
-from dsformer.ops.backends.cpu import CpuPlan, describe
+from dsformer.format.form import Form
+from dsformer.format.pattern import Pattern
+from dsformer.format.quantized import round_form
+from dsformer.format.spec import FormSpec
+from dsformer.ops.cpu import CpuPlan, describe
 
 SHAPES = ("1152x384", "1536x384", "384x1536", "384x384", "3072x768", "768x3072")
 PATTERNS = ("grouped(8)", "free", "2:4")

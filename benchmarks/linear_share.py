@@ -18,10 +18,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from dsformer.benchmarking.contenders import open_contender
+from dsformer.benchmarking.engines import open_contender
 from dsformer.benchmarking.run import Setting, batch_of
 from dsformer.benchmarking.runtimes import Exported, onnx_int8
-from dsformer.layers import DenseSparseLinear
+from dsformer.nn.linear import DenseSparseLinear
 
 # What a dense layer becomes when it is quantized.
 LINEAR_OPERATORS = ("MatMulInteger", "DynamicQuantizeLinear", "MatMulIntegerToFloat", "DynamicQuantizeMatMul", "QGemm")

@@ -28,16 +28,16 @@ from torch.nn.functional import kl_div
 
 import dsformer
 from dsformer.cli.demo import find_minilm
-from dsformer.files import add_row, read_rows
-from dsformer.huggingface.source import open_source
-from dsformer.pipeline import once
-from dsformer.progress import silent
+from dsformer.data.supervised import SupervisedTask, collator, encode, load_task
+from dsformer.models.source import open_source
+from dsformer.pipeline.compress import once
 from dsformer.recipe import Recipe
-from dsformer.tasks.supervised import SupervisedTask, collator, encode, load_task
 from dsformer.training.data import of_task, score_model
 from dsformer.training.finetune import train_dense
 from dsformer.training.learners import LEARNERS
-from dsformer.training.run import Teacher, learn
+from dsformer.training.loop import Teacher, learn
+from dsformer.utils.atomic_io import add_row, read_rows
+from dsformer.utils.progress import silent
 
 TASKS = ("mrpc", "rte", "stsb", "cola", "sst2", "banking77", "movie_reviews")
 # Those for all forms, not for supports alone.

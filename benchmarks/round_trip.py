@@ -14,7 +14,7 @@ from time import perf_counter
 import torch
 
 import dsformer
-from dsformer.tasks import bundled_passages
+from dsformer.data import bundled_passages
 
 # Tokens of a molecule, as in the models' own tokenizer (Schwaller et al., arXiv 1711.04810).
 TOKEN = re.compile(r"\[[^\]]+\]|Br|Cl|[A-Za-z]|\d|[()=#+\-./\\@:~*$%>]")

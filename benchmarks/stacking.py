@@ -19,9 +19,9 @@ from typing import Any
 import dsformer
 from dsformer.benchmarking.timing import Ratio
 from dsformer.cli.demo import find_minilm, unlabelled
-from dsformer.huggingface.checkpoint import weight_bytes
+from dsformer.data.supervised import load_task, texts_of
+from dsformer.models.checkpoint import weight_bytes
 from dsformer.sweep.latency import measured
-from dsformer.tasks.supervised import load_task, texts_of
 from finished import Finished
 
 TASKS = ("banking77", "stsb", "fidelity")

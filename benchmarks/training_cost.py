@@ -24,15 +24,15 @@ from transformers import set_seed
 import dsformer
 from dsformer.benchmarking.timing import Ratio
 from dsformer.cli.demo import find_minilm
-from dsformer.pipeline import once
-from dsformer.progress import silent
+from dsformer.data.supervised import load_task
+from dsformer.models.heads import open_for_task
+from dsformer.pipeline.compress import once
 from dsformer.recipe import Recipe
-from dsformer.tasks.supervised import load_task
 from dsformer.training.data import TrainingData, of_task
 from dsformer.training.freezing import freeze_embeddings
-from dsformer.training.heads import open_for_task
-from dsformer.training.run import Teacher, make_trainer
+from dsformer.training.loop import Teacher, make_trainer
 from dsformer.training.trainer import FactorizationTrainer, training_arguments
+from dsformer.utils.progress import silent
 
 CHUNK = 10
 # How good the factorization is does not matter here.

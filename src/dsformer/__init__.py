@@ -13,15 +13,15 @@ from dsformer.errors import DSFormerError as DSFormerError
 from dsformer.errors import InputError as InputError
 from dsformer.errors import MissingExtraError as MissingExtraError
 from dsformer.evaluation import evaluate as evaluate
-from dsformer.huggingface.adapters import add_lora as add_lora
-from dsformer.huggingface.adapters import load_lora as load_lora
-from dsformer.huggingface.plugin import register
-from dsformer.loading import densify as densify
-from dsformer.loading import load as load
-from dsformer.pipeline import Compressed as Compressed
-from dsformer.pipeline import compress as compress
+from dsformer.models.adapters import add_lora as add_lora
+from dsformer.models.adapters import load_lora as load_lora
+from dsformer.models.load import densify as densify
+from dsformer.models.load import load as load
+from dsformer.models.plugin import register
+from dsformer.pipeline.compress import Compressed as Compressed
+from dsformer.pipeline.compress import compress as compress
 from dsformer.recipe import Recipe as Recipe
-from dsformer.vocabulary import prune_vocabulary as prune_vocabulary
+from dsformer.vocabulary.prune import prune_vocabulary as prune_vocabulary
 
 if TYPE_CHECKING:
     from dsformer.training.finetune import Finetuned as Finetuned

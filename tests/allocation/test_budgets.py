@@ -2,8 +2,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dsformer.allocation import Demand, balanced, uniform
-from dsformer.allocation.budgets import LEAST_SHARE
+from dsformer.allocation.budgets import LEAST_SHARE, Demand, balanced, uniform
 
 SHAPES = [(384, 384), (1536, 384), (384, 1536), (1152, 384)]
 

@@ -7,7 +7,8 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import BertConfig, BertForSequenceClassification
 
-from dsformer.calibration import calibrate, trace
+from dsformer.calibration.calibrate import calibrate
+from dsformer.calibration.trace import trace
 
 TEXT = torch.tensor([[5, 6, 7, 8], [9, 10, 0, 0]])
 

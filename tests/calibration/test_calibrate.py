@@ -2,8 +2,10 @@ import pytest
 import torch
 from transformers import BertConfig, BertForMaskedLM, BertForQuestionAnswering, BertForSequenceClassification, BertModel
 
-from dsformer.calibration import calibrate, collect, trace
-from dsformer.calibration.influence import influence_grams
+from dsformer.calibration.calibrate import calibrate
+from dsformer.calibration.kfac import influence_grams
+from dsformer.calibration.second_moments import collect
+from dsformer.calibration.trace import trace
 from dsformer.errors import InputError
 
 

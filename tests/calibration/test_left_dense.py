@@ -4,9 +4,9 @@ import pytest
 import torch
 from transformers import BertConfig, BertModel, MixtralConfig, MixtralForCausalLM
 
-from dsformer.calibration import trace
+from dsformer.allocation.plan import stored_bytes
 from dsformer.calibration.left_dense import VECTORS, left_dense
-from dsformer.plan import stored_bytes
+from dsformer.calibration.trace import trace
 
 SMALL = {"hidden_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4, "vocab_size": 400}
 

@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch import nn
 
-from dsformer.calibration import trace
 from dsformer.calibration.replaceable import replaceable
+from dsformer.calibration.trace import trace
 from dsformer.errors import InputError
 
 IDS = {"ids": torch.arange(24).view(2, 12)}

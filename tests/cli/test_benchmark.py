@@ -6,7 +6,7 @@ import torch
 from transformers import AutoTokenizer
 
 import dsformer
-from dsformer.benchmarking.contenders import open_contender
+from dsformer.benchmarking.engines import open_contender
 from dsformer.benchmarking.run import Setting, batch_of
 from fixtures.models import tiny_model
 

@@ -11,10 +11,10 @@ from transformers import AutoModel
 import dsformer
 from dsformer.cli import compress as command
 from dsformer.cli.recipe_flags import flags, recipe_arguments
-from dsformer.factorization.precision import FACTORS
+from dsformer.data.supervised import Columns
+from dsformer.format.precision import FACTORS
 from dsformer.recipe import Recipe
 from dsformer.report.rows import ScoreRow
-from dsformer.tasks.supervised import Columns
 from fixtures.training import write_task
 
 

@@ -6,7 +6,7 @@ import pytest
 from transformers import AutoModelForSequenceClassification
 
 from dsformer.cli import finetune as command
-from dsformer.tasks.supervised import Examples, SupervisedTask
+from dsformer.data.supervised import Examples, SupervisedTask
 
 LEARNING = ["--epochs", "1", "--batch-size", "32", "--learning-rate", "1e-3", "--no-bf16"]
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from dsformer.hardware import check_threads
+from dsformer.utils.hardware import check_threads
 from fixtures.training import write_texts
 
 LEARNING = ["--epochs", "1", "--batch-size", "32", "--no-bf16", "--quiet"]

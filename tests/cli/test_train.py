@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 import dsformer
-from dsformer.factorization.precision import FACTORS
+from dsformer.format.precision import FACTORS
 from fixtures.processes import together
 from fixtures.training import write_sentence_encoder, write_texts
 
@@ -118,7 +118,7 @@ def test_interrupted(run: Callable, base: Path, task_file: Path, tmp_path: Path,
 
     words = ["compress", base, "-o", tmp_path / "out", "--train", "fixed", "--task", task_file, *FAST]
     with monkeypatch.context() as patch:
-        patch.setattr("dsformer.training.staged.learn", interrupt)
+        patch.setattr("dsformer.pipeline.staged.learn", interrupt)
         stopped = run(*words)
     kept = f"{tmp_path / 'out'}.work keeps what is done; the same command goes on from there"
     assert (stopped.code, stopped.err) == (130, f"interrupted, {kept}\n")

@@ -8,11 +8,11 @@ import torch
 from rich.console import Console
 
 from dsformer.cli.scores import score_table
+from dsformer.data.supervised import Columns, Examples, SupervisedTask, load_task
 from dsformer.errors import InputError
 from dsformer.evaluation import TASKS, Inputs, Score, Task, evaluate
+from dsformer.models.heads import open_for_task
 from dsformer.report.rows import ScoreRow
-from dsformer.tasks.supervised import Columns, Examples, SupervisedTask, load_task
-from dsformer.training.heads import open_for_task
 from fixtures.training import write_base, write_sentence_encoder
 
 

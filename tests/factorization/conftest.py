@@ -1,8 +1,8 @@
 import pytest
 import torch
 
-from dsformer.factorization.weight import Weight
-from dsformer.factorization.whitening import Metric
+from dsformer.factorization.metric import Metric
+from dsformer.factorization.target import Weight
 
 
 def correlated(rows: int, width: int, seed: int = 0) -> tuple[torch.Tensor, Metric]:
@@ -29,4 +29,4 @@ def tall() -> Weight:
 @pytest.fixture
 def exact(monkeypatch: pytest.MonkeyPatch) -> None:
     """Products in single precision, those that need not be exact too."""
-    monkeypatch.setattr("dsformer.factorization.rough.fast_bf16", lambda: False)
+    monkeypatch.setattr("dsformer.factorization.linalg.fast_bf16", lambda: False)

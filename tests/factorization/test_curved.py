@@ -6,14 +6,14 @@ import pytest
 import torch
 
 from dsformer.factorization import search
-from dsformer.factorization.codes import Atoms, least_squares, penalised_codes, update_dictionary
 from dsformer.factorization.dense_sparse import Effort
-from dsformer.factorization.form import Form
 from dsformer.factorization.methods import fit_weight
+from dsformer.factorization.metric import Metric
 from dsformer.factorization.search import Budget
-from dsformer.factorization.spec import FormSpec, Orientation
-from dsformer.factorization.weight import Weight
-from dsformer.factorization.whitening import Metric
+from dsformer.factorization.sparse_coding import Atoms, least_squares, penalised_codes, update_dictionary
+from dsformer.factorization.target import Weight
+from dsformer.format.form import Form
+from dsformer.format.spec import FormSpec, Orientation
 
 ORIENTATIONS: tuple[Orientation, ...] = ("input", "output")
 
@@ -73,7 +73,7 @@ def test_in_bf16_a_step_goes_almost_as_far_down(
     weight: Weight, orientation: Orientation, learned: int, canonical: bool, monkeypatch: pytest.MonkeyPatch
 ):
     def step(bf16: bool) -> float:
-        monkeypatch.setattr("dsformer.factorization.rough.fast_bf16", lambda: bf16)
+        monkeypatch.setattr("dsformer.factorization.linalg.fast_bf16", lambda: bf16)
         problem = weight.problem(orientation)
         assert problem.coupling is not None
         assert problem.coupling.rough_vectors.dtype == (torch.bfloat16 if bf16 else torch.float32)
@@ -92,7 +92,7 @@ def test_in_bf16_fits_are_as_good(weight: Weight, monkeypatch: pytest.MonkeyPatc
     spec, effort = FormSpec("input", *weight.matrix.shape, atoms=8, nonzeros=4, canonical=True), Effort(15, 2)
     errors = []
     for bf16 in (False, True):
-        monkeypatch.setattr("dsformer.factorization.rough.fast_bf16", lambda bf16=bf16: bf16)
+        monkeypatch.setattr("dsformer.factorization.linalg.fast_bf16", lambda bf16=bf16: bf16)
         errors.append(replace(weight).fit(spec, effort)[1])
     assert errors[0] != errors[1]
     assert errors[1] < 1.03 * errors[0]

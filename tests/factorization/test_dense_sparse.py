@@ -3,10 +3,10 @@ import torch
 
 from dsformer.factorization.dense_sparse import fit
 from dsformer.factorization.low_rank import fit_low_rank
-from dsformer.factorization.pattern import Pattern
-from dsformer.factorization.spec import FormSpec
-from dsformer.factorization.weight import Weight
-from dsformer.factorization.whitening import Metric
+from dsformer.factorization.metric import Metric
+from dsformer.factorization.target import Weight
+from dsformer.format.pattern import Pattern
+from dsformer.format.spec import FormSpec
 
 
 def measured(weight: Weight, form) -> float:

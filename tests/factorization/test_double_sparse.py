@@ -7,11 +7,11 @@ from dsformer.errors import InputError
 from dsformer.factorization.double_sparse import fit_double
 from dsformer.factorization.methods import fit_weight
 from dsformer.factorization.methods.double_sparse import specs
-from dsformer.factorization.precision import INT8
+from dsformer.factorization.metric import Metric
 from dsformer.factorization.search import Budget
-from dsformer.factorization.spec import FormSpec
-from dsformer.factorization.weight import Weight
-from dsformer.factorization.whitening import Metric
+from dsformer.factorization.target import Weight
+from dsformer.format.precision import INT8
+from dsformer.format.spec import FormSpec
 
 SPECS = [
     {"atoms": 32, "nonzeros": 6, "dictionary_nonzeros": 4},

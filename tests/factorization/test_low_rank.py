@@ -1,9 +1,9 @@
 import pytest
 import torch
 
+from dsformer.factorization.least_squares import randomized_eigh
 from dsformer.factorization.low_rank import fit_low_rank
-from dsformer.factorization.problem import randomized_eigh
-from dsformer.factorization.spec import FormSpec
+from dsformer.format.spec import FormSpec
 
 
 @pytest.mark.parametrize("rank", [1, 7, 20])

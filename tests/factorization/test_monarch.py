@@ -6,14 +6,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dsformer.errors import InputError
-from dsformer.factorization.entries import unstored
 from dsformer.factorization.methods import fit_weight
 from dsformer.factorization.methods.monarch import specs
+from dsformer.factorization.metric import Metric
 from dsformer.factorization.monarch import fit_monarch
 from dsformer.factorization.search import Budget
-from dsformer.factorization.spec import FormSpec
-from dsformer.factorization.weight import Weight
-from dsformer.factorization.whitening import Metric
+from dsformer.factorization.target import Weight
+from dsformer.format.indices import unstored
+from dsformer.format.spec import FormSpec
 from fixtures.forms import random_form
 
 

@@ -4,10 +4,10 @@ import torch
 from dsformer.errors import InputError
 from dsformer.factorization.dense_sparse import Effort
 from dsformer.factorization.methods import fit_weight
-from dsformer.factorization.pattern import Pattern
+from dsformer.factorization.metric import Metric
 from dsformer.factorization.search import Budget
-from dsformer.factorization.weight import Table, Weight
-from dsformer.factorization.whitening import Metric
+from dsformer.factorization.target import Table, Weight
+from dsformer.format.pattern import Pattern
 
 QUICK = Effort(iterations=10, screening=4)
 
@@ -39,8 +39,8 @@ def test_tiny_budget_says_so(wide):
 
 
 def test_table_is_learned_on_a_sample_and_coded_whole(monkeypatch):
-    monkeypatch.setattr("dsformer.factorization.weight.SAMPLE_ROWS", 128)
-    monkeypatch.setattr("dsformer.factorization.weight.CHUNK_ROWS", 96)
+    monkeypatch.setattr("dsformer.factorization.target.SAMPLE_ROWS", 128)
+    monkeypatch.setattr("dsformer.factorization.target.CHUNK_ROWS", 96)
     generator = torch.Generator().manual_seed(0)
     matrix = torch.randn(400, 40, generator=generator) @ torch.diag(torch.linspace(1, 0.05, 40))
     weights = torch.rand(400, generator=generator) + 0.1
@@ -56,8 +56,8 @@ def test_table_is_learned_on_a_sample_and_coded_whole(monkeypatch):
 
 def test_groups_of_any_size_in_a_table(monkeypatch):
     """The sample and the chunks, too, are of whole groups."""
-    monkeypatch.setattr("dsformer.factorization.weight.SAMPLE_ROWS", 128)
-    monkeypatch.setattr("dsformer.factorization.weight.CHUNK_ROWS", 100)
+    monkeypatch.setattr("dsformer.factorization.target.SAMPLE_ROWS", 128)
+    monkeypatch.setattr("dsformer.factorization.target.CHUNK_ROWS", 100)
     matrix = torch.randn(399, 40, generator=torch.Generator().manual_seed(0))
     table = Table(matrix, Metric.identity(40), (399,), torch.ones(399))
     found = fit_weight(table, Budget(399 * 40 * 32 // 2, 32), Pattern.parse("grouped(3)"), effort=QUICK)

@@ -13,8 +13,8 @@ from transformers import PreTrainedModel
 
 import dsformer
 from dsformer.errors import ArtefactError, InputError
-from dsformer.huggingface import check
-from dsformer.huggingface.values import size_of
+from dsformer.models.artefact import check
+from dsformer.models.values import size_of
 from dsformer.report.inspection import inspect_directory
 from fuzz.kinds import KINDS, NO_RECORD, Kind, build, outputs_of
 from fuzz.mutations import CONFIG, mutate

@@ -8,13 +8,15 @@ from pathlib import Path
 import torch
 from transformers import PreTrainedModel
 
-from dsformer.factorization.form import Form
-from dsformer.factorization.precision import INT8, Precision
-from dsformer.factorization.rounding import round_form
-from dsformer.factorization.spec import FormSpec
-from dsformer.huggingface import attach, save
-from dsformer.huggingface.source import quiet
-from dsformer.layers import BlockConfig, install_forms, round_factors
+from dsformer.format.form import Form
+from dsformer.format.precision import INT8, Precision
+from dsformer.format.quantized import round_form
+from dsformer.format.schema import BlockConfig
+from dsformer.format.spec import FormSpec
+from dsformer.models.artefact import save
+from dsformer.models.quantizer import attach
+from dsformer.models.source import quiet
+from dsformer.nn.replace import install_forms, round_factors
 from fixtures.artefacts import without_record
 from fixtures.forms import random_form
 from fixtures.models import compress, inputs, tiny_model

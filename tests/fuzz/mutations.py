@@ -220,7 +220,7 @@ def edit_blocks(random: Random, directory: Path, others: Path) -> str:
     if way == "edit":
         what = _edit(random, one)
     elif way == "field":
-        from dsformer.layers import BlockConfig
+        from dsformer.format.schema import BlockConfig
 
         field = random.choice(sorted(BlockConfig.model_fields))
         one[field] = random.choice([*_NUMBERS, *_OTHERS, other.get(field), True, 4, 8, 32, 64])

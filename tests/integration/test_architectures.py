@@ -16,7 +16,7 @@ from transformers import CONFIG_MAPPING, PreTrainedModel, PreTrainedTokenizerFas
 
 import dsformer
 from dsformer.errors import InputError
-from dsformer.layers import StoredForm
+from dsformer.nn.compressed import StoredForm
 from fixtures.architectures import SKIPPED, VOCABULARY, Head, said, text_architectures, tiny
 
 # Head of the model, fields of its configuration, fields of the recipe, and how far a dense copy may be off: inputs of

@@ -9,7 +9,7 @@ from transformers import AutoModel, BertModel
 
 import dsformer
 from dsformer.errors import ArtefactError, InputError
-from dsformer.layers import densify
+from dsformer.nn.replace import densify
 from dsformer.recipe import Recipe
 from dsformer.report.inspection import inspect_directory
 from fixtures.training import QUICK, reviews, said, write_sentence_encoder, write_texts

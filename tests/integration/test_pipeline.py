@@ -11,8 +11,8 @@ from transformers import PreTrainedTokenizerFast
 
 import dsformer
 from dsformer.errors import InputError
-from dsformer.pipeline import factorize
-from dsformer.preparation import prepare
+from dsformer.pipeline.compress import factorize
+from dsformer.pipeline.prepare import prepare
 from fixtures.models import ARCHITECTURES, VOCABULARY, inputs, tiny_model
 
 QUICK = {"effort": {"iterations": 4, "screening": 2}}

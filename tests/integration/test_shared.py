@@ -8,7 +8,7 @@ from transformers import AutoModel, AutoTokenizer, BertModel
 
 import dsformer
 from dsformer.errors import InputError
-from dsformer.layers import densify
+from dsformer.nn.replace import densify
 from dsformer.recipe import Recipe
 from dsformer.report.inspection import inspect_directory
 from fixtures.training import QUICK, said, write_base, write_texts

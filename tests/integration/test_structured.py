@@ -8,7 +8,8 @@ from transformers import AutoConfig, AutoModel, AutoTokenizer, BertModel
 
 import dsformer
 from dsformer.errors import InputError
-from dsformer.layers import DenseSparseLinear, densify
+from dsformer.nn.linear import DenseSparseLinear
+from dsformer.nn.replace import densify
 from dsformer.recipe import Recipe
 from dsformer.report.inspection import inspect_directory
 from fixtures.training import QUICK, said, write_base, write_sentence_encoder, write_task, write_texts

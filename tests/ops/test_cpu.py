@@ -15,13 +15,13 @@ from torch import Tensor
 from torch.nn import functional
 
 from dsformer.errors import InputError
-from dsformer.factorization.form import Form
-from dsformer.factorization.pattern import Pattern
-from dsformer.factorization.rounding import RoundedForm, round_form
-from dsformer.factorization.spec import FormSpec
-from dsformer.ops.backends import reference
-from dsformer.ops.backends.cpu import CpuPlan, available, describe
-from dsformer.ops.backends.cpu.library import library, set_isa
+from dsformer.format.form import Form
+from dsformer.format.pattern import Pattern
+from dsformer.format.quantized import RoundedForm, round_form
+from dsformer.format.spec import FormSpec
+from dsformer.ops import reference
+from dsformer.ops.cpu import CpuPlan, available, describe
+from dsformer.ops.cpu.library import library, set_isa
 from fixtures.forms import random_form
 from fixtures.native import isa as isa
 from fixtures.native import native_library as native_library

@@ -9,12 +9,12 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from dsformer.errors import InputError
-from dsformer.factorization.form import Form
-from dsformer.factorization.pattern import Pattern
-from dsformer.factorization.rounding import round_form
-from dsformer.factorization.spec import FormSpec
-from dsformer.layers.packing import pack_support
-from dsformer.ops.backends.cpu import CpuTable
+from dsformer.format.form import Form
+from dsformer.format.pattern import Pattern
+from dsformer.format.quantized import round_form
+from dsformer.format.spec import FormSpec
+from dsformer.format.support_codec import pack_support
+from dsformer.ops.cpu import CpuTable
 from fixtures.forms import random_form
 from fixtures.native import isa as isa
 from fixtures.native import native_library as native_library

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from dsformer.factorization.pattern import Pattern
-from dsformer.factorization.spec import FormSpec
-from dsformer.ops.backends.cpu import CpuPlan, tuned, tuning
+from dsformer.format.pattern import Pattern
+from dsformer.format.spec import FormSpec
+from dsformer.ops.cpu import CpuPlan, tuned, tuning
 from fixtures.forms import random_form
 from fixtures.native import native_library  # noqa: F401
 

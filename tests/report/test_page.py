@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from dsformer.allocation.plan import Types
 from dsformer.calibration.left_dense import LeftDense
-from dsformer.factorization.precision import Precision
-from dsformer.plan import Types
+from dsformer.format.precision import Precision
 from dsformer.report.page import detail_bars, part_bytes, render, size, total_bars, write_page
 from dsformer.report.parts import label_of, part_of
 from dsformer.report.rows import LatencyRow, ScoreRow

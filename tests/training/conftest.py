@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 
 import dsformer
-from dsformer.huggingface.source import open_source
+from dsformer.data.supervised import load_task
+from dsformer.models.source import open_source
 from dsformer.recipe import Recipe
-from dsformer.tasks.supervised import load_task
 from dsformer.training.data import TrainingData, of_task
 from fixtures.training import QUICK, reviews, write_base, write_sentence_encoder, write_task, write_texts
 

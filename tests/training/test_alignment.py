@@ -6,11 +6,11 @@ import torch
 
 import dsformer
 from dsformer.factorization.grouping import Span
-from dsformer.huggingface.source import open_source
+from dsformer.models.source import open_source
 from dsformer.recipe import Recipe
 from dsformer.training.alignment import matching
 from dsformer.training.data import TrainingData
-from dsformer.training.run import Teacher, make_trainer
+from dsformer.training.loop import Teacher, make_trainer
 
 
 def test_an_order_is_found_again():

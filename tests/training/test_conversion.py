@@ -8,9 +8,14 @@ from transformers.pytorch_utils import Conv1D
 
 import dsformer
 from dsformer.errors import InputError
-from dsformer.factorization.spec import FormSpec
-from dsformer.huggingface import attach, save
-from dsformer.layers import BlockConfig, DenseSparseEmbedding, DenseSparseLinear, StoredForm, install_forms
+from dsformer.format.schema import BlockConfig
+from dsformer.format.spec import FormSpec
+from dsformer.models.artefact import save
+from dsformer.models.quantizer import attach
+from dsformer.nn.compressed import StoredForm
+from dsformer.nn.embedding import DenseSparseEmbedding
+from dsformer.nn.linear import DenseSparseLinear
+from dsformer.nn.replace import install_forms
 from dsformer.training.conversion import NAME, begin, finish
 from fixtures.forms import random_form
 from fixtures.models import compress, inputs, tiny_model

@@ -9,13 +9,13 @@ from tokenizers.models import WordLevel
 from tokenizers.pre_tokenizers import Whitespace
 from transformers import DataCollatorWithPadding, PreTrainedTokenizerFast
 
+from dsformer.data.supervised import Examples, SupervisedTask, load_task
 from dsformer.errors import InputError
-from dsformer.huggingface.source import open_source
+from dsformer.models.heads import open_for_task
+from dsformer.models.source import open_source
 from dsformer.recipe import TrainingRecipe
 from dsformer.recipe.parts import CalibrationRecipe
-from dsformer.tasks.supervised import Examples, SupervisedTask, load_task
 from dsformer.training.data import TrainingData, of_task, of_text, score_model, the_task
-from dsformer.training.heads import open_for_task
 from fixtures.models import tiny_model
 from fixtures.training import reviews
 

@@ -12,17 +12,17 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 import dsformer
-from dsformer.factorization.pattern import Pattern
-from dsformer.factorization.spec import FormSpec
-from dsformer.huggingface import save
-from dsformer.huggingface.source import open_source
-from dsformer.layers import BlockConfig
+from dsformer.format.pattern import Pattern
+from dsformer.format.schema import BlockConfig
+from dsformer.format.spec import FormSpec
+from dsformer.models.artefact import save
+from dsformer.models.source import open_source
 from dsformer.recipe import Recipe
-from dsformer.training.blocks import LearnedBlock, LearnedBlocks
 from dsformer.training.conversion import NAME
 from dsformer.training.data import TrainingData
 from dsformer.training.learners import LEARNERS, Stage
-from dsformer.training.run import Teacher, learn
+from dsformer.training.loop import Teacher, learn
+from dsformer.training.parametrization import LearnedBlock, LearnedBlocks
 from fixtures.forms import random_form
 from fixtures.training import projection_of
 

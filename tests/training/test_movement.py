@@ -10,20 +10,20 @@ from torch import nn
 from transformers import PreTrainedModel
 
 import dsformer
+from dsformer.data.supervised import load_task
 from dsformer.errors import InputError
-from dsformer.factorization.spec import FormSpec
-from dsformer.factorization.supports import support_of
-from dsformer.huggingface.source import open_source
-from dsformer.layers import BlockConfig
+from dsformer.factorization.support import support_of
+from dsformer.format.schema import BlockConfig
+from dsformer.format.spec import FormSpec
+from dsformer.models.heads import open_for_task
+from dsformer.models.source import open_source
 from dsformer.recipe import Recipe
-from dsformer.tasks.supervised import load_task
-from dsformer.training.blocks import LearnedBlocks
 from dsformer.training.data import TrainingData
-from dsformer.training.heads import open_for_task
 from dsformer.training.learners import LEARNERS, Stage
 from dsformer.training.learners.movement import FROM, SENSITIVITY, UNCERTAINTY, UNTIL, MovingBlock
+from dsformer.training.loop import Teacher, make_trainer
+from dsformer.training.parametrization import LearnedBlocks
 from dsformer.training.projection import oriented
-from dsformer.training.run import Teacher, make_trainer
 from fixtures.forms import random_form
 from fixtures.training import QUICK, write_base
 

@@ -4,9 +4,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from dsformer.factorization.pattern import Pattern
-from dsformer.factorization.spec import FormSpec
-from dsformer.training.blocks import LearnedBlock
+from dsformer.format.pattern import Pattern
+from dsformer.format.spec import FormSpec
+from dsformer.training.parametrization import LearnedBlock
 from dsformer.training.projection import Projection, oriented
 from fixtures.forms import all_specs, label
 from fixtures.training import learned_block, projection_of, random_metric

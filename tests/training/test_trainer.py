@@ -11,19 +11,19 @@ from safetensors.torch import save_file
 from torch import nn
 from transformers import PreTrainedModel
 
+from dsformer.data.supervised import load_task
 from dsformer.errors import InputError, MissingExtraError
-from dsformer.huggingface.source import open_source
-from dsformer.layers import DenseSparseLinear
-from dsformer.loading import load
+from dsformer.models.heads import open_for_task
+from dsformer.models.load import load
+from dsformer.models.source import open_source
+from dsformer.nn.linear import DenseSparseLinear
 from dsformer.recipe import Recipe, TrainingRecipe
-from dsformer.tasks.supervised import load_task
 from dsformer.training.conversion import begin
 from dsformer.training.data import TrainingData, of_task
 from dsformer.training.distillation import Distiller
 from dsformer.training.freezing import freeze_embeddings
-from dsformer.training.heads import open_for_task
 from dsformer.training.learners import LEARNERS, Stage
-from dsformer.training.run import Teacher, learn
+from dsformer.training.loop import Teacher, learn
 from dsformer.training.trainer import (
     HEAD_RATE,
     STATE,

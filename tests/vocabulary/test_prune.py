@@ -19,7 +19,7 @@ from transformers import (
 import dsformer
 from dsformer.errors import InputError
 from dsformer.report.inspection import inspect_directory
-from dsformer.vocabulary import prune_vocabulary
+from dsformer.vocabulary.prune import prune_vocabulary
 from dsformer.vocabulary.tokenizer import rewritten
 from dsformer.vocabulary.tokens import encoded, kept_tokens
 from fixtures.models import ARCHITECTURES, tiny_model

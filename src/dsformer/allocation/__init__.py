@@ -1,5 +1,1 @@
-"""Who gets how many bits."""
-
-from dsformer.allocation.budgets import Demand, balanced, uniform
-
-__all__ = ["Demand", "balanced", "uniform"]
+"""How many bits every block gets."""

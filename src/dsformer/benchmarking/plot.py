@@ -6,7 +6,7 @@ from pathlib import Path
 
 from dsformer.benchmarking.run import Measurement
 from dsformer.errors import InputError, MissingExtraError
-from dsformer.files import appearing_file, check_writable
+from dsformer.utils.atomic_io import appearing_file, check_writable
 
 
 def require_plot(path: Path) -> None:

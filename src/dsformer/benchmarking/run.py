@@ -10,14 +10,14 @@ from typing import Any
 
 import torch
 
-from dsformer.benchmarking.contenders import Batch, Contender, open_contenders
+from dsformer.benchmarking.engines import Batch, Contender, open_contenders
 from dsformer.benchmarking.timing import Ratio, in_turn
+from dsformer.data import bundled_passages
 from dsformer.errors import InputError
-from dsformer.hardware import check_threads
-from dsformer.huggingface.checkpoint import first_line
-from dsformer.huggingface.trust import trusting
-from dsformer.progress import Progress, silent
-from dsformer.tasks import bundled_passages
+from dsformer.models.checkpoint import first_line
+from dsformer.models.remote_code import trusting
+from dsformer.utils.hardware import check_threads
+from dsformer.utils.progress import Progress, silent
 
 # Passages that long texts are put together from.
 PASSAGES = 64

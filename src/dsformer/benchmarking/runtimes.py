@@ -17,9 +17,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from dsformer.data import bundled_passages
 from dsformer.errors import InputError, MissingExtraError
-from dsformer.huggingface.source import quiet
-from dsformer.tasks import bundled_passages
+from dsformer.models.source import quiet
 
 Batch = Mapping[str, Tensor]
 Call = Callable[..., Any]

@@ -11,10 +11,10 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from dsformer.calibration.blocks import Block
-from dsformer.calibration.grams import Statistics
-from dsformer.files import appearing_file
-from dsformer.huggingface.checkpoint import first_line
+from dsformer.calibration.second_moments import Statistics
+from dsformer.calibration.trace import Block
+from dsformer.models.checkpoint import first_line
+from dsformer.utils.atomic_io import appearing_file
 
 _log = logging.getLogger("dsformer")
 

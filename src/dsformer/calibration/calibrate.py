@@ -5,10 +5,10 @@ from pathlib import Path
 
 from torch import Tensor, nn
 
-from dsformer.calibration.blocks import Block
 from dsformer.calibration.cache import cached
-from dsformer.calibration.grams import Statistics, collect, real_tokens, require_finite
-from dsformer.calibration.influence import influence_grams, weighs_tokens
+from dsformer.calibration.kfac import influence_grams, weighs_tokens
+from dsformer.calibration.second_moments import Statistics, collect, real_tokens, require_finite
+from dsformer.calibration.trace import Block
 from dsformer.errors import InputError
 
 

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvNd
 from transformers.pytorch_utils import Conv1D
 
-from dsformer.calibration.blocks import Block, Tracing
+from dsformer.calibration.trace import Block, Tracing
 
 # Everything that is neither a weight nor a table; too many, and too small, to be named.
 VECTORS = "norms, biases and other vectors"

@@ -8,10 +8,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from dsformer.calibration.blocks import Block, Tracing, weight_of
-from dsformer.calibration.neurons import SAME
+from dsformer.calibration.symmetry import SAME
+from dsformer.calibration.trace import Block, Tracing, weight_of
 from dsformer.errors import InputError
-from dsformer.layers.exchange import exchange
+from dsformer.nn.exchange import exchange
 
 
 def replaceable(model: nn.Module, batch: Mapping[str, Any], tracing: Tracing, rounded: bool = False) -> Tracing:

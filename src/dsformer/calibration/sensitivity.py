@@ -7,8 +7,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from dsformer.calibration.blocks import Block, weight_of
-from dsformer.calibration.grams import at_real_tokens
+from dsformer.calibration.second_moments import at_real_tokens
+from dsformer.calibration.trace import Block, weight_of
 
 
 def sensitivities(

@@ -10,9 +10,9 @@ from dsformer.benchmarking.plot import draw, require_plot
 from dsformer.cli.options import AsJson, Quiet, TrustRemoteCode, path_option
 from dsformer.cli.output import console, megabytes, print_json, table, times
 from dsformer.errors import InputError
-from dsformer.huggingface.trust import trusting
-from dsformer.ops.backends.cpu import describe
-from dsformer.progress import shown_progress
+from dsformer.models.remote_code import trusting
+from dsformer.ops.cpu import describe
+from dsformer.utils.progress import shown_progress
 
 LARGEST = 1_000_000
 _SIZES = ("name", "disk_bytes", "memory_bytes", "load_seconds")

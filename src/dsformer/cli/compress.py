@@ -8,20 +8,20 @@ from typing import Annotated, Any
 import typer
 
 from dsformer.cli.dry_run import dry_run
-from dsformer.cli.guard import after_writing, unfinished
+from dsformer.cli.error_handling import after_writing, unfinished
 from dsformer.cli.options import AsJson, DataDir, Overwrite, Quiet, RecipeFile, path_option
 from dsformer.cli.output import console, print_json
 from dsformer.cli.recipe_flags import recipe_arguments, with_recipe_flags
 from dsformer.cli.scores import measure, parse_tasks, score_table
 from dsformer.cli.tables import calibration_line, left_dense_lines, summary_table, training_line
+from dsformer.data.supervised import Columns
 from dsformer.errors import InputError
-from dsformer.files import check_writable
-from dsformer.pipeline import compress as run_compress
-from dsformer.processes import leading
-from dsformer.progress import shown_progress
+from dsformer.pipeline.compress import compress as run_compress
 from dsformer.recipe import Recipe, load_recipe
 from dsformer.report.page import require_jinja, write_page
-from dsformer.tasks.supervised import Columns
+from dsformer.utils.atomic_io import check_writable
+from dsformer.utils.distributed import leading
+from dsformer.utils.progress import shown_progress
 
 
 @with_recipe_flags

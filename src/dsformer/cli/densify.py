@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from dsformer.cli.options import CompressedModel, Overwrite, TrustRemoteCode, path_option
-from dsformer.loading import densify as run_densify
+from dsformer.models.load import densify as run_densify
 
 
 def densify(

@@ -5,15 +5,15 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any
 
+from dsformer.allocation.plan import Job, Plan, Types, dense_bytes
 from dsformer.cli.output import console, duration, megabytes, percent, print_json, table, times
 from dsformer.cli.tables import calibration_line, left_dense_lines
-from dsformer.estimate import Estimate, estimate
-from dsformer.factorization.precision import Precision
-from dsformer.plan import Job, Plan, Types, dense_bytes
-from dsformer.preparation import Prepared, prepare
-from dsformer.progress import shown_progress
+from dsformer.format.precision import Precision
+from dsformer.pipeline.cost_estimate import Estimate, estimate
+from dsformer.pipeline.prepare import Prepared, prepare
 from dsformer.recipe import Recipe
 from dsformer.report.parts import label_of
+from dsformer.utils.progress import shown_progress
 
 
 def dry_run(model: str, recipe: Recipe, data_dir: Path | None, *, as_json: bool, quiet: bool) -> None:

@@ -7,10 +7,10 @@ import typer
 from dsformer.cli.options import AsJson, DataDir, TrustRemoteCode
 from dsformer.cli.output import console, print_json
 from dsformer.cli.scores import measure, parse_tasks, score_table
+from dsformer.data.supervised import Columns
 from dsformer.errors import InputError
 from dsformer.evaluation import TASKS
-from dsformer.huggingface.trust import trusting
-from dsformer.tasks.supervised import Columns
+from dsformer.models.remote_code import trusting
 
 
 def evaluate(

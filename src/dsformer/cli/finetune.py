@@ -5,14 +5,14 @@ from typing import Annotated, Any
 
 import typer
 
-from dsformer.cli.guard import unfinished
+from dsformer.cli.error_handling import unfinished
 from dsformer.cli.options import AsJson, DataDir, Overwrite, Quiet, RecipeFile, TrustRemoteCode, path_option
 from dsformer.cli.output import console, duration, print_json, table
 from dsformer.cli.recipe_flags import with_training_flags
 from dsformer.errors import InputError
-from dsformer.processes import leading
-from dsformer.progress import shown_progress
 from dsformer.recipe import Recipe, load_recipe
+from dsformer.utils.distributed import leading
+from dsformer.utils.progress import shown_progress
 
 FIELDS = (
     *("task", "text_column", "pair_column", "label_column", "evaluation_file", "task_kind", "examples", "epochs"),

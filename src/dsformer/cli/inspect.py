@@ -6,7 +6,7 @@ import typer
 
 from dsformer.cli.options import AsJson, CompressedModel
 from dsformer.cli.output import console, megabytes, percent, print_json, table, times
-from dsformer.huggingface.artefact import check
+from dsformer.models.artefact import check
 from dsformer.report.inspection import KINDS, Inspection, StoredBlock, inspect_directory
 from dsformer.report.parts import label_of
 

@@ -9,12 +9,12 @@ from dsformer.cli.benchmark import benchmark
 from dsformer.cli.compress import compress
 from dsformer.cli.demo import demo
 from dsformer.cli.densify import densify
+from dsformer.cli.error_handling import GuardedGroup
 from dsformer.cli.evaluate import evaluate
 from dsformer.cli.finetune import finetune
-from dsformer.cli.guard import GuardedGroup
 from dsformer.cli.inspect import inspect
 from dsformer.cli.sweep import sweep
-from dsformer.ending import end_when_asked, exit_code, leave
+from dsformer.utils.shutdown import end_when_asked, exit_code, leave
 
 app = typer.Typer(
     name="dsformer",

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from dsformer.errors import DSFormerError, InputError
-from dsformer.files import user_path
+from dsformer.utils.atomic_io import user_path
 
 
 def path_parser(name: str) -> Callable[[str], Path]:

@@ -9,7 +9,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from dsformer.progress import duration as duration
+from dsformer.utils.progress import duration as duration
 
 # Tables that are not printed to a terminal are not squeezed to 80 columns.
 PLAIN_WIDTH = 220

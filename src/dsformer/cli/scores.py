@@ -7,13 +7,13 @@ from pathlib import Path
 from rich.table import Table
 
 from dsformer.cli.output import table
+from dsformer.data import find_data
+from dsformer.data.supervised import TASK_NAMES, Columns
 from dsformer.errors import InputError, MissingExtraError
 from dsformer.evaluation import TASKS, Encoder, Score, evaluate
 from dsformer.evaluation.registry import unknown_task
 from dsformer.evaluation.supervised import is_file
 from dsformer.report.rows import ScoreRow
-from dsformer.tasks import find_data
-from dsformer.tasks.supervised import TASK_NAMES, Columns
 
 
 def parse_tasks(names: str, data_dir: Path | None) -> list[str]:

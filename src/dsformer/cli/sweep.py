@@ -14,12 +14,12 @@ from dsformer.cli.recipe_flags import with_recipe_flags
 from dsformer.cli.scores import parse_tasks
 from dsformer.errors import InputError
 from dsformer.factorization.methods import METHODS
-from dsformer.progress import shown_progress
 from dsformer.recipe import Recipe, load_recipe
 from dsformer.sweep import Grid, Variant
 from dsformer.sweep import sweep as run_sweep
 from dsformer.sweep.lines import Line, dense_scores, lines, with_spread
 from dsformer.sweep.page import require_page, write_page
+from dsformer.utils.progress import shown_progress
 
 # Recipe flags of which a sweep has several.
 _OWN = {"method": "--methods", "pattern": "--methods, as in dense_sparse@2:4", "ratio": "--ratios"}

@@ -6,10 +6,10 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from jaxtyping import Float32
 
+from dsformer.data.banking77 import load
+from dsformer.data.subset import even_indices
 from dsformer.errors import MissingExtraError
 from dsformer.evaluation.score import Inputs, Score
-from dsformer.tasks.banking77 import load
-from dsformer.tasks.subset import even_indices
 
 # MTEB's settings for this task (mteb.abstasks.AbsTaskClassification).
 SEED = 42

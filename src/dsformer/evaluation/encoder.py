@@ -8,10 +8,10 @@ import numpy as np
 from jaxtyping import Float32
 
 from dsformer.errors import InputError, MissingExtraError
-from dsformer.files import user_path
-from dsformer.huggingface.opening import opening
-from dsformer.huggingface.source import quiet, require_encoder
-from dsformer.huggingface.trust import trusted
+from dsformer.models.opening import opening
+from dsformer.models.remote_code import trusted
+from dsformer.models.source import quiet, require_encoder
+from dsformer.utils.atomic_io import user_path
 
 
 @runtime_checkable

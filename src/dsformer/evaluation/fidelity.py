@@ -5,12 +5,12 @@ from collections.abc import Sequence
 import numpy as np
 from jaxtyping import Float32
 
+from dsformer.data.banking77 import load
+from dsformer.data.subset import even_indices
 from dsformer.errors import InputError
 from dsformer.evaluation.encoder import Encoder, encode
 from dsformer.evaluation.score import Inputs, Score
 from dsformer.evaluation.similarity import row_cosines
-from dsformer.tasks.banking77 import load
-from dsformer.tasks.subset import even_indices
 
 
 def measure(inputs: Inputs) -> Score:

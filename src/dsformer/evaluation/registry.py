@@ -6,15 +6,15 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from dsformer.data.sources import BUNDLED, find_data
+from dsformer.data.supervised import TASK_NAMES, Columns
+from dsformer.data.supervised.files import FORMATS
 from dsformer.errors import InputError
 from dsformer.evaluation import banking77, fidelity, retrieval, similarity, supervised
 from dsformer.evaluation.encoder import Encoder, load_encoder
 from dsformer.evaluation.score import Inputs, Score, Task
-from dsformer.files import user_path
-from dsformer.huggingface.trust import trusting
-from dsformer.tasks.sources import BUNDLED, find_data
-from dsformer.tasks.supervised import TASK_NAMES, Columns
-from dsformer.tasks.supervised.files import FORMATS
+from dsformer.models.remote_code import trusting
+from dsformer.utils.atomic_io import user_path
 
 TASKS: dict[str, Task] = {
     "banking77": Task(banking77.measure, "banking77"),

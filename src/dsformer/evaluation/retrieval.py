@@ -6,10 +6,10 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from jaxtyping import Float32
 
+from dsformer.data.scifact import Retrieval, load
+from dsformer.data.subset import even_indices
 from dsformer.evaluation.encoder import unit_rows
 from dsformer.evaluation.score import Inputs, Score
-from dsformer.tasks.scifact import Retrieval, load
-from dsformer.tasks.subset import even_indices
 
 CUTOFF = 10
 # A limited run searches this many documents per query kept, besides the relevant ones.

@@ -5,11 +5,11 @@ from collections.abc import Sequence
 import numpy as np
 from jaxtyping import Float32
 
+from dsformer.data.stsb import load
+from dsformer.data.subset import even_indices
 from dsformer.errors import InputError, MissingExtraError
 from dsformer.evaluation.encoder import unit_rows
 from dsformer.evaluation.score import Inputs, Score
-from dsformer.tasks.stsb import load
-from dsformer.tasks.subset import even_indices
 
 
 def measure(inputs: Inputs) -> Score:

@@ -9,13 +9,13 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from dsformer.factorization.codes import Atoms, least_squares, penalised_codes, update_dictionary
-from dsformer.factorization.entries import selected
-from dsformer.factorization.form import Form
-from dsformer.factorization.problem import Coupling, Problem
-from dsformer.factorization.spec import FormSpec
-from dsformer.factorization.supports import Supports, labels_of
-from dsformer.parallel import end_if_unwanted
+from dsformer.factorization.least_squares import Coupling, Problem
+from dsformer.factorization.sparse_coding import Atoms, least_squares, penalised_codes, update_dictionary
+from dsformer.factorization.support import Supports, labels_of
+from dsformer.format.form import Form
+from dsformer.format.indices import selected
+from dsformer.format.spec import FormSpec
+from dsformer.utils.threads import end_if_unwanted
 
 # The penalty holding codes to their supports grows geometrically between these, relative to atoms of norm 1. Starting
 # lower lets supports wander without converging; ending higher freezes them early (both measured as larger errors).

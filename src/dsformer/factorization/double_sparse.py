@@ -13,15 +13,14 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from dsformer.factorization.conjugate import conjugate_gradients
 from dsformer.factorization.dense_sparse import penalties
-from dsformer.factorization.eigen import eigen
-from dsformer.factorization.form import Form
-from dsformer.factorization.part import Part
-from dsformer.factorization.pattern import largest
-from dsformer.factorization.problem import Problem
-from dsformer.factorization.spec import FormSpec
-from dsformer.parallel import end_if_unwanted
+from dsformer.factorization.least_squares import Problem
+from dsformer.factorization.linalg import conjugate_gradients, eigen
+from dsformer.factorization.sparse_coder import Part
+from dsformer.format.form import Form
+from dsformer.format.pattern import largest
+from dsformer.format.spec import FormSpec
+from dsformer.utils.threads import end_if_unwanted
 
 # How far a step of the dictionary goes, in units of that to the quadratic's minimum; .5 to 1 % better than 1.
 RELAXATION = 1.3

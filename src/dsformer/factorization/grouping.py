@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from dsformer.factorization.pattern import largest
+from dsformer.format.pattern import largest
 
 
 @dataclass(frozen=True)

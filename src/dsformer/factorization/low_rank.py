@@ -2,9 +2,9 @@
 
 import torch
 
-from dsformer.factorization.form import Form
-from dsformer.factorization.problem import Problem
-from dsformer.factorization.spec import FormSpec
+from dsformer.factorization.least_squares import Problem
+from dsformer.format.form import Form
+from dsformer.format.spec import FormSpec
 
 
 def fit_low_rank(problem: Problem, spec: FormSpec) -> tuple[Form, float]:

@@ -13,12 +13,12 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from dsformer.factorization.conjugate import conjugate_gradients
-from dsformer.factorization.entries import unstored
-from dsformer.factorization.form import Form
-from dsformer.factorization.problem import Problem
-from dsformer.factorization.spec import FormSpec
-from dsformer.parallel import end_if_unwanted
+from dsformer.factorization.least_squares import Problem
+from dsformer.factorization.linalg import conjugate_gradients
+from dsformer.format.form import Form
+from dsformer.format.indices import unstored
+from dsformer.format.spec import FormSpec
+from dsformer.utils.threads import end_if_unwanted
 
 # Conjugate-gradient steps of a round to either factor: twice as many end .05 % lower for half as much time again.
 STEPS = 2

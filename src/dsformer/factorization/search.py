@@ -5,12 +5,12 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 from dsformer.factorization.dense_sparse import DEFAULT_EFFORT, Effort
-from dsformer.factorization.form import Form
-from dsformer.factorization.pattern import FREE, Pattern
-from dsformer.factorization.precision import Precision
-from dsformer.factorization.rounding import RoundedForm
-from dsformer.factorization.spec import FormSpec, Orientation
-from dsformer.factorization.weight import Weight
+from dsformer.factorization.target import Weight
+from dsformer.format.form import Form
+from dsformer.format.pattern import FREE, Pattern
+from dsformer.format.precision import Precision
+from dsformer.format.quantized import RoundedForm
+from dsformer.format.spec import FormSpec, Orientation
 
 # Numbers of atoms tried, in units of the rank that low rank would have at the same bits.
 MULTIPLES = (0.0, 0.1, 0.25, 0.45, 0.7, 1.0, 1.25, 1.5, 1.75, 2.0, 2.25, 2.5, 2.8)

@@ -5,4 +5,4 @@ from dsformer.recipe.parts import EffortRecipe as EffortRecipe
 from dsformer.recipe.recipe import Recipe as Recipe
 from dsformer.recipe.recipe import load_recipe as load_recipe
 from dsformer.recipe.recipe import read_recipe as read_recipe
-from dsformer.recipe.training import TrainingRecipe as TrainingRecipe
+from dsformer.training.config import TrainingRecipe as TrainingRecipe

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator
 
 from dsformer.factorization.dense_sparse import Effort
-from dsformer.files import user_path
+from dsformer.utils.atomic_io import user_path
 
 # Tokens of what is trained on that are used to calibrate, in units of the full passages that are without training: task
 # text is less varied, and there is more at stake (MiniLM on CoLA at 3.57x: divergence from the dense model .050 with

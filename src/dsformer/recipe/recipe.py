@@ -8,13 +8,13 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 
 from dsformer.errors import InputError
 from dsformer.factorization.methods import METHODS
-from dsformer.factorization.pattern import Pattern
-from dsformer.factorization.precision import FACTORS, Precision
-from dsformer.files import user_path
+from dsformer.format.pattern import Pattern
+from dsformer.format.precision import FACTORS, Precision
 from dsformer.recipe.parts import CalibrationRecipe, EffortRecipe, Strict, UserPath
-from dsformer.recipe.training import TrainingRecipe
-from dsformer.steps import STEPS, asked, wrong
+from dsformer.recipe.stages import STEPS, asked, wrong
+from dsformer.training.config import TrainingRecipe
 from dsformer.training.learners import DEFAULT_LEARNER, LEARNERS
+from dsformer.utils.atomic_io import user_path
 
 
 class Recipe(Strict):

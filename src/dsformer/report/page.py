@@ -9,11 +9,11 @@ from typing import Any
 import yaml
 
 from dsformer.errors import MissingExtraError
-from dsformer.files import write_text
 from dsformer.report.inspection import KINDS
 from dsformer.report.parts import PARTS, Part, label_of, part_of
 from dsformer.report.rows import LatencyRow, ScoreRow
 from dsformer.report.summary import BlockSummary, Summary
+from dsformer.utils.atomic_io import write_text
 
 TEMPLATE = "page.html.j2"
 

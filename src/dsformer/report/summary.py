@@ -5,16 +5,16 @@ from dataclasses import asdict, dataclass
 from dataclasses import fields as dataclass_fields
 from typing import TYPE_CHECKING, Any
 
+from dsformer.allocation.plan import Job, Plan, Types, dense_bytes
 from dsformer.calibration.left_dense import LeftDense
 from dsformer.factorization.methods import METHODS
-from dsformer.factorization.precision import SCALE_BITS, Precision, packed_bytes
-from dsformer.factorization.rounding import RoundedForm
 from dsformer.factorization.search import Fitted
-from dsformer.factorization.spec import FormSpec
-from dsformer.plan import Job, Plan, Types, dense_bytes
+from dsformer.format.precision import SCALE_BITS, Precision, packed_bytes
+from dsformer.format.quantized import RoundedForm
+from dsformer.format.spec import FormSpec
 
 if TYPE_CHECKING:
-    from dsformer.calibration import Tracing
+    from dsformer.calibration.trace import Tracing
     from dsformer.recipe import Recipe
 
 

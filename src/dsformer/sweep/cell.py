@@ -10,13 +10,13 @@ from transformers import PreTrainedModel
 
 from dsformer.errors import UnreachableError
 from dsformer.evaluation import TASKS, evaluate
-from dsformer.files import user_path, write_text
-from dsformer.huggingface.source import open_source
-from dsformer.huggingface.trust import trusting
-from dsformer.loading import load
-from dsformer.pipeline import Compressed, compress
+from dsformer.models.load import load
+from dsformer.models.remote_code import trusting
+from dsformer.models.source import open_source
+from dsformer.pipeline.compress import Compressed, compress
 from dsformer.recipe import Recipe
 from dsformer.sweep.grid import Cell
+from dsformer.utils.atomic_io import user_path, write_text
 
 
 def run_cell(cell: Cell, place: Path, threads: int) -> dict[str, Any]:
@@ -96,8 +96,8 @@ def _as_an_encoder(cell: Cell, place: Path) -> dict[str, Any]:
 
 
 def _on_a_task(cell: Cell, place: Path) -> dict[str, Any]:
+    from dsformer.models.heads import in_order_of
     from dsformer.training.data import of_task, score_model, the_task
-    from dsformer.training.heads import in_order_of
 
     recipe, output, teacher = recipe_of(cell, place), model_place(cell, place), teacher_place(cell, place)
     task = the_task(recipe.training, None if cell.data_dir is None else user_path(cell.data_dir))

@@ -11,7 +11,7 @@ from typing import Any
 
 from dsformer.errors import InputError
 from dsformer.factorization.methods import METHODS
-from dsformer.factorization.pattern import Pattern
+from dsformer.format.pattern import Pattern
 from dsformer.recipe import Recipe
 from dsformer.training.learners import LEARNERS
 

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from dsformer.benchmarking import measure, open_contenders
 from dsformer.benchmarking.timing import Ratio
-from dsformer.huggingface.trust import trusting
+from dsformer.models.remote_code import trusting
 
 BATCH, LENGTH = 8, 64
 

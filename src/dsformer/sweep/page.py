@@ -9,9 +9,9 @@ from statistics import mean
 from typing import Any
 
 from dsformer.errors import MissingExtraError
-from dsformer.files import write_text
 from dsformer.report.page import environment, require_jinja, size
 from dsformer.sweep.lines import Line, dense_scores, lines
+from dsformer.utils.atomic_io import write_text
 
 TEMPLATE = "sweep.html.j2"
 

@@ -9,15 +9,15 @@ import torch
 
 from dsformer.benchmarking.timing import Ratio
 from dsformer.errors import InputError
-from dsformer.files import Row, add_row, check_apart, read_rows, user_path, write_rows
-from dsformer.hardware import check_threads
-from dsformer.huggingface.source import require_model
-from dsformer.output_directory import locked
-from dsformer.progress import Progress, silent
+from dsformer.models.source import require_model
 from dsformer.sweep.cell import make_teacher, model_place, run_cell, teacher_place
 from dsformer.sweep.grid import Cell, Grid
 from dsformer.sweep.latency import measured
 from dsformer.sweep.workers import in_processes
+from dsformer.utils.atomic_io import Row, add_row, check_apart, read_rows, user_path, write_rows
+from dsformer.utils.hardware import check_threads
+from dsformer.utils.output_directory import locked
+from dsformer.utils.progress import Progress, silent
 
 RESULTS = "results.jsonl"
 

@@ -12,9 +12,9 @@ from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from typing import Any
 
-from dsformer.ending import WORKERS_PATIENCE, end_when_asked, exit_code, leave
 from dsformer.errors import DSFormerError, InputError
-from dsformer.files import remove_unfinished
+from dsformer.utils.atomic_io import remove_unfinished
+from dsformer.utils.shutdown import WORKERS_PATIENCE, end_when_asked, exit_code, leave
 
 # For workers to end by themselves.
 LAST_SECONDS = WORKERS_PATIENCE + 0.3

@@ -9,8 +9,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from dsformer.calibration import interchangeable, reorder
-from dsformer.calibration.blocks import Block
+from dsformer.calibration.symmetry import interchangeable, reorder
+from dsformer.calibration.trace import Block
 from dsformer.factorization.grouping import Span, deferred_acceptance
 
 

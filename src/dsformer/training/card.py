@@ -6,10 +6,10 @@ from typing import Any
 
 import yaml
 
-from dsformer.huggingface.local_paths import without_local_paths
-from dsformer.huggingface.model_card import hub_name, loading_code, markdown_table, short_name
+from dsformer.data.supervised import SupervisedTask
+from dsformer.models.local_paths import without_local_paths
+from dsformer.models.model_card import hub_name, loading_code, markdown_table, short_name
 from dsformer.recipe import TrainingRecipe
-from dsformer.tasks.supervised import SupervisedTask
 
 
 def dense_card(

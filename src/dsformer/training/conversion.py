@@ -7,11 +7,13 @@ from torch import nn
 from transformers import PreTrainedModel
 
 from dsformer.errors import InputError
-from dsformer.factorization.form import Form
-from dsformer.layers import BlockConfig, DenseSparseLinear, install_forms, read_forms
-from dsformer.layers.exchange import exchange
-from dsformer.training.blocks import LearnedBlock, LearnedBlocks
-from dsformer.training.heads import head_of
+from dsformer.format.form import Form
+from dsformer.format.schema import BlockConfig
+from dsformer.models.heads import head_of
+from dsformer.nn.exchange import exchange
+from dsformer.nn.linear import DenseSparseLinear
+from dsformer.nn.replace import install_forms, read_forms
+from dsformer.training.parametrization import LearnedBlock, LearnedBlocks
 
 NAME = "learned_blocks"
 

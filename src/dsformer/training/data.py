@@ -9,15 +9,12 @@ import torch
 from torch import Tensor
 from transformers import DataCollatorWithPadding, PreTrainedModel
 
-from dsformer.calibration import Text
-from dsformer.calibration.inputs import longest_input, pad
-from dsformer.errors import InputError
-from dsformer.recipe import Recipe, TrainingRecipe
-from dsformer.recipe.parts import CalibrationRecipe
-from dsformer.tasks.calibration_text import read_texts
-from dsformer.tasks.reading import file_kind
-from dsformer.tasks.subset import even_indices
-from dsformer.tasks.supervised import (
+from dsformer.calibration.batching import longest_input, pad
+from dsformer.calibration.second_moments import Text
+from dsformer.data.calibration_text import read_texts
+from dsformer.data.reading import file_kind
+from dsformer.data.subset import even_indices
+from dsformer.data.supervised import (
     Collator,
     Columns,
     Examples,
@@ -28,7 +25,10 @@ from dsformer.tasks.supervised import (
     score,
     texts_of,
 )
-from dsformer.tasks.supervised.report import metrics_report
+from dsformer.data.supervised.report import metrics_report
+from dsformer.errors import InputError
+from dsformer.recipe import Recipe, TrainingRecipe
+from dsformer.recipe.parts import CalibrationRecipe
 
 LABELS = ("labels", "start_positions", "end_positions")
 # Longest passage of plain text, in tokens.

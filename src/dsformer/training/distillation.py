@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from dsformer.errors import InputError
-from dsformer.huggingface.depth import teacher_layer
+from dsformer.models.layer_dropping import teacher_layer
 
 TERMS = ("logits", "hidden", "attention", "relations", "embeddings")
 Pooling = Callable[[Float[Tensor, "batch time width"], Float[Tensor, "batch time"]], Float[Tensor, "batch width"]]

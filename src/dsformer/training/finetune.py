@@ -9,24 +9,24 @@ from typing import Any
 
 from transformers import PreTrainedModel, set_seed
 
+from dsformer.data.supervised import SupervisedTask
+from dsformer.data.supervised.report import FILE
 from dsformer.errors import InputError
-from dsformer.files import user_path
-from dsformer.huggingface.companions import copy_companions, described
-from dsformer.huggingface.directory import ModelDirectory
-from dsformer.huggingface.source import config_of, files_of, find_directory, quiet
-from dsformer.huggingface.trust import trusting
-from dsformer.output_directory import appearing, reserved_by_first
-from dsformer.processes import by_one
-from dsformer.progress import Progress, silent
+from dsformer.models.auxiliary_files import copy_companions, described
+from dsformer.models.directory import ModelDirectory
+from dsformer.models.heads import head_of, in_order_of, open_for_task
+from dsformer.models.remote_code import trusting
+from dsformer.models.source import config_of, files_of, find_directory, quiet
 from dsformer.recipe import Recipe, TrainingRecipe
-from dsformer.tasks.supervised import SupervisedTask
-from dsformer.tasks.supervised.report import FILE
 from dsformer.training.card import dense_card
 from dsformer.training.data import of_task, report_on, the_task
 from dsformer.training.freezing import freeze_embeddings
-from dsformer.training.heads import head_of, in_order_of, open_for_task
 from dsformer.training.trainer import FactorizationTrainer, require_training, training_arguments
-from dsformer.training.work import working
+from dsformer.training.workdir import working
+from dsformer.utils.atomic_io import user_path
+from dsformer.utils.distributed import by_one
+from dsformer.utils.output_directory import appearing, reserved_by_first
+from dsformer.utils.progress import Progress, silent
 
 
 @dataclass(frozen=True)

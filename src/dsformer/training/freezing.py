@@ -2,7 +2,7 @@
 
 from torch import nn
 
-from dsformer.layers import DenseSparseEmbedding
+from dsformer.nn.embedding import DenseSparseEmbedding
 
 
 def freeze_embeddings(model: nn.Module) -> None:

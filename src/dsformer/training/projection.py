@@ -5,10 +5,10 @@ from jaxtyping import Float
 from torch import Tensor
 
 from dsformer.factorization.dense_sparse import refit
-from dsformer.factorization.problem import input_problem, output_problem
-from dsformer.factorization.spec import FormSpec
-from dsformer.factorization.whitening import Metric
-from dsformer.training.blocks import LearnedBlock
+from dsformer.factorization.least_squares import input_problem, output_problem
+from dsformer.factorization.metric import Metric
+from dsformer.format.spec import FormSpec
+from dsformer.training.parametrization import LearnedBlock
 
 
 class Projection:

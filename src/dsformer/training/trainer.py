@@ -16,17 +16,17 @@ from transformers.integrations import get_available_reporting_integrations
 from transformers.trainer_pt_utils import LengthGroupedSampler
 
 from dsformer.errors import InputError, MissingExtraError
-from dsformer.hardware import fast_bf16
-from dsformer.processes import count, leading
-from dsformer.progress import Progress, silent, tell_loss
 from dsformer.recipe import TrainingRecipe
-from dsformer.system_errors import as_os_errors
 from dsformer.training.attention import SinglePrecisionAttention
 from dsformer.training.data import LABELS
 from dsformer.training.distillation import Distiller
 from dsformer.training.divergence import DivergedError, is_finite, what_diverged
 from dsformer.training.learners import Learner
-from dsformer.training.rounding import EVERY
+from dsformer.training.qat import EVERY
+from dsformer.utils.distributed import count, leading
+from dsformer.utils.hardware import fast_bf16
+from dsformer.utils.progress import Progress, silent, tell_loss
+from dsformer.utils.system_errors import as_os_errors
 
 STATE = "training_state.safetensors"
 # A new head learns from nothing: its rate, in units of that of the rest.

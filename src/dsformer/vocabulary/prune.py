@@ -8,13 +8,13 @@ from typing import Any
 import torch
 from transformers import PreTrainedModel
 
-from dsformer.calibration import model_batches
+from dsformer.calibration.batching import model_batches
 from dsformer.errors import InputError
-from dsformer.huggingface.companions import copy_companions
-from dsformer.huggingface.directory import ModelDirectory
-from dsformer.huggingface.source import Source, open_source, quiet
-from dsformer.huggingface.trust import trusting
-from dsformer.output_directory import appearing, reserved
+from dsformer.models.auxiliary_files import copy_companions
+from dsformer.models.directory import ModelDirectory
+from dsformer.models.remote_code import trusting
+from dsformer.models.source import Source, open_source, quiet
+from dsformer.utils.output_directory import appearing, reserved
 from dsformer.vocabulary.ids import needed_ids
 from dsformer.vocabulary.rows import says_the_same, select_rows, table_rows
 from dsformer.vocabulary.tokenizer import rewritten

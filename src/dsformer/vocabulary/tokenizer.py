@@ -8,7 +8,7 @@ from typing import Any
 from transformers import AutoTokenizer
 
 from dsformer.errors import InputError
-from dsformer.files import scratch_directory
+from dsformer.utils.atomic_io import scratch_directory
 from dsformer.vocabulary.tokens import merged, split_merge
 
 # What a tokenizer is loaded from; all other files that hold a vocabulary would be of the old one.

@@ -8,16 +8,16 @@ import torch
 from dsformer.errors import InputError
 from dsformer.factorization.dense_sparse import Effort
 from dsformer.factorization.methods import METHODS, fit_weight
-from dsformer.factorization.methods.obs import inverse_factor, prune
-from dsformer.factorization.methods.sparse_low_rank import spec_within
-from dsformer.factorization.pattern import Pattern
-from dsformer.factorization.precision import SCALE_BITS, Precision
-from dsformer.factorization.rounding import RoundedForm
+from dsformer.factorization.methods.baselines.oats import spec_within
+from dsformer.factorization.methods.baselines.sparsegpt import inverse_factor, prune
+from dsformer.factorization.metric import Metric
 from dsformer.factorization.search import Budget
-from dsformer.factorization.spec import FormSpec
-from dsformer.factorization.weight import Table, Weight
-from dsformer.factorization.whitening import Metric
-from dsformer.layers.packing import pack_support, unpack_support
+from dsformer.factorization.target import Table, Weight
+from dsformer.format.pattern import Pattern
+from dsformer.format.precision import SCALE_BITS, Precision
+from dsformer.format.quantized import RoundedForm
+from dsformer.format.spec import FormSpec
+from dsformer.format.support_codec import pack_support, unpack_support
 from dsformer.recipe import Recipe
 
 QUICK = Effort(iterations=10, screening=4)

@@ -3,18 +3,18 @@
 from dsformer.errors import UnreachableError
 from dsformer.factorization.dense_sparse import DEFAULT_EFFORT, Effort
 from dsformer.factorization.methods.base import Method as Method
+from dsformer.factorization.methods.baselines.oats import OATS
+from dsformer.factorization.methods.baselines.pruning import MAGNITUDE, PRUNING, SPARSEGPT, WANDA
+from dsformer.factorization.methods.baselines.rocket import ROCKET
+from dsformer.factorization.methods.baselines.structured import STRUCTURED, STUDENT
 from dsformer.factorization.methods.dense_sparse import DENSE_SPARSE
 from dsformer.factorization.methods.double_sparse import DOUBLE_SPARSE
 from dsformer.factorization.methods.low_rank import ASVD, FWSVD, LOW_RANK, SVD
 from dsformer.factorization.methods.monarch import MONARCH
-from dsformer.factorization.methods.one_step import ROCKET
-from dsformer.factorization.methods.pruning import MAGNITUDE, PRUNING, SPARSEGPT, WANDA
 from dsformer.factorization.methods.quantization import GPTQ, RTN
-from dsformer.factorization.methods.sparse_low_rank import OATS
-from dsformer.factorization.methods.structured import STRUCTURED, STUDENT
-from dsformer.factorization.pattern import FREE, Pattern
 from dsformer.factorization.search import Budget, Fitted
-from dsformer.factorization.weight import Weight
+from dsformer.factorization.target import Weight
+from dsformer.format.pattern import FREE, Pattern
 
 METHODS: dict[str, Method] = {
     "dense_sparse": DENSE_SPARSE,

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from typing import Literal
 
 from dsformer.factorization.dense_sparse import Effort
-from dsformer.factorization.pattern import Pattern
 from dsformer.factorization.search import Budget, Family, Fitted
-from dsformer.factorization.weight import Weight
+from dsformer.factorization.target import Weight
+from dsformer.format.pattern import Pattern
 
 Kind = Literal["free", "grouped", "n:m"]
 

@@ -2,10 +2,10 @@
 
 from dsformer.factorization.dense_sparse import Effort
 from dsformer.factorization.methods.base import Method
-from dsformer.factorization.pattern import Pattern
 from dsformer.factorization.search import Budget, Family, Fitted, search
-from dsformer.factorization.spec import Orientation
-from dsformer.factorization.weight import Weight
+from dsformer.factorization.target import Weight
+from dsformer.format.pattern import Pattern
+from dsformer.format.spec import Orientation
 
 
 def families(shape: tuple[int, int], pattern: Pattern, stacked: bool) -> list[Family]:

@@ -2,15 +2,15 @@
 
 from dataclasses import replace
 
-from dsformer.factorization.cost import EIGEN, alternation, polish
 from dsformer.factorization.dense_sparse import Effort
 from dsformer.factorization.double_sparse import fit_double
-from dsformer.factorization.entries import settled
+from dsformer.factorization.flops import EIGEN, alternation, polish
 from dsformer.factorization.methods.base import Method
-from dsformer.factorization.pattern import Pattern
 from dsformer.factorization.search import Budget, Fitted, most, most_nonzeros
-from dsformer.factorization.spec import FormSpec
-from dsformer.factorization.weight import Weight
+from dsformer.factorization.target import Weight
+from dsformer.format.indices import settled
+from dsformer.format.pattern import Pattern
+from dsformer.format.spec import FormSpec
 
 # Entries of the dictionary as a part of all values, of tall weights and of wide ones, whose dictionary is the larger
 # factor; a tenth more or less changes the error by less than 2 %.

@@ -12,10 +12,10 @@ import torch
 
 from dsformer.factorization.dense_sparse import Effort
 from dsformer.factorization.methods.base import Method
-from dsformer.factorization.pattern import Pattern
+from dsformer.factorization.metric import Metric
 from dsformer.factorization.search import Budget, Fitted, rank_within
-from dsformer.factorization.weight import Weight
-from dsformer.factorization.whitening import Metric
+from dsformer.factorization.target import Weight
+from dsformer.format.pattern import Pattern
 
 # Exponent of the inputs' size in ASVD's scaling, as its authors recommend.
 ASVD_EXPONENT = 0.5

@@ -2,15 +2,15 @@
 
 from dataclasses import replace
 
-from dsformer.factorization.cost import SMALL_PRODUCTS
 from dsformer.factorization.dense_sparse import Effort
+from dsformer.factorization.flops import SMALL_PRODUCTS
 from dsformer.factorization.methods.base import Method
 from dsformer.factorization.methods.low_rank import LOW_RANK
 from dsformer.factorization.monarch import STEPS, fit_monarch
-from dsformer.factorization.pattern import Pattern
 from dsformer.factorization.search import Budget, Fitted, most
-from dsformer.factorization.spec import FormSpec
-from dsformer.factorization.weight import Weight
+from dsformer.factorization.target import Weight
+from dsformer.format.pattern import Pattern
+from dsformer.format.spec import FormSpec
 
 # Numbers of blocks tried (its authors take 4 for BERT), and rounds of alternation for a trial.
 BLOCKS, TRIAL = (2, 4, 8), 1

@@ -3,15 +3,15 @@
 from collections.abc import Callable
 from functools import partial
 
-from dsformer.factorization.compensation import round_compensated
 from dsformer.factorization.dense_sparse import Effort
-from dsformer.factorization.form import Form, dense_form
+from dsformer.factorization.gptq import round_compensated
 from dsformer.factorization.methods.base import Method
-from dsformer.factorization.pattern import Pattern
-from dsformer.factorization.precision import INT8, Precision
-from dsformer.factorization.rounding import RoundedForm, round_form
 from dsformer.factorization.search import Budget, Fitted
-from dsformer.factorization.weight import Table, Weight
+from dsformer.factorization.target import Table, Weight
+from dsformer.format.form import Form, dense_form
+from dsformer.format.pattern import Pattern
+from dsformer.format.precision import INT8, Precision
+from dsformer.format.quantized import RoundedForm, round_form
 
 # Numbers of a row that share a scale, with fewer than 8 bits: what most tools take.
 SPAN = 64

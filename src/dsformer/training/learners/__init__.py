@@ -3,9 +3,9 @@
 from dsformer.training.learners.alternate import Alternate
 from dsformer.training.learners.base import Learner as Learner
 from dsformer.training.learners.base import Stage as Stage
-from dsformer.training.learners.codes import StraightThroughCodes
 from dsformer.training.learners.movement import Movement, Platon
-from dsformer.training.learners.refactor import Refactor
+from dsformer.training.learners.projected_gradient import Refactor
+from dsformer.training.learners.sr_ste import StraightThroughCodes
 from dsformer.training.learners.stf import StraightThrough
 
 LEARNERS: dict[str, type[Learner]] = {

@@ -9,11 +9,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from dsformer.parallel import one_thread_each
-from dsformer.processes import make_alike
-from dsformer.training.blocks import LearnedBlock, LearnedBlocks
-from dsformer.training.moments import carry
+from dsformer.training.optimizer_state import carry
+from dsformer.training.parametrization import LearnedBlock, LearnedBlocks
 from dsformer.training.projection import Projection
+from dsformer.utils.distributed import make_alike
+from dsformer.utils.threads import one_thread_each
 
 
 @dataclass

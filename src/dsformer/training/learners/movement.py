@@ -7,11 +7,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from dsformer.factorization.form import Form
-from dsformer.factorization.supports import support_of
-from dsformer.layers import BlockConfig
-from dsformer.processes import average
-from dsformer.training.learners.codes import DenseCodesBlock, StraightThroughCodes
+from dsformer.factorization.support import support_of
+from dsformer.format.form import Form
+from dsformer.format.schema import BlockConfig
+from dsformer.training.learners.sr_ste import DenseCodesBlock, StraightThroughCodes
+from dsformer.utils.distributed import average
 
 # Parts of the run in which all weights stay, and after which no weight comes or goes; between them a cubic schedule.
 FROM, UNTIL = 0.1, 0.7

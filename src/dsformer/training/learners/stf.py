@@ -17,11 +17,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from dsformer.factorization.spec import FormSpec
-from dsformer.processes import average
-from dsformer.training.blocks import LearnedBlock
+from dsformer.format.spec import FormSpec
 from dsformer.training.learners.base import Learner, Stage
+from dsformer.training.parametrization import LearnedBlock
 from dsformer.training.projection import Projection
+from dsformer.utils.distributed import average
 
 # Pursuit steps of the projection that makes the gentle start.
 START_STEPS = 6

@@ -1,0 +1,138 @@
+"""Which blocks of neighbouring layers share a dictionary: pairs of one role, where it lowers the error at equal bits.
+
+What a pair saves is one of two dictionaries; it goes into more atoms and more non-zeros. Every pair of neighbours is
+fitted, and of those that are better together the ones that gain most are taken. Only input dictionaries are shared: an
+output dictionary spans what a layer writes, and two layers write different things.
+"""
+
+import re
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from itertools import pairwise
+
+import torch
+
+from dsformer.allocation.plan import Job
+from dsformer.factorization.dense_sparse import Effort
+from dsformer.factorization.gptq import round_parts
+from dsformer.factorization.search import Fitted, most_nonzeros, rank_within
+from dsformer.factorization.shared_dictionary import fit_shared
+from dsformer.factorization.target import Weight
+from dsformer.format.form import Form
+from dsformer.format.indices import settled
+from dsformer.format.precision import Precision
+from dsformer.format.quantized import RoundedForm
+from dsformer.format.spec import FormSpec
+from dsformer.recipe import Recipe
+from dsformer.utils.threads import as_done
+
+# Atoms of a shared dictionary that are tried, in units of what one of the two has by itself.
+MULTIPLES = (1.0, 1.5, 2.2)
+
+
+@dataclass(frozen=True)
+class _Pair:
+    """Two jobs that might share, by their place among all, with their forms."""
+
+    first: int
+    second: int
+    jobs: tuple[Job, Job]
+    alone: tuple[Fitted, Fitted]
+
+    @property
+    def importances(self) -> list[float]:
+        return [job.importance for job in self.jobs]
+
+    def cost(self, errors: Sequence[float]) -> float:
+        """What errors of the two do to the model's output."""
+        return sum(weight * error**2 for weight, error in zip(self.importances, errors, strict=True))
+
+    @property
+    def together(self) -> Job:
+        """Both jobs in one."""
+        first, second = self.jobs
+        bits = first.budget.bits + second.budget.bits
+        return replace(first, block=first.block.beside(second.block), budget=replace(first.budget, bits=bits))
+
+    def specs(self) -> list[FormSpec]:
+        """Forms of both that fit their bits."""
+        job, spec = self.together, self.alone[0].form.spec
+        (rows, width), budget = job.block.shape, job.budget
+        if spec.core == spec.atoms and not spec.canonical:
+            rank = min(rank_within((rows, width), budget), width)
+            return [FormSpec("input", rows, width, atoms=rank, core=rank)]
+        own = sum(one.form.spec.atoms for one in self.alone) / 2
+        found = []
+        for multiple in MULTIPLES:
+            empty = replace(spec, out_features=rows, atoms=min(round(multiple * own), width), nonzeros=0, uneven=())
+            if most := most_nonzeros(empty, budget):
+                found.append(replace(empty, nonzeros=most))
+        return found
+
+
+def share(
+    jobs: Sequence[Job], fitted: Sequence[Fitted], recipe: Recipe, tick: Callable[[int, int], None]
+) -> tuple[list[Job], list[Fitted]]:
+    """Let neighbours share where it pays. Returns the jobs, pairs as one in the place of their first, and their forms.
+
+    Args:
+        tick: told how many pairs are done, and of how many.
+    """
+    pairs, effort = _pairs(jobs, fitted), recipe.effort.as_effort()
+    found: list[tuple[_Pair, Fitted, float]] = []
+    for pair, (one, gain) in as_done(partial(_fit, effort=effort, precision=recipe.fitted_precision), pairs):
+        found.append((pair, one, gain))
+        tick(len(found), len(pairs))
+    kept, used = {}, set[int]()
+    for pair, one, gain in sorted(found, key=lambda each: (-each[2], each[0].first)):
+        if gain > 0 and not used & {pair.first, pair.second}:
+            kept[pair.first] = (pair.together, one)
+            used |= {pair.first, pair.second}
+    both = [kept.get(i, (jobs[i], fitted[i])) for i in range(len(jobs)) if i in kept or i not in used]
+    return [job for job, _ in both], [one for _, one in both]
+
+
+def _pairs(jobs: Sequence[Job], fitted: Sequence[Fitted]) -> list[_Pair]:
+    """Neighbours of the same role whose forms could be one."""
+    roles: dict[tuple[str, ...], list[int]] = defaultdict(list)
+    for i, job in enumerate(jobs):
+        roles[tuple(re.sub(r"\d+", "*", name) for name in job.block.names)].append(i)
+    near = [pair for places in roles.values() for pair in pairwise(places)]
+    pairs = [_Pair(i, j, (jobs[i], jobs[j]), (fitted[i], fitted[j])) for i, j in near]
+    return [pair for pair in pairs if _alike(pair)]
+
+
+def _alike(pair: _Pair) -> bool:
+    first, second = (one.form.spec for one in pair.alone)
+    kinds = {(job.block.kind, job.block.shape, job.kept) for job in pair.jobs}
+    plain = first.orientation == second.orientation == "input" and first.canonical == second.canonical
+    return plain and min(first.atoms, second.atoms) > 0 and len(kinds) == 1 and pair.jobs[0].block.kind != "embedding"
+
+
+def _fit(pair: _Pair, effort: Effort, precision: Precision | None) -> tuple[Fitted, float]:
+    """The best form of both, and by how much the errors of their own cost more."""
+    with torch.no_grad():
+        weights = [job.weight() for job in pair.jobs]
+        by_spec = [
+            (spec, pair.cost(_fitted(pair, [w.of_inputs for w in weights], spec, effort.screening)[1]))
+            for spec in pair.specs()
+        ]
+        spec = min(by_spec, key=lambda one: one[1])[0]
+        form, errors = _fitted(pair, weights, spec, effort.final(spec, weights[0].metric.curved))
+        whole: Form | RoundedForm = form
+        if precision is not None:
+            rows = [len(weight.matrix) for weight in weights]
+            whole = round_parts(form, [weight.metric.gram for weight in weights], rows, precision)
+            errors = [weight.error(part) for weight, part in zip(weights, whole.split(rows), strict=True)]
+    mean = (sum(error**2 for error in errors) / len(errors)) ** 0.5
+    return Fitted(whole, mean, by_spec), pair.cost([one.error for one in pair.alone]) - pair.cost(errors)
+
+
+def _fitted(pair: _Pair, weights: Sequence[Weight], spec: FormSpec, iterations: int) -> tuple[Form, list[float]]:
+    problems = [weight.input for weight in weights]
+    # Errors count by what they cost relatively to what there is.
+    costs = [one / max(problem.energy, 1e-30) for one, problem in zip(pair.importances, problems, strict=True)]
+    form, errors = fit_shared(problems, spec, [cost / max(*costs, 1e-30) for cost in costs], iterations)
+    return settled(form, pair.together.block.members), errors

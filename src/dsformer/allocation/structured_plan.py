@@ -1,0 +1,139 @@
+"""Structured pruning of a calibrated model: which heads and neurons stay within a budget."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from dsformer.allocation.structured_budget import Worth, kept_counts
+from dsformer.calibration.removable import Channels, removable
+from dsformer.calibration.sensitivity import sensitivities
+from dsformer.calibration.trace import Block
+from dsformer.errors import UnreachableError
+from dsformer.factorization.channel_removal import Kept, Removal, keep, removal
+from dsformer.factorization.metric import Metric
+from dsformer.factorization.target import Weight
+from dsformer.format.precision import Precision
+from dsformer.format.spec import dense_spec
+from dsformer.utils.progress import Progress, silent
+from dsformer.utils.threads import one_thread_each
+
+# Squared relative error below which what it does to the model's output is lost in rounding.
+MEASURABLE = 1e-3
+
+
+def keep_channels(
+    model: nn.Module,
+    blocks: Sequence[Block],
+    metrics: Mapping[str, Metric],
+    probes: Sequence[Mapping[str, Any]],
+    bits: int,
+    precision: Precision,
+    progress: Progress = silent,
+    all_heads: bool = False,
+) -> dict[str, Kept]:
+    """What stays of every block.
+
+    Args:
+        probes: batches on which channels are found, and on which it is measured how much the output depends on them.
+        bits: for the weights of all blocks.
+        precision: of a stored value.
+        all_heads: only neurons go.
+
+    Raises:
+        UnreachableError: no channels can be taken out, or not enough of them.
+    """
+    by_name = {block.name: block for block in blocks}
+    what = "neurons" if all_heads else "heads and neurons"
+    channels = [one for one in removable(model, probes[0], blocks) if not (all_heads and one.heads)]
+    if not channels:
+        raise UnreachableError(f"no {what} of this model can be taken out")
+    removals = _removals(by_name, metrics, channels, progress)
+    worths = _worths(model, by_name, metrics, probes, bits, precision, channels, removals, progress)
+    fixed = sum(_stored(block.shape, precision) for block in blocks)
+    fixed -= sum(worth.bits * worth.count for worth in worths)
+    counts = kept_counts(worths, bits - fixed) if bits > fixed else None
+    if counts is None:
+        whole = sum(_stored(block.shape, precision) for block in blocks)
+        least = fixed + sum(worth.bits for worth in worths)
+        raise UnreachableError(
+            f"the ratio cannot be reached: {what} are {1 - fixed / whole:.0%} of the "
+            f"weights and one of each layer stays (at most {whole / least:.1f})"
+        )
+    kept = dict.fromkeys(by_name, Kept())
+    for one, gone, count in zip(channels, removals, counts, strict=True):
+        left = gone.kept(count)
+        kept[one.writer] = Kept(rows=one.rows(left), heads=one.heads)
+        kept[one.reader] = Kept(columns=one.columns(left))
+    return kept
+
+
+def _removals(
+    blocks: Mapping[str, Block], metrics: Mapping[str, Metric], channels: Sequence[Channels], progress: Progress
+) -> list[Removal]:
+    """For all channels, in which order they go."""
+
+    def work(one: Channels) -> Removal:
+        with torch.no_grad():
+            return removal(_weight(blocks[one.reader], metrics), one.width)
+
+    found = []
+    progress("channels", 0, len(channels))
+    with one_thread_each() as pool:
+        for gone in pool.map(work, channels):
+            found.append(gone)
+            progress("channels", len(found), len(channels))
+    return found
+
+
+def _weight(block: Block, metrics: Mapping[str, Metric]) -> Weight:
+    return Weight(block.weight(), metrics[block.name], block.members)
+
+
+def _worths(
+    model: nn.Module,
+    blocks: Mapping[str, Block],
+    metrics: Mapping[str, Metric],
+    probes: Sequence[Mapping[str, Any]],
+    bits: int,
+    precision: Precision,
+    channels: Sequence[Channels],
+    removals: Sequence[Removal],
+    progress: Progress,
+) -> list[Worth]:
+    """Error curves, weighted by what the errors of readers do to the model's output at about the ratio wanted."""
+    share = bits / sum(_stored(block.shape, precision) for block in blocks.values())
+    by_reader = {one.reader: (one, gone) for one, gone in zip(channels, removals, strict=True)}
+
+    def approximate(block: Block) -> tuple[Tensor, float]:
+        one, gone = by_reader[block.name]
+        weight, fewer = _weight(block, metrics), one.count - min(max(1, round(share * one.count)), one.count)
+        while True:
+            columns = one.columns(gone.kept(one.count - fewer))
+            left = keep(weight, Kept(columns=columns))
+            if left.error**2 >= MEASURABLE or fewer == one.count - 1:
+                return torch.zeros_like(weight.matrix).index_copy_(1, columns, left.form.dense()), left.error
+            fewer = min(max(1, 2 * fewer), one.count - 1)
+
+    readers = [blocks[one.reader] for one in channels]
+    importance = sensitivities(
+        model, probes, readers, approximate, lambda done: progress("sensitivity", done, len(readers))
+    )
+    return [
+        Worth(gone.errors, _channel_bits(one, blocks, precision), weight)
+        for one, gone, weight in zip(channels, removals, importance, strict=True)
+    ]
+
+
+def _channel_bits(one: Channels, blocks: Mapping[str, Block], precision: Precision) -> int:
+    """What one channel takes: of half of them, as rows of packed numbers end at whole bytes."""
+    writer, reader = blocks[one.writer].shape, blocks[one.reader].shape
+    gone = one.count // 2
+    rest = _stored((writer[0] - gone * one.row_count, writer[1]), precision)
+    rest += _stored((reader[0], reader[1] - gone * one.width), precision)
+    return -(-(_stored(writer, precision) + _stored(reader, precision) - rest) // gone)
+
+
+def _stored(shape: tuple[int, int], precision: Precision) -> int:
+    return dense_spec(*shape).stored_bits(precision)

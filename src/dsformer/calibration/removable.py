@@ -1,0 +1,161 @@
+"""Channels a model can do without: heads of attention and neurons of feed-forward layers, found by trying."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from jaxtyping import Int
+from torch import Tensor, nn
+
+from dsformer.calibration.symmetry import REACH, SAME, heads_of, in_single_precision, output_of
+from dsformer.calibration.trace import Block, weight_of
+from dsformer.factorization.channel_removal import Kept
+from dsformer.nn.exchange import exchange
+from dsformer.nn.meta import empty_copy
+from dsformer.nn.resize import narrowed, tell_heads
+
+
+@dataclass(frozen=True)
+class Channels:
+    """Rows of one block and the columns of another that read them.
+
+    Attributes:
+        writer: name of the block whose rows they are.
+        reader: name of the block whose columns they are.
+        parts: the writer's rows by what they are for (queries, keys, values; gate, up): first row and rows a channel.
+        count: how many channels there are.
+        width: columns of a channel.
+        heads: they are heads of attention.
+    """
+
+    writer: str
+    reader: str
+    parts: tuple[tuple[int, int], ...]
+    count: int
+    width: int
+    heads: bool
+
+    def rows(self, kept: Int[Tensor, " kept"]) -> Int[Tensor, " rows"]:
+        """Rows of the writer that some channels have, ascending."""
+        return torch.cat([start + _members(kept, size) for start, size in self.parts])
+
+    def columns(self, kept: Int[Tensor, " kept"]) -> Int[Tensor, " columns"]:
+        """Columns of the reader that some channels have, ascending."""
+        return _members(kept, self.width)
+
+    @property
+    def row_count(self) -> int:
+        """Rows of the writer a channel has."""
+        return sum(size for _, size in self.parts)
+
+
+def _members(kept: Tensor, size: int) -> Tensor:
+    return (kept.sort().values[:, None] * size + torch.arange(size)).flatten()
+
+
+def removable(model: nn.Module, batch: Mapping[str, Any], blocks: Sequence[Block]) -> list[Channels]:
+    """All channels that can be taken out, gated or not, heads in groups that share keys and values.
+
+    Found by trying: without half of them the model must say what it says when the reader does not read them. A model
+    that was loaded must be able to do without them too: heads stay where attention becomes another class as it runs.
+    """
+    with in_single_precision(model):
+        found = _removable(model, batch, blocks)
+    empty = empty_copy(model)
+    return [one for one in found if not one.heads or empty is None or _attention_stays(model, empty, one)]
+
+
+def _attention_stays(model: nn.Module, empty: nn.Module, channels: Channels) -> bool:
+    place = channels.writer.rpartition(".")[0]
+    return type(empty.get_submodule(place)) is type(model.get_submodule(place))
+
+
+def _removable(model: nn.Module, batch: Mapping[str, Any], blocks: Sequence[Block]) -> list[Channels]:
+    heads = heads_of(model, "num_attention_heads")
+    shared = heads_of(model, "num_key_value_heads") or heads
+    found: list[Channels] = []
+    for i, writer in enumerate(blocks):
+        candidates = (
+            (reader, channels)
+            for reader in blocks[i + 1 : i + 1 + REACH]
+            for channels in _candidates(writer, reader, heads, shared)
+        )
+        read = {channels.reader for channels in found}
+        tried = ((reader, one) for reader, one in candidates if reader.name not in read)
+        first = next((one for reader, one in tried if _can_go(model, batch, writer, reader, one)), None)
+        if first is not None:
+            found.append(first)
+    return found
+
+
+def _candidates(writer: Block, reader: Block, heads: int | None, shared: int | None) -> Iterator[Channels]:
+    """Channels that the shapes allow."""
+    rows, width = writer.shape[0], reader.shape[1]
+    if len(reader.modules) > 1:
+        return
+    if rows in (width, 2 * width) and all(member % width == 0 for member in writer.members):
+        parts = tuple((start, 1) for start in range(0, rows, width))
+        yield Channels(writer.name, reader.name, parts, width, 1, False)
+    if heads and shared and width % heads == 0 and heads % shared == 0:
+        size = width // heads
+        if rows == width + 2 * shared * size and shared > 1:
+            queries = heads // shared * size
+            parts = ((0, queries), (width, size), (width + shared * size, size))
+            yield Channels(writer.name, reader.name, parts, shared, queries, True)
+
+
+def _can_go(model: nn.Module, batch: Mapping[str, Any], writer: Block, reader: Block, channels: Channels) -> bool:
+    kept = torch.arange(0, channels.count, 2)
+    gone = channels.columns(torch.arange(1, channels.count, 2))
+    weight = weight_of(reader.modules[0])
+    columns = weight.data[:, gone].clone()
+    weight.data[:, gone] = 0
+    expected = output_of(model, batch)
+    weight.data[:, gone] = columns
+    try:
+        with without(model, writer, reader, channels, kept):
+            output = output_of(model, batch)
+    except Exception:  # whatever a model raises whose shapes do not fit any more
+        return False
+    return output.shape == expected.shape and bool((output - expected).abs().max() < SAME * expected.abs().max())
+
+
+@contextmanager
+def without(
+    model: nn.Module, writer: Block, reader: Block, channels: Channels, kept: Int[Tensor, " kept"]
+) -> Iterator[None]:
+    """The model with only some channels of one writer and reader, for a while."""
+    rows = channels.rows(kept)
+    new = narrow(model, writer, Kept(rows=rows, heads=channels.heads))
+    try:
+        new |= narrow(model, reader, Kept(columns=channels.columns(kept)))
+        yield
+    finally:
+        exchange(model, {other: old for old, other in new.items()})
+        if channels.heads:
+            tell_heads(model, writer.name, len(rows), writer.shape[0])
+
+
+def narrow(model: nn.Module, block: Block, kept: Kept) -> dict[nn.Module, nn.Module]:
+    """Put plain layers of what stays in the place of a block's.
+
+    Returns:
+        The new layers by those they replace.
+    """
+    rows = [None] * len(block.modules) if kept.rows is None else split_rows(kept.rows, block.members)
+    parts = zip(block.modules, rows, strict=True)
+    new: dict[nn.Module, nn.Module] = {module: narrowed(module, own, kept.columns) for module, own in parts}
+    exchange(model, new)
+    if kept.heads and kept.rows is not None:
+        tell_heads(model, block.name, block.shape[0], len(kept.rows))
+    return new
+
+
+def split_rows(rows: Int[Tensor, " rows"], members: Sequence[int]) -> list[Int[Tensor, " own"]]:
+    """Rows of stacked layers as those of every layer."""
+    starts = [sum(members[:i]) for i in range(len(members))]
+    return [
+        rows[(rows >= start) & (rows < start + count)] - start for start, count in zip(starts, members, strict=True)
+    ]

@@ -1,0 +1,152 @@
+"""Second moments of every block's inputs, and how often every token occurs."""
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from dsformer.calibration.trace import Block, hooked
+from dsformer.errors import InputError
+
+Text = str | tuple[str, str]
+"""What a tokenizer makes one example of: a text, or two (a pair of sentences, a question and its context)."""
+
+
+@dataclass
+class Statistics:
+    """What calibration saw.
+
+    Attributes:
+        grams: per block name, ``XᵀX`` over all tokens (and all uses of the block), float64.
+        output_grams: per block name, the second moment of how the model's output depends on those of the block; empty
+            unless tokens count by their influence.
+        counts: per table name, how often each row was looked up.
+        tokens: tokens seen, padding left out.
+    """
+
+    grams: dict[str, Float[Tensor, "in in"]] = field(default_factory=dict)
+    output_grams: dict[str, Float[Tensor, "out out"]] = field(default_factory=dict)
+    counts: dict[str, Int[Tensor, " rows"]] = field(default_factory=dict)
+    tokens: int = 0
+
+
+def batches(
+    tokenizer: Any,
+    texts: Sequence[Text],
+    length: int,
+    batch_size: int,
+    accepts: Callable[[str], bool],
+) -> list[dict[str, Tensor]]:
+    """Tokenized batches of texts, or of pairs of texts, longest first so that memory peaks at once.
+
+    Raises:
+        InputError: no text, no text of two tokens, or most tokens are unknown to the tokenizer, or padding.
+    """
+    if not texts:
+        raise InputError("calibration text is empty")
+    parts = [(text,) if isinstance(text, str) else text for text in texts]
+    encoded = [tokenizer(*part, truncation=True, max_length=length) for part in parts]
+    bare = [tokenizer(*part, add_special_tokens=False)["input_ids"] for part in parts]
+    if max(map(len, bare)) < 2:
+        raise InputError("calibration text has no passage of two tokens or more; give real text of the model's kind")
+    _require_known(tokenizer, bare)
+    encoded.sort(key=lambda one: -len(one["input_ids"]))
+    padded = [
+        tokenizer.pad(encoded[i : i + batch_size], return_tensors="pt") for i in range(0, len(encoded), batch_size)
+    ]
+    return [{key: value for key, value in one.items() if accepts(key)} for one in padded]
+
+
+def _require_known(tokenizer: Any, texts: Sequence[Sequence[int]]) -> None:
+    """Raises InputError where more than half of the tokens stand for nothing: then the text is of another language, or
+    the tokenizer of another model."""
+    ids = Counter(one for text in texts for one in text)
+    total = sum(ids.values())
+    for name in ("unk_token", "pad_token"):
+        number = getattr(tokenizer, f"{name}_id", None)
+        if number is not None and 2 * ids[number] > total:
+            raise InputError(
+                f"{100 * ids[number] / total:.0f} % of the calibration text's tokens are {getattr(tokenizer, name)}: "
+                "the text is of another language, or the tokenizer of another model"
+            )
+
+
+def collect(
+    model: nn.Module,
+    batches: Iterable[Mapping[str, Tensor]],
+    blocks: Sequence[Block],
+    tables: Sequence[Block],
+) -> Statistics:
+    """Run the batches and accumulate.
+
+    Raises:
+        InputError: a layer's inputs are NaN or Inf.
+    """
+    seen = Statistics()
+    mask: Tensor | None = None
+
+    def gram_hook(name: str):
+        def add(_module: nn.Module, args: tuple[Any, ...]) -> None:
+            x = at_real_tokens(args[0].detach(), mask).reshape(-1, args[0].shape[-1]).float()
+            add_gram(seen.grams, name, x)
+
+        return add
+
+    def count_hook(name: str, rows: int):
+        seen.counts[name] = torch.zeros(rows, dtype=torch.long)
+
+        def add(_module: nn.Module, args: tuple[Any, ...]) -> None:
+            ids = args[0].detach()
+            ids = ids[mask] if mask is not None and ids.shape == mask.shape else ids.flatten()
+            seen.counts[name] += torch.bincount(ids.flatten(), minlength=rows)
+
+        return add
+
+    handles = [block.modules[0].register_forward_pre_hook(gram_hook(block.name)) for block in blocks]
+    for table in tables:
+        # T5's `shared` never runs: the tables of encoder and decoder, tied to it, do.
+        alike = [*table.modules, *(m for m in map(model.get_submodule, table.tied) if isinstance(m, nn.Embedding))]
+        hook = count_hook(table.name, table.shape[0])
+        handles += [module.register_forward_pre_hook(hook) for module in alike]
+    with hooked(handles), torch.no_grad():
+        for batch in batches:
+            attention = batch.get("attention_mask")
+            mask = attention.bool() if attention is not None else None
+            seen.tokens += real_tokens(batch)
+            model(**batch)
+    require_finite(seen.grams)
+    return seen
+
+
+def add_gram(grams: dict[str, Float[Tensor, "width width"]], name: str, rows: Float[Tensor, "tokens width"]) -> None:
+    """Add ``rowsᵀ rows`` in float64, in place: copies in that type would take as long as the product of a batch."""
+    product = rows.T @ rows
+    if name in grams:
+        grams[name].add_(product)
+    else:
+        grams[name] = product.double()
+
+
+def at_real_tokens(values: Float[Tensor, "batch *rest"], mask: Tensor | None) -> Float[Tensor, "tokens *rest"]:
+    """Values of real tokens; as they are where they are not of (batch, time, features), or nothing is padded."""
+    timed = mask is not None and values.ndim > 2 and values.shape[:2] == mask.shape
+    return values[mask.bool()] if mask is not None and timed else values
+
+
+def real_tokens(batch: Mapping[str, Tensor]) -> int:
+    """Tokens of a batch, padding left out."""
+    mask = batch.get("attention_mask")
+    return int(mask.sum()) if mask is not None else batch["input_ids"].numel()
+
+
+def require_finite(grams: Mapping[str, Float[Tensor, "in in"]]) -> None:
+    """Raises InputError naming the first layer whose inputs are NaN or Inf."""
+    for name, gram in grams.items():
+        if not torch.isfinite(gram).all():
+            raise InputError(
+                f"{name}: its inputs are NaN or Inf on the calibration text; the model's weights are broken"
+            )

@@ -1,0 +1,151 @@
+"""Which layers' outputs may be reordered for free, because the next layer's inputs can be reordered with them."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from jaxtyping import Int
+from torch import Tensor, nn
+
+from dsformer.calibration.trace import Block, weight_of
+from dsformer.factorization.grouping import Span
+
+# A reordered model must reproduce its output to this, relative to the largest value.
+SAME = 1e-3
+# How many blocks on the reader of a block's output is looked for.
+REACH = 2
+
+
+@dataclass(frozen=True)
+class Exchange:
+    """How the rows of a block may change places.
+
+    Attributes:
+        spans: all rows; those of a span may change places.
+        reader: name of the block that reads rows of this one.
+        start: first of the rows it reads.
+    """
+
+    spans: tuple[Span, ...]
+    reader: str
+    start: int = 0
+
+    def random(self, seed: int) -> Int[Tensor, " rows"]:
+        """An order drawn from all that are allowed."""
+        generator = torch.Generator().manual_seed(seed)
+        order = torch.empty(sum(len(span.starts) * span.size for span in self.spans), dtype=torch.long)
+        for span in self.spans:
+            drawn = torch.randperm(span.size, generator=generator)
+            for start in span.starts:
+                order[start : start + span.size] = start + drawn
+        return order
+
+    def read(self, order: Int[Tensor, " rows"], width: int) -> Int[Tensor, " width"]:
+        """The order of the ``width`` inputs of the reader when the rows are in ``order``."""
+        return order[self.start : self.start + width] - self.start
+
+
+def interchangeable(
+    model: nn.Module, batch: Mapping[str, Any], blocks: Sequence[Block], group: int = 1
+) -> dict[str, Exchange]:
+    """How the rows of blocks can be reordered with the columns of the block that reads them.
+
+    Neurons of a feed-forward layer, gated or not, and dimensions inside a head of attention, queries and keys alike.
+    Found by trying: a random reordering must leave the model's output as it was (rotary positions do not allow it).
+
+    Args:
+        group: only rows that can be divided into groups of this size are looked at.
+    """
+    with in_single_precision(model):
+        return _interchangeable(model, batch, blocks, group)
+
+
+def _interchangeable(
+    model: nn.Module, batch: Mapping[str, Any], blocks: Sequence[Block], group: int
+) -> dict[str, Exchange]:
+    heads = heads_of(model, "num_attention_heads") or 0
+    reference = output_of(model, batch)
+    scale = float(reference.abs().max())
+
+    def allowed(block: Block, reader: Block, exchange: Exchange, seed: int) -> bool:
+        order = exchange.random(seed)
+        reorder(block, reader, exchange, order)
+        same = float((output_of(model, batch) - reference).abs().max()) < SAME * scale
+        reorder(block, reader, exchange, torch.argsort(order))
+        return same
+
+    found: dict[str, Exchange] = {}
+    for i, block in enumerate(blocks):
+        if any(exchange.reader == block.name for exchange in found.values()):
+            continue  # its columns will move: its rows stay
+        tried = (
+            (reader, exchange)
+            for reader in blocks[i + 1 : i + 1 + REACH]
+            for exchange in _candidates(block, reader, heads)
+            if not any(span.size % group for span in exchange.spans)
+        )
+        first = next((exchange for reader, exchange in tried if allowed(block, reader, exchange, i)), None)
+        if first is not None:
+            found[block.name] = first
+    return found
+
+
+def _candidates(block: Block, reader: Block, heads: int) -> Iterator[Exchange]:
+    """Exchanges that the shapes allow."""
+    rows, width = block.shape[0], reader.shape[1]
+    if len(reader.modules) > 1 or any(member % width for member in block.members):
+        return
+    if rows <= 2 * width:
+        yield Exchange((Span(tuple(range(0, rows, width)), width),), reader.name)
+    elif rows == 3 * width and heads and width % heads == 0:
+        inside = range(0, width, width // heads)
+        for values in (2 * width, 0, width):  # in the order queries, keys, values; or another
+            alike = [start for start in range(0, rows, width) if start != values]
+            spans = [Span(tuple(start + head for start in alike), width // heads) for head in inside]
+            spans += [Span((values + head,), width // heads) for head in inside]
+            yield Exchange(tuple(spans), reader.name, values)
+
+
+def reorder(block: Block, reader: Block, exchange: Exchange, order: Int[Tensor, " rows"]) -> None:
+    """Put a block's rows in a new order, weights and biases, and its reader's columns with them."""
+    first = 0
+    for module, rows in zip(block.modules, block.members, strict=True):
+        own = order[first : first + rows] - first
+        for tensor in (weight_of(module), getattr(module, "bias", None)):
+            if tensor is not None:
+                tensor.data.copy_(tensor.data[own])
+        first += rows
+    columns = weight_of(reader.modules[0]).data
+    columns.copy_(columns[:, exchange.read(order, columns.shape[1])])
+
+
+def heads_of(model: nn.Module, name: str) -> int | None:
+    """A number of heads in the model's configuration; None: it has none, or a different one for every layer."""
+    try:
+        count = getattr(getattr(model, "config", None), name, None)
+    except Exception:  # transformers 5 raises where layers have different ones
+        return None
+    return count if isinstance(count, int) else None
+
+
+@contextmanager
+def in_single_precision(model: nn.Module) -> Iterator[None]:
+    """A model in float32 for a while: in bfloat16 the same sum in another order differs by more than :data:`SAME`."""
+    tensors = [*model.parameters(), *model.buffers()]
+    # What is wider would not come back as it was.
+    kept = [(one, one.dtype) for one in tensors if one.is_floating_point() and one.dtype.itemsize < 4]
+    for tensor, _ in kept:
+        tensor.data = tensor.data.float()
+    try:
+        yield
+    finally:
+        for tensor, dtype in kept:
+            tensor.data = tensor.data.to(dtype)
+
+
+def output_of(model: nn.Module, batch: Mapping[str, Any]) -> Tensor:
+    """The first of what a model says of a batch, as float32."""
+    with torch.no_grad():
+        return model(**batch)[0].float()

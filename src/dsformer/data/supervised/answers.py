@@ -1,0 +1,63 @@
+"""From start and end logits to the text of an answer, as run_qa of transformers and BERT's run_squad find it."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from jaxtyping import Float
+from numpy.lib.stride_tricks import sliding_window_view
+
+from dsformer.data.supervised.encoded import Encoded
+from dsformer.data.supervised.task import Examples
+
+# Those scripts' settings: answers start and end at one of the 20 best tokens, and have at most 30 tokens.
+_CANDIDATES = 20
+_LONGEST = 30
+
+
+def best_answers(
+    examples: Examples,
+    encoded: Encoded,
+    starts: Float[np.ndarray, "windows tokens"],
+    ends: Float[np.ndarray, "windows tokens"],
+    *,
+    no_answer: bool,
+) -> list[str]:
+    """The best span of all windows of each example, by the sum of its start and end logits; "" if there is none.
+
+    With `no_answer` it is "" also where the sum at the null token, the lowest over all windows, is above the best
+    span's (a threshold of 0).
+    """
+    best = np.full(len(examples), -np.inf)
+    null = np.full(len(examples), np.inf)
+    answers = [""] * len(examples)
+    for window, owner in enumerate(encoded.alignment["example"]):
+        begins, stops = encoded.alignment["begins"][window], encoded.alignment["ends"][window]
+        token = encoded.alignment["null"][window]
+        start_logits = starts[window, : len(begins)].astype(np.float64)
+        end_logits = ends[window, : len(begins)].astype(np.float64)
+        null[owner] = min(null[owner], start_logits[token] + end_logits[token])
+        total, first, last = _best_span(_candidates(start_logits, begins), _candidates(end_logits, begins))
+        if total > best[owner]:
+            best[owner] = total
+            answers[owner] = examples.pairs[owner][begins[first] : stops[last]] if examples.pairs else ""
+    if no_answer:
+        return ["" if null[index] > best[index] else answer for index, answer in enumerate(answers)]
+    return answers
+
+
+def _candidates(logits: Float[np.ndarray, " tokens"], begins: Sequence[int]) -> Float[np.ndarray, " tokens"]:
+    """The logits of the best tokens of the window; minus infinity for the others and outside of the context."""
+    kept = np.full(len(logits), -np.inf)
+    top = np.argsort(-logits, kind="stable")[:_CANDIDATES]
+    kept[top] = logits[top]
+    return np.where(np.asarray(begins) >= 0, kept, -np.inf)
+
+
+def _best_span(starts: Float[np.ndarray, " tokens"], ends: Float[np.ndarray, " tokens"]) -> tuple[float, int, int]:
+    """The highest sum of a start and an end that is not before it nor too far behind, and the two tokens."""
+    padded = np.concatenate([ends, np.full(_LONGEST - 1, -np.inf)])
+    reachable = sliding_window_view(padded, _LONGEST)
+    nearest = reachable.argmax(axis=1)
+    totals = starts + reachable[np.arange(len(starts)), nearest]
+    first = int(totals.argmax())
+    return float(totals[first]), first, first + int(nearest[first])

@@ -1,0 +1,1 @@
+"""Methods of the literature that dense x sparse is compared with."""

@@ -1,0 +1,62 @@
+"""Low rank plus sparse: ``W ~ U V + S``, of the one family every atom a core atom and unit vectors to choose among."""
+
+from dataclasses import replace
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from dsformer.factorization.dense_sparse import Effort
+from dsformer.factorization.linalg import eigen
+from dsformer.factorization.methods.base import Method
+from dsformer.factorization.search import Budget, Fitted, most_nonzeros, rank_within
+from dsformer.factorization.target import Weight
+from dsformer.format.form import Form
+from dsformer.format.indices import selected
+from dsformer.format.pattern import Pattern, largest
+from dsformer.format.spec import FormSpec
+from dsformer.utils.threads import end_if_unwanted
+
+# Part of the values that the low-rank term gets, and alternations between the two terms: the authors' choices.
+RANK_SHARE, ALTERNATIONS = 0.25, 80
+
+
+def spec_within(shape: tuple[int, int], budget: Budget) -> FormSpec | None:
+    """The low-rank term's share of the bits, and as many entries of every row as the rest holds."""
+    rank = max(1, int(RANK_SHARE * rank_within(shape, budget)))
+    empty = FormSpec("input", *shape, atoms=rank, core=rank, canonical=True)
+    most = most_nonzeros(empty, budget)
+    return replace(empty, nonzeros=most) if most else None
+
+
+def fit(weight: Weight, budget: Budget, pattern: Pattern, effort: Effort) -> Fitted | None:
+    """OATS (arXiv 2409.13652): alternating thresholding, columns scaled by the norm of their inputs."""
+    shape = (weight.matrix.shape[0], weight.matrix.shape[1])
+    spec = spec_within(shape, budget)
+    if spec is None:
+        return None
+    scale = weight.metric.gram.diagonal().sqrt()
+    scaled = weight.matrix * scale
+    sparse = torch.zeros_like(scaled)
+    for _ in range(ALTERNATIONS):
+        end_if_unwanted()
+        basis = _leading(scaled - sparse, spec.core)
+        codes = (scaled - sparse) @ basis.T
+        residual = scaled - codes @ basis
+        mask = largest(residual.abs(), spec.nonzeros)
+        sparse = residual * mask
+    indices = selected(mask, spec)
+    values = torch.cat([codes, (sparse / scale).gather(1, indices)], 1)
+    form = Form(spec, (basis / scale).contiguous(), values, indices)
+    return Fitted(form, weight.error(form))
+
+
+def _leading(matrix: Float[Tensor, "out in"], rank: int) -> Float[Tensor, "rank in"]:
+    """Leading right singular vectors, one a row, by way of the smaller side."""
+    if matrix.shape[0] >= matrix.shape[1]:
+        return eigen(matrix.T @ matrix)[1][:, -rank:].T
+    left = eigen(matrix @ matrix.T)[1][:, -rank:]
+    return torch.nn.functional.normalize(left.T @ matrix, dim=1)
+
+
+OATS = Method(fit, "low rank plus sparse by alternating thresholding (OATS, arXiv 2409.13652)", ("free",))

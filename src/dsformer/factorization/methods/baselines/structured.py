@@ -1,0 +1,30 @@
+"""Structured pruning: heads and neurons go, or layers too. Which ones, is not for a weight alone to say.
+
+What is left is dense.
+"""
+
+from dsformer.factorization.channel_removal import Kept, keep
+from dsformer.factorization.dense_sparse import Effort
+from dsformer.factorization.methods.base import Method
+from dsformer.factorization.search import Budget, Fitted
+from dsformer.factorization.target import Weight
+from dsformer.format.pattern import Pattern
+
+
+def fit(weight: Weight, budget: Budget, pattern: Pattern, effort: Effort) -> Fitted | None:
+    """The weight as it is, if that fits."""
+    fitted = keep(weight, Kept())
+    return fitted if budget.holds(fitted.form.spec) else None
+
+
+STRUCTURED = Method(
+    fit,
+    "whole heads and neurons, by the error of the output once the others make up for them (ZipLM, arXiv 2302.04089)",
+    structured=True,
+)
+STUDENT = Method(
+    fit,
+    "a student for distillation: evenly spaced layers (DistilBERT, arXiv 1910.01108), without some heads and neurons",
+    structured=True,
+    shallow=True,
+)

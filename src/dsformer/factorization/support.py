@@ -1,0 +1,78 @@
+"""Which entries of the codes stay, for one spec."""
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from dsformer.factorization.grouping import Grouping, group_energy
+from dsformer.factorization.least_squares import Problem
+from dsformer.format.indices import unstored
+from dsformer.format.pattern import largest, n_of_m
+from dsformer.format.spec import FormSpec
+
+
+def support_of(
+    spec: FormSpec, codes: Float[Tensor, "units positions"], labels: Int[Tensor, " units"] | None
+) -> Bool[Tensor, "units positions"]:
+    """The core, and the largest of the other codes that the pattern allows.
+
+    Args:
+        labels: the group of every unit, for grouped patterns.
+    """
+    scores = codes[:, spec.core :]
+    if spec.uneven:
+        return uneven_support(spec, scores.abs())
+    if spec.blocks:
+        return torch.zeros_like(scores, dtype=torch.bool).scatter_(1, unstored(spec, scores.device).long(), True)
+    if labels is not None:
+        chosen = largest(group_energy(scores.square(), labels, spec.pattern.group), spec.nonzeros)[labels]
+    elif spec.pattern.m:
+        chosen = n_of_m(scores.abs(), spec.pattern.n, spec.pattern.m)
+    else:
+        chosen = largest(scores.abs(), spec.nonzeros)
+    core = torch.ones(len(codes), spec.core, dtype=torch.bool, device=codes.device)
+    return torch.cat([core, chosen], 1)
+
+
+def uneven_support(spec: FormSpec, scores: Float[Tensor, "units candidates"]) -> Bool[Tensor, "units candidates"]:
+    """The largest of every stacked layer, no more in a unit than the spec says."""
+    if spec.nonzeros < spec.candidates:
+        # No less than all others of its unit: then the largest in all are also the largest that are allowed.
+        scores = torch.where(largest(scores, spec.nonzeros), scores, scores.new_full((), -1.0))
+    layers = zip(scores.split([units for units, _ in spec.uneven]), spec.uneven, strict=True)
+    return torch.cat([largest(rows.reshape(1, -1), entries).view_as(rows) for rows, (_, entries) in layers])
+
+
+def labels_of(order: Int[Tensor, " units"], group: int) -> Int[Tensor, " units"] | None:
+    """The group of every unit when neighbours in ``order`` share one; None where every unit is its own group."""
+    if group == 1:
+        return None
+    labels = torch.empty_like(order)
+    labels[order] = torch.arange(len(order), device=order.device) // group
+    return labels
+
+
+class Supports:
+    """Supports of changing codes; remembers the grouping between calls.
+
+    Args:
+        labels: groups to begin with; None: they are made from the first codes.
+    """
+
+    def __init__(self, problem: Problem, spec: FormSpec, labels: Int[Tensor, " units"] | None = None):
+        self.spec = spec
+        self.grouping = Grouping(problem.spans, spec.pattern.group) if spec.pattern.group > 1 else None
+        if self.grouping is not None:
+            self.grouping.labels = labels
+
+    def select(self, codes: Float[Tensor, "units positions"], regroup: bool) -> Bool[Tensor, "units positions"]:
+        """The support of these codes, their groups improved first if asked to."""
+        if self.grouping is None:
+            return support_of(self.spec, codes, None)
+        if regroup or self.grouping.labels is None:
+            self.grouping.improve(codes[:, self.spec.core :].square(), self.spec.nonzeros)
+        return support_of(self.spec, codes, self.grouping.labels)
+
+    def order(self, units: int) -> Int[Tensor, " units"]:
+        """Units in the order that makes groups neighbours."""
+        return torch.arange(units) if self.grouping is None else self.grouping.order()

@@ -1,0 +1,104 @@
+"""The compressed form of one weight: a dictionary and sparse codes.
+
+One family holds them all (DESIGN: canonical atoms): dense x sparse, low rank (every atom is a core atom), pruning
+(no learned atoms, canonical ones only) and sparse + low rank.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from itertools import accumulate
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from dsformer.format.spec import FormSpec, dense_spec
+
+
+@dataclass(frozen=True)
+class Form:
+    """A spec and its numbers.
+
+    Attributes:
+        dictionary: (atoms, in) for an input dictionary, (out, atoms) for an output one; zeros where a sparse one has
+            no entry.
+        values: one row a unit: its core values, then its selected ones in ascending candidate order.
+        indices: one row a group of units: the selected candidates, ascending; candidate p is learned atom
+            ``core + p`` below ``atoms - core`` and canonical atom ``p - (atoms - core)`` from there on. Uneven rows are
+            filled up with others, whose values are zero: the spec says how many values there are, not where.
+        permutation: where code i belongs: unit ``permutation[i]`` of the weight, ascending within a group (so that it
+            follows from which group every unit is in). None: unit i.
+    """
+
+    spec: FormSpec
+    dictionary: Float[Tensor, "atoms width"] | Float[Tensor, "width atoms"]
+    values: Float[Tensor, "units kept"]
+    indices: Int[Tensor, "groups nonzeros"]
+    permutation: Int[Tensor, " units"] | None = None
+
+    def codes(self) -> Float[Tensor, "units positions"]:
+        """The codes as a dense matrix over the learned and (if allowed) the canonical atoms, in the weight's order."""
+        spec = self.spec
+        dense = self.values.new_zeros(spec.units, spec.core + spec.candidates)
+        dense[:, : spec.core] = self.values[:, : spec.core]
+        columns = spec.core + self.indices.repeat_interleave(spec.pattern.group, 0)
+        dense.scatter_(1, columns, self.values[:, spec.core :])
+        if self.permutation is None:
+            return dense
+        return torch.empty_like(dense).index_copy_(0, self.permutation, dense)
+
+    def dense(self) -> Float[Tensor, "out in"]:
+        """The weight this form stands for."""
+        codes, r = self.codes(), self.spec.atoms
+        if self.spec.orientation == "input":
+            weight = codes[:, :r] @ self.dictionary
+        else:
+            weight = self.dictionary @ codes[:, :r].T
+        if self.spec.canonical:
+            weight = weight + (codes[:, r:] if self.spec.orientation == "input" else codes[:, r:].T)
+        return weight
+
+    def in_own_order(self) -> "Form":
+        """The form of the weight with its units reordered by the permutation, which then need not be stored."""
+        return Form(replace(self.spec, permuted=False), self.dictionary, self.values, self.indices, None)
+
+    def split(self, out_features: Sequence[int]) -> list["Form"]:
+        """One form a member of a stacked input-dictionary block; all share the dictionary tensor.
+
+        Groups and the permutation never cross members (the fit keeps them apart).
+        """
+        forms: list[Form] = []
+        start, specs = 0, self.spec.split(out_features)
+        g = self.spec.pattern.group
+        for count in out_features:
+            rows, groups = slice(start, start + count), slice(start // g, (start + count) // g)
+            permutation = None if self.permutation is None else self.permutation[rows] - start
+            forms.append(Form(specs[len(forms)], self.dictionary, self.values[rows], self.indices[groups], permutation))
+            start += count
+        return forms
+
+    @classmethod
+    def joined(cls, forms: Sequence["Form"]) -> "Form":
+        """The form of stacked layers from the forms of each: the inverse of :meth:`split`."""
+        first = forms[0]
+        if len(forms) == 1:
+            return first
+        starts = [0, *accumulate(form.spec.out_features for form in forms)]
+        orders = [
+            form.permutation + start for form, start in zip(forms, starts, strict=False) if form.permutation is not None
+        ]
+        uneven = tuple(layer for form in forms for layer in form.spec.uneven)
+        return cls(
+            replace(first.spec, out_features=starts[-1], uneven=uneven),
+            first.dictionary,
+            torch.cat([form.values for form in forms]),
+            torch.cat([form.indices for form in forms]),
+            torch.cat(orders) if orders else None,
+        )
+
+
+def dense_form(matrix: Float[Tensor, "out in"]) -> Form:
+    """A weight as the form whose codes are all of its entries."""
+    rows, columns = matrix.shape
+    every = torch.arange(columns).expand(rows, columns).contiguous()
+    return Form(dense_spec(rows, columns), torch.empty(0, columns), matrix.float(), every)

@@ -1,0 +1,246 @@
+"""Factors rounded to whole numbers of a few bits, to nearest, with scales.
+
+A form stands for a product of two matrices, ``W = A B``: codes and dictionary for an input dictionary, dictionary and
+codes (transposed) for an output one. Every row of both has a scale of its own (or several), so that sums along a row,
+as a product with an input needs them, are sums of whole numbers. A row of ``A`` mixes all the atoms (and unit vectors),
+whose length says nothing: they are brought to lengths that make the numbers of a row alike first.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from jaxtyping import BFloat16, Float, Int, Int8
+from torch import Tensor
+
+from dsformer.format.form import Form
+from dsformer.format.precision import INT8, Precision
+from dsformer.format.spec import FormSpec
+
+# Largest int8; its range is symmetric, as the kernels have it. Fewer bits use theirs in full: the number farthest from
+# zero, whatever its sign, becomes the lowest.
+LARGEST = 127
+# With fewer than 8 bits the farthest numbers may be clipped to have finer steps for the others: parts of the range
+# tried, of which the one of least squared error is taken.
+CLIPPINGS = (1.0, 0.95, 0.9, 0.85, 0.8, 0.75, 0.7, 0.65, 0.6)
+
+
+@dataclass(frozen=True)
+class RoundedForm:
+    """A form in whole numbers: a number is what is stored times its scale.
+
+    Attributes:
+        dictionary, values, indices, permutation: as of ``Form``.
+        dictionary_scales: of the rows of the dictionary.
+        value_scales: of the units of an input dictionary, of the positions (atoms, then unit vectors if canonical) of
+            an output one.
+        precision: how many bits they need; rows with several scales have them one after another.
+    """
+
+    spec: FormSpec
+    dictionary: Int8[Tensor, "atoms width"] | Int8[Tensor, "width atoms"]
+    values: Int8[Tensor, "units kept"]
+    indices: Int[Tensor, "groups nonzeros"]
+    permutation: Int[Tensor, " units"] | None
+    dictionary_scales: BFloat16[Tensor, " scales"]
+    value_scales: BFloat16[Tensor, " scales"]
+    precision: Precision = INT8
+
+    def form(self, dtype: torch.dtype = torch.float32) -> Form:
+        """The numbers it stands for."""
+        dictionary = self.dictionary.float()
+        if self.spec.atoms:
+            dictionary = dictionary * by_row(self.dictionary_scales.float(), dictionary.shape, self.precision)
+        values = self.values.float() * self.spread_scales()
+        return Form(self.spec, dictionary.to(dtype), values.to(dtype), self.indices, self.permutation)
+
+    def dense(self) -> Float[Tensor, "out in"]:
+        """As ``Form.dense``."""
+        return self.form().dense()
+
+    def spread_scales(self) -> Float[Tensor, "units kept"] | Float[Tensor, "units 1"]:
+        """The scale of every value."""
+        scales = self.value_scales.float()
+        if self.spec.orientation == "output":
+            return scales[positions(self.spec, self.indices)]
+        return by_row(scales, self.values.shape, self.precision)
+
+    def in_own_order(self) -> "RoundedForm":
+        """As ``Form.in_own_order``."""
+        return replace(self, spec=replace(self.spec, permuted=False), permutation=None)
+
+    def split(self, out_features: Sequence[int]) -> list["RoundedForm"]:
+        """As ``Form.split``."""
+        if len(out_features) == 1:
+            return [self]
+        parts = Form(self.spec, self.dictionary, self.values, self.indices, self.permutation).split(out_features)
+        each = self.precision.scales(self.values.shape[1])
+        return [
+            replace(
+                self,
+                spec=one.spec,
+                values=one.values,
+                indices=one.indices,
+                permutation=one.permutation,
+                value_scales=scales,
+            )
+            for one, scales in zip(parts, self.value_scales.split([n * each for n in out_features]), strict=True)
+        ]
+
+    @classmethod
+    def joined(cls, forms: Sequence["RoundedForm"]) -> "RoundedForm":
+        """As ``Form.joined``."""
+        whole = Form.joined([Form(one.spec, one.dictionary, one.values, one.indices, one.permutation) for one in forms])
+        return replace(
+            forms[0],
+            spec=whole.spec,
+            values=whole.values,
+            indices=whole.indices,
+            permutation=whole.permutation,
+            value_scales=torch.cat([one.value_scales for one in forms]),
+        )
+
+
+def by_row(
+    scales: Float[Tensor, " scales"], shape: Sequence[int], precision: Precision
+) -> Float[Tensor, "rows columns"] | Float[Tensor, "rows 1"]:
+    """The scale of every number of a matrix that has them by row."""
+    each = precision.scales(shape[1])
+    scales = scales.view(shape[0], each)
+    return scales if each == 1 else scales.repeat_interleave(precision.span, 1)[:, : shape[1]]
+
+
+def positions(spec: FormSpec, indices: Int[Tensor, "groups nonzeros"]) -> Int[Tensor, "units kept"]:
+    """The position of every value among the atoms, then the unit vectors."""
+    core = torch.arange(spec.core, device=indices.device).expand(spec.units, -1)
+    return torch.cat([core, spec.core + indices.long().repeat_interleave(spec.pattern.group, 0)], 1)
+
+
+def round_form(form: Form, precision: Precision = INT8) -> RoundedForm:
+    """The form to nearest."""
+    even = _balanced(form)
+    spec = form.spec
+    dictionary, dictionary_scales = even.dictionary.to(torch.int8), torch.empty(0, dtype=torch.bfloat16)
+    if spec.atoms:
+        dictionary, dictionary_scales = round_rows(even.dictionary, precision.dictionary, precision)
+    if spec.orientation == "input":
+        values, value_scales = round_rows(even.values, precision.codes, precision)
+    else:
+        places = positions(spec, form.indices)
+        value_scales = fitting_scales(even.values, places, spec.core + spec.candidates, precision.codes)
+        values = nearest(even.values, value_scales.float()[places], precision.codes)
+    return RoundedForm(
+        spec, dictionary, values, form.indices, form.permutation, dictionary_scales, value_scales, precision
+    )
+
+
+def round_rows(
+    matrix: Float[Tensor, "rows columns"], bits: int, precision: Precision
+) -> tuple[Int8[Tensor, "rows columns"], BFloat16[Tensor, " scales"]]:
+    """A matrix to nearest, with scales by row, and those."""
+    scales = row_scales(matrix, bits, precision)
+    return nearest(matrix, by_row(scales.float(), matrix.shape, precision), bits), scales
+
+
+def row_scales(matrix: Float[Tensor, "rows columns"], bits: int, precision: Precision) -> BFloat16[Tensor, " scales"]:
+    """Scales by row that suit a matrix."""
+    each = precision.scales(matrix.shape[1])
+    columns = torch.arange(matrix.shape[1], device=matrix.device) // (precision.span or max(1, matrix.shape[1]))
+    places = torch.arange(len(matrix), device=matrix.device)[:, None] * each + columns
+    return fitting_scales(matrix, places, len(matrix) * each, bits)
+
+
+def fitting_scales(
+    numbers: Float[Tensor, "rows columns"], places: Int[Tensor, "rows columns"], count: int, bits: int
+) -> BFloat16[Tensor, " scales"]:
+    """For every scale the one that suits the numbers it is of: ``places`` says which that is."""
+    numbers, flat = numbers.float(), places.reshape(-1)
+
+    def reduced(entries: Tensor, how: str) -> Tensor:
+        return entries.new_zeros(count).scatter_reduce_(0, flat, entries.reshape(-1), how)
+
+    if bits == 8:
+        return (reduced(numbers.abs(), "amax") / LARGEST).to(torch.bfloat16)
+    high, low = reduced(numbers, "amax"), reduced(numbers, "amin")
+    farthest = torch.where(high > -low, high, low) / -(2 ** (bits - 1))
+    best = torch.full_like(farthest, torch.inf)
+    scales = farthest.to(torch.bfloat16)
+    for part in CLIPPINGS:
+        tried = (farthest * part).to(torch.bfloat16)
+        spread = tried.float()[places]
+        error = reduced((nearest(numbers, spread, bits) * spread - numbers).square(), "sum")
+        scales, best = torch.where(error < best, tried, scales), torch.minimum(error, best)
+    return scales
+
+
+def bounds(bits: int) -> tuple[int, int]:
+    """The lowest and the highest whole number of so many bits."""
+    return (-LARGEST, LARGEST) if bits == 8 else (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1)
+
+
+def nearest(
+    matrix: Float[Tensor, "rows columns"], scales: Float[Tensor, "..."], bits: int
+) -> Int8[Tensor, "rows columns"]:
+    """The whole numbers nearest to a matrix in units of the scales, as far as so many bits go."""
+    if not matrix.numel():
+        return matrix.to(torch.int8)
+    low, high = bounds(bits)
+    whole = torch.where(scales != 0, matrix.float() / scales, torch.zeros_like(matrix))
+    return whole.round().clamp(low, high).to(torch.int8)
+
+
+def steps(
+    form: Form, precision: Precision
+) -> tuple[Float[Tensor, "units kept"], Float[Tensor, "atoms width"] | Float[Tensor, "width atoms"]]:
+    """How far apart the numbers are that rounding to nearest would leave every value and entry of the dictionary."""
+    rounded, spec, factors = round_form(form, precision), form.spec, _factors(form)
+    dictionary = torch.zeros_like(form.dictionary, dtype=torch.float32)
+    if spec.atoms:
+        lengths = factors[: spec.atoms]
+        lengths = lengths[:, None] if spec.orientation == "input" else lengths
+        scales = by_row(rounded.dictionary_scales.float(), dictionary.shape, precision)
+        dictionary = scales.expand_as(dictionary) / lengths
+    return rounded.spread_scales() * factors[positions(spec, form.indices)], dictionary
+
+
+def _balanced(form: Form) -> Form:
+    """The same weight with atoms of such lengths that the columns of the matrix on the left are alike."""
+    spec, dictionary, values = form.spec, form.dictionary.float(), form.values.float()
+    if spec.atoms and values.numel():
+        factors = _factors(form)
+        lengths = factors[: spec.atoms]
+        dictionary = dictionary * (lengths[:, None] if spec.orientation == "input" else lengths)
+        values = values / factors[positions(spec, form.indices)]
+    return Form(spec, dictionary, values, form.indices, form.permutation)
+
+
+def _factors(form: Form) -> Float[Tensor, " positions"]:
+    """What every atom is multiplied by to balance a form; 1 for unit vectors."""
+    spec = form.spec
+    factors = torch.ones(spec.core + spec.candidates, device=form.values.device)
+    if not spec.atoms or not form.values.numel():
+        return factors
+    if spec.orientation == "output":
+        factors[: spec.atoms] = 1 / _settled(form.dictionary.float().square().mean(0).sqrt())
+        return factors
+    values = form.values.float()
+    sums = _by_position(values.square(), spec, form.indices, "sum")
+    there = (values != 0).float() if spec.uneven else torch.ones_like(values)
+    counts = _by_position(there, spec, form.indices, "sum")
+    sizes = (sums / counts.clamp_min(1)).sqrt()
+    units = sizes[spec.atoms :]
+    common = units.square().mean().sqrt() if spec.canonical else sizes.new_ones(())
+    factors[: spec.atoms] = _settled(sizes[: spec.atoms] / (common if common > 0 else 1))
+    return factors
+
+
+def _settled(sizes: Float[Tensor, " atoms"]) -> Float[Tensor, " atoms"]:
+    """Atoms that nothing uses keep their length."""
+    return torch.where(sizes > 0, sizes, torch.ones_like(sizes))
+
+
+def _by_position(
+    values: Float[Tensor, "units kept"], spec: FormSpec, indices: Int[Tensor, "groups nonzeros"], how: str
+) -> Float[Tensor, " positions"]:
+    found = values.new_zeros(spec.core + spec.candidates)
+    return found.scatter_reduce_(0, positions(spec, indices).reshape(-1), values.reshape(-1), how)

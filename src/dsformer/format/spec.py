@@ -1,0 +1,252 @@
+"""The shape of a weight's compressed form, and exactly how many bits it takes."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from itertools import accumulate, pairwise
+from typing import Literal
+
+from dsformer.errors import InputError
+from dsformer.format.pattern import FREE, Pattern
+from dsformer.format.precision import SCALE_BITS, Precision, packed_bytes
+
+Orientation = Literal["input", "output"]
+Encoding = Literal["none", "mask", "index"]
+
+
+@dataclass(frozen=True)
+class FormSpec:
+    """Everything about a form but its numbers.
+
+    A *unit* is what one sparse code describes: an output row (input dictionary, ``W ~ S [D; I]``) or an input column
+    (output dictionary, ``W ~ [D, I] S``). Every unit has ``core`` atoms always on and ``nonzeros`` selected among the
+    *candidates*: the other learned atoms, then the canonical ones (unit vectors of the dictionary's space).
+    An input dictionary may be sparse itself: then every atom has ``dictionary_nonzeros`` entries; 0: all.
+    Where units have different numbers of selected atoms, as many as suit each, ``uneven`` has the units and the entries
+    of every stacked layer; ``nonzeros`` is then the most that a unit has.
+    With ``blocks`` b the dictionary is block-diagonal, b blocks of atoms and of inputs, and unit u mixes the atoms a
+    with ``a % b == u % b``: the factors of a Monarch matrix, whose supports need not be stored. 0: supports are free.
+    """
+
+    orientation: Orientation
+    out_features: int
+    in_features: int
+    atoms: int
+    core: int = 0
+    nonzeros: int = 0
+    canonical: bool = False
+    pattern: Pattern = FREE
+    permuted: bool = False
+    dictionary_nonzeros: int = 0
+    uneven: tuple[tuple[int, int], ...] = ()
+    blocks: int = 0
+
+    def __post_init__(self) -> None:
+        """Raises InputError for a combination that no form can have."""
+        sizes = (self.out_features, self.in_features, self.atoms, self.core, self.nonzeros)
+        if min(sizes) < 0 or self.core > self.atoms or self.nonzeros > self.candidates:
+            raise InputError(f"impossible form: {self}")
+        if self.orientation not in ("input", "output"):
+            raise InputError(f"orientation: {self.orientation!r} is not input or output")
+        if self.dictionary_nonzeros and not (self.orientation == "input" and self.atoms):
+            raise InputError("only an input dictionary can be sparse")
+        if not 0 <= self.dictionary_nonzeros < max(1, self.width):
+            raise InputError(f"{self.dictionary_nonzeros} entries of an atom of length {self.width}")
+        if self.units % self.pattern.group:
+            raise InputError(f"pattern {self.pattern}: {self.units} rows cannot be divided into groups")
+        if self.uneven:
+            self._check_uneven()
+        if self.blocks:
+            self._check_blocks()
+        if self.pattern.m:
+            expected = self.candidates // self.pattern.m * self.pattern.n
+            mixed = self.canonical and self.atoms > 0
+            if mixed or self.candidates % self.pattern.m or self.nonzeros != expected:
+                raise InputError(
+                    f"pattern {self.pattern}: {self.candidates} atoms, {self.nonzeros} non-zeros do not fit"
+                )
+
+    def _check_uneven(self) -> None:
+        if self.core or self.pattern != FREE or self.permuted:
+            raise InputError("uneven codes are free, without a core, in their own order")
+        if min(min(layer) for layer in self.uneven) < 1 or sum(units for units, _ in self.uneven) != self.units:
+            raise InputError(f"uneven codes: {self.uneven} are not the layers of {self.units} units")
+        if any(entries > units * self.nonzeros for units, entries in self.uneven):
+            raise InputError(f"uneven codes: more entries than {self.nonzeros} for every unit")
+
+    def _check_blocks(self) -> None:
+        if self.core or self.pattern != FREE or self.permuted or self.uneven or self.canonical == (self.atoms > 0):
+            raise InputError("blocks: learned atoms alone, free, without a core, in their own order")
+        whole = self.atoms and self.dictionary_nonzeros * self.blocks != self.width
+        if self.units % self.blocks or self.nonzeros * self.blocks != self.candidates or whole:
+            raise InputError(f"blocks: the factors of {self} are not {self.blocks} blocks each")
+
+    @property
+    def units(self) -> int:
+        return self.out_features if self.orientation == "input" else self.in_features
+
+    @property
+    def width(self) -> int:
+        """Length of an atom, and the number of canonical atoms there can be."""
+        return self.in_features if self.orientation == "input" else self.out_features
+
+    @property
+    def dictionary_shape(self) -> tuple[int, int]:
+        return (self.atoms, self.width) if self.orientation == "input" else (self.width, self.atoms)
+
+    @property
+    def inner(self) -> "FormSpec | None":
+        """A sparse dictionary as a form of its own, unit vectors mixed to atoms; None: it is dense."""
+        if not self.dictionary_nonzeros:
+            return None
+        kept, blocks = self.dictionary_nonzeros, self.blocks
+        return FormSpec("input", self.atoms, self.width, 0, nonzeros=kept, canonical=True, blocks=blocks)
+
+    @property
+    def atom_entries(self) -> int:
+        """Entries stored of every atom."""
+        return self.dictionary_nonzeros or self.width
+
+    @property
+    def whole(self) -> bool:
+        """Whether the codes are the weight itself, all its entries."""
+        return not self.uneven and self.orientation == "input" and not self.atoms and self.nonzeros == self.candidates
+
+    @property
+    def candidates(self) -> int:
+        return self.atoms - self.core + (self.width if self.canonical else 0)
+
+    @property
+    def groups(self) -> int:
+        return self.units // self.pattern.group
+
+    @property
+    def value_count(self) -> int:
+        """Values stored, and multiply-adds for one token: every value is used once."""
+        return self.atoms * self.atom_entries + self.code_count
+
+    @property
+    def code_count(self) -> int:
+        """Values of the codes stored."""
+        return round(self.units * (self.core + self.mean_nonzeros))
+
+    @property
+    def code_shape(self) -> tuple[int, int]:
+        """Rows that the codes of one layer are stored in, and values of each; uneven ones are a single row."""
+        return (1, self.code_count) if self.uneven else (self.units, self.core + self.nonzeros)
+
+    @property
+    def mean_nonzeros(self) -> float:
+        """Of a unit."""
+        return sum(entries for _, entries in self.uneven) / self.units if self.uneven else self.nonzeros
+
+    @property
+    def encoding(self) -> Encoding:
+        """How the support is stored: not at all when it is empty, full or always the same, else the smaller of bitmask
+        and positions."""
+        if self.uneven:
+            return "mask"
+        if self.blocks or self.nonzeros in (0, self.candidates):
+            return "none"
+        return "index" if self.pattern.metadata_bits(self.candidates, self.nonzeros) < self.candidates else "mask"
+
+    @property
+    def support_bytes(self) -> int:
+        if self.encoding == "none":
+            return 0
+        if self.uneven:
+            return sum((units * self.candidates + 7) // 8 for units, _ in self.uneven)
+        by_index = self.pattern.metadata_bits(self.candidates, self.nonzeros)
+        return (self.groups * min(self.candidates, by_index) + 7) // 8
+
+    @property
+    def label_bits(self) -> int:
+        """Bits that say which group a unit is in."""
+        return (self.groups - 1).bit_length()
+
+    @property
+    def permutation_bytes(self) -> int:
+        return (self.units * self.label_bits + 7) // 8 if self.permuted else 0
+
+    def split(self, members: Sequence[int]) -> list["FormSpec"]:
+        """The spec of each stacked layer: its own units, the dictionary shared."""
+        if len(members) == 1:
+            return [self]
+        if self.uneven:
+            return [
+                replace(self, out_features=sum(units for units, _ in layers), uneven=layers)
+                for layers in self._layers(members)
+            ]
+        return [replace(self, out_features=count) for count in members]
+
+    def _layers(self, members: Sequence[int]) -> list[tuple[tuple[int, int], ...]]:
+        """Those of every part of a stack."""
+        ends = list(accumulate(units for units, _ in self.uneven))
+        bounds = [0, *accumulate(members)]
+        if not set(bounds[1:]) <= set(ends) or bounds[-1] != ends[-1]:
+            raise InputError(f"uneven codes: {self.uneven} cannot be taken apart into {list(members)} units")
+        starts = [0, *(ends.index(end) + 1 for end in bounds[1:])]
+        return [self.uneven[start:end] for start, end in pairwise(starts)]
+
+    def unevenly(self) -> "FormSpec":
+        """As many entries in all, in the units that need them; itself where it has no such form, or a larger one."""
+        if self.core or self.pattern != FREE or self.permuted or self.uneven or self.encoding != "mask":
+            return self
+        return replace(self, nonzeros=self.candidates, uneven=((self.units, self.units * self.nonzeros),))
+
+    def with_entries(self, part: float) -> "FormSpec":
+        """With another number of selected entries, a multiple of what it has."""
+        if not self.uneven:
+            return replace(self, nonzeros=min(self.candidates, round(part * self.nonzeros)))
+        layers = [(units, min(units * self.candidates, round(part * entries))) for units, entries in self.uneven]
+        return replace(self, uneven=tuple(layers), nonzeros=self.nonzeros if part <= 1 else self.candidates)
+
+    def code_scales(self, precision: Precision) -> int:
+        """Scales of rounded codes: of every unit of an input dictionary, every position of an output one."""
+        if self.orientation == "output":
+            return self.core + self.candidates
+        return self.units * precision.scales(self.core + self.nonzeros)
+
+    def dictionary_scales(self, precision: Precision) -> int:
+        """Scales of a rounded dictionary: of every row."""
+        rows, columns = self.dictionary_shape
+        return rows * precision.scales(columns) if self.atoms else 0
+
+    def scale_bits(self, bits: int | Precision) -> int:
+        """Bits of the scales at a precision."""
+        precision = Precision.of(bits)
+        if not precision.rounded:
+            return 0
+        return SCALE_BITS * (self.code_scales(precision) + self.dictionary_scales(precision))
+
+    def code_bytes(self, bits: int | Precision) -> int:
+        """Bytes of the codes' values: every row is packed by itself, uneven ones together."""
+        if self.uneven:
+            return sum(packed_bytes(entries, Precision.of(bits).codes) for _, entries in self.uneven)
+        return self.units * packed_bytes(self.core + self.nonzeros, Precision.of(bits).codes)
+
+    def dictionary_bytes(self, bits: int | Precision) -> int:
+        """Bytes of the dictionary."""
+        if self.dictionary_nonzeros:
+            return self.atoms * packed_bytes(self.dictionary_nonzeros, Precision.of(bits).dictionary)
+        rows, columns = self.dictionary_shape
+        return rows * packed_bytes(columns, Precision.of(bits).dictionary)
+
+    @property
+    def dictionary_support_bytes(self) -> int:
+        """Bytes that say which entries of a sparse dictionary there are."""
+        return self.inner.support_bytes if self.inner else 0
+
+    def stored_bits(self, bits: int | Precision) -> int:
+        """Bits of everything stored (values, scales, support, permutation), biases aside.
+
+        Args:
+            bits: of a value, or those of both factors.
+        """
+        supports = self.support_bytes + self.dictionary_support_bytes + self.permutation_bytes
+        packed = supports + self.code_bytes(bits) + self.dictionary_bytes(bits)
+        return 8 * packed + self.scale_bits(bits)
+
+
+def dense_spec(out_features: int, in_features: int) -> FormSpec:
+    """The spec of a weight stored as it is: every unit vector is in every support."""
+    return FormSpec("input", out_features, in_features, atoms=0, nonzeros=in_features, canonical=True)

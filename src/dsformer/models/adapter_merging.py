@@ -1,0 +1,218 @@
+"""Adapters of peft, merged into the dense model that is to be compressed."""
+
+import logging
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import torch
+import transformers
+from torch import Tensor, nn
+from transformers import PretrainedConfig, PreTrainedModel
+
+from dsformer.errors import InputError
+from dsformer.models.adapters import require_peft
+from dsformer.models.architectures import class_of, find_class
+from dsformer.models.checkpoint import first_line
+from dsformer.models.directory import ModelDirectory
+from dsformer.models.pretrained import load_config, load_pretrained, load_tokenizer
+from dsformer.nn.linear import DenseSparseLinear
+
+logger = logging.getLogger(__name__)
+
+# What the adapters of a task are trained in.
+_CLASSES = {
+    "SEQ_CLS": "AutoModelForSequenceClassification",
+    "TOKEN_CLS": "AutoModelForTokenClassification",
+    "QUESTION_ANS": "AutoModelForQuestionAnswering",
+    "CAUSAL_LM": "AutoModelForCausalLM",
+    "SEQ_2_SEQ_LM": "AutoModelForSeq2SeqLM",
+    "FEATURE_EXTRACTION": "AutoModel",
+}
+_PREFIX = "base_model.model."
+# How far outputs may move when adapters are merged, relative to their size, in single precision and in fewer bits.
+_SAME, _SAME_IN_FEWER_BITS = 1e-3, 0.1
+_PROBE = 8
+
+
+def merged(model: Any) -> PreTrainedModel | None:
+    """The model that a model in memory is once its adapters are merged; None for one without any.
+
+    Adapters of peft's own models, and those that transformers' ``add_adapter`` puts into a model.
+
+    Raises:
+        InputError: it is compressed already, or its adapters cannot be merged.
+    """
+    wrapped = type(model).__module__.startswith("peft.")
+    if not wrapped and not getattr(model, "_hf_peft_config_loaded", False):
+        return None
+    if any(isinstance(module, DenseSparseLinear) for module in model.modules()):
+        raise InputError("the model is compressed already; give the original one")
+    return _merged(model, _unload if wrapped else _unload_native)
+
+
+def open_adapters(
+    directory: ModelDirectory, find_base: Callable[[str], ModelDirectory]
+) -> tuple[PreTrainedModel, Any, bool]:
+    """The base model of a directory of adapters with these merged, and its tokenizer.
+
+    Args:
+        directory: of the adapters.
+        find_base: gives the directory of a model by its name.
+
+    Returns:
+        The model, its tokenizer, and whether that is one of the adapters' own.
+
+    Raises:
+        MissingExtraError: peft is not installed.
+        InputError: the base model cannot be opened, or the adapters are not of it.
+    """
+    require_peft()
+    import peft
+    from peft.utils import load_peft_weights
+
+    place = directory.place
+    try:
+        settings = peft.PeftConfig.from_pretrained(str(place))
+        weights = load_peft_weights(str(place), device="cpu")
+    except (OSError, ValueError, KeyError, RuntimeError, TypeError) as error:
+        raise _unmerged(place, error) from error
+    name = settings.base_model_name_or_path
+    if not name:
+        raise InputError(f"{place}: its adapters do not say which model they are of (base_model_name_or_path)")
+    try:
+        base = find_base(name)
+        config = load_config(base.place)
+        loader = _class_of(directory, base, settings, config)
+        _fit_labels(loader, config, weights)
+        heads = {key.removeprefix(_PREFIX) for key in weights}
+        network = load_pretrained(loader, base.place, config=config, dtype="auto", new=lambda key, *_: key in heads)
+    except InputError as error:
+        raise InputError(f"{place}: its adapters cannot be merged into their model: {error}") from error
+    try:
+        adapted = peft.PeftModel.from_pretrained(network, str(place)).eval()
+    except (OSError, ValueError, KeyError, RuntimeError, TypeError) as error:
+        raise _unmerged(place, error) from error
+    _check_keys(place, peft.get_peft_model_state_dict(adapted, save_embedding_layers=False), weights)
+    own = _has_tokenizer(place)
+    return _merged(adapted, _unload), load_tokenizer(place if own else base.place), own
+
+
+def _class_of(directory: ModelDirectory, base: ModelDirectory, settings: Any, config: PretrainedConfig) -> Any:
+    if directory.task is not None:
+        return class_of(directory, config)
+    kind = getattr(settings.task_type, "value", settings.task_type)
+    if kind:
+        return getattr(transformers, _CLASSES.get(kind, "AutoModel"))
+    named = (settings.auto_mapping or {}).get("base_model_class")
+    return (named and find_class(str(named), config)) or class_of(base, config)
+
+
+def _fit_labels(loader: Any, config: PretrainedConfig, weights: Mapping[str, Tensor]) -> None:
+    """Give the configuration as many labels as the head stored with the adapters has."""
+    try:
+        with torch.device("meta"):
+            build = loader.from_config if hasattr(loader, "from_config") else loader
+            shapes = {name: tensor.shape for name, tensor in build(config).state_dict().items()}
+    except (ValueError, KeyError, TypeError):  # the base model has no such head: opening it says so
+        return
+    for key, tensor in weights.items():
+        shape = shapes.get(key.removeprefix(_PREFIX))
+        if shape is not None and shape != tensor.shape and shape[:1] == (config.num_labels,):
+            config.num_labels = len(tensor)
+
+
+def _check_keys(place: Path, own: Mapping[str, Tensor], stored: Mapping[str, Tensor]) -> None:
+    """Raises InputError: the file lacks an adapter of the model, or has one that the model does not."""
+    kept = {key for key in stored if "base_layer" not in key}
+    wrong = sorted(kept ^ {key for key in own if "base_layer" not in key})
+    if wrong:
+        raise InputError(f"{place}: its adapters are not of this model, or not whole: {wrong[0]}")
+
+
+def _has_tokenizer(place: Path) -> bool:
+    return any(place.glob("tokenizer*"))
+
+
+def _merged(model: Any, unload: Callable[[Any], PreTrainedModel]) -> PreTrainedModel:
+    model.eval()
+    before = _output(model)
+    try:
+        _untie(model)
+        plain = unload(model).eval()
+    except (ValueError, AttributeError, NotImplementedError) as error:
+        raise InputError(f"adapters of this kind cannot be merged into their model ({first_line(error)})") from error
+    _tell_tying(plain)
+    after = _output(plain)
+    if before is not None and after is not None:
+        most = _SAME if plain.dtype == torch.float32 else _SAME_IN_FEWER_BITS
+        if not (after - before).norm() <= most * before.norm():
+            raise InputError("the adapters change what the model says when they are merged; they cannot be compressed")
+    return plain
+
+
+def _unload(model: Any) -> PreTrainedModel:
+    return model.merge_and_unload()
+
+
+def _unload_native(model: Any) -> PreTrainedModel:
+    from peft.tuners.tuners_utils import BaseTunerLayer
+
+    layers = [(name, module) for name, module in model.named_modules() if isinstance(module, BaseTunerLayer)]
+    if not layers:
+        raise ValueError("it has none in its layers")
+    for name, layer in layers:
+        layer.merge()
+        model.set_submodule(name, layer.get_base_layer())
+    model._hf_peft_config_loaded = False
+    del model.peft_config
+    return model
+
+
+def _untie(model: nn.Module) -> None:
+    """Give layers with adapters a weight of their own where it is another's too, which has no adapters."""
+    from peft.tuners.tuners_utils import BaseTunerLayer
+
+    owners: dict[int, int] = {}
+    for module in model.modules():
+        if isinstance(weight := module._parameters.get("weight"), nn.Parameter):
+            owners[id(weight)] = owners.get(id(weight), 0) + 1
+    for module in model.modules():
+        if not isinstance(module, BaseTunerLayer):
+            continue
+        base = module.get_base_layer()
+        weight = base._parameters.get("weight")
+        if isinstance(weight, nn.Parameter) and owners[id(weight)] > 1:
+            owners[id(weight)] -= 1
+            base.weight = nn.Parameter(weight.detach().clone(), weight.requires_grad)
+            logger.info("a table and a head are stored apart: adapters are of one of them alone")
+
+
+def _tell_tying(model: PreTrainedModel) -> None:
+    """A head that has a weight of its own now must not be tied again when the model is loaded."""
+    table, head = model.get_input_embeddings(), model.get_output_embeddings()
+    if head is None or not isinstance(getattr(table, "weight", None), Tensor) or head.weight is table.weight:
+        return
+    for config in {id(one): one for one in (model.config, model.config.get_text_config())}.values():
+        if getattr(config, "tie_word_embeddings", False):
+            config.tie_word_embeddings = False
+    expand = getattr(model, "get_expanded_tied_weights_keys", None)
+    if expand is not None:
+        model.all_tied_weights_keys = expand(all_submodels=True)
+
+
+def _output(model: Any) -> Tensor | None:
+    """What a model says of a few tokens, as float32; None where it needs more than these."""
+    vocabulary = getattr(model.config.get_text_config(), "vocab_size", None) or _PROBE
+    ids = (torch.arange(2 * _PROBE) * 7 % vocabulary).view(2, _PROBE)
+    inputs = {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
+    if getattr(model.config, "is_encoder_decoder", False):
+        inputs["decoder_input_ids"] = ids
+    with suppress(Exception), torch.no_grad():  # whatever a model raises that takes other inputs
+        return model(**inputs)[0].float()
+    return None
+
+
+def _unmerged(place: Path, error: Exception) -> InputError:
+    return InputError(f"{place}: its adapters cannot be merged ({first_line(error)})")

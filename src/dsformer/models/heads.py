@@ -1,0 +1,159 @@
+"""A model for a task: opened as it is, or a base model given a new head."""
+
+import logging
+from pathlib import Path
+from statistics import mean
+from typing import Any
+
+import transformers
+from torch import nn
+from transformers import PreTrainedModel
+
+from dsformer.calibration.batching import pad
+from dsformer.data.supervised import Kind, SupervisedTask
+from dsformer.data.supervised.targets import listed
+from dsformer.errors import InputError
+from dsformer.models.architectures import architecture_of
+from dsformer.models.dequantize import refuse_quantized
+from dsformer.models.head_classes import match, names_of, renew_outputs
+from dsformer.models.pretrained import load_config, load_pretrained, load_tokenizer, shortened
+from dsformer.models.source import model_place, quiet
+
+logger = logging.getLogger(__name__)
+
+_CLASSES: dict[Kind, str] = {
+    "classification": "AutoModelForSequenceClassification",
+    "regression": "AutoModelForSequenceClassification",
+    "token_classification": "AutoModelForTokenClassification",
+    "question_answering": "AutoModelForQuestionAnswering",
+    "masked_lm": "AutoModelForMaskedLM",
+    "causal_lm": "AutoModelForCausalLM",
+}
+_SUFFIXES: dict[Kind, tuple[str, ...]] = {
+    "classification": ("ForSequenceClassification",),
+    "regression": ("ForSequenceClassification",),
+    "token_classification": ("ForTokenClassification",),
+    "question_answering": ("ForQuestionAnswering",),
+    "masked_lm": ("ForMaskedLM",),
+    "causal_lm": ("ForCausalLM", "LMHeadModel"),
+}
+
+_PROBLEMS: dict[Kind, str] = {"classification": "single_label_classification", "regression": "regression"}
+
+
+def has_head(config: Any, task: SupervisedTask) -> bool:
+    """Whether a model's configuration is that of a model with this task's head."""
+    if not of_kind(config, task.kind):
+        return False
+    if task.kind == "regression":
+        return config.num_labels == 1
+    return not task.labels or match(config, task) is not None
+
+
+def of_kind(config: Any, kind: Kind) -> bool:
+    """Whether a model's configuration is that of a model with a head of this kind, of whatever classes."""
+    return architecture_of(config).endswith(_SUFFIXES[kind])
+
+
+def learns(config: Any, kind: Kind) -> bool:
+    """Whether the loss of a model with such a head is that of such a task."""
+    return getattr(config, "problem_type", None) in (None, _PROBLEMS.get(kind))
+
+
+def in_order_of(config: Any, task: SupervisedTask) -> SupervisedTask:
+    """The task with its classes numbered as a model with its head numbers them; classes that only the model knows are
+    added. The task itself for a model without its head."""
+    found = match(config, task) if task.labels and of_kind(config, task.kind) else None
+    if found is None:
+        return task
+    names = names_of(config)
+    if found.guessed:
+        pairs = ", ".join(f"{name} is {label!r}" for name, label in zip(names, task.labels, strict=True))
+        logger.warning("task %s: the model does not name its classes; by their order %s", task.name, pairs)
+    return task if found.same else task.renumbered(found.order, names)
+
+
+def open_for_task(model: str | Path, task: SupervisedTask) -> tuple[PreTrainedModel, Any]:
+    """A dense model with the task's head, new if it has none yet, and its tokenizer.
+
+    A head that the model has keeps its classes, with their names and in their order: ``in_order_of(network.config,
+    task)`` is the task as the network has to learn it.
+
+    Raises:
+        InputError: it cannot be found or loaded, is compressed, or its architecture has no head of this kind.
+    """
+    with quiet():
+        place = model_place(model)
+        made: set[str] = set()
+
+        def new(name: str, network: PreTrainedModel, reshaped: bool) -> bool:
+            made.add(name)
+            if not headless:  # a head that is there keeps its weights, but for other numbers of classes
+                return reshaped and is_of_head(name, network)
+            return is_of_head(name, network) or name.startswith(f"{network.base_model_prefix}.pooler.")
+
+        try:
+            config = load_config(place)
+            refuse_quantized(config)
+            headless = not of_kind(config, task.kind)
+            renewed = _set_outputs(config, task)
+            network = load_pretrained(
+                getattr(transformers, _CLASSES[task.kind]), place, new=new, config=config, ignore_mismatched_sizes=True
+            )
+            tokenizer = load_tokenizer(place)
+        except InputError as error:
+            raise InputError(f"{model}: cannot be opened for {task.kind} ({error})") from error
+    if made:
+        logger.info("%s: a new head for %s (%s), to be trained", model, task.name, shortened(sorted(made)))
+    if renewed:
+        renew_outputs(network)
+    pad(network, tokenizer)
+    if task.kind == "regression" and task.train is not None:
+        _centre(network, made, mean(task.train.targets))
+    return network.float(), tokenizer
+
+
+def _set_outputs(config: Any, task: SupervisedTask) -> bool:
+    """Make the configuration that of a head of the task. Returns whether one that is there, of as many outputs, is of
+    other classes."""
+    if task.kind in _PROBLEMS:
+        config.problem_type = _PROBLEMS[task.kind]
+    if task.kind not in _PROBLEMS and not task.labels:
+        return False
+    there, names = of_kind(config, task.kind), names_of(config)
+    found = match(config, task) if there and task.labels else None
+    kept = found is not None or (there and not task.labels and len(names) == 1)
+    if there and not kept:
+        wanted = f"its classes ({listed(task.labels)}) are" if task.labels else "its number is"
+        logger.warning(
+            "task %s: %s not what the model tells (%s): a new head is trained", task.name, wanted, listed(names)
+        )
+    if not task.labels:
+        config.num_labels = 1
+    elif not kept or (found is not None and found.unnamed):
+        config.id2label = dict(enumerate(task.labels))
+        config.label2id = {name: number for number, name in config.id2label.items()}
+    return there and not kept and len(names) == len(task.labels)
+
+
+def _centre(network: PreTrainedModel, new: set[str], middle: float) -> None:
+    """Let a new output start at the mean of its targets. From zero the first steps do nothing but move it there,
+    through all of its inputs, and training may take an epoch to come back from that (MiniLM on STS-B)."""
+    for name, parameter in head_of(network).items():
+        if name in new and name.endswith("bias") and parameter.numel() == 1:
+            nn.init.constant_(parameter, middle)
+
+
+def open_head(place: Path, kind: Kind) -> PreTrainedModel:
+    """A model, dense or compressed, in the class that has its head."""
+    return load_pretrained(getattr(transformers, _CLASSES[kind]), place).eval()
+
+
+def head_of(model: PreTrainedModel) -> dict[str, nn.Parameter]:
+    """Parameters outside the base model, which start from nothing; those tied into it are not among them."""
+    return {name: p for name, p in model.named_parameters() if is_of_head(name, model)}
+
+
+def is_of_head(name: str, model: PreTrainedModel) -> bool:
+    """Whether a parameter is outside the base model."""
+    return not name.startswith(f"{model.base_model_prefix}.")

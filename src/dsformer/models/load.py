@@ -1,0 +1,89 @@
+"""Verbs on a compressed directory: load it, or make it a plain dense one again."""
+
+from pathlib import Path
+from typing import Any
+
+from transformers import PreTrainedModel
+
+from dsformer.errors import ArtefactError, InputError
+from dsformer.models.architectures import class_of
+from dsformer.models.artefact import check
+from dsformer.models.auxiliary_files import copy_companions
+from dsformer.models.directory import ModelDirectory
+from dsformer.models.pretrained import load_config, load_pretrained
+from dsformer.models.quantizer import unmark
+from dsformer.models.remote_code import trusting
+from dsformer.models.source import quiet
+from dsformer.nn.replace import densify as densify_layers
+from dsformer.utils.atomic_io import user_path
+from dsformer.utils.output_directory import appearing, reserved
+
+CARD = """# A dense copy of a model compressed with DSFormer
+
+Its weights are those of the compressed model, multiplied out: same outputs, without the dsformer package and without
+its savings.
+"""
+
+
+def load(directory: str | Path, *, trust_remote_code: bool = False, **options: Any) -> PreTrainedModel:
+    """A compressed model in the class it was saved from, its directory checked first.
+
+    Args:
+        directory: what ``compress`` wrote.
+        trust_remote_code: run Python code that comes with the model.
+        options: passed on to ``from_pretrained``; ``dtype`` is that of the files unless it is given.
+
+    Raises:
+        ArtefactError: the directory is not a compressed model, or is damaged.
+    """
+    path = user_path(directory)
+    check(path)
+    with quiet(), trusting(trust_remote_code):
+        try:
+            loader = class_of(ModelDirectory(path, path), load_config(path))
+            return load_pretrained(loader, path, **{"dtype": "auto", **options}).eval()
+        except InputError as error:
+            raise ArtefactError(str(error)) from error
+
+
+def densify(
+    directory: str | Path, output: str | Path, *, overwrite: bool = False, trust_remote_code: bool = False
+) -> Path:
+    """Write a compressed model as a plain dense directory, which loads without this package.
+
+    The files of tokenizer and sentence-transformers come along. The directory appears whole or not at all.
+
+    Args:
+        directory: what ``compress`` wrote.
+        output: where to.
+        overwrite: replace ``output`` if it exists.
+        trust_remote_code: run Python code that comes with the model.
+
+    Returns:
+        The directory written.
+
+    Raises:
+        ArtefactError: ``directory`` is not a compressed model, or is damaged.
+        InputError: ``output`` is there already, cannot be written, or is ``directory``.
+    """
+    source = user_path(directory)
+    with reserved(output, overwrite, [source]) as target:
+        check(source)
+        model = load(source, trust_remote_code=trust_remote_code)
+        densify_layers(model)
+        forget_compression(model)
+        with appearing(target) as written, quiet():
+            model.save_pretrained(written)
+            copy_companions(ModelDirectory.read(source), written)
+            (written / "README.md").write_text(CARD, encoding="utf-8")
+    return target
+
+
+def forget_compression(model: Any) -> None:
+    """Make a model whose layers are dense again save itself as one that never was compressed."""
+    del model.config.quantization_config
+    model.is_quantized = False
+    unmark(model)
+    for name in ("hf_quantizer", "quantization_method"):
+        if hasattr(model, name):
+            delattr(model, name)

@@ -1,0 +1,177 @@
+"""The README of a compressed model."""
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import yaml
+
+from dsformer.models.local_paths import without_local_paths
+
+# What the name of a class with a head ends in, and the class of transformers that finds it.
+_HEADS = {
+    "ForSequenceClassification": "AutoModelForSequenceClassification",
+    "ForTokenClassification": "AutoModelForTokenClassification",
+    "ForQuestionAnswering": "AutoModelForQuestionAnswering",
+    "ForMultipleChoice": "AutoModelForMultipleChoice",
+    "ForMaskedLM": "AutoModelForMaskedLM",
+    "ForCausalLM": "AutoModelForCausalLM",
+    "LMHeadModel": "AutoModelForCausalLM",
+    "ForConditionalGeneration": "AutoModelForSeq2SeqLM",
+}
+
+
+def model_card(summary: Mapping[str, Any], library: str = "transformers") -> str:
+    """A model card in Markdown with a YAML header, out of what the summary says; what it does not say is left out.
+
+    Args:
+        summary: any of ``model`` (what was compressed: a hub name, a path), ``method``, ``pattern``, ``encoder_ratio``,
+            ``total_ratio``, both with ``original_`` before them, ``bytes_before``, ``bytes_after``, ``mean_error``,
+            ``calibration_tokens``, ``recipe``, as compression reports them; ``scores`` (a list of ``{"task", "metric",
+            "dense", "compressed"}``, of which some have ``"factorized"``, the score before training), ``architecture``
+            (the name of its class), ``command``; ``license``, ``language``, ``pipeline_tag`` of the base model,
+            ``tags``.
+        library: the library the model is loaded with.
+    """
+    summary = without_local_paths(dict(summary))
+    name = short_name(summary.get("model"))
+    sections = [
+        _header(summary, library),
+        f"# {name}, compressed with DSFormer" if name else "# A model compressed with DSFormer",
+        _introduction(summary),
+        loading_code(library, str(summary.get("architecture") or "")),
+        markdown_table("Size", ("", ""), _sizes(summary)),
+        _scores(summary.get("scores") or ()),
+        _reproduction(summary),
+        _licence(summary),
+    ]
+    return "\n\n".join(section for section in sections if section) + "\n"
+
+
+def _header(summary: Mapping[str, Any], library: str) -> str:
+    base = hub_name(summary.get("model"))
+    tags = ["dsformer", "compression", *map(str, summary.get("tags") or ())]
+    fields = {
+        "library_name": library,
+        "base_model": base,
+        "base_model_relation": "quantized" if base else None,
+        "license": summary.get("license"),
+        "language": summary.get("language"),
+        "pipeline_tag": summary.get("pipeline_tag"),
+        "tags": list(dict.fromkeys(tags)),
+    }
+    text = yaml.safe_dump({key: value for key, value in fields.items() if value}, sort_keys=False, allow_unicode=True)
+    return f"---\n{text}---"
+
+
+def _introduction(summary: Mapping[str, Any]) -> str:
+    lines = [
+        "Linear weights are stored as a small dense dictionary and sparse codes, after "
+        "[DSFormer](https://arxiv.org/abs/2312.13211)."
+    ]
+    if summary.get("model"):
+        lines.append(f"Base model: `{hub_name(summary['model']) or short_name(summary['model'])}`.")
+    if summary.get("method"):
+        pattern = f", pattern {_line(summary['pattern'])}" if summary.get("pattern") else ""
+        lines.append(f"Method: {_line(summary['method'])}{pattern}.")
+    return "\n".join(lines)
+
+
+def loading_code(library: str, architecture: str, compressed: bool = True) -> str:
+    """Python that loads a model in the class that keeps its head.
+
+    Args:
+        library: ``transformers`` or ``sentence-transformers``.
+        architecture: the name of the model's class; empty: one without a head.
+        compressed: whether this package has to be imported.
+    """
+    package, name = (
+        "transformers",
+        next((auto for end, auto in _HEADS.items() if architecture.endswith(end)), "AutoModel"),
+    )
+    call = f"{name}.from_pretrained"
+    if library == "sentence-transformers":
+        package = "sentence_transformers"
+        name = call = "CrossEncoder" if name == _HEADS["ForSequenceClassification"] else "SentenceTransformer"
+    lines = [
+        *(["import dsformer  # pip install dsformer; importing it registers the format"] if compressed else []),
+        f"from {package} import {name}",
+        "",
+        f'model = {call}("path/to/this/model")',
+    ]
+    return "\n".join(["```python", *lines, "```"])
+
+
+def _sizes(summary: Mapping[str, Any]) -> list[Sequence[Any]]:
+    """Ratios count everything stored."""
+    rows: list[Sequence[Any]] = []
+    for key, meaning in (
+        ("encoder_ratio", "compression of the compressed layers, everything stored counted, at one type of values"),
+        ("original_encoder_ratio", "the same over the layers as they came"),
+        ("total_ratio", "compression of the whole file, at one type of values"),
+        ("original_total_ratio", "the same over the file as it came"),
+    ):
+        if summary.get(key):
+            rows.append((meaning, f"{summary[key]:.2f}x"))
+    for when in ("before", "after"):
+        if f"bytes_{when}" in summary:
+            rows.append((f"bytes {when}", f"{summary[f'bytes_{when}']:,}"))
+    if summary.get("mean_error"):
+        rows.append(("relative error of the layers' outputs, root mean square", f"{summary['mean_error']:.3f}"))
+    return rows
+
+
+def _scores(scores: Sequence[Mapping[str, Any]]) -> str:
+    columns = {"task": "task", "metric": "metric", "dense": "dense", "factorized": "before training"}
+    columns = {key: name for key, name in columns.items() if key != "factorized" or any(key in one for one in scores)}
+    columns["compressed"] = "compressed"
+    rows = [[_shown(score.get(key)) for key in columns] for score in scores]
+    return markdown_table("Scores", tuple(columns.values()), rows)
+
+
+def _shown(value: Any) -> Any:
+    return "" if value is None else value
+
+
+def _reproduction(summary: Mapping[str, Any]) -> str:
+    parts = []
+    if summary.get("calibration_tokens"):
+        parts.append(f"Calibrated on {summary['calibration_tokens']:,} tokens of text.")
+    if summary.get("command"):
+        parts.append(f"```sh\n{summary['command']}\n```")
+    elif summary.get("recipe"):
+        recipe = yaml.safe_dump(summary["recipe"], sort_keys=False, allow_unicode=True)
+        parts.append(f"`dsformer compress` with this recipe:\n\n```yaml\n{recipe}```")
+    return "\n\n".join(["## How it was made", *parts]) if parts else ""
+
+
+def _licence(summary: Mapping[str, Any]) -> str:
+    licence = summary.get("license")
+    return f"## Licence\n\nThat of the base model: {_line(licence)}." if licence else ""
+
+
+def markdown_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
+    """A section with a table; nothing without rows."""
+    if not rows:
+        return ""
+    lines = [columns, ["---"] * len(columns), *rows]
+    return "\n".join([f"## {title}", "", *("| " + " | ".join(map(_cell, line)) + " |" for line in lines)])
+
+
+def _cell(value: Any) -> str:
+    return (f"{value:.4g}" if isinstance(value, float) else _line(value)).replace("|", "\\|")
+
+
+def _line(value: Any) -> str:
+    return " ".join(str(value).split())
+
+
+def hub_name(model: Any) -> str | None:
+    """The name, unless it is that of something on the writer's machine."""
+    text = _line(model or "")
+    return text if re.fullmatch(r"[\w-][\w.-]*/[\w.-]+", text) else None
+
+
+def short_name(model: Any) -> str:
+    """The last part of a name or path."""
+    return _line(model or "").rstrip("/").rsplit("/", 1)[-1]

@@ -1,0 +1,29 @@
+"""How a sentence-transformers directory makes one embedding of a text's hidden states."""
+
+import json
+from pathlib import Path
+
+from dsformer.errors import InputError
+from dsformer.models.directory import MODULES, read_modules
+from dsformer.training.distillation import Pooling, first_pooling, mean_pooling
+
+
+def pooling_of(directory: Path) -> Pooling:
+    """Mean or first-token pooling, as the directory says; the mean where it says nothing.
+
+    Raises:
+        InputError: another kind of pooling.
+    """
+    if not (directory / MODULES).is_file():
+        return mean_pooling
+    for module in read_modules(directory / MODULES):
+        if str(module["type"]).endswith("Pooling"):
+            config = json.loads((directory / module["path"] / "config.json").read_text(encoding="utf-8"))
+            # Older files have one switch a mode, newer ones name the mode.
+            modes = [name for name, on in config.items() if name.startswith("pooling_mode_") and on is True]
+            if modes == ["pooling_mode_cls_token"] or config.get("pooling_mode") == "cls":
+                return first_pooling
+            if modes == ["pooling_mode_mean_tokens"] or config.get("pooling_mode") == "mean":
+                return mean_pooling
+            raise InputError(f"{directory}: distillation knows mean and first-token pooling, not {modes or config}")
+    return mean_pooling

@@ -1,0 +1,195 @@
+"""How transformers loads, trains and saves a compressed model."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+import transformers
+from torch import nn
+from transformers import PreTrainedModel
+from transformers.quantizers.base import HfQuantizer
+
+from dsformer.errors import ArtefactError
+from dsformer.format.schema import BlockConfig
+from dsformer.models.casting import cast
+from dsformer.models.checkpoint import read_headers, weight_files
+from dsformer.models.checksum import check_record, record_of
+from dsformer.models.config import DSFormerConfig
+from dsformer.models.expected_tensors import check_stored, masks, resolved, stored_modules
+from dsformer.models.local_paths import forget_places
+from dsformer.models.tying import forget_tied, remember_tied
+from dsformer.models.values import check_values
+from dsformer.nn.compressed import StoredForm
+from dsformer.nn.embedding import DenseSparseEmbedding
+from dsformer.nn.parameters import INTEGERS
+from dsformer.nn.replace import densify, install
+
+_V5 = int(transformers.__version__.split(".")[0]) >= 5
+
+
+class DSFormerQuantizer(HfQuantizer):
+    """Puts compressed modules into the empty model before its weights are loaded.
+
+    The keys of a checkpoint are those of the modules, so transformers loads and saves them like any others. Damage is
+    met three times: headers, then numbers are checked before anything is allocated, missing tensors after loading (they
+    would be left random), and supports and permutations once they are there.
+    """
+
+    requires_calibration = True
+    quantization_config: DSFormerConfig
+
+    def _process_model_before_weight_loading(
+        self, model: PreTrainedModel, checkpoint_files: list[str] | None = None, **kwargs: Any
+    ) -> PreTrainedModel:
+        config = self.quantization_config
+        files = _files(model, checkpoint_files)
+        headers = read_headers(files)
+        record = check_record(config, files[0].parent, headers) if files else None
+        whole = type(model).__name__ in (getattr(model.config, "architectures", None) or ())
+        config.blocks = resolved(model, config.blocks, headers, whole)
+        install(model, config.blocks)
+        for _, module in stored_modules(model):
+            # Nothing for the model's class to initialise: some read a weight's two sizes then, which these do not have.
+            module.__dict__["_is_hf_initialized"] = True
+        for part in model.modules():
+            if isinstance(part, PreTrainedModel):
+                _guard_tables(part)
+        forget_tied(model)
+        if files:
+            check_stored(model, headers, whole)
+        check_values(files, record, masks(model))
+        return model
+
+    def _process_model_after_weight_loading(self, model: PreTrainedModel, **kwargs: Any) -> PreTrainedModel:
+        for part in model.modules():
+            part.__dict__.pop("_init_weights", None)
+        for name, module in stored_modules(model):
+            if _V5:
+                _check_loaded(name, module)
+            if module.weight.device.type != "meta":  # else it is offloaded
+                _restore_integers(module)
+                try:
+                    module.validate()
+                except ArtefactError as error:
+                    raise ArtefactError(f"{name}: {error}") from None
+        mark(model, self.quantization_config)
+        return model
+
+    def update_missing_keys(self, model: PreTrainedModel, missing_keys: list[str], prefix: str) -> list[str]:
+        """Called by transformers 4 once it has compared the checkpoint's keys with the model's."""
+        compressed = {f"{name}.{key}" for name, module in stored_modules(model) for key in module.state_dict()}
+        if missing := sorted(compressed.intersection(missing_keys)):
+            raise ArtefactError(f"{missing[0]}: not in the checkpoint")
+        return missing_keys
+
+    def _dequantize(self, model: PreTrainedModel, dtype: Any = None) -> PreTrainedModel:
+        densify(model)
+        unmark(model)
+        if dtype is not None:
+            cast(model, dtype)
+        return model
+
+    def get_state_dict_and_metadata(
+        self, model: PreTrainedModel, safe_serialization: bool | None = None
+    ) -> tuple[None, dict[str, str]]:
+        """Called before anything is saved: the configuration then says how its tensors were."""
+        if isinstance(config := getattr(model.config, "quantization_config", None), DSFormerConfig):
+            forget_places(model.config)
+            config.record = record_of(model)
+        return None, {}
+
+    def is_serializable(self, safe_serialization: bool | None = None) -> bool:
+        return True
+
+    @property
+    def is_trainable(self) -> bool:
+        return True
+
+    @property
+    def is_qat_trainable(self) -> bool:
+        return True
+
+    @property
+    def is_compileable(self) -> bool:
+        return True
+
+
+def attach(model: PreTrainedModel, blocks: Sequence[BlockConfig], summary: dict[str, Any] | None = None) -> None:
+    """Make a model whose modules have been replaced save itself as a compressed one.
+
+    Args:
+        model: after ``layers.install_forms``; changed in place.
+        blocks: what was installed.
+        summary: JSON values for reports and the model card.
+    """
+    config = DSFormerConfig(list(blocks), summary=summary)
+    marked: Any = model
+    marked.is_quantized = True
+    marked.quantization_method = config.quant_method
+    marked.hf_quantizer = DSFormerQuantizer(config)
+    mark(model, config)
+
+
+def mark(model: Any, config: DSFormerConfig) -> None:
+    """What saving a compressed model needs to know of it."""
+    model.config.quantization_config = config
+    for part in model.modules():
+        if isinstance(part, PreTrainedModel):
+            # As transformers has it where it loads one; Mamba's code goes another way then.
+            part.config._is_quantized = True
+    forget_tied(model)
+    # Conversions of checkpoint names that transformers 5 undoes when saving; compressed weights cannot follow them.
+    model._weight_conversions = []
+
+
+def unmark(model: Any) -> None:
+    """Undo :func:`mark` for a model whose layers are dense again: names and ties are those of its class."""
+    remember_tied(model)
+    model.__dict__.pop("_weight_conversions", None)
+    for part in model.modules():
+        if isinstance(part, PreTrainedModel):
+            part.config.__dict__.pop("_is_quantized", None)
+
+
+def _files(model: PreTrainedModel, checkpoint_files: list[str] | None) -> list[Path]:
+    """The weight files, where they are known: transformers 4 names none, but a local directory can be looked at."""
+    if checkpoint_files is not None:
+        return [Path(file) for file in checkpoint_files]
+    name = getattr(model.config, "name_or_path", "")
+    directory = Path(name) if name else None
+    return weight_files(directory) if directory is not None and directory.is_dir() else []
+
+
+def _guard_tables(model: PreTrainedModel) -> None:
+    """Keep the codes of tables as they were loaded: Funnel sets the padding row of one to zero whenever it is loaded,
+    and that row of the codes may be of any token."""
+    initialise = model._init_weights
+
+    def guarded(module: nn.Module) -> None:
+        tables = [child for child in module.children() if isinstance(child, DenseSparseEmbedding)]
+        kept = [(table.weight, table.weight.detach().clone()) for table in tables]
+        initialise(module)
+        for weight, values in kept:
+            weight.data.copy_(values)
+
+    model.__dict__["_init_weights"] = guarded
+
+
+def _restore_integers(module: StoredForm) -> None:
+    """transformers 5.0 casts even integers where a model keeps a layer in float32, as T5 does."""
+    for key, dtype in INTEGERS.items():
+        tensor = getattr(module, key)
+        if tensor is not None and tensor.dtype == torch.float32:
+            setattr(module, key, tensor.to(dtype))
+    for key in ("weight", "dictionary") if module.precision else ():
+        tensor = getattr(module, key)
+        if tensor is not None and tensor.dtype != torch.int8:
+            setattr(module, key, tensor.to(torch.int8))
+
+
+def _check_loaded(name: str, module: StoredForm) -> None:
+    """transformers 5 marks every tensor it has loaded."""
+    for key, tensor in module.state_dict(keep_vars=True).items():
+        if tensor.device.type != "meta" and not getattr(tensor, "_is_hf_initialized", False):
+            raise ArtefactError(f"{name}.{key}: not in the checkpoint")

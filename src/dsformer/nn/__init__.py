@@ -1,0 +1,1 @@
+"""Modules of compressed weights: linear layers, embedding tables, and putting them into a model."""

@@ -1,0 +1,214 @@
+"""A form inside a module: read from its stored tensors, and written to them."""
+
+import torch
+from jaxtyping import Float, Int, Int8
+from torch import Tensor
+
+from dsformer.errors import InputError
+from dsformer.format.bitpacking import pack_numbers, unpack_numbers
+from dsformer.format.form import Form
+from dsformer.format.indices import kept_entries
+from dsformer.format.precision import packed_bytes
+from dsformer.format.quantized import RoundedForm
+from dsformer.format.ragged import pack_uneven, spread, stored_cells, unpack_uneven
+from dsformer.format.support_codec import (
+    check_permutation,
+    pack_permutation,
+    pack_support,
+    unpack_permutation,
+    unpack_support,
+)
+from dsformer.nn.parameters import StoredTensors
+from dsformer.nn.traceable import traceable_indices, traceable_uneven
+
+
+class StoredForm(StoredTensors):
+    """The form that :class:`StoredTensors` are of. What is unpacked of them is kept until they change."""
+
+    @property
+    def shared_dictionary(self) -> Tensor | None:
+        """The dictionary, which the first module of the block holds."""
+        if self.precision:
+            return self._as_floats().dictionary if self.spec.atoms else None
+        owner = self.lead
+        # Written out anew: an optimizer may have changed it without a sign.
+        return owner.dictionary if owner.inner is None or owner.dictionary is None else owner._with_zeros()
+
+    def _with_zeros(self) -> Float[Tensor, "atoms width"]:
+        """A sparse dictionary written out."""
+        assert self.dictionary is not None
+        whole = self.dictionary.new_zeros(self.spec.dictionary_shape)
+        return whole.scatter(1, self.entries().long(), self.dictionary)
+
+    def entries(self) -> Int[Tensor, "atoms kept"]:
+        """Which entries of a sparse dictionary are stored here, int32."""
+        inner, support, device = self.inner, self.dictionary_support, self.weight.device
+        assert inner is not None
+        if torch.compiler.is_compiling():
+            return traceable_indices(inner, support, device)
+        sources = () if support is None else (support,)
+        return self._unpacked.entries.get(sources, lambda: unpack_support(inner, support)).to(device)
+
+    @property
+    def values(self) -> Float[Tensor, "units kept"]:
+        """The code values, in the type of outputs."""
+        return self._as_floats().values if self.precision else self._values()
+
+    def _values(self) -> Tensor:
+        if self.spec.uneven:
+            return spread(self.spec, self.weight, self._uneven()[1])
+        return self.weight.view(self.spec.units, self.spec.core + self.spec.nonzeros)
+
+    def _uneven(self) -> tuple[Int[Tensor, "units nonzeros"], Int[Tensor, " entries"]]:
+        """The candidates of uneven codes and the places of their values among them."""
+        support = self.support
+        assert support is not None
+        if torch.compiler.is_compiling():
+            return traceable_uneven(self.spec, support)
+        return self._unpacked.uneven.get((support,), lambda: self._unpacked_uneven())
+
+    def _unpacked_uneven(self) -> tuple[Int[Tensor, "units nonzeros"], Int[Tensor, " entries"]]:
+        indices, slots = unpack_uneven(self.spec, self.support)
+        return indices.to(self.weight.device), slots.to(self.weight.device)
+
+    def _as_floats(self) -> Form:
+        if torch.compiler.is_compiling():
+            return self.rounded_form(self.indices).form(self.dtype)
+        return self._unpacked.numbers.get(self.sources, lambda: self.rounded_form(self.unpacked()).form(self.dtype))
+
+    def rounded_form(self, indices: Int[Tensor, "groups nonzeros"]) -> RoundedForm:
+        """What is stored in whole numbers, given the support; int8 ones share memory with the module."""
+        assert self.precision is not None
+        lead = self.lead
+        values, dictionary = self.whole_numbers()
+        of_atoms, of_codes = (
+            torch.empty(0, dtype=torch.bfloat16) if scale is None else scale.view(torch.bfloat16)
+            for scale in (lead.dictionary_scale, self.weight_scale)
+        )
+        return RoundedForm(
+            self.spec, dictionary, values, indices, self._unpacked_order(), of_atoms, of_codes, self.precision
+        )
+
+    def whole_numbers(self) -> tuple[Int8[Tensor, "units kept"], Int8[Tensor, "rows columns"]]:
+        """Rounded values and dictionary; those of 8 bits share memory with the module."""
+        assert self.precision is not None
+        spec, lead = self.spec, self.lead
+        rows, columns = spec.dictionary_shape
+        dictionary = self.weight.new_zeros((rows, columns))
+        if lead.dictionary is not None and self.inner:
+            kept = _unpacked(lead.dictionary.detach(), rows, spec.dictionary_nonzeros, self.precision.dictionary)
+            dictionary.scatter_(1, lead.entries().long(), kept)
+        elif lead.dictionary is not None:
+            dictionary = _unpacked(lead.dictionary.detach(), rows, columns, self.precision.dictionary)
+        values = _unpacked(self.weight.detach(), *spec.code_shape, self.precision.codes)
+        if spec.uneven:
+            values = spread(spec, values[0], self._uneven()[1])
+        return values, dictionary
+
+    def _unpacked_order(self) -> Int[Tensor, " units"] | None:
+        return None if self.permutation is None else unpack_permutation(self.spec, self.permutation)
+
+    @property
+    def indices(self) -> Int[Tensor, "groups nonzeros"]:
+        """The selected candidates, int32, unpacked when first needed. Raises ArtefactError for a damaged support."""
+        if self.spec.uneven:
+            return self._uneven()[0]
+        if torch.compiler.is_compiling():
+            return traceable_indices(self.spec, self.support, self.weight.device)
+        sources = () if self.support is None else (self.support,)
+        return self._unpacked.indices.get(sources, self.unpacked).to(self.weight.device)
+
+    def unpacked(self) -> Int[Tensor, "groups nonzeros"]:
+        """The indices, unpacked now and not kept."""
+        if self.spec.uneven:
+            return self._unpacked_uneven()[0]
+        return unpack_support(self.spec, self.support).to(self.weight.device)
+
+    @property
+    def order(self) -> Int[Tensor, " units"] | None:
+        """Which unit each code belongs to, unpacked when first needed; None: its own."""
+        permutation = self.permutation
+        if permutation is None or torch.compiler.is_compiling():
+            return None if permutation is None else unpack_permutation(self.spec, permutation)
+        return self._unpacked.order.get((permutation,), lambda: unpack_permutation(self.spec, permutation))
+
+    def validate(self) -> None:
+        """Raises ArtefactError when the support or the permutation stored is not one of this spec."""
+        self.unpacked()
+        if self.inner and self.dictionary_support is not None:
+            unpack_support(self.inner, self.dictionary_support)
+        if self.permutation is not None:
+            check_permutation(self.spec, self.permutation)
+
+    @torch.no_grad()
+    def fill(self, form: Form | RoundedForm) -> None:
+        """Take over a form's numbers, cast to the type of this module.
+
+        Raises:
+            InputError: the form has another spec, or is not of the kind stored here.
+        """
+        if form.spec != self.spec or (form.permutation is None) == self.spec.permuted:
+            raise InputError(f"the form of {form.spec} does not fit a layer of {self.spec}")
+        precision = form.precision if isinstance(form, RoundedForm) else None
+        if precision != self.precision:
+            raise InputError(f"a form with numbers of {precision} does not fit a layer of {self.precision}")
+        # 8: numbers stay as they are, floats too.
+        codes, bits = (8, 8) if precision is None else (precision.codes, precision.dictionary)
+        values, support = self._stored_codes(form)
+        self.weight.copy_(_packed(values, codes).reshape(self.weight.shape))
+        if self.dictionary is not None:
+            self.dictionary.copy_(_packed(self._stored_dictionary(form), bits))
+        if isinstance(form, RoundedForm):
+            for mine, scales in zip(self._scales(), (form.value_scales, form.dictionary_scales), strict=True):
+                if mine is not None:
+                    mine.copy_(scales.view(torch.int16))
+        if self.support is not None:
+            self.support.copy_(support)
+        if self.permutation is not None and form.permutation is not None:
+            self.permutation.copy_(pack_permutation(form.spec, form.permutation))
+
+    def _stored_codes(self, form: Form | RoundedForm) -> tuple[Tensor, Tensor]:
+        """The values of a form that are stored, and its support in bytes."""
+        if not self.spec.uneven:
+            return form.values, pack_support(self.spec, form.indices)
+        cells = stored_cells(self.spec, form.values)
+        return form.values[cells][None], pack_uneven(self.spec, form.indices, cells)
+
+    def _stored_dictionary(self, form: Form | RoundedForm) -> Tensor:
+        """What is stored of a form's dictionary; the support of a sparse one is written on the way."""
+        if self.inner is None:
+            return form.dictionary
+        entries = kept_entries(self.spec, form.dictionary)
+        if self.dictionary_support is not None:
+            self.dictionary_support.copy_(pack_support(self.inner, entries))
+        return form.dictionary.gather(1, entries)
+
+    @torch.no_grad()
+    def form(self) -> Form:
+        """The form stored here; values and dictionary share memory with the module, unless they are rounded."""
+        if self.precision:
+            return self.rounded_form(self.unpacked().long()).form(self.dtype)
+        spec, dictionary = self.spec, self.shared_dictionary
+        stored = self.weight.new_empty(spec.dictionary_shape) if dictionary is None else dictionary.detach()
+        return Form(spec, stored, self.values.detach(), self.unpacked().long(), self._unpacked_order())
+
+    def form_repr(self) -> str:
+        spec = self.spec
+        parts = [f"{spec.orientation} dictionary", f"atoms={spec.atoms}", f"core={spec.core}"]
+        parts += [f"nonzeros={spec.mean_nonzeros:g}", f"pattern={spec.pattern}"]
+        return ", ".join(
+            parts
+            + ["canonical"] * spec.canonical
+            + ["permuted"] * spec.permuted
+            + [f"blocks={spec.blocks}"] * bool(spec.blocks)
+            + [str(self.precision)] * bool(self.precision)
+        )
+
+
+def _packed(numbers: Tensor, bits: int) -> Tensor:
+    return numbers if bits == 8 else pack_numbers(numbers, bits)
+
+
+def _unpacked(stored: Tensor, rows: int, columns: int, bits: int) -> Tensor:
+    stored = stored.view(rows, packed_bytes(columns, bits))
+    return stored if bits == 8 else unpack_numbers(stored, columns, bits)

@@ -1,0 +1,157 @@
+"""An embedding stored as a dictionary and sparse codes, and the modules that are tied to it."""
+
+from typing import Any
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from dsformer import ops
+from dsformer.format.precision import Precision
+from dsformer.format.spec import FormSpec
+from dsformer.nn.compressed import StoredForm
+from dsformer.nn.cpu_embedding import NativeTable, native_embedding
+from dsformer.nn.cpu_linear import TELLS_EXPORTS, enabled
+from dsformer.nn.linear import LinearProduct
+from dsformer.utils.tensor_cache import Derived
+
+
+class DenseSparseEmbedding(StoredForm):
+    """``E ~ S [D; I]``: every row of the vocabulary is a sparse mix of atoms, mixed when it is looked up.
+
+    ``weight`` is (vocabulary, core + nonzeros): transformers reads the size of the vocabulary off it.
+
+    Args:
+        spec: units are rows, ``out_features`` the vocabulary, ``in_features`` the length of a vector.
+        padding_idx: the row that gets no gradient.
+        device, dtype, precision: of the tensors, uninitialised.
+    """
+
+    def __init__(
+        self,
+        spec: FormSpec,
+        padding_idx: int | None = None,
+        device: torch.device | None = None,
+        dtype: torch.dtype | None = None,
+        precision: Precision | None = None,
+    ):
+        super().__init__(spec, False, None, device, dtype, precision)
+        self.num_embeddings, self.embedding_dim, self.padding_idx = spec.out_features, spec.in_features, padding_idx
+        self._code_of: Derived[Tensor | None] = Derived()
+        self._native = NativeTable(self)
+
+    def forward(self, ids: Int[Tensor, "*batch"]) -> Float[Tensor, "*batch dim"]:
+        if torch.compiler.is_compiling():
+            plain = ids.device.type == "cpu" and not torch.is_grad_enabled()
+            if TELLS_EXPORTS and plain and enabled() and not torch.compiler.is_exporting():
+                return native_embedding(ids, self._native.number, self.embedding_dim, self.dtype)
+            return self.operate(ids)
+        native = self._native.read(ids)
+        return self.operate(ids) if native is None else native
+
+    def operate(self, ids: Int[Tensor, "*batch"]) -> Float[Tensor, "*batch dim"]:
+        """The rows by the operator, which keeps nothing and has gradients."""
+        spec = self.spec
+        padding_idx = -1 if self.padding_idx is None else self.padding_idx
+        layout = (spec.core, spec.pattern.group, spec.canonical, spec.in_features, padding_idx)
+        return ops.dense_sparse_embedding(ids, self.shared_dictionary, self.values, self.indices, self.code_of, *layout)
+
+    @property
+    def code_of(self) -> Int[Tensor, " units"] | None:
+        """Which code describes each row; None: its own."""
+        if self.permutation is None or torch.compiler.is_compiling():
+            return self._inverse()
+        return self._code_of.get((self.permutation,), self._inverse)
+
+    def _inverse(self) -> Int[Tensor, " units"] | None:
+        order = self.order
+        if order is None:
+            return None
+        return torch.empty_like(order).scatter_(0, order, torch.arange(self.spec.units, device=order.device))
+
+    def densified(self) -> nn.Embedding:
+        """An embedding with the weight multiplied out."""
+        layer = nn.Embedding(self.num_embeddings, self.embedding_dim, self.padding_idx, device="meta")
+        layer.weight = nn.Parameter(self.form().dense())
+        return layer.train(self.training)
+
+    def extra_repr(self) -> str:
+        return f"{self.num_embeddings}, {self.embedding_dim}, padding_idx={self.padding_idx}, {self.form_repr()}"
+
+
+class _Tied(nn.Module):
+    """A module that reads a compressed embedding and stores nothing of it.
+
+    Its ``weight`` is the embedding's. Tying it again, as transformers does whenever a model is loaded, changes nothing.
+    """
+
+    def __init__(self, owner: DenseSparseEmbedding):
+        super().__init__()
+        # In a tuple, so that it is not registered: its tensors must appear once in a state dict.
+        self._owner = (owner,)
+
+    @property
+    def owner(self) -> DenseSparseEmbedding:
+        return self._owner[0]
+
+    @property
+    def weight(self) -> Tensor:
+        return self.owner.weight
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name != "weight":
+            super().__setattr__(name, value)
+        elif value is not self.owner.weight:
+            raise AttributeError("the weight of this module is that of a compressed embedding and cannot be replaced")
+
+
+class TiedEmbedding(_Tied):
+    """A second embedding with the same weight, as the encoder and decoder of T5 have."""
+
+    def __init__(self, owner: DenseSparseEmbedding):
+        super().__init__(owner)
+        self.num_embeddings, self.embedding_dim = owner.num_embeddings, owner.embedding_dim
+        self.padding_idx = owner.padding_idx
+
+    def forward(self, ids: Int[Tensor, "*batch"]) -> Float[Tensor, "*batch dim"]:
+        return self.owner(ids)
+
+    def densified(self, weight: nn.Parameter) -> nn.Embedding:
+        """An embedding with the multiplied-out weight of its owner."""
+        layer = nn.Embedding(self.num_embeddings, self.embedding_dim, self.padding_idx, device="meta")
+        layer.weight = weight
+        return layer.train(self.training)
+
+    def extra_repr(self) -> str:
+        return f"{self.num_embeddings}, {self.embedding_dim}, tied"
+
+
+class TiedHead(LinearProduct, _Tied):
+    """``x E^T + bias``: an output layer with the weight of the embedding, as language models have.
+
+    Args:
+        owner: the compressed embedding.
+        bias: (vocabulary,), the head's own.
+    """
+
+    def __init__(self, owner: DenseSparseEmbedding, bias: nn.Parameter | None):
+        _Tied.__init__(self, owner)
+        LinearProduct.__init__(self)
+        self.register_parameter("bias", bias)
+        self.in_features, self.out_features = owner.embedding_dim, owner.num_embeddings
+
+    @property
+    def stored(self) -> StoredForm:
+        return self.owner
+
+    def densified(self, weight: nn.Parameter) -> nn.Linear:
+        """An output layer with the multiplied-out weight of its owner and this layer's bias."""
+        layer = nn.Linear(self.in_features, self.out_features, self.bias is not None, device="meta")
+        layer.weight = weight
+        if self.bias is not None:
+            layer.bias = self.bias
+        return layer.train(self.training)
+
+    def extra_repr(self) -> str:
+        bias = self.bias is not None
+        return f"in_features={self.in_features}, out_features={self.out_features}, bias={bias}, tied"

@@ -1,0 +1,124 @@
+"""Linear layers with fewer rows and columns, in attention that is told how many heads are left; and back."""
+
+from collections.abc import Sequence
+from itertools import accumulate
+
+import torch
+from jaxtyping import Int
+from torch import Tensor, nn
+from transformers.pytorch_utils import Conv1D
+
+from dsformer.format.schema import BlockConfig
+
+Plain = nn.Linear | Conv1D
+# Rows of a part of a layer: how many there were, and how many are left.
+Part = tuple[int, int]
+
+# What attention modules of transformers call how many heads they have, and how wide all of them are together. Most make
+# as many heads as the projections give; the others would take the wrong shape.
+_HEAD_SIZES = (
+    "num_attention_heads",
+    "num_heads",
+    "n_heads",
+    "num_key_value_heads",
+    "all_head_size",
+    "inner_dim",
+    "embed_dim",
+    "split_size",
+    "dim",
+)
+
+
+def narrowed(
+    layer: nn.Module, rows: Int[Tensor, " rows"] | None = None, columns: Int[Tensor, " columns"] | None = None
+) -> Plain:
+    """A plain layer with some of a plain one's output features (rows) and input features (columns); None: all."""
+    assert isinstance(layer, (nn.Linear, Conv1D))
+    turned = isinstance(layer, Conv1D)
+    weight = layer.weight.detach().T if turned else layer.weight.detach()
+    weight = weight if rows is None else weight[rows]
+    weight = weight if columns is None else weight[:, columns]
+    bias = None if layer.bias is None else layer.bias.detach()
+    return _plain(weight, bias if bias is None or rows is None else bias[rows], turned, layer.training)
+
+
+def widened(layer: Plain, parts: Sequence[Part], in_features: int) -> Plain:
+    """A layer that does the same among zeros: with rows that give 0 and columns that are not read.
+
+    Args:
+        layer: plain and narrow.
+        parts: of its rows; each part gets its zeros at its end.
+        in_features: columns it is to have.
+    """
+    turned = isinstance(layer, Conv1D)
+    weight = layer.weight.detach().T if turned else layer.weight.detach()
+    starts = [0, *accumulate(full for full, _ in parts)]
+    rows = torch.cat([torch.arange(start, start + kept) for start, (_, kept) in zip(starts, parts, strict=False)])
+    rows = rows.to(weight.device)
+    wide = weight.new_zeros(starts[-1], in_features)
+    wide[rows, : weight.shape[1]] = weight
+    bias = None if layer.bias is None else layer.bias.detach()
+    if bias is not None:
+        bias = bias.new_zeros(starts[-1]).index_copy_(0, rows, bias)
+    return _plain(wide, bias, turned, layer.training)
+
+
+def row_parts(blocks: Sequence[BlockConfig]) -> dict[str, list[Part]]:
+    """The parts of every layer that has fewer rows than the one it replaces.
+
+    One layer may hold gate and up, or queries, keys and values, one after another; each has lost the same channels. How
+    many parts there are, the layer that reads the channels tells: it has lost columns.
+    """
+    found: dict[str, list[Part]] = {}
+    taken: set[int] = set()
+    for i, writer in enumerate(blocks):
+        whole = sum(writer.full_members), sum(member.out_features for member in writer.members)
+        if whole[0] == whole[1]:
+            continue
+        readers = ((j, _shared(writer, whole, blocks[j])) for j in range(i + 1, len(blocks)) if j not in taken)
+        reader, parts = next(((j, parts) for j, parts in readers if parts), (i, [whole]))
+        taken.add(reader)
+        for member, full in zip(writer.members, writer.full_members, strict=True):
+            found[member.name] = _taken_from(parts, (full, member.out_features))
+    return found
+
+
+def _shared(writer: BlockConfig, whole: Part, reader: BlockConfig) -> list[Part]:
+    """The parts of a block's rows if the reader reads them; empty: it does not."""
+    width = (reader.full_inputs, reader.in_features)
+    if width[0] == width[1] or len(reader.members) > 1:
+        return []
+    if writer.heads:
+        rest = whole[0] - width[0], whole[1] - width[1]
+        even = min(rest) > 0 and rest[0] % 2 == rest[1] % 2 == 0
+        return [width, (rest[0] // 2, rest[1] // 2), (rest[0] // 2, rest[1] // 2)] if even else []
+    times = whole[0] // width[0]
+    return [width] * times if whole == (times * width[0], times * width[1]) else []
+
+
+def _taken_from(parts: list[Part], whole: Part) -> list[Part]:
+    """The first of the parts that add up to a layer, which are taken out; all in one where none do."""
+    for count in range(1, len(parts) + 1):
+        if tuple(map(sum, zip(*parts[:count], strict=True))) == whole:
+            own, parts[:] = parts[:count], parts[count:]
+            return own
+    return [whole]
+
+
+def _plain(weight: Tensor, bias: Tensor | None, turned: bool, training: bool) -> Plain:
+    rows, columns = weight.shape
+    with torch.device("meta"):
+        layer: Plain = Conv1D(rows, columns) if turned else nn.Linear(columns, rows, bias is not None)
+    layer.weight = nn.Parameter((weight.T if turned else weight).contiguous().clone())
+    if bias is not None:
+        layer.bias = nn.Parameter(bias.clone())
+    return layer.train(training)
+
+
+def tell_heads(model: nn.Module, projection: str, before: int, after: int) -> None:
+    """Let attention know that a projection, given by name, has ``after`` output features instead of ``before``."""
+    attention = model.get_submodule(projection.rpartition(".")[0])
+    for name in _HEAD_SIZES:
+        size = attention.__dict__.get(name)
+        if isinstance(size, int) and size * after % before == 0:
+            setattr(attention, name, size * after // before)

@@ -1,0 +1,75 @@
+"""Unpacking inside a compiled graph: ``dsformer::unpack_support`` and ``dsformer::unpack_uneven``.
+
+A graph cannot keep what it derives from a buffer from one run to the next, so the operator does: it unpacks a support
+when it first meets it and hands out copies.
+"""
+
+import torch
+from jaxtyping import Int, UInt8
+from torch import Tensor
+from torch.utils.weak import WeakTensorKeyDictionary
+
+from dsformer.format.indices import unstored
+from dsformer.format.pattern import Pattern
+from dsformer.format.ragged import unpack_uneven
+from dsformer.format.spec import FormSpec
+from dsformer.format.support_codec import unpack_support
+from dsformer.utils.tensor_cache import Derived
+
+_LIBRARY = torch.library.Library("dsformer", "FRAGMENT")
+_LIBRARY.define(
+    "unpack_support(Tensor support, int groups, int candidates, int nonzeros, int n, int m) -> Tensor",
+    tags=(torch.Tag.pt2_compliant_tag,),
+)
+_LIBRARY.define(
+    "unpack_uneven(Tensor support, int units, int candidates, int nonzeros, int entries) -> (Tensor, Tensor)",
+    tags=(torch.Tag.pt2_compliant_tag,),
+)
+_known = WeakTensorKeyDictionary()
+
+
+def traceable_indices(
+    spec: FormSpec, support: UInt8[Tensor, " bytes"] | None, device: torch.device
+) -> Int[Tensor, "groups nonzeros"]:
+    """The selected candidates (int32), by operations that can be part of a graph."""
+    if support is None:
+        return unstored(spec, device)
+    pattern = spec.pattern
+    return torch.ops.dsformer.unpack_support(support, spec.groups, spec.candidates, spec.nonzeros, pattern.n, pattern.m)
+
+
+def traceable_uneven(
+    spec: FormSpec, support: UInt8[Tensor, " bytes"]
+) -> tuple[Int[Tensor, "units nonzeros"], Int[Tensor, " entries"]]:
+    """What ``unpack_uneven`` says, by operations that can be part of a graph."""
+    return torch.ops.dsformer.unpack_uneven(support, spec.units, spec.candidates, spec.nonzeros, spec.code_count)
+
+
+def _unpack(support: Tensor, groups: int, candidates: int, nonzeros: int, n: int, m: int) -> Tensor:
+    # Only the support matters here: a spec with as many units as there are groups has the same one.
+    spec = FormSpec("input", groups, 1, atoms=candidates, nonzeros=nonzeros, pattern=Pattern(n=n, m=m))
+    derived = _known.setdefault(support, Derived())
+    # A copy: a graph may write over a result it no longer needs.
+    return derived.get((support,), lambda: unpack_support(spec, support).to(support.device)).clone()
+
+
+def _unpack_uneven(support: Tensor, units: int, candidates: int, nonzeros: int, entries: int) -> tuple[Tensor, Tensor]:
+    spec = FormSpec("input", units, 1, atoms=candidates, nonzeros=nonzeros, uneven=((units, entries),))
+    derived = _known.setdefault(support, Derived())
+    indices, slots = derived.get((support,), lambda: unpack_uneven(spec, support))
+    return indices.to(support.device).clone(), slots.to(support.device).clone()
+
+
+def _fake_uneven(support: Tensor, units: int, candidates: int, nonzeros: int, entries: int) -> tuple[Tensor, Tensor]:
+    indices = support.new_empty(units, nonzeros, dtype=torch.int32)
+    return indices, support.new_empty(entries, dtype=torch.int64)
+
+
+def _fake(support: Tensor, groups: int, candidates: int, nonzeros: int, n: int, m: int) -> Tensor:
+    return support.new_empty(groups, nonzeros, dtype=torch.int32)
+
+
+torch.library.impl("dsformer::unpack_support", "default", _unpack, lib=_LIBRARY)
+torch.library.register_fake("dsformer::unpack_support", _fake, lib=_LIBRARY)
+torch.library.impl("dsformer::unpack_uneven", "default", _unpack_uneven, lib=_LIBRARY)
+torch.library.register_fake("dsformer::unpack_uneven", _fake_uneven, lib=_LIBRARY)

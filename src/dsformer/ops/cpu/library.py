@@ -1,0 +1,155 @@
+"""Find and load the native library; see csrc/include/dsformer.h for what it promises."""
+
+import ctypes
+import functools
+import os
+import sys
+import warnings
+from ctypes import POINTER, c_char_p, c_int, c_int32, c_int64, c_uint32, c_void_p
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from dsformer.errors import InputError
+from dsformer.ops.cpu.threads import gomp_parallel
+
+ABI_VERSION = 4
+DTYPES = {torch.float32: 0, torch.bfloat16: 1}
+WEIGHTS = {**DTYPES, torch.int8: 2}
+
+
+class FormStruct(ctypes.Structure):
+    """``dsf_form``."""
+
+    _fields_ = (
+        ("struct_size", c_uint32),
+        ("orientation", c_int32),
+        ("dtype", c_int32),
+        ("weights", c_int32),
+        ("activation", c_int32),
+        ("units", c_int64),
+        ("width", c_int64),
+        ("atoms", c_int64),
+        ("core", c_int64),
+        ("nonzeros", c_int64),
+        ("group", c_int64),
+        ("out_features", c_int64),
+        ("canonical", c_int32),
+        ("members", c_int32),
+        ("member_sizes", POINTER(c_int64)),
+        ("dictionary", c_void_p),
+        ("values", c_void_p),
+        ("indices", c_void_p),
+        ("permutation", c_void_p),
+        ("bias", c_void_p),
+        ("dictionary_scales", c_void_p),
+        ("value_scales", c_void_p),
+    )
+
+
+class TuningStruct(ctypes.Structure):
+    """``dsf_tuning``; zeros leave the choice to the library."""
+
+    _fields_ = (
+        ("panel_vectors", c_int32),
+        ("small_tokens", c_int32),
+        ("block_bytes", c_int32),
+        ("unpaired", c_int32),
+    )
+
+
+class TableStruct(ctypes.Structure):
+    """``dsf_table``."""
+
+    _fields_ = (
+        ("struct_size", c_uint32),
+        ("dtype", c_int32),
+        ("weights", c_int32),
+        ("canonical", c_int32),
+        ("units", c_int64),
+        ("width", c_int64),
+        ("atoms", c_int64),
+        ("core", c_int64),
+        ("nonzeros", c_int64),
+        ("group", c_int64),
+        ("field_bits", c_int32),
+        ("of_set", c_int32),
+        ("sets", c_int64),
+        ("support_bytes", c_int64),
+        ("dictionary", c_void_p),
+        ("values", c_void_p),
+        ("support", c_void_p),
+        ("code_of", c_void_p),
+        ("dictionary_scales", c_void_p),
+        ("value_scales", c_void_p),
+    )
+
+
+def address(tensor: Tensor | None) -> int | None:
+    """Where a tensor is; None where there is nothing."""
+    return None if tensor is None or not tensor.numel() else tensor.data_ptr()
+
+
+def available() -> bool:
+    """Whether native kernels can be used."""
+    return library() is not None
+
+
+def describe() -> str:
+    """The instruction set in use, or why the reference kernels are."""
+    loaded = library()
+    return "reference (native library not found)" if loaded is None else loaded.dsf_isa_name().decode()
+
+
+def set_isa(name: str | None) -> None:
+    """Instruction set of plans made from now on; None: the best there is. Raises InputError where it cannot run."""
+    loaded = library()
+    if loaded is None or loaded.dsf_set_isa(None if name is None else name.encode()):
+        raise InputError(f"instruction set: {name!r} is not supported here")
+
+
+@functools.cache
+def library() -> ctypes.CDLL | None:
+    """The library with its functions declared, None when there is none that fits."""
+    path = os.path.expanduser(os.environ.get("DSFORMER_CPU_LIBRARY", "")) or _beside()
+    if path is None:
+        return None
+    try:
+        loaded = ctypes.CDLL(str(path))
+        if loaded.dsf_abi_version() != ABI_VERSION:
+            raise OSError(f"its interface is version {loaded.dsf_abi_version()}, not {ABI_VERSION}")
+    except (OSError, AttributeError) as error:
+        warnings.warn(f"native kernels not used, {path} cannot be loaded: {error}", stacklevel=2)
+        return None
+    _declare(loaded)
+    wanted = os.environ.get("DSFORMER_ISA")
+    if wanted and loaded.dsf_set_isa(wanted.encode()):
+        warnings.warn(f"DSFORMER_ISA: {wanted!r} is not supported here", stacklevel=2)
+    loaded.dsf_set_parallel(gomp_parallel())
+    return loaded
+
+
+def _beside() -> Path | None:
+    """The library next to this module; where sources are used in place, it is in another part of the package."""
+    name = "libdsformer_cpu.dylib" if sys.platform == "darwin" else "libdsformer_cpu.so"
+    folders = [Path(__file__).parent, *map(Path, sys.modules[__package__].__path__)]
+    return next((folder / name for folder in folders if (folder / name).exists()), None)
+
+
+def _declare(loaded: ctypes.CDLL) -> None:
+    signatures: dict[str, tuple[type | None, list]] = {
+        "dsf_error_string": (c_char_p, [c_int]),
+        "dsf_isa_name": (c_char_p, []),
+        "dsf_set_isa": (c_int, [c_char_p]),
+        "dsf_set_parallel": (None, [c_void_p]),
+        "dsf_plan_create": (c_void_p, [POINTER(FormStruct), POINTER(TuningStruct), POINTER(c_int)]),
+        "dsf_plan_free": (None, [c_void_p]),
+        "dsf_plan_tuning": (TuningStruct, [c_void_p]),
+        "dsf_plan_bytes": (c_int64, [c_void_p]),
+        "dsf_table_read": (c_int, [POINTER(TableStruct), c_void_p, c_int64, c_void_p, c_int]),
+        "dsf_plan_run": (c_int, [c_void_p, c_void_p, c_int64, c_int64, c_void_p, c_void_p, c_int]),
+    }
+    for name, (result, arguments) in signatures.items():
+        function = getattr(loaded, name)
+        function.restype, function.argtypes = result, arguments

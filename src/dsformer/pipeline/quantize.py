@@ -1,0 +1,53 @@
+"""Rounding the factors of a model, so that what its layers say of real text changes little."""
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from dsformer.calibration.second_moments import collect
+from dsformer.calibration.trace import Block
+from dsformer.factorization.gptq import round_compensated, round_parts
+from dsformer.factorization.search import Fitted
+from dsformer.factorization.target import Weight
+from dsformer.format.form import Form
+from dsformer.format.precision import Precision
+from dsformer.format.quantized import RoundedForm
+from dsformer.format.schema import BlockConfig
+from dsformer.nn.replace import round_factors
+
+
+def rounded(fitted: Fitted, weight: Weight, precision: Precision) -> Fitted:
+    """A fitted form rounded, with the error it has then."""
+    assert isinstance(fitted.form, Form)
+    form = round_compensated(fitted.form, weight.metric.gram, precision)
+    return Fitted(form, weight.error(form), fitted.tried)
+
+
+def round_model(
+    model: nn.Module, blocks: Sequence[BlockConfig], batches: Sequence[Mapping[str, Tensor]], precision: Precision
+) -> list[BlockConfig]:
+    """Round the factors of a compressed model in place.
+
+    Args:
+        batches: run through the model, to see what its layers read.
+
+    Returns:
+        The blocks as they are then.
+    """
+    reading = [(block.kind, members) for block in blocks if block.kind != "embedding" for members in block.readers]
+    names = [(kind, tuple(member.name for member in members)) for kind, members in reading]
+    read = [Block(kind, own, tuple(map(model.get_submodule, own))) for kind, own in names]
+    grams = collect(model.eval(), batches, read, []).grams
+
+    def rounder(block: BlockConfig, form: Form) -> RoundedForm:
+        own = [_scaled(grams.get(members[0].name), form.spec.in_features) for members in block.readers]
+        return round_parts(form, own, [sum(m.out_features for m in members) for members in block.readers], precision)
+
+    return round_factors(model, blocks, rounder)
+
+
+def _scaled(gram: Float[Tensor, "in in"] | None, size: int) -> Float[Tensor, "in in"]:
+    """With a mean diagonal of 1, for float32; inputs of tables are all alike."""
+    return torch.eye(size) if gram is None else (gram / gram.diagonal().mean().clamp_min(1e-30)).float()

@@ -1,0 +1,189 @@
+"""Learn the factorizations of a compressed model."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers import PreTrainedModel, set_seed
+
+from dsformer.allocation.plan import linear_metric
+from dsformer.calibration.batching import model_batches
+from dsformer.calibration.calibrate import calibrate
+from dsformer.calibration.trace import Block
+from dsformer.factorization.metric import Metric
+from dsformer.format.precision import FACTORS
+from dsformer.format.schema import BlockConfig
+from dsformer.models.casting import cast
+from dsformer.models.config import DSFormerConfig
+from dsformer.models.layer_dropping import in_teacher
+from dsformer.models.quantizer import attach
+from dsformer.models.source import quiet
+from dsformer.recipe import Recipe, TrainingRecipe
+from dsformer.training.alignment import align
+from dsformer.training.conversion import begin, finish, restart
+from dsformer.training.data import TrainingData
+from dsformer.training.distillation import Distiller, Pooling
+from dsformer.training.dropout import without_dropout
+from dsformer.training.freezing import freeze_embeddings
+from dsformer.training.learners import LEARNERS, Stage
+from dsformer.training.parametrization import LearnedBlocks
+from dsformer.training.projection import Projection, oriented
+from dsformer.training.trainer import FactorizationTrainer, steps_per_epoch, total_steps, training_arguments
+from dsformer.utils.distributed import share_gradients
+from dsformer.utils.progress import Progress, silent
+
+
+@dataclass(frozen=True)
+class Teacher:
+    """The dense model a compressed one was made from.
+
+    Attributes:
+        pooling: how it makes sentence embeddings, for a sentence encoder.
+        untrained: it before it learned the task, for a learner that begins with its weights.
+    """
+
+    model: PreTrainedModel
+    tokenizer: Any
+    pooling: Pooling | None = None
+    untrained: PreTrainedModel | None = None
+
+
+def learn(
+    model: PreTrainedModel,
+    teacher: Teacher,
+    data: TrainingData,
+    recipe: Recipe,
+    work: Path,
+    supervised: bool,
+    progress: Progress = silent,
+) -> None:
+    """Train a compressed model in place, from the last checkpoint in ``work`` if there is one.
+
+    Args:
+        model: compressed, as loaded or as ``compress`` returns it.
+        teacher: the dense model with the same modules; also gives the inputs projections are measured on.
+        data: to train on.
+        recipe: its ``training`` part says how.
+        work: directory of checkpoints.
+        supervised: whether the batches have labels.
+    """
+    dtype, config = next(model.parameters()).dtype, model.config.quantization_config
+    trainer = make_trainer(model, teacher, data, recipe, work, supervised, progress)
+    with quiet(), without_dropout(model, not recipe.training.dropout):
+        trainer.go_on(work)
+    assert trainer.learner is not None
+    trainer.learner.finish()
+    finish(model, trainer.learner.stage.blocks)
+    cast(model, dtype)
+    model.requires_grad_(True).eval()
+    attach(model, config.blocks, config.summary)
+
+
+def make_trainer(
+    model: PreTrainedModel,
+    teacher: Teacher,
+    data: TrainingData,
+    recipe: Recipe,
+    work: Path,
+    supervised: bool,
+    progress: Progress = silent,
+) -> FactorizationTrainer:
+    """Make a compressed model one whose factorizations are learned, and its trainer. Arguments as of :func:`learn`."""
+    settings, config = recipe.training, model.config.quantization_config
+    assert isinstance(config, DSFormerConfig)
+    set_seed(settings.seed)
+    cast(model, torch.float32)
+    kind = LEARNERS[settings.learner]
+    learned = begin(model, config.blocks, kind.block_type)
+    head = [] if teacher.untrained is None else restart(model, teacher.untrained)
+    stage = _stage(learned, teacher, data, recipe)
+    learner = kind(stage, settings)
+    if settings.rounding_aware:
+        for block in learned:
+            block.round_to(FACTORS[recipe.factors])
+    share_gradients(model, learned)
+    if not settings.train_embeddings:
+        freeze_embeddings(model)
+    with quiet():
+        return FactorizationTrainer(
+            model=model,
+            args=training_arguments(settings, work, len(data.features)),
+            train_dataset=data.features,
+            data_collator=data.collate,
+            settings=settings,
+            learner=learner,
+            distiller=_distiller(model, teacher, learned, settings),
+            supervised=supervised,
+            head=head,
+            progress=progress,
+        )
+
+
+def _stage(learned: LearnedBlocks, teacher: Teacher, data: TrainingData, recipe: Recipe) -> Stage:
+    settings, examples = recipe.training, len(data.features)
+    made: list[Projection] = []
+    weights: list[Tensor] = []
+    if recipe.trains_weights:
+        origin = teacher.model if teacher.untrained is None else teacher.untrained
+        weights = [oriented(_dense(origin, block.config).weight().float(), block.spec) for block in learned]
+    if LEARNERS[settings.learner].projects:
+        dense = [_dense(teacher.model, block.config) for block in learned]
+        batches = _batches(teacher, data, recipe)
+        _order_alike(teacher.model, batches[-1], dense, learned)
+        metrics = _metrics(teacher, dense, batches, recipe)
+        made = [
+            Projection(block, metrics[one.name], oriented(one.weight(), block.spec))
+            for block, one in zip(learned, dense, strict=True)
+        ]
+    total, epoch = total_steps(settings, examples), steps_per_epoch(settings, examples)
+    return Stage(learned, made, total, epoch, weights=weights, untrained=teacher.untrained is not None)
+
+
+def _dense(teacher: nn.Module, config: BlockConfig) -> Block:
+    return Block(config.kind, tuple(config.names), tuple(teacher.get_submodule(name) for name in config.names))
+
+
+def _batches(teacher: Teacher, data: TrainingData, recipe: Recipe) -> list[dict[str, Tensor]]:
+    """What the factorization was calibrated on."""
+    how = recipe.calibration
+    return model_batches(teacher.model, teacher.tokenizer, data.sample(how), how.length, how.batch_size)
+
+
+def _order_alike(model: nn.Module, batch: dict[str, Tensor], dense: list[Block], learned: LearnedBlocks) -> None:
+    """Put the teacher's rows in the order of the compressed model's."""
+    group = max(block.spec.pattern.group for block in learned)
+    if group > 1:
+        with torch.no_grad():
+            weights = {
+                one.name: oriented(block.unit_weight().detach(), block.spec)
+                for one, block in zip(dense, learned, strict=True)
+            }
+        align(model.eval(), batch, dense, weights, group)
+
+
+def _metrics(
+    teacher: Teacher, blocks: list[Block], batches: list[dict[str, Tensor]], recipe: Recipe
+) -> dict[str, Metric]:
+    """Metric of every block, as of the factorization."""
+    how = recipe.calibration
+    seen = calibrate(teacher.model.eval(), batches, blocks, weighting=how.weighting, cache=how.cache)
+    return {block.name: linear_metric(block, seen, recipe) for block in blocks}
+
+
+def _distiller(
+    model: PreTrainedModel, teacher: Teacher, learned: LearnedBlocks, settings: TrainingRecipe
+) -> Distiller | None:
+    if not settings.terms:
+        return None
+    shared = [members for block in learned for members in block.config.readers if len(members) == 3]
+    attention = [[member.name for member in members] for members in shared]
+    return Distiller(
+        teacher.model,
+        model,
+        settings.terms,
+        settings.temperature,
+        teacher.pooling,
+        [(names, in_teacher(names, i, model, teacher.model)) for i, names in enumerate(attention)],
+    )

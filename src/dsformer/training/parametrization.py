@@ -1,0 +1,232 @@
+"""A model while its factorizations are learned: plain linears whose weights are made anew from codes and dictionaries.
+
+Every linear keeps its own class, bias and place; only its ``weight`` is no parameter any more but what its block
+computes before each forward pass. So models, autocast, gradient accumulation and data parallelism notice nothing.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor, nn
+from transformers.pytorch_utils import Conv1D
+
+from dsformer.format.form import Form
+from dsformer.format.indices import filled, kept_entries
+from dsformer.format.precision import Precision
+from dsformer.format.schema import BlockConfig
+from dsformer.format.spec import FormSpec
+from dsformer.training.qat import block_steps, rounded
+from dsformer.training.reconstruct import Multiply, Places
+
+GradientHook = Callable[[Float[Tensor, "units width"]], None]
+
+
+class LearnedBlock(nn.Module):
+    """Values and dictionary of one block on its present support, as parameters.
+
+    Atoms are rows of norm 1 at the start, whatever the orientation, so that one learning rate suits all blocks.
+
+    Attributes:
+        values: codes on the support, (units, kept), in ascending position.
+        dictionary: (atoms, width).
+        columns: position of every value: learned atoms first, then canonical ones.
+        order: units sorted so that the members of a group are neighbours.
+    """
+
+    columns: Tensor
+    order: Tensor
+    value_steps: Tensor
+    dictionary_steps: Tensor
+    entries: Tensor | None
+
+    def __init__(self, config: BlockConfig, form: Form):
+        super().__init__()
+        self.config, self.spec = config, form.spec
+        atoms = form.dictionary if form.spec.orientation == "input" else form.dictionary.T
+        norm = atoms.float().norm(dim=1, keepdim=True).clamp_min(1e-9)
+        order = torch.arange(form.spec.units) if form.permutation is None else form.permutation
+        columns = _columns(form.spec, form.indices)
+        scale = torch.cat([norm[:, 0], norm.new_ones(form.spec.width if form.spec.canonical else 0)])
+        values = form.values.float() * scale[columns]
+        self.values = nn.Parameter(torch.empty_like(values).index_copy_(0, order, values))
+        self.dictionary = nn.Parameter((atoms.float() / norm).contiguous())
+        # Where a sparse dictionary has entries; it stays so.
+        self.register_buffer("entries", _entries(form.spec, atoms), persistent=False)
+        self.register_buffer("columns", torch.empty_like(columns).index_copy_(0, order, columns).int())
+        self.register_buffer("order", order.clone())
+        self.watcher: GradientHook | None = None
+        self.precision: Precision | None = None
+        self._places: Places | None = None
+        self.register_load_state_dict_pre_hook(_resize)
+        self.register_load_state_dict_post_hook(lambda module, keys: module.moved())
+
+    def round_to(self, precision: Precision) -> None:
+        """From now on compute the weight from rounded factors."""
+        self.precision = precision
+        # In checkpoints, so that a run that goes on has the same.
+        self.register_buffer("value_steps", torch.empty_like(self.values.data))
+        self.register_buffer("dictionary_steps", torch.empty_like(self.dictionary.data))
+        self.look_again()
+
+    @torch.no_grad()
+    def look_again(self) -> None:
+        """See how far apart rounded numbers are now."""
+        if self.precision is not None:
+            self.value_steps, self.dictionary_steps = block_steps(self.form(), self.order, self.precision)
+
+    def factors(self) -> tuple[Float[Tensor, "units kept"], Float[Tensor, "atoms width"]]:
+        """Values and dictionary as the weight is made of them."""
+        dictionary = self.atoms()
+        if self.precision is None:
+            return self.values, dictionary
+        values = rounded(self.values, self.value_steps, self.precision.codes)
+        return values, rounded(dictionary, self.dictionary_steps, self.precision.dictionary)
+
+    def atoms(self) -> Float[Tensor, "atoms width"]:
+        """The dictionary, with nothing where a sparse one has no entry."""
+        return self.dictionary if self.entries is None else self.dictionary * self.entries
+
+    def moved(self) -> None:
+        """Says that the support has changed."""
+        self._places = None
+
+    @property
+    def places(self) -> Places:
+        if self._places is None:
+            self._places = Places.of(self.columns, self.spec.atoms, self.spec.width, self.there())
+        return self._places
+
+    def unit_weight(self) -> Float[Tensor, "units width"]:
+        """The weight with one row a unit: transposed for an output dictionary. Differentiable; watched if asked to."""
+        weight = self.multiplied()
+        if self.watcher is not None and weight.requires_grad:
+            weight.register_hook(self.watcher)
+        return weight
+
+    def multiplied(self) -> Float[Tensor, "units width"]:
+        """The weight made of what is learned, in the type of the autocast there is."""
+        device = self.values.device.type
+        dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else torch.float32
+        with torch.autocast(device, enabled=False):
+            weight = Multiply.apply(*self.factors(), self.places, dtype)
+        assert isinstance(weight, Tensor)
+        return weight
+
+    def there(self) -> Bool[Tensor, "units kept"] | None:
+        """Which values there are, where units have different numbers of them: those that are not zero. None: all."""
+        return self.values.detach() != 0 if self.spec.uneven else None
+
+    def mask(self) -> Bool[Tensor, "units positions"]:
+        """The support."""
+        spec = self.spec
+        empty = torch.zeros(spec.units, spec.core + spec.candidates, dtype=torch.bool, device=self.columns.device)
+        there = self.there()
+        return empty.scatter_(
+            1, self.columns.long(), torch.ones_like(self.columns, dtype=torch.bool) if there is None else there
+        )
+
+    @torch.no_grad()
+    def codes(self) -> Float[Tensor, "units positions"]:
+        """The codes as a dense matrix."""
+        spec = self.spec
+        return self.values.new_zeros(spec.units, spec.core + spec.candidates).scatter_(
+            1, self.columns.long(), self.values
+        )
+
+    @torch.no_grad()
+    def take(
+        self,
+        codes: Float[Tensor, "units positions"],
+        mask: Bool[Tensor, "units positions"],
+        dictionary: Float[Tensor, "atoms width"],
+    ) -> None:
+        """Other codes on another support."""
+        device = self.values.device
+        codes, mask = codes.to(device) * mask.to(device), mask.to(device)
+        self.columns = filled(mask, int(mask.sum(1).max())).int()
+        # The parameter stays the one the optimizer knows, whatever its size.
+        self.values.data = codes.gather(1, self.columns.long())
+        self.values.grad = None
+        self.dictionary.copy_(dictionary)
+        self.moved()
+        self.look_again()
+
+    @torch.no_grad()
+    def form(self) -> Form:
+        """What has been learned, with the spec it began with."""
+        spec, order = self.spec, self.order
+        values, columns = self.values.detach()[order], self.columns.long()[order]
+        indices = columns[:: spec.pattern.group, spec.core :] - spec.core
+        dictionary = self.dictionary.detach() if spec.orientation == "input" else self.dictionary.detach().T
+        permutation = order.clone() if spec.permuted else None
+        return Form(spec, dictionary.contiguous(), values.clone(), indices.contiguous(), permutation)
+
+
+def _entries(spec: FormSpec, atoms: Float[Tensor, "atoms width"]) -> Bool[Tensor, "atoms width"] | None:
+    """Where a sparse dictionary has entries; None: it is dense."""
+    if spec.inner is None:
+        return None
+    return torch.zeros_like(atoms, dtype=torch.bool).scatter_(1, kept_entries(spec, atoms), True)
+
+
+def _resize(block: LearnedBlock, state: dict[str, Any], prefix: str, *_: Any) -> None:
+    """A checkpoint may have been written with another number of non-zeros."""
+    stored = state.get(f"{prefix}values")
+    if isinstance(stored, Tensor) and stored.shape != block.values.shape:
+        block.values.data = block.values.new_empty(stored.shape)
+        block.columns = block.columns.new_empty(stored.shape)
+        if block.precision is not None:
+            block.value_steps = block.value_steps.new_empty(stored.shape)
+
+
+def _columns(spec: FormSpec, indices: Int[Tensor, "groups nonzeros"]) -> Int[Tensor, "units kept"]:
+    chosen = spec.core + indices.long().repeat_interleave(spec.pattern.group, 0)
+    core = torch.arange(spec.core).expand(spec.units, spec.core)
+    return torch.cat([core, chosen], 1)
+
+
+class LearnedBlocks(nn.Module):
+    """The blocks of a model, attached to its linears. ``detach`` gives the model back its own parameters."""
+
+    def __init__(self, model: nn.Module, blocks: Sequence[LearnedBlock]):
+        super().__init__()
+        self._blocks = list(blocks)
+        self.held = nn.ModuleList(blocks)
+        self._linears = [[model.get_submodule(name) for name in block.config.names] for block in blocks]
+        for linears in self._linears:
+            for linear in linears:
+                del linear._parameters["weight"]
+        self.settle()
+        self._handle = model.register_forward_pre_hook(lambda *_: self.refresh())
+
+    def __iter__(self) -> Iterator[LearnedBlock]:
+        return iter(self._blocks)
+
+    def __len__(self) -> int:
+        return len(self._blocks)
+
+    def refresh(self) -> None:
+        """Compute every weight from the present values."""
+        for block, linears in zip(self, self._linears, strict=True):
+            weight = block.unit_weight()
+            if block.spec.orientation == "output":
+                weight = weight.T
+            # The gradient of a split copies, even that of a split into one.
+            sizes = [member.out_features for member in block.config.members]
+            parts = weight.split(sizes) if len(sizes) > 1 else (weight,)
+            for linear, part in zip(linears, parts, strict=True):
+                linear.__dict__["weight"] = part.T if isinstance(linear, Conv1D) else part
+
+    @torch.no_grad()
+    def settle(self) -> None:
+        """Compute every weight without a graph: one that lives on would hold the parameters to their old shapes."""
+        self.refresh()
+
+    def detach(self) -> None:
+        """Leave the linears with the present weights as parameters of their own."""
+        self._handle.remove()
+        self.settle()
+        for linear in (linear for linears in self._linears for linear in linears):
+            linear.weight = nn.Parameter(linear.__dict__.pop("weight").detach().float().contiguous())

@@ -1,0 +1,1 @@
+"""What knows nothing of compression: files, locks, processes, threads, progress."""

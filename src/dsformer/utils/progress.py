@@ -1,0 +1,129 @@
+"""How long work tells the outside where it is; silent unless somebody listens."""
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from time import monotonic
+from typing import Protocol
+
+from dsformer.utils.distributed import leading
+
+# A line is written at each of so many parts of a stage, some seconds after the last one at the earliest, and at the
+# latest.
+PARTS, OFTEN, RARELY = 20, 2.0, 30.0
+
+
+class Progress(Protocol):
+    """Called with the stage's name, how many of its steps are done, and how many there are."""
+
+    def __call__(self, stage: str, done: int, total: int) -> None: ...
+
+
+def silent(stage: str, done: int, total: int) -> None:
+    """Report nothing."""
+
+
+def tell_loss(progress: Progress, stage: str, loss: float) -> None:
+    """Tell a listener that wants to know the loss of a stage that trains; others know nothing of it."""
+    listener: Callable[[str, float], None] | None = getattr(progress, "loss", None)
+    if listener is not None:
+        listener(stage, loss)
+
+
+def duration(seconds: float) -> str:
+    """Seconds as text, in seconds, minutes or hours."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.1f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+
+
+@contextmanager
+def shown_progress(quiet: bool = False) -> Iterator[Progress]:
+    """Bars in a terminal, lines elsewhere, on standard error, so that ``--json`` stays clean."""
+    if quiet or not leading():
+        yield silent
+    elif sys.stderr.isatty():
+        with _bars() as progress:
+            yield progress
+    else:
+        yield Lines(lambda line: print(line, file=sys.stderr, flush=True))
+
+
+@dataclass
+class _Stage:
+    """What lines know of a stage: when it began, with how many steps done, and when a line was last written of it."""
+
+    began: float
+    first: int
+    written: float
+    part: int = 0
+    loss: float | None = None
+
+
+class Lines:
+    """Progress as lines of text: stage, count, time left and, in training, the loss.
+
+    Args:
+        write: given a line.
+        clock: seconds.
+    """
+
+    def __init__(self, write: Callable[[str], None], clock: Callable[[], float] = monotonic):
+        self.write, self.clock = write, clock
+        self.stages: dict[str, _Stage] = {}
+
+    def __call__(self, stage: str, done: int, total: int) -> None:
+        now, part = self.clock(), PARTS * done // max(1, total)
+        known = self.stages.get(stage)
+        if known is None or done < known.first:
+            known = self.stages[stage] = _Stage(now, done, now, part)
+        elif done < total or known.part == PARTS:
+            waited = now - known.written
+            if waited < (OFTEN if part > known.part else RARELY) or done == known.first:
+                return
+        known.written, known.part = now, part
+        loss = "" if known.loss is None else f", loss {known.loss:.4g}"
+        self.write(f"{stage}: {done} of {total}{loss}{self._left(known, now, done, total)}")
+
+    def loss(self, stage: str, loss: float) -> None:
+        """The loss that the stage's next line has."""
+        if stage in self.stages:
+            self.stages[stage].loss = loss
+
+    @staticmethod
+    def _left(known: _Stage, now: float, done: int, total: int) -> str:
+        if done >= total:
+            return f" ({duration(now - known.began)})"
+        if done <= known.first:
+            return ""
+        return f", about {duration((now - known.began) / (done - known.first) * (total - done))} left"
+
+
+@contextmanager
+def _bars() -> Iterator[Progress]:
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+    from rich.progress import Progress as Bars
+
+    columns = (TextColumn("{task.description:<12}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    left = (TextColumn("left"), TimeRemainingColumn(), TextColumn("{task.fields[loss]}"))
+    bars, tasks = Bars(*columns, *left, console=Console(stderr=True)), dict[str, TaskID]()
+
+    class Shown:
+        def __call__(self, stage: str, done: int, total: int) -> None:
+            # Not before there is a stage: an error before that is one line.
+            bars.start()
+            if stage not in tasks:
+                tasks[stage] = bars.add_task(stage, total=total, loss="")
+            bars.update(tasks[stage], completed=done, total=total)
+
+        def loss(self, stage: str, loss: float) -> None:
+            if stage in tasks:
+                bars.update(tasks[stage], loss=f"loss {loss:.4g}")
+
+    try:
+        yield Shown()
+    finally:
+        if tasks:
+            bars.stop()

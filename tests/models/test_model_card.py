@@ -1,0 +1,95 @@
+from pathlib import Path
+
+import pytest
+import yaml
+
+from dsformer.models import model_card
+from dsformer.models.auxiliary_files import described
+
+SUMMARY = {
+    "model": "someone/some-model",
+    "method": "dense_sparse",
+    "pattern": "grouped(8)",
+    "encoder_ratio": 2.8,
+    "total_ratio": 1.634,
+    "original_encoder_ratio": 11.21,
+    "bytes_before": 1_234_567,
+    "bytes_after": 456_789,
+    "mean_error": 0.2345,
+    "calibration_tokens": 65536,
+    "recipe": {"ratio": 2.8},
+    "scores": [{"task": "banking77", "metric": "accuracy", "dense": 92.34, "compressed": 91.9}],
+    "license": "apache-2.0",
+}
+
+
+def header(card: str) -> dict:
+    return yaml.safe_load(card.split("---\n")[1])
+
+
+def test_it_says_what_is_known():
+    card = model_card(SUMMARY, "sentence-transformers")
+    assert header(card) == {
+        "library_name": "sentence-transformers",
+        "base_model": "someone/some-model",
+        "base_model_relation": "quantized",
+        "license": "apache-2.0",
+        "tags": ["dsformer", "compression"],
+    }
+    for text in (
+        "# some-model, compressed with DSFormer",
+        "Method: dense_sparse, pattern grouped(8).",
+        "| 2.80x |",
+        "| the same over the layers as they came | 11.21x |",
+        "| bytes after | 456,789 |",
+        "| banking77 | accuracy | 92.34 | 91.9 |",
+        "ratio: 2.8",
+        "65,536 tokens",
+        "That of the base model: apache-2.0.",
+        "SentenceTransformer(",
+    ):
+        assert text in card, text
+
+
+def test_it_says_nothing_that_is_not_known():
+    card = model_card({})
+    assert header(card) == {"library_name": "transformers", "tags": ["dsformer", "compression"]}
+    assert card.count("## ") == 0
+    assert "None" not in card
+
+
+def test_a_command_is_preferred_to_a_recipe():
+    card = model_card(SUMMARY | {"command": "dsformer compress a -o b"})
+    assert "```sh\ndsformer compress a -o b\n```" in card
+    assert "```yaml" not in card
+
+
+@pytest.mark.parametrize("place", ["/home/me/models/minilm", "./minilm", "~/models/minilm", "../a/minilm/"])
+def test_paths_of_this_machine_stay_here(place: str):
+    card = model_card({"model": place})
+    assert "base_model" not in header(card)
+    assert "Base model: `minilm`." in card
+    assert place.rsplit("/", 2)[0] not in card.replace("path/to/", "") or place.startswith((".", "~"))
+
+
+def test_text_cannot_break_the_tables():
+    scores = [{"task": "a|b\nc", "metric": "m", "dense": 1, "compressed": 0.123456}]
+    assert "| a\\|b c | m | 1 | 0.1235 |" in model_card({"scores": scores})
+
+
+CARDS = {
+    "---\nlicense: mit\nlanguage: [en, de]\nfoo: 1\n---\n# X": {"license": "mit", "language": ["en", "de"]},
+    "---\nlicense: [\n---\n": {},
+    "---\njust text\n---\n": {},
+    "# No header": {},
+}
+
+
+@pytest.mark.parametrize(("text", "expected"), CARDS.items())
+def test_what_the_base_model_says_of_itself(text: str, expected: dict, tmp_path: Path):
+    (tmp_path / "README.md").write_text(text)
+    assert described(tmp_path) == expected
+
+
+def test_a_base_model_without_a_card(tmp_path: Path):
+    assert described(tmp_path) == {}
