@@ -29,10 +29,11 @@ from torch.nn.functional import kl_div
 import dsformer
 from dsformer.cli.demo import find_minilm
 from dsformer.data.supervised import SupervisedTask, collator, encode, load_task
+from dsformer.evaluation.scoring import score_model
 from dsformer.models.source import open_source
 from dsformer.pipeline.compress import once
 from dsformer.recipe import Recipe
-from dsformer.training.data import of_task, score_model
+from dsformer.training.data import of_task
 from dsformer.training.finetune import train_dense
 from dsformer.training.learners import LEARNERS
 from dsformer.training.loop import Teacher, learn
@@ -138,7 +139,7 @@ def run(bench: Bench, name: str, seed: int, ratio: float, learner: str, distill:
         if learner != "none":
             recipe = bench.recipe(name, seed, ratio, train=learner, distill=distill, **bench.overrides)
             data = of_task(task, recipe.training, source.tokenizer, source.model)
-            learn(model, Teacher(source.model, source.tokenizer), data, recipe, work, True)
+            learn(model, Teacher(source.model, source.tokenizer), data, recipe.learning, work, True)
         score = scored(model, source.tokenizer, task)
         away = divergence(model, source.model, source.tokenizer, task)
     seconds = round(perf_counter() - started, 1)

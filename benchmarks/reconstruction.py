@@ -16,17 +16,18 @@ from time import perf_counter
 import torch
 from transformers import AutoModel, AutoTokenizer
 
-from dsformer.calibration.second_moments import batches, collect
+from dsformer.calibration.batching import batches
+from dsformer.calibration.second_moments import collect
 from dsformer.calibration.trace import trace
 from dsformer.cli.demo import find_minilm
 from dsformer.data import bundled_passages
 from dsformer.factorization.dense_sparse import Effort
-from dsformer.factorization.grouping import Span
 from dsformer.factorization.methods import fit_weight
 from dsformer.factorization.metric import Metric
 from dsformer.factorization.search import Budget, rank_within
 from dsformer.factorization.target import Weight
 from dsformer.format.pattern import Pattern
+from dsformer.format.row_spans import Span
 from dsformer.utils.threads import one_thread_each
 
 ROLES = {

@@ -107,7 +107,7 @@ def contenders(args: argparse.Namespace, work: Path) -> dict[str, Callable[[int]
             once(dense, factorized, recipe)
         teacher = Teacher(open_for_task(dense, task)[0], tokenizer)
         learned = recipe.merged({"training": {"train": learner}})
-        trainer = make_trainer(dsformer.load(factorized), teacher, data, learned, work / "steps", True)
+        trainer = make_trainer(dsformer.load(factorized), teacher, data, learned.learning, work / "steps", True)
         runs[learner] = stepper(trainer, batches)
     return runs
 

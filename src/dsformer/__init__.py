@@ -1,60 +1,59 @@
 """DSFormer: make transformers smaller by writing each weight as a dense matrix times a semi-structured sparse one.
 
-Importing this package lets ``transformers`` and ``sentence_transformers`` load compressed models.
+Importing this package lets ``transformers`` and ``sentence_transformers`` load compressed models. The public names below
+are imported when they are first used, so that loading a model does not import what compresses one.
 """
 
-__version__ = "0.1.0"
-
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from dsformer.benchmarking import benchmark as benchmark
+from dsformer._version import __version__ as __version__
 from dsformer.errors import ArtefactError as ArtefactError
 from dsformer.errors import DSFormerError as DSFormerError
 from dsformer.errors import InputError as InputError
 from dsformer.errors import MissingExtraError as MissingExtraError
-from dsformer.evaluation import evaluate as evaluate
-from dsformer.models.adapters import add_lora as add_lora
-from dsformer.models.adapters import load_lora as load_lora
-from dsformer.models.load import densify as densify
-from dsformer.models.load import load as load
 from dsformer.models.plugin import register
-from dsformer.pipeline.compress import Compressed as Compressed
-from dsformer.pipeline.compress import compress as compress
-from dsformer.recipe import Recipe as Recipe
-from dsformer.vocabulary.prune import prune_vocabulary as prune_vocabulary
 
 if TYPE_CHECKING:
-    from dsformer.training.finetune import Finetuned as Finetuned
-    from dsformer.training.finetune import finetune as finetune
+    from dsformer.benchmarking import benchmark as benchmark
+    from dsformer.evaluation import evaluate as evaluate
+    from dsformer.models.adapters import add_lora as add_lora
+    from dsformer.models.adapters import load_lora as load_lora
+    from dsformer.models.load import densify as densify
+    from dsformer.models.load import load as load
+    from dsformer.pipeline.compress import Compressed as Compressed
+    from dsformer.pipeline.compress import compress as compress
+    from dsformer.pipeline.finetune import Finetuned as Finetuned
+    from dsformer.pipeline.finetune import finetune as finetune
+    from dsformer.recipe import Recipe as Recipe
+    from dsformer.vocabulary.prune import prune_vocabulary as prune_vocabulary
+
+_MODULES = {
+    "Compressed": "dsformer.pipeline.compress",
+    "Finetuned": "dsformer.pipeline.finetune",
+    "Recipe": "dsformer.recipe",
+    "add_lora": "dsformer.models.adapters",
+    "benchmark": "dsformer.benchmarking",
+    "compress": "dsformer.pipeline.compress",
+    "densify": "dsformer.models.load",
+    "evaluate": "dsformer.evaluation",
+    "finetune": "dsformer.pipeline.finetune",
+    "load": "dsformer.models.load",
+    "load_lora": "dsformer.models.adapters",
+    "prune_vocabulary": "dsformer.vocabulary.prune",
+}
+__all__ = ["ArtefactError", "DSFormerError", "InputError", "MissingExtraError", "__version__", *_MODULES]
 
 register()
 
 
 def __getattr__(name: str) -> Any:
-    """What needs transformers' Trainer, which takes a while to import."""
-    if name in ("Finetuned", "finetune"):
-        from dsformer.training import finetune as module
+    if name not in _MODULES:
+        raise AttributeError(f"module 'dsformer' has no attribute {name!r}")
+    value = getattr(import_module(_MODULES[name]), name)
+    globals()[name] = value
+    return value
 
-        return getattr(module, name)
-    raise AttributeError(f"module 'dsformer' has no attribute {name!r}")
 
-
-__all__ = [
-    "ArtefactError",
-    "Compressed",
-    "DSFormerError",
-    "Finetuned",
-    "InputError",
-    "MissingExtraError",
-    "Recipe",
-    "__version__",
-    "add_lora",
-    "benchmark",
-    "compress",
-    "densify",
-    "evaluate",
-    "finetune",
-    "load",
-    "load_lora",
-    "prune_vocabulary",
-]
+def __dir__() -> list[str]:
+    return sorted(__all__)

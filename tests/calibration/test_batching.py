@@ -14,8 +14,9 @@ from transformers import (
 )
 
 import dsformer
-from dsformer.calibration.batching import NO_LIMIT, longest_input, model_batches, takes_decoder_text
+from dsformer.calibration.batching import model_batches
 from dsformer.errors import InputError
+from dsformer.models.inputs import NO_LIMIT, longest_input, takes_decoder_text
 from fixtures.text import QUICK, sentences, sizes, word_tokenizer
 
 VOCABULARY = sizes()["vocab_size"]

@@ -4,10 +4,11 @@ import pytest
 import torch
 from transformers import BertConfig, BertModel, GPT2Config, GPT2Model, LlamaConfig, LlamaModel, T5Config, T5Model
 
-from dsformer.calibration.removable import Channels, narrow, removable, split_rows, without
+from dsformer.calibration.removable import Channels, removable, without
 from dsformer.calibration.symmetry import output_of
 from dsformer.calibration.trace import trace
-from dsformer.factorization.channel_removal import Kept
+from dsformer.format.channels import Kept
+from dsformer.nn.resize import narrow, split_rows
 from fixtures.models import tiny_model
 
 SMALL = {"hidden_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4, "vocab_size": 400}
@@ -113,7 +114,7 @@ def test_biases_and_rows_go_together(bert):
     block = trace(bert, batch()).blocks[0]
     query, rows = bert.encoder.layer[0].attention.self.query, torch.tensor([0, 1, 65, 130])
     query.bias.data.normal_()
-    narrow(bert, block, Kept(rows=rows))
+    narrow(bert, block.names, Kept(rows=rows))
     short = bert.encoder.layer[0].attention.self.query
     assert torch.equal(short.bias, query.bias[:2])
     assert torch.equal(short.weight, query.weight[:2])

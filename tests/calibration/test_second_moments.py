@@ -2,7 +2,8 @@ import pytest
 import torch
 from transformers import AutoTokenizer, BertConfig, BertModel, T5Config, T5Model
 
-from dsformer.calibration.second_moments import batches, collect
+from dsformer.calibration.batching import batches
+from dsformer.calibration.second_moments import collect
 from dsformer.calibration.trace import trace
 from dsformer.cli.demo import find_minilm
 from dsformer.errors import InputError

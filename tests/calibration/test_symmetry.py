@@ -13,7 +13,7 @@ from transformers import (
 
 from dsformer.calibration.symmetry import interchangeable, reorder
 from dsformer.calibration.trace import trace
-from dsformer.factorization.grouping import Span
+from dsformer.format.row_spans import Span
 
 SMALL = {"hidden_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4, "vocab_size": 400}
 

@@ -53,7 +53,7 @@ def test_flags_override_the_recipe_file(run: Callable, base: Path, task_file: Pa
         asked.update(given)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("dsformer.training.finetune.finetune", stop)
+    monkeypatch.setattr("dsformer.pipeline.finetune.finetune", stop)
     run("finetune", base, "-o", tmp_path / "out", "--recipe", recipe, *LEARNING)
     training = asked["recipe"].training
     assert (training.task, training.seed) == (str(task_file), 3)

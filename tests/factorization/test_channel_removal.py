@@ -7,9 +7,10 @@ import pytest
 import torch
 
 from dsformer.factorization import channel_removal as channels
-from dsformer.factorization.channel_removal import Kept, Removal, keep, removal, repaired
+from dsformer.factorization.channel_removal import Removal, keep, removal, repaired
 from dsformer.factorization.metric import Metric
 from dsformer.factorization.target import Weight
+from dsformer.format.channels import Kept
 
 
 @pytest.fixture

@@ -3,7 +3,9 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dsformer.factorization.grouping import Grouping, Span, deferred_acceptance, stacked
+from dsformer.factorization.grouping import Grouping
+from dsformer.format.row_spans import Span, stacked
+from dsformer.utils.matching import deferred_acceptance
 
 
 @given(st.integers(1, 6), st.integers(1, 5), st.integers(0, 99))

@@ -4,8 +4,7 @@ from pathlib import Path
 import pytest
 
 from dsformer.errors import InputError
-from dsformer.models.pooling import pooling_of
-from dsformer.training.distillation import first_pooling, mean_pooling
+from dsformer.models.pooling import first_pooling, mean_pooling, pooling_of
 from fixtures.training import write_sentence_encoder
 
 

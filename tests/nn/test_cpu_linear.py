@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from dsformer.format.spec import FormSpec
-from dsformer.nn.cpu_linear import NativeBlock, enabled
+from dsformer.nn.cpu_linear import CpuLinear, enabled
 from dsformer.nn.linear import DenseSparseLinear
 from dsformer.ops.cpu import CpuPlan
 from fixtures.forms import all_specs, label, random_form
@@ -176,7 +176,7 @@ def test_exported_graphs_can_leave_the_process(runs):
     with torch.no_grad():
         exported = torch.export.export(layer, (torch.randn(4, 12),))
         torch.testing.assert_close(exported.module()(x), dense(layer, x), rtol=1e-4, atol=1e-4)
-    assert "native_layer" not in str(exported)
+    assert "packed_linear" not in str(exported)
     assert not runs
 
 
@@ -236,5 +236,5 @@ def test_threads_share_a_block():
 
 
 def test_layers_keep_their_place():
-    block = NativeBlock()
+    block = CpuLinear()
     assert [block.add(layer_of(SPEC)) for _ in range(3)] == [0, 1, 2]

@@ -176,5 +176,5 @@ def test_rows_by_the_kernels_in_compiled_graphs(precision: Precision | None, nat
         assert layer.weight.grad is not None
         assert not calls
     exported = torch.export.export(layer, (IDS,))
-    assert "native_embedding" not in str(exported)
+    assert "packed_embedding" not in str(exported)
     torch._dynamo.reset()

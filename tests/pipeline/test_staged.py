@@ -15,9 +15,9 @@ from transformers import AutoModel, AutoTokenizer
 
 import dsformer
 from dsformer.errors import InputError, MissingExtraError
+from dsformer.models.pooling import mean_pooling
 from dsformer.models.source import open_source
 from dsformer.pipeline import staged
-from dsformer.training.distillation import mean_pooling
 from dsformer.training.learners import DEFAULT_LEARNER
 from fixtures.models import tiny_model
 from fixtures.training import QUICK, reviews, write_sentence_encoder

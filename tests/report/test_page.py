@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from dsformer.allocation.plan import Types
 from dsformer.calibration.left_dense import LeftDense
+from dsformer.format.accounting import Types
 from dsformer.format.precision import Precision
 from dsformer.report.page import detail_bars, part_bytes, render, size, total_bars, write_page
 from dsformer.report.parts import label_of, part_of

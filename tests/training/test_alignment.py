@@ -5,7 +5,7 @@ import pytest
 import torch
 
 import dsformer
-from dsformer.factorization.grouping import Span
+from dsformer.format.row_spans import Span
 from dsformer.models.source import open_source
 from dsformer.recipe import Recipe
 from dsformer.training.alignment import matching
@@ -32,7 +32,12 @@ def test_projections_start_from_the_dense_weight_in_the_order_of_the_compressed_
     with torch.no_grad():
         before = source.model.eval()(**batch).logits
     trainer = make_trainer(
-        dsformer.load(factorized(pattern)), Teacher(source.model, source.tokenizer), data, recipe, tmp_path, True
+        dsformer.load(factorized(pattern)),
+        Teacher(source.model, source.tokenizer),
+        data,
+        recipe.learning,
+        tmp_path,
+        True,
     )
     for block, projection in trainer.learner.over_blocks():
         with torch.no_grad():

@@ -9,19 +9,20 @@ from tokenizers.models import WordLevel
 from tokenizers.pre_tokenizers import Whitespace
 from transformers import DataCollatorWithPadding, PreTrainedTokenizerFast
 
+from dsformer.calibration.config import CalibrationConfig
 from dsformer.data.supervised import Examples, SupervisedTask, load_task
 from dsformer.errors import InputError
+from dsformer.evaluation.scoring import score_model
 from dsformer.models.heads import open_for_task
 from dsformer.models.source import open_source
-from dsformer.recipe import TrainingRecipe
-from dsformer.recipe.parts import CalibrationRecipe
-from dsformer.training.data import TrainingData, of_task, of_text, score_model, the_task
+from dsformer.training.config import TrainingConfig
+from dsformer.training.data import TrainingData, of_task, of_text, the_task
 from fixtures.models import tiny_model
 from fixtures.training import reviews
 
 
-def settings(task: Path | str, **fields: object) -> TrainingRecipe:
-    return TrainingRecipe(task=str(task), **fields)
+def settings(task: Path | str, **fields: object) -> TrainingConfig:
+    return TrainingConfig(task=str(task), **fields)
 
 
 def test_the_columns_of_a_file(tmp_path: Path):
@@ -78,7 +79,7 @@ def test_examples_of_a_task(task_file: Path, base: Path):
 
 def test_plain_text(text_file: Path, base: Path):
     source = open_source(base)
-    data = of_text(TrainingRecipe(text=text_file, examples=10, length=8), source.tokenizer, source.model)
+    data = of_text(TrainingConfig(text=text_file, examples=10, length=8), source.tokenizer, source.model)
     assert data.texts == [text for text, _ in reviews(10)]
     assert max(len(feature["input_ids"]) for feature in data.features) == 8
     batch = data.collate(list(data.features))
@@ -90,7 +91,7 @@ def test_plain_text_may_be_compressed(text_file: Path, base: Path, tmp_path: Pat
     packed = tmp_path / "t.txt.gz"
     packed.write_bytes(gzip.compress(text_file.read_bytes()))
     source = open_source(base)
-    both = [TrainingRecipe(text=file, examples=10) for file in (text_file, packed)]
+    both = [TrainingConfig(text=file, examples=10) for file in (text_file, packed)]
     texts = [of_text(one, source.tokenizer, source.model).texts for one in both]
     assert texts[0] == texts[1]
 
@@ -99,10 +100,10 @@ def test_text_of_a_column(base: Path, tmp_path: Path):
     (tmp_path / "t.csv").write_text("id,body\n1,a good film\n2,a bad plot\n")
     source = open_source(base)
     words = (source.tokenizer, source.model)
-    data = of_text(TrainingRecipe(text=tmp_path / "t.csv", text_column="body"), *words)
+    data = of_text(TrainingConfig(text=tmp_path / "t.csv", text_column="body"), *words)
     assert data.texts == ["a good film", "a bad plot"]
     with pytest.raises(InputError, match="'text'"):
-        of_text(TrainingRecipe(text=tmp_path / "t.csv"), *words)
+        of_text(TrainingConfig(text=tmp_path / "t.csv"), *words)
 
 
 def test_a_score_is_the_same_whatever_the_batches(teacher: Path, task_file: Path):
@@ -141,12 +142,12 @@ def test_answers_of_contexts_of_different_length(base: Path):
 def test_a_sample_is_spread_over_all_the_data():
     features = [{"input_ids": [0] * 10} for _ in range(100)]
     data = TrainingData(features, DataCollatorWithPadding, [str(i) for i in range(100)])
-    assert data.sample(CalibrationRecipe()) == data.texts
-    drawn = [int(text) for text in data.sample(CalibrationRecipe(count=70))]
+    assert data.sample(CalibrationConfig()) == data.texts
+    drawn = [int(text) for text in data.sample(CalibrationConfig(count=70))]
     assert len(drawn) == 70
     # Four times 256 passages of two tokens.
     data = TrainingData(features[:1] * 1000, DataCollatorWithPadding, [str(i) for i in range(1000)])
-    assert len(data.sample(CalibrationRecipe(length=2))) == 205
+    assert len(data.sample(CalibrationConfig(length=2))) == 205
     assert min(drawn) == 0
     assert max(drawn) >= 98
 
@@ -169,7 +170,7 @@ def test_texts_are_cut_to_what_the_model_takes(name: str, tmp_path: Path):
     (tmp_path / "t.txt").write_text("\n".join(long))
     length = 38 if name.startswith("Roberta") else 40
     data = of_task(task, settings("t.csv"), tokenizer, model)
-    plain = of_text(TrainingRecipe(text=tmp_path / "t.txt"), tokenizer, model)
+    plain = of_text(TrainingConfig(text=tmp_path / "t.txt"), tokenizer, model)
     for features in (data.features, plain.features):
         assert [len(one["input_ids"]) for one in features] == [length, length, 3, 3]
     with torch.no_grad():

@@ -15,7 +15,8 @@ from transformers import (
 )
 
 from dsformer.errors import InputError
-from dsformer.training.distillation import TERMS, Distiller, _products, first_pooling, mean_pooling
+from dsformer.models.pooling import first_pooling, mean_pooling
+from dsformer.training.distillation import TERMS, Distiller, _products
 from fixtures.models import ARCHITECTURES, inputs, tiny_model
 
 LAYERS = [[f"bert.encoder.layer.{i}.attention.self.{name}" for name in ("query", "key", "value")] for i in (0, 1)]

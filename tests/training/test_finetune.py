@@ -10,10 +10,10 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer
 import dsformer
 from dsformer.data.supervised import Examples, SupervisedTask, load_task
 from dsformer.errors import InputError, MissingExtraError
+from dsformer.evaluation.scoring import score_model
 from dsformer.sweep.cell import make_teacher, run_cell
 from dsformer.sweep.grid import Cell, Variant
 from dsformer.training import finetune as module
-from dsformer.training.data import score_model
 from fixtures.training import QUICK, write_sentence_encoder, write_turned
 
 LEARNING = {"epochs": 1, "batch_size": 32, "learning_rate": 1e-3, "bf16": False}

@@ -60,7 +60,7 @@ def trained(teacher: Path, task_file: Path, data: TrainingData, factorized: Call
         last = source.model.get_submodule("bert.encoder.layer.0.output.dense")
         last.register_forward_hook(lambda _module, _args, output: made.taught.add(output.dtype))
         teaching, work = Teacher(source.model, source.tokenizer), tmp_path / f"work{len(list(tmp_path.iterdir()))}"
-        learn(made.model, teaching, data, recipe, work, True, follow)
+        learn(made.model, teaching, data, recipe.learning, work, True, follow)
         return made
 
     return run

@@ -148,7 +148,7 @@ def of_start(
         source = open_source(teacher)
         teaching = Teacher(source.model, source.tokenizer, untrained=start)
         with tempfile.TemporaryDirectory() as work:
-            return make_trainer(model, teaching, data, recipe, Path(work), True), start
+            return make_trainer(model, teaching, data, recipe.learning, Path(work), True), start
 
     return make
 
@@ -182,7 +182,7 @@ def test_codes_of_pruned_weights_begin_with_all_of_the_weight(
         open_source(teacher),
     )
     before = model.get_submodule("bert.encoder.layer.1.output.dense").densified().weight.detach().clone()
-    trainer = make_trainer(model, Teacher(source.model, source.tokenizer), data, recipe, tmp_path, True)
+    trainer = make_trainer(model, Teacher(source.model, source.tokenizer), data, recipe.learning, tmp_path, True)
     trainer.learner.start()
     block = next(b for b in trainer.learner.stage.blocks if "bert.encoder.layer.1.output.dense" in b.config.names)
     dense = source.model.get_submodule("bert.encoder.layer.1.output.dense").weight

@@ -17,7 +17,8 @@ from dsformer.models.heads import open_for_task
 from dsformer.models.load import load
 from dsformer.models.source import open_source
 from dsformer.nn.linear import DenseSparseLinear
-from dsformer.recipe import Recipe, TrainingRecipe
+from dsformer.recipe import Recipe
+from dsformer.training.config import TrainingConfig
 from dsformer.training.conversion import begin
 from dsformer.training.data import TrainingData, of_task
 from dsformer.training.distillation import Distiller
@@ -44,7 +45,7 @@ LEARNING = {"batch_size": 16, "learning_rate": 1e-3, "bf16": False, "distill": "
 
 @pytest.fixture(scope="module")
 def data(task_file: Path, teacher: Path) -> TrainingData:
-    settings = TrainingRecipe(task=str(task_file), examples=128)
+    settings = TrainingConfig(task=str(task_file), examples=128)
     source = open_source(teacher)
     return of_task(load_task(str(task_file)), settings, source.tokenizer, source.model)
 
@@ -62,7 +63,7 @@ def trainer(data: TrainingData, base: Path, task_file: Path, tmp_path: Path) -> 
     """Of a dense model that never saw the task, without dropout."""
 
     def of(distiller: Callable[[PreTrainedModel], Distiller] | None = None, **fields: Any) -> FactorizationTrainer:
-        settings = TrainingRecipe(task=str(task_file), **LEARNING | fields)
+        settings = TrainingConfig(task=str(task_file), **LEARNING | fields)
         torch.manual_seed(0)
         model, _ = open_for_task(base, load_task(str(task_file)))
         forget_dropout(model)
@@ -93,13 +94,13 @@ def batch(data: TrainingData) -> dict[str, torch.Tensor]:
     ],
 )
 def test_steps(fields: dict[str, Any], examples: int, epoch: int, total: int):
-    settings = TrainingRecipe(**fields)
+    settings = TrainingConfig(**fields)
     assert (steps_per_epoch(settings, examples), total_steps(settings, examples)) == (epoch, total)
 
 
 def test_processes_share_the_batches(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("WORLD_SIZE", "2")
-    assert steps_per_epoch(TrainingRecipe(batch_size=32, accumulate=2), 400) == 4
+    assert steps_per_epoch(TrainingConfig(batch_size=32, accumulate=2), 400) == 4
 
 
 @pytest.mark.parametrize("fields", [{"epochs": 0.3}, {"epochs": 1, "accumulate": 3}, {"epochs": 2, "batch_size": 30}])
@@ -170,7 +171,7 @@ def test_the_loss_is_that_of_labels_and_teacher_in_the_proportion_asked_for(
     torch.testing.assert_close(made.compute_loss(made.model, given), labels)
 
 
-def rates(groups: list[dict[str, Any]], settings: TrainingRecipe) -> dict[int, float]:
+def rates(groups: list[dict[str, Any]], settings: TrainingConfig) -> dict[int, float]:
     return {id(p): group["lr"] / settings.learning_rate for group in groups for p in group["params"]}
 
 
@@ -182,7 +183,7 @@ def test_everything_that_is_trained_has_its_rate_once(learner: str):
     kind = LEARNERS[learner]
     learned = begin(model, model.config.quantization_config.blocks, kind.block_type)
     freeze_embeddings(model)
-    settings = TrainingRecipe(factor_rate=3)
+    settings = TrainingConfig(factor_rate=3)
     groups = parameter_groups(model, settings, kind(Stage(learned, [], 1, 1), settings), head)
     found = rates(groups, settings)
     assert sum(len(group["params"]) for group in groups) == len(found)
@@ -197,7 +198,7 @@ def test_everything_that_is_trained_has_its_rate_once(learner: str):
 def test_tables_are_trained_on_request(teacher: Path):
     model = open_source(teacher).model
     table = model.get_input_embeddings().weight
-    settings = TrainingRecipe()
+    settings = TrainingConfig()
     assert id(table) in rates(parameter_groups(model, settings, None, ()), settings)
     freeze_embeddings(model)
     assert id(table) not in rates(parameter_groups(model, settings, None, ()), settings)
@@ -245,23 +246,23 @@ def test_a_run_that_was_killed_after_its_last_step_trains_no_more(trainer: Calla
 
 
 def test_bf16_is_used_as_asked(monkeypatch: pytest.MonkeyPatch):
-    assert bf16(TrainingRecipe(bf16=True))
-    assert not bf16(TrainingRecipe(bf16=False))
-    assert isinstance(bf16(TrainingRecipe()), bool)
+    assert bf16(TrainingConfig(bf16=True))
+    assert not bf16(TrainingConfig(bf16=False))
+    assert isinstance(bf16(TrainingConfig()), bool)
     monkeypatch.setattr("dsformer.training.trainer.fast_bf16", lambda: False)
-    assert torch.cuda.is_available() or not bf16(TrainingRecipe())
+    assert torch.cuda.is_available() or not bf16(TrainingConfig())
 
 
 def test_accelerate_is_needed(monkeypatch: pytest.MonkeyPatch):
-    require_training(TrainingRecipe())
+    require_training(TrainingConfig())
     monkeypatch.setattr("dsformer.training.trainer.find_spec", lambda name: None)
     with pytest.raises(MissingExtraError, match=r'pip install "dsformer\[train\]"'):
-        require_training(TrainingRecipe())
+        require_training(TrainingConfig())
 
 
 def test_where_reports_go_is_looked_at_before_the_work():
     with pytest.raises(InputError, match="report_to: 'tensorbord' is not one of what is installed: none, all"):
-        require_training(TrainingRecipe(report_to="tensorbord"))
+        require_training(TrainingConfig(report_to="tensorbord"))
 
 
 def learned(words: dict[str, Any]) -> PreTrainedModel:
@@ -271,7 +272,7 @@ def learned(words: dict[str, Any]) -> PreTrainedModel:
     model = load(words["factorized"])
     settings = recipe.training
     data = of_task(load_task(settings.task), settings, source.tokenizer, source.model)
-    learn(model, Teacher(source.model, source.tokenizer), data, recipe, Path(words["work"]), True)
+    learn(model, Teacher(source.model, source.tokenizer), data, recipe.learning, Path(words["work"]), True)
     return model
 
 

@@ -11,27 +11,25 @@ from transformers.pytorch_utils import Conv1D
 from dsformer.allocation.budgets import Demand, balanced, uniform
 from dsformer.allocation.structured_plan import keep_channels
 from dsformer.calibration.left_dense import LeftDense, left_dense
-from dsformer.calibration.removable import split_rows
 from dsformer.calibration.second_moments import Statistics
 from dsformer.calibration.sensitivity import sensitivities
 from dsformer.calibration.symmetry import Exchange, interchangeable
 from dsformer.calibration.trace import Block, Tracing
 from dsformer.errors import UnreachableError
-from dsformer.factorization.channel_removal import Kept
 from dsformer.factorization.methods import METHODS
-from dsformer.factorization.metric import Metric
+from dsformer.factorization.metric import Metric, linear_metric
 from dsformer.factorization.search import Budget
 from dsformer.factorization.target import Table, Weight
+from dsformer.format.accounting import Types
+from dsformer.format.channels import Kept
 from dsformer.format.pattern import Pattern
-from dsformer.format.precision import FACTORS, SCALE_BITS, Precision, packed_bytes
+from dsformer.format.precision import SCALE_BITS, Precision, packed_bytes
 from dsformer.format.spec import dense_spec
+from dsformer.nn.resize import split_rows
 from dsformer.recipe import Recipe
 from dsformer.utils.progress import Progress, silent
 from dsformer.vocabulary.rows import pruned_values
 
-# Largest weights whose outputs have a metric, and the ridge added to it, relative to its mean diagonal: it is measured
-# on few texts, and what no text depends on now may matter once other layers have changed.
-LARGEST_CURVED, OUTPUT_RIDGE = (8192, 1536), 0.1
 # Weight of a token that calibration never saw, relative to the rarest it saw: unseen tokens will come.
 UNSEEN = 0.5
 
@@ -71,20 +69,6 @@ class Job:
     def reordered(self, order: torch.Tensor) -> "Job":
         """The same job after its inputs changed places."""
         return replace(self, metric=self.metric.reordered(order))
-
-
-@dataclass(frozen=True)
-class Types:
-    """Bits of a stored value: of factors, and of everything else. A dense weight has the fewer of the factors' bits."""
-
-    factors: Precision
-    rest: int
-
-    @classmethod
-    def of(cls, model: nn.Module, recipe: Recipe) -> "Types":
-        dtype = next(model.parameters()).dtype if recipe.dtype == "keep" else getattr(torch, recipe.dtype)
-        rest = 8 * dtype.itemsize
-        return cls(FACTORS.get(recipe.factors, Precision.of(rest)), rest)
 
 
 @dataclass(frozen=True)
@@ -150,7 +134,7 @@ def make_plan(
     """
     method, pattern = METHODS[recipe.method], Pattern.parse(recipe.pattern)
     blocks = tracing.blocks + (tracing.tables if recipe.with_embeddings else [])
-    types = Types.of(model, recipe)
+    types = Types.of(next(model.parameters()).dtype, recipe.dtype, recipe.factors)
     rest = stored_bytes(model, types.rest) - sum(
         dense_bytes(block, Types(Precision.of(types.rest), types.rest)) for block in blocks
     )
@@ -247,18 +231,10 @@ def _bits_for_values(blocks: Sequence[Block], recipe: Recipe, types: Types, rest
     return int((whole / recipe.ratio - fixed) * 8)
 
 
-def linear_metric(block: Block, statistics: Statistics, recipe: Recipe) -> Metric:
-    """The metric of a block of linear layers: of its inputs, and where tokens count by their influence, its outputs."""
-    gram, output = statistics.output_grams.get(block.name), None
-    small = max(block.shape) <= LARGEST_CURVED[0] and min(block.shape) <= LARGEST_CURVED[1]
-    if gram is not None and small and float(gram.trace()) > 0:
-        output = Metric.from_gram(gram, OUTPUT_RIDGE)
-    return Metric.from_gram(statistics.grams[block.name], recipe.ridge, output)
-
-
 def _metric(block: Block, statistics: Statistics, recipe: Recipe) -> tuple[Metric, torch.Tensor | None]:
     if block.kind != "embedding":
-        return linear_metric(block, statistics, recipe), None
+        name = block.name
+        return linear_metric(statistics.grams[name], statistics.output_grams.get(name), recipe.ridge), None
     counts = statistics.counts[block.name].float()
     floor = UNSEEN * float(counts[counts > 0].min()) if bool((counts > 0).any()) else 1.0
     weights = counts.clamp_min(floor)

@@ -11,9 +11,10 @@ from dsformer.calibration.removable import Channels, removable
 from dsformer.calibration.sensitivity import sensitivities
 from dsformer.calibration.trace import Block
 from dsformer.errors import UnreachableError
-from dsformer.factorization.channel_removal import Kept, Removal, keep, removal
+from dsformer.factorization.channel_removal import Removal, keep, removal
 from dsformer.factorization.metric import Metric
 from dsformer.factorization.target import Weight
+from dsformer.format.channels import Kept
 from dsformer.format.precision import Precision
 from dsformer.format.spec import dense_spec
 from dsformer.utils.progress import Progress, silent

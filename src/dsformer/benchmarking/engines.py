@@ -10,11 +10,11 @@ import torch
 from torch import Tensor, nn
 
 from dsformer.benchmarking import runtimes
-from dsformer.calibration.batching import takes_decoder_text
 from dsformer.errors import InputError
 from dsformer.models.casting import cast
 from dsformer.models.checkpoint import read_json, weight_bytes
 from dsformer.models.config import METHOD
+from dsformer.models.inputs import takes_decoder_text
 from dsformer.models.load import load
 from dsformer.models.pretrained import load_tokenizer
 from dsformer.models.source import model_place, open_source

@@ -1,17 +1,16 @@
 """Text as the batches a model's forward takes."""
 
 import inspect
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from dsformer.calibration.second_moments import Text, batches
-
-NO_LIMIT = 2**20
-"""Tokens of an input where a model has no limit of its own."""
-_POSITIONS = ("max_position_embeddings", "max_encoder_position_embeddings", "max_target_positions")
+from dsformer.data.text import Text
+from dsformer.errors import InputError
+from dsformer.models.inputs import longest_input, pad, takes_decoder_text
 
 
 def model_batches(
@@ -32,32 +31,42 @@ def model_batches(
     return made
 
 
-def pad(model: PreTrainedModel, tokenizer: Any) -> None:
-    """Give a tokenizer without a padding token one of its others, and a classifier that knows of none the tokenizer's:
-    those made of decoders read the last token that is no padding."""
-    if tokenizer.pad_token is None:
-        tokenizer.pad_token = tokenizer.eos_token or tokenizer.unk_token
-    classifies = type(model).__name__.endswith("ForSequenceClassification")
-    if classifies and getattr(model.config, "pad_token_id", None) is None:
-        model.config.pad_token_id = tokenizer.pad_token_id
+def batches(
+    tokenizer: Any,
+    texts: Sequence[Text],
+    length: int,
+    batch_size: int,
+    accepts: Callable[[str], bool],
+) -> list[dict[str, Tensor]]:
+    """Tokenized batches of texts, or of pairs of texts, longest first so that memory peaks at once.
+
+    Raises:
+        InputError: no text, no text of two tokens, or most tokens are unknown to the tokenizer, or padding.
+    """
+    if not texts:
+        raise InputError("calibration text is empty")
+    parts = [(text,) if isinstance(text, str) else text for text in texts]
+    encoded = [tokenizer(*part, truncation=True, max_length=length) for part in parts]
+    bare = [tokenizer(*part, add_special_tokens=False)["input_ids"] for part in parts]
+    if max(map(len, bare)) < 2:
+        raise InputError("calibration text has no passage of two tokens or more; give real text of the model's kind")
+    _require_known(tokenizer, bare)
+    encoded.sort(key=lambda one: -len(one["input_ids"]))
+    padded = [
+        tokenizer.pad(encoded[i : i + batch_size], return_tensors="pt") for i in range(0, len(encoded), batch_size)
+    ]
+    return [{key: value for key, value in one.items() if accepts(key)} for one in padded]
 
 
-def takes_decoder_text(model: PreTrainedModel) -> bool:
-    """Whether it has a decoder, which reads a text too; an encoder taken out of such a model has none."""
-    decodes = getattr(model.config, "is_encoder_decoder", False)
-    return bool(decodes) and "decoder_input_ids" in inspect.signature(model.forward).parameters
-
-
-def longest_input(model: PreTrainedModel) -> int:
-    """The most tokens the model takes; NO_LIMIT where its positions have none, which its configuration leaves out or
-    writes as -1. Tables of positions with a padding index (RoBERTa's) begin after it."""
-    config = model.config.get_text_config()
-    sizes = [size for name in _POSITIONS if isinstance(size := getattr(config, name, None), int) and size > 0]
-    if not sizes:
-        return NO_LIMIT
-    reserved = 0
-    for name, module in model.named_modules():
-        padding, table = getattr(module, "padding_idx", None), getattr(module, "weight", None)
-        if "position" in name.rpartition(".")[2] and padding is not None and table is not None:
-            reserved = padding + 1 if len(table) == sizes[0] else reserved
-    return max(2, sizes[0] - reserved)
+def _require_known(tokenizer: Any, texts: Sequence[Sequence[int]]) -> None:
+    """Raises InputError where more than half of the tokens stand for nothing: then the text is of another language, or
+    the tokenizer of another model."""
+    ids = Counter(one for text in texts for one in text)
+    total = sum(ids.values())
+    for name in ("unk_token", "pad_token"):
+        number = getattr(tokenizer, f"{name}_id", None)
+        if number is not None and 2 * ids[number] > total:
+            raise InputError(
+                f"{100 * ids[number] / total:.0f} % of the calibration text's tokens are {getattr(tokenizer, name)}: "
+                "the text is of another language, or the tokenizer of another model"
+            )

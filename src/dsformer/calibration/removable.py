@@ -11,10 +11,10 @@ from torch import Tensor, nn
 
 from dsformer.calibration.symmetry import REACH, SAME, heads_of, in_single_precision, output_of
 from dsformer.calibration.trace import Block, weight_of
-from dsformer.factorization.channel_removal import Kept
-from dsformer.nn.exchange import exchange
-from dsformer.nn.meta import empty_copy
-from dsformer.nn.resize import narrowed, tell_heads
+from dsformer.format.channels import Kept
+from dsformer.models.empty_model import empty_copy
+from dsformer.nn.modules import exchange
+from dsformer.nn.resize import narrow, tell_heads
 
 
 @dataclass(frozen=True)
@@ -128,34 +128,11 @@ def without(
 ) -> Iterator[None]:
     """The model with only some channels of one writer and reader, for a while."""
     rows = channels.rows(kept)
-    new = narrow(model, writer, Kept(rows=rows, heads=channels.heads))
+    new = narrow(model, writer.names, Kept(rows=rows, heads=channels.heads))
     try:
-        new |= narrow(model, reader, Kept(columns=channels.columns(kept)))
+        new |= narrow(model, reader.names, Kept(columns=channels.columns(kept)))
         yield
     finally:
         exchange(model, {other: old for old, other in new.items()})
         if channels.heads:
             tell_heads(model, writer.name, len(rows), writer.shape[0])
-
-
-def narrow(model: nn.Module, block: Block, kept: Kept) -> dict[nn.Module, nn.Module]:
-    """Put plain layers of what stays in the place of a block's.
-
-    Returns:
-        The new layers by those they replace.
-    """
-    rows = [None] * len(block.modules) if kept.rows is None else split_rows(kept.rows, block.members)
-    parts = zip(block.modules, rows, strict=True)
-    new: dict[nn.Module, nn.Module] = {module: narrowed(module, own, kept.columns) for module, own in parts}
-    exchange(model, new)
-    if kept.heads and kept.rows is not None:
-        tell_heads(model, block.name, block.shape[0], len(kept.rows))
-    return new
-
-
-def split_rows(rows: Int[Tensor, " rows"], members: Sequence[int]) -> list[Int[Tensor, " own"]]:
-    """Rows of stacked layers as those of every layer."""
-    starts = [sum(members[:i]) for i in range(len(members))]
-    return [
-        rows[(rows >= start) & (rows < start + count)] - start for start, count in zip(starts, members, strict=True)
-    ]

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from dsformer.calibration.symmetry import SAME
 from dsformer.calibration.trace import Block, Tracing, weight_of
 from dsformer.errors import InputError
-from dsformer.nn.exchange import exchange
+from dsformer.nn.modules import exchange
 
 
 def replaceable(model: nn.Module, batch: Mapping[str, Any], tracing: Tracing, rounded: bool = False) -> Tracing:

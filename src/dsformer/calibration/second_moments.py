@@ -1,7 +1,6 @@
 """Second moments of every block's inputs, and how often every token occurs."""
 
-from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,9 +10,6 @@ from torch import Tensor, nn
 
 from dsformer.calibration.trace import Block, hooked
 from dsformer.errors import InputError
-
-Text = str | tuple[str, str]
-"""What a tokenizer makes one example of: a text, or two (a pair of sentences, a question and its context)."""
 
 
 @dataclass
@@ -32,47 +28,6 @@ class Statistics:
     output_grams: dict[str, Float[Tensor, "out out"]] = field(default_factory=dict)
     counts: dict[str, Int[Tensor, " rows"]] = field(default_factory=dict)
     tokens: int = 0
-
-
-def batches(
-    tokenizer: Any,
-    texts: Sequence[Text],
-    length: int,
-    batch_size: int,
-    accepts: Callable[[str], bool],
-) -> list[dict[str, Tensor]]:
-    """Tokenized batches of texts, or of pairs of texts, longest first so that memory peaks at once.
-
-    Raises:
-        InputError: no text, no text of two tokens, or most tokens are unknown to the tokenizer, or padding.
-    """
-    if not texts:
-        raise InputError("calibration text is empty")
-    parts = [(text,) if isinstance(text, str) else text for text in texts]
-    encoded = [tokenizer(*part, truncation=True, max_length=length) for part in parts]
-    bare = [tokenizer(*part, add_special_tokens=False)["input_ids"] for part in parts]
-    if max(map(len, bare)) < 2:
-        raise InputError("calibration text has no passage of two tokens or more; give real text of the model's kind")
-    _require_known(tokenizer, bare)
-    encoded.sort(key=lambda one: -len(one["input_ids"]))
-    padded = [
-        tokenizer.pad(encoded[i : i + batch_size], return_tensors="pt") for i in range(0, len(encoded), batch_size)
-    ]
-    return [{key: value for key, value in one.items() if accepts(key)} for one in padded]
-
-
-def _require_known(tokenizer: Any, texts: Sequence[Sequence[int]]) -> None:
-    """Raises InputError where more than half of the tokens stand for nothing: then the text is of another language, or
-    the tokenizer of another model."""
-    ids = Counter(one for text in texts for one in text)
-    total = sum(ids.values())
-    for name in ("unk_token", "pad_token"):
-        number = getattr(tokenizer, f"{name}_id", None)
-        if number is not None and 2 * ids[number] > total:
-            raise InputError(
-                f"{100 * ids[number] / total:.0f} % of the calibration text's tokens are {getattr(tokenizer, name)}: "
-                "the text is of another language, or the tokenizer of another model"
-            )
 
 
 def collect(

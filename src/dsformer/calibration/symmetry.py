@@ -10,7 +10,7 @@ from jaxtyping import Int
 from torch import Tensor, nn
 
 from dsformer.calibration.trace import Block, weight_of
-from dsformer.factorization.grouping import Span
+from dsformer.format.row_spans import Span
 
 # A reordered model must reproduce its output to this, relative to the largest value.
 SAME = 1e-3

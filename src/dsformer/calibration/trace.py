@@ -13,7 +13,7 @@ from transformers.pytorch_utils import Conv1D
 
 from dsformer.errors import InputError
 from dsformer.format.schema import Kind
-from dsformer.nn.kinds import is_linear
+from dsformer.nn.modules import is_linear
 
 # Smaller sides than this have no room for a dictionary; such layers (classification heads) stay dense.
 SMALLEST_SIDE = 32

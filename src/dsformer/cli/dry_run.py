@@ -5,9 +5,10 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any
 
-from dsformer.allocation.plan import Job, Plan, Types, dense_bytes
+from dsformer.allocation.plan import Job, Plan, dense_bytes
 from dsformer.cli.output import console, duration, megabytes, percent, print_json, table, times
 from dsformer.cli.tables import calibration_line, left_dense_lines
+from dsformer.format.accounting import Types
 from dsformer.format.precision import Precision
 from dsformer.pipeline.cost_estimate import Estimate, estimate
 from dsformer.pipeline.prepare import Prepared, prepare

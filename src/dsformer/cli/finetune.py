@@ -38,7 +38,7 @@ def finetune(
 ) -> None:
     """Train a dense model on a task: the teacher, and the yardstick, of a compressed one."""
     # Imported late: transformers' Trainer takes a while.
-    from dsformer.training.finetune import finetune as run_finetune
+    from dsformer.pipeline.finetune import finetune as run_finetune
 
     settled = (load_recipe(recipe) if recipe else Recipe()).merged(changes)
     if output is None:

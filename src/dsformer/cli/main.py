@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from dsformer import __version__
+from dsformer._version import __version__
 from dsformer.cli.benchmark import benchmark
 from dsformer.cli.compress import compress
 from dsformer.cli.demo import demo

@@ -13,7 +13,8 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from dsformer.cli.options import path_parser
-from dsformer.recipe import Recipe, TrainingRecipe
+from dsformer.recipe import Recipe
+from dsformer.training.config import TrainingConfig
 
 # What the flags of a nested field start with.
 PREFIXES = {"calibration": "calibration_", "effort": "", "training": ""}
@@ -91,7 +92,7 @@ def with_recipe_flags(command: Callable[..., None]) -> Callable[..., None]:
 
 def with_training_flags(fields: Collection[str]) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """The same for some fields of the recipe's training part."""
-    known = [flag for flag in flags(TrainingRecipe, ("training",)) if flag.path[-1] in fields]
+    known = [flag for flag in flags(TrainingConfig, ("training",)) if flag.path[-1] in fields]
     return lambda command: _with_flags(command, known)
 
 

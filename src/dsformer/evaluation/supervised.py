@@ -13,12 +13,12 @@ from dsformer.data.supervised.files import FORMATS
 from dsformer.data.supervised.targets import listed
 from dsformer.errors import InputError
 from dsformer.evaluation.score import Score
+from dsformer.evaluation.scoring import score_model
 from dsformer.models.architectures import architecture_of
 from dsformer.models.head_classes import names_of
 from dsformer.models.heads import has_head, in_order_of, of_kind, open_head
 from dsformer.models.pretrained import load_tokenizer
 from dsformer.models.source import config_of, is_gguf, model_place, open_source, quiet
-from dsformer.training.data import score_model
 
 OWN = "score it on texts and labels of its own: --tasks FILE.csv (or .tsv, .jsonl, .parquet)"
 """What can be done with a model that none of the named tasks is for."""

@@ -16,6 +16,7 @@ from dsformer.factorization.gptq import round_compensated
 from dsformer.factorization.metric import Metric
 from dsformer.factorization.search import Fitted
 from dsformer.factorization.target import Weight
+from dsformer.format.channels import Kept
 from dsformer.format.form import Form, dense_form
 from dsformer.format.precision import Precision
 from dsformer.format.quantized import RoundedForm
@@ -104,26 +105,6 @@ def repaired(
     gram = metric.gram.double()
     cross = matrix.double() @ gram[:, columns]
     return torch.linalg.solve(gram[columns][:, columns], cross.T).T.float()
-
-
-@dataclass(frozen=True)
-class Kept:
-    """What stays of a block: rows, and columns, by number; None: all.
-
-    Attributes:
-        heads: the rows are those of heads of attention.
-    """
-
-    rows: Int[Tensor, " rows"] | None = None
-    columns: Int[Tensor, " columns"] | None = None
-    heads: bool = False
-
-    def shape(self, full: tuple[int, int]) -> tuple[int, int]:
-        """Of a weight of which this stays."""
-        rows, columns = (
-            size if own is None else len(own) for size, own in zip(full, (self.rows, self.columns), strict=True)
-        )
-        return rows, columns
 
 
 def keep(weight: Weight, kept: Kept, precision: Precision | None = None) -> Fitted:

@@ -1,33 +1,14 @@
 """Clusters of units that want the same support, for the grouped pattern."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
-import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from dsformer.format.pattern import largest
-
-
-@dataclass(frozen=True)
-class Span:
-    """Neighbouring units that may change places, and what has to move with them.
-
-    Attributes:
-        starts: first unit of every range that is ordered alike (the dimensions of a head in queries and in keys).
-        size: units in each.
-    """
-
-    starts: tuple[int, ...]
-    size: int
-
-
-def stacked(members: Sequence[int]) -> tuple[Span, ...]:
-    """The spans of layers that lie one after another, each with an order of its own."""
-    starts = [sum(members[:i]) for i in range(len(members))]
-    return tuple(Span((start,), units) for start, units in zip(starts, members, strict=True))
+from dsformer.format.row_spans import Span
+from dsformer.utils.matching import deferred_acceptance
 
 
 class Grouping:
@@ -101,26 +82,3 @@ def group_energy(
 ) -> Float[Tensor, "groups candidates"]:
     """Energy summed over the units of every group."""
     return energy.new_zeros(len(energy) // size, energy.shape[1]).index_add_(0, labels, energy)
-
-
-def deferred_acceptance(gain: np.ndarray, capacity: int) -> np.ndarray:
-    """Stable assignment of units to groups of ``capacity``: units propose in order of gain, groups keep the best.
-
-    Gale and Shapley (1962), all free units proposing at once. gain: (units, groups), units = groups * capacity.
-    Returns the group of every unit.
-    """
-    units, groups = gain.shape
-    preference = np.argsort(-gain, axis=1)
-    proposals = np.zeros(units, dtype=np.int64)
-    labels = preference[:, 0].copy()
-    rows = np.arange(units)
-    while True:
-        order = np.lexsort((-gain[rows, labels], labels))
-        starts = np.searchsorted(labels[order], np.arange(groups))
-        rank = np.empty(units, dtype=np.int64)
-        rank[order] = rows - starts[labels[order]]
-        rejected = np.flatnonzero(rank >= capacity)
-        if len(rejected) == 0:
-            return labels
-        proposals[rejected] += 1
-        labels[rejected] = preference[rejected, proposals[rejected]]

@@ -21,10 +21,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from dsformer.factorization.grouping import Span, stacked
 from dsformer.factorization.linalg import eigen, rough
 from dsformer.factorization.metric import Metric
 from dsformer.format.form import Form
+from dsformer.format.row_spans import Span, stacked
 from dsformer.format.spec import FormSpec
 
 # Above this width the start is found by a randomized range finder (Halko et al., arXiv 0909.4061).

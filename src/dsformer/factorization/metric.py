@@ -63,3 +63,27 @@ class Metric:
         """The plain Frobenius metric, for tables whose inputs are one-hot."""
         eye = torch.eye(size)
         return cls(eye, eye)
+
+
+# Largest weights whose outputs have a metric, and the ridge added to it, relative to its mean diagonal: it is measured
+# on few texts, and what no text depends on now may matter once other layers have changed.
+LARGEST_CURVED, OUTPUT_RIDGE = (8192, 1536), 0.1
+
+
+def linear_metric(inputs: Float[Tensor, "in in"], outputs: Float[Tensor, "out out"] | None, ridge: float) -> Metric:
+    """Build the metric of a linear layer (K-FAC) from what was measured on real text.
+
+    Args:
+        inputs: second moment of the layer's inputs.
+        outputs: second moment of the loss's gradient with respect to its outputs; None: all outputs count the same.
+        ridge: added to ``inputs``, relative to its mean diagonal.
+
+    Raises:
+        InputError: ``inputs`` are zero or not finite.
+    """
+    output = None
+    if outputs is not None and float(outputs.trace()) > 0:
+        shape = (len(outputs), len(inputs))
+        if max(shape) <= LARGEST_CURVED[0] and min(shape) <= LARGEST_CURVED[1]:
+            output = Metric.from_gram(outputs, OUTPUT_RIDGE)
+    return Metric.from_gram(inputs, ridge, output)

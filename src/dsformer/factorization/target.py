@@ -9,13 +9,13 @@ from torch import Tensor
 
 from dsformer.factorization import dense_sparse
 from dsformer.factorization.dense_sparse import Effort
-from dsformer.factorization.grouping import Span, stacked
 from dsformer.factorization.least_squares import Problem, input_problem, output_problem
 from dsformer.factorization.low_rank import fit_low_rank
 from dsformer.factorization.metric import Metric
 from dsformer.format.form import Form
 from dsformer.format.indices import settled
 from dsformer.format.quantized import RoundedForm
+from dsformer.format.row_spans import Span, stacked
 from dsformer.format.spec import FormSpec, Orientation
 
 # Rows of a table that its dictionary is learned on, and rows coded at once with the finished dictionary.

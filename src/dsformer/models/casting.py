@@ -5,7 +5,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from dsformer.nn.meta import empty_copy
+from dsformer.models.empty_model import empty_copy
 
 try:
     from transformers.core_model_loading import build_glob_alternation

@@ -5,7 +5,7 @@ from typing import Any
 
 from transformers.utils.quantization_config import QuantizationConfigMixin
 
-from dsformer import __version__
+from dsformer._version import __version__
 from dsformer.errors import ArtefactError
 from dsformer.format.schema import BlockConfig, parse_blocks
 from dsformer.models.checkpoint import CONFIG, read_json

@@ -11,7 +11,7 @@ from dsformer.errors import InputError, MissingExtraError
 from dsformer.models.checkpoint import first_line
 from dsformer.models.config import METHOD
 from dsformer.models.pretrained import load_pretrained
-from dsformer.nn.exchange import exchange
+from dsformer.nn.modules import exchange
 
 
 def method_of(config: PretrainedConfig, compressed: bool = False) -> str | None:

@@ -1,5 +1,6 @@
 """The model that a compressed directory is of, without numbers, from its ``config.json`` alone."""
 
+import copy
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -7,6 +8,7 @@ from typing import Any
 
 import torch
 import transformers
+from torch import nn
 from transformers import AutoConfig, PreTrainedModel
 
 from dsformer.errors import ArtefactError
@@ -50,3 +52,21 @@ def _described(directory: Path) -> Iterator[None]:
         yield
     except Exception as error:
         raise ArtefactError(f"{directory / CONFIG}: describes no model ({first_line(error)})") from None
+
+
+def empty_copy(model: nn.Module, dtype: torch.dtype = torch.float32) -> PreTrainedModel | None:
+    """A model of the same class and configuration on the meta device, made in a type as ``from_pretrained`` does.
+
+    None where the configuration alone does not make one.
+    """
+    if not isinstance(model, PreTrainedModel):
+        return None
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(dtype)
+    try:
+        with torch.device("meta"):
+            return type(model)(copy.deepcopy(model.config))
+    except Exception:  # whatever a class raises that wants more than its configuration
+        return None
+    finally:
+        torch.set_default_dtype(before)

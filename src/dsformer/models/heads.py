@@ -9,13 +9,13 @@ import transformers
 from torch import nn
 from transformers import PreTrainedModel
 
-from dsformer.calibration.batching import pad
 from dsformer.data.supervised import Kind, SupervisedTask
 from dsformer.data.supervised.targets import listed
 from dsformer.errors import InputError
 from dsformer.models.architectures import architecture_of
 from dsformer.models.dequantize import refuse_quantized
 from dsformer.models.head_classes import match, names_of, renew_outputs
+from dsformer.models.inputs import pad
 from dsformer.models.pretrained import load_config, load_pretrained, load_tokenizer, shortened
 from dsformer.models.source import model_place, quiet
 

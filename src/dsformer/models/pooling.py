@@ -1,11 +1,30 @@
 """How a sentence-transformers directory makes one embedding of a text's hidden states."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
+
+from jaxtyping import Float
+from torch import Tensor
 
 from dsformer.errors import InputError
 from dsformer.models.directory import MODULES, read_modules
-from dsformer.training.distillation import Pooling, first_pooling, mean_pooling
+
+Pooling = Callable[[Float[Tensor, "batch time width"], Float[Tensor, "batch time"]], Float[Tensor, "batch width"]]
+
+
+def mean_pooling(
+    hidden: Float[Tensor, "batch time width"], weight: Float[Tensor, "batch time"]
+) -> Float[Tensor, "batch width"]:
+    """Mean over real tokens."""
+    return (hidden * weight[:, :, None]).sum(1) / weight.sum(1, keepdim=True).clamp_min(1)
+
+
+def first_pooling(
+    hidden: Float[Tensor, "batch time width"], weight: Float[Tensor, "batch time"]
+) -> Float[Tensor, "batch width"]:
+    """The first token."""
+    return hidden[:, 0]
 
 
 def pooling_of(directory: Path) -> Pooling:

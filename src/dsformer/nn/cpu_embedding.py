@@ -1,47 +1,36 @@
 """An embedding whose rows are read by the native CPU kernels, from the tensors as they are stored."""
 
-import itertools
-import weakref
-from typing import TYPE_CHECKING, Any
-
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from dsformer.errors import InputError
+from dsformer.nn.compressed import StoredForm
 from dsformer.nn.cpu_linear import enabled
 from dsformer.ops.cpu import CpuTable
+from dsformer.ops.packed import PackedEmbedding
 from dsformer.utils.tensor_cache import Derived
 
-if TYPE_CHECKING:
-    from dsformer.nn.embedding import DenseSparseEmbedding
 
-_numbers = itertools.count()
-_tables: "weakref.WeakValueDictionary[int, NativeTable]" = weakref.WeakValueDictionary()
+class StoredTable(StoredForm):
+    """A stored form whose units are rows of a table."""
+
+    @property
+    def code_of(self) -> Int[Tensor, " units"] | None:
+        """Which code describes each row; None: its own."""
+        raise NotImplementedError
+
+    def operate(self, ids: Int[Tensor, "*batch"]) -> Float[Tensor, "*batch dim"]:
+        """Look rows up by the operator, which keeps nothing and has gradients."""
+        raise NotImplementedError
 
 
-class NativeTable:
-    """What the kernels know of an embedding, found out when it is first read and again when a tensor has changed.
+class CpuEmbedding(PackedEmbedding):
+    """What the kernels know of an embedding, found out when it is first read and again when a tensor has changed."""
 
-    Attributes:
-        number: what compiled graphs know it by; copies have numbers of their own.
-    """
-
-    def __init__(self, layer: "DenseSparseEmbedding"):
+    def __init__(self, layer: StoredTable):
         self._layer = layer
-        self._begin()
-
-    def _begin(self) -> None:
         self._table: Derived[CpuTable | None] = Derived()
-        self.number = next(_numbers)
-        _tables[self.number] = self
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {"_layer": self._layer}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self._layer = state["_layer"]
-        self._begin()
 
     def read(self, ids: Int[Tensor, "*batch"]) -> Float[Tensor, "*batch dim"] | None:
         """Rows without gradients; None where the kernels do not apply."""
@@ -74,33 +63,3 @@ class NativeTable:
             return CpuTable(layer.spec, values, dictionary, layer.support, layer.code_of, scales, layer.dtype)
         except InputError:
             return None
-
-
-# A lookup in a compiled graph. The table's tensors are no inputs of the graph: unpacking a support in every call would
-# cost more than all the rest.
-_LIBRARY = torch.library.Library("dsformer", "FRAGMENT")
-_LIBRARY.define("native_embedding(Tensor ids, int table, int dim, ScalarType dtype) -> Tensor")
-
-
-def native_embedding(
-    ids: Int[Tensor, "*batch"], table: int, dim: int, dtype: torch.dtype
-) -> Float[Tensor, "*batch dim"]:
-    """Rows of an embedding, without gradients, by the kernels or else the operator.
-
-    Args:
-        table: number of the embedding's table.
-        dim: length of a row.
-        dtype: of the rows.
-    """
-    return torch.ops.dsformer.native_embedding(ids, table, dim, dtype)
-
-
-def _read(ids: Tensor, table: int, dim: int, dtype: torch.dtype) -> Tensor:
-    rows = _tables[table].read(ids)
-    return _tables[table].operate(ids) if rows is None else rows
-
-
-torch.library.impl("dsformer::native_embedding", "cpu", lib=_LIBRARY)(_read)
-torch.library.register_fake("dsformer::native_embedding", lib=_LIBRARY)(
-    lambda ids, table, dim, dtype: ids.new_empty((*ids.shape, dim), dtype=dtype)
-)

@@ -1,10 +1,7 @@
 """The layers of a block run by the native CPU kernels, all at once: they read the same input."""
 
-import itertools
 import os
-import weakref
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
 
 import torch
 from jaxtyping import Float
@@ -13,20 +10,14 @@ from torch import Tensor, nn
 from dsformer.errors import InputError
 from dsformer.format.form import Form
 from dsformer.format.quantized import RoundedForm
+from dsformer.nn.compressed import StoredForm
 from dsformer.nn.parameters import parameter_of
 from dsformer.nn.shared_input import Shared
 from dsformer.ops.cpu import ChainedPlan, CpuPlan, available, plan_of
+from dsformer.ops.packed import PackedLinear
 from dsformer.utils.tensor_cache import Derived
 
-if TYPE_CHECKING:
-    from dsformer.nn.linear import LinearProduct
-
-# Exported graphs leave the process: they hold the weights and the operators. Before this release graphs cannot tell
-# reliably that they are exported.
-TELLS_EXPORTS = tuple(int(part) for part in torch.__version__.split(".")[:2]) >= (2, 13)
 _TYPES = (torch.float32, torch.bfloat16)
-_numbers = itertools.count()
-_blocks: "weakref.WeakValueDictionary[int, NativeBlock]" = weakref.WeakValueDictionary()
 
 
 @dataclass(frozen=True)
@@ -37,31 +28,30 @@ class _Packed:
     outputs: Shared[list[Tensor]]
 
 
-class NativeBlock:
-    """The plan of a block, made when it is first needed and again when a tensor has changed.
+class StoredLinear(nn.Module):
+    """A linear layer with the weight of a stored form, which it may share with another module."""
 
-    Attributes:
-        number: what compiled graphs know it by; copies have numbers of their own.
-    """
+    bias: nn.Parameter | None
+
+    @property
+    def stored(self) -> StoredForm:
+        """The module that holds the form."""
+        raise NotImplementedError
+
+    def operate(self, x: Float[Tensor, "*batch in"]) -> Float[Tensor, "*batch out"]:
+        """Compute the output by the operators, which keep nothing and have gradients."""
+        raise NotImplementedError
+
+
+class CpuLinear(PackedLinear):
+    """The plan of layers that read one input, made when it is first needed and again when a tensor has changed."""
 
     def __init__(self) -> None:
-        self._layers: list[LinearProduct] = []
-        self._begin()
-
-    def _begin(self) -> None:
+        self._layers: list[StoredLinear] = []
         self._packed: Derived[_Packed | None] = Derived()
-        self.number = next(_numbers)
-        _blocks[self.number] = self
 
-    def __getstate__(self) -> dict[str, Any]:
-        return {"_layers": self._layers}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self._layers = state["_layers"]
-        self._begin()
-
-    def add(self, layer: "LinearProduct") -> int:
-        """Take a layer in. Returns its place in the block."""
+    def add(self, layer: StoredLinear) -> int:
+        """Register a layer. Returns its index among those that read the same input."""
         self._layers.append(layer)
         return len(self._layers) - 1
 
@@ -125,35 +115,3 @@ class NativeBlock:
 def enabled() -> bool:
     """Whether native kernels are used: they are there, and ``DSFORMER_KERNELS`` does not say ``reference``."""
     return os.environ.get("DSFORMER_KERNELS", "") != "reference" and available()
-
-
-# A layer in a compiled graph. Its weights are no inputs of the graph: the block looks whether they have changed.
-_LIBRARY = torch.library.Library("dsformer", "FRAGMENT")
-_LIBRARY.define(
-    "native_layer(Tensor x, int block, int member, int out_features) -> Tensor", tags=(torch.Tag.pt2_compliant_tag,)
-)
-
-
-def native_layer(
-    x: Float[Tensor, "*batch in"], block: int, member: int, out_features: int
-) -> Float[Tensor, "*batch out"]:
-    """The output of a layer, without gradients, by the kernels or else the operators.
-
-    Args:
-        block: number of the layer's block.
-        member: the layer's place in it.
-        out_features: length of the last dimension of the result.
-    """
-    return torch.ops.dsformer.native_layer(x, block, member, out_features)
-
-
-def _run(x: Tensor, block: int, member: int, out_features: int) -> Tensor:
-    layers = _blocks[block]
-    y = layers.run(x, member)
-    return layers.operate(x, member) if y is None else y
-
-
-torch.library.impl("dsformer::native_layer", "cpu", lib=_LIBRARY)(_run)
-torch.library.register_fake("dsformer::native_layer", lib=_LIBRARY)(
-    lambda x, block, member, out_features: x.new_empty((*x.shape[:-1], out_features))
-)

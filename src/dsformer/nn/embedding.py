@@ -10,13 +10,14 @@ from dsformer import ops
 from dsformer.format.precision import Precision
 from dsformer.format.spec import FormSpec
 from dsformer.nn.compressed import StoredForm
-from dsformer.nn.cpu_embedding import NativeTable, native_embedding
-from dsformer.nn.cpu_linear import TELLS_EXPORTS, enabled
+from dsformer.nn.cpu_embedding import CpuEmbedding, StoredTable
+from dsformer.nn.cpu_linear import enabled
 from dsformer.nn.linear import LinearProduct
+from dsformer.ops.packed import TRACEABLE, packed_embedding
 from dsformer.utils.tensor_cache import Derived
 
 
-class DenseSparseEmbedding(StoredForm):
+class DenseSparseEmbedding(StoredTable):
     """``E ~ S [D; I]``: every row of the vocabulary is a sparse mix of atoms, mixed when it is looked up.
 
     ``weight`` is (vocabulary, core + nonzeros): transformers reads the size of the vocabulary off it.
@@ -38,15 +39,15 @@ class DenseSparseEmbedding(StoredForm):
         super().__init__(spec, False, None, device, dtype, precision)
         self.num_embeddings, self.embedding_dim, self.padding_idx = spec.out_features, spec.in_features, padding_idx
         self._code_of: Derived[Tensor | None] = Derived()
-        self._native = NativeTable(self)
+        self._packed = CpuEmbedding(self)
 
     def forward(self, ids: Int[Tensor, "*batch"]) -> Float[Tensor, "*batch dim"]:
         if torch.compiler.is_compiling():
             plain = ids.device.type == "cpu" and not torch.is_grad_enabled()
-            if TELLS_EXPORTS and plain and enabled() and not torch.compiler.is_exporting():
-                return native_embedding(ids, self._native.number, self.embedding_dim, self.dtype)
+            if TRACEABLE and plain and enabled() and not torch.compiler.is_exporting():
+                return packed_embedding(ids, self._packed, self.embedding_dim, self.dtype)
             return self.operate(ids)
-        native = self._native.read(ids)
+        native = self._packed.read(ids)
         return self.operate(ids) if native is None else native
 
     def operate(self, ids: Int[Tensor, "*batch"]) -> Float[Tensor, "*batch dim"]:

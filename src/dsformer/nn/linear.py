@@ -12,16 +12,17 @@ from dsformer import ops
 from dsformer.format.precision import Precision
 from dsformer.format.spec import FormSpec
 from dsformer.nn.compressed import StoredForm
-from dsformer.nn.cpu_linear import TELLS_EXPORTS, NativeBlock, enabled, native_layer
+from dsformer.nn.cpu_linear import CpuLinear, StoredLinear, enabled
 from dsformer.nn.shared_input import SharedProduct
 from dsformer.nn.strategy import Plan, cheapest
+from dsformer.ops.packed import TRACEABLE, packed_linear
 from dsformer.ops.reference import dense_codes, linear_bytes
 from dsformer.utils.tensor_cache import Derived
 
 L = TypeVar("L", bound="LinearProduct")
 
 
-class LinearProduct(nn.Module):
+class LinearProduct(StoredLinear):
     """``x W^T + bias`` with the weight of a stored form.
 
     It runs by the native kernels, or else in the cheapest other way (see ``execution``), where its weights need no
@@ -30,14 +31,12 @@ class LinearProduct(nn.Module):
     ``train()`` forget what was kept.
     """
 
-    bias: nn.Parameter | None
-
     def __init__(self) -> None:
         self._plan: Derived[Plan] = Derived()
         self._settled = False
         self._own_product = SharedProduct(1)
-        self._native = NativeBlock()
-        self._member = self._native.add(self)
+        self._packed = CpuLinear()
+        self._member = self._packed.add(self)
 
     def train(self: L, mode: bool = True) -> L:
         # Encoders call eval() before every batch: a plan that is good already stays.
@@ -45,10 +44,6 @@ class LinearProduct(nn.Module):
             self._settled = not mode
             self._forget()
         return nn.Module.train(self, mode)
-
-    @property
-    def stored(self) -> StoredForm:
-        raise NotImplementedError
 
     @property
     def _product(self) -> SharedProduct:
@@ -64,7 +59,7 @@ class LinearProduct(nn.Module):
             y = self.operate(x)
             y.register_hook(self._unsettle)
             return y
-        native = self._native.run(x, self._member)
+        native = self._packed.run(x, self._member)
         return self._run(self._plan.get(stored.sources, self._make_plan), x) if native is None else native
 
     def _unsettle(self, _: Tensor) -> None:
@@ -73,13 +68,13 @@ class LinearProduct(nn.Module):
 
     def _forget(self) -> None:
         self._plan.clear()
-        self._native.clear()
+        self._packed.clear()
 
     def _compiled(self, x: Tensor) -> Tensor:
         plain = x.device.type == "cpu" and x.dtype == self.stored.dtype
         plain = plain and not (torch.is_grad_enabled() or torch.is_autocast_enabled("cpu"))
-        if TELLS_EXPORTS and plain and self._settled and enabled() and not torch.compiler.is_exporting():
-            return native_layer(x, self._native.number, self._member, self.stored.spec.out_features)
+        if TRACEABLE and plain and self._settled and enabled() and not torch.compiler.is_exporting():
+            return packed_linear(x, self._packed, self._member, self.stored.spec.out_features)
         return self.operate(x)
 
     def operate(self, x: Float[Tensor, "*batch in"]) -> Float[Tensor, "*batch out"]:
@@ -189,8 +184,8 @@ class DenseSparseLinear(LinearProduct, StoredForm):
         if conv1d:
             self.nf, self.nx = spec.out_features, spec.in_features
         if lead is not None:
-            self._native = lead._native
-            self._member = self._native.add(self)
+            self._packed = lead._packed
+            self._member = self._packed.add(self)
             lead._own_product = SharedProduct(self._member + 1)
 
     @property

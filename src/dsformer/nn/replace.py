@@ -12,9 +12,8 @@ from dsformer.format.quantized import RoundedForm, round_form
 from dsformer.format.schema import BlockConfig
 from dsformer.nn.compressed import StoredForm
 from dsformer.nn.embedding import DenseSparseEmbedding, TiedEmbedding, TiedHead
-from dsformer.nn.exchange import exchange
-from dsformer.nn.kinds import is_linear
 from dsformer.nn.linear import DenseSparseLinear
+from dsformer.nn.modules import exchange, is_linear
 from dsformer.nn.resize import Part, row_parts, tell_heads, widened
 
 

@@ -8,7 +8,9 @@ from jaxtyping import Int
 from torch import Tensor, nn
 from transformers.pytorch_utils import Conv1D
 
+from dsformer.format.channels import Kept
 from dsformer.format.schema import BlockConfig
+from dsformer.nn.modules import exchange
 
 Plain = nn.Linear | Conv1D
 # Rows of a part of a layer: how many there were, and how many are left.
@@ -122,3 +124,39 @@ def tell_heads(model: nn.Module, projection: str, before: int, after: int) -> No
         size = attention.__dict__.get(name)
         if isinstance(size, int) and size * after % before == 0:
             setattr(attention, name, size * after // before)
+
+
+def narrow(model: nn.Module, names: Sequence[str], kept: Kept) -> dict[nn.Module, nn.Module]:
+    """Replace plain layers that are stacked in one block by narrower ones.
+
+    Args:
+        model: changed in place.
+        names: of the layers, in the order in which they are stacked.
+        kept: the rows and columns of the stacked weight that stay.
+
+    Returns:
+        The new layers by those they replace.
+    """
+    layers = [model.get_submodule(name) for name in names]
+    sizes = [_size(layer) for layer in layers]
+    rows = [None] * len(layers) if kept.rows is None else split_rows(kept.rows, sizes)
+    parts = zip(layers, rows, strict=True)
+    new: dict[nn.Module, nn.Module] = {module: narrowed(module, own, kept.columns) for module, own in parts}
+    exchange(model, new)
+    if kept.heads and kept.rows is not None:
+        tell_heads(model, names[0], sum(sizes), len(kept.rows))
+    return new
+
+
+def split_rows(rows: Int[Tensor, " rows"], members: Sequence[int]) -> list[Int[Tensor, " own"]]:
+    """Rows of stacked layers as those of every layer."""
+    starts = [sum(members[:i]) for i in range(len(members))]
+    return [
+        rows[(rows >= start) & (rows < start + count)] - start for start, count in zip(starts, members, strict=True)
+    ]
+
+
+def _size(layer: nn.Module) -> int:
+    """Output features of a plain layer."""
+    assert isinstance(layer, (nn.Linear, Conv1D))
+    return layer.nf if isinstance(layer, Conv1D) else layer.out_features

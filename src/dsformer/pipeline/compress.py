@@ -14,9 +14,8 @@ from transformers import PreTrainedModel
 
 from dsformer.allocation.basis_sharing import share
 from dsformer.allocation.plan import Job, Plan
-from dsformer.calibration.removable import narrow, split_rows
-from dsformer.calibration.second_moments import Text
 from dsformer.calibration.symmetry import reorder
+from dsformer.data.text import Text
 from dsformer.errors import InputError, UnreachableError
 from dsformer.factorization.channel_removal import keep
 from dsformer.factorization.methods import METHODS, fit_weight
@@ -32,6 +31,7 @@ from dsformer.models.quantizer import attach
 from dsformer.models.remote_code import trusting
 from dsformer.models.source import quiet
 from dsformer.nn.replace import install_forms
+from dsformer.nn.resize import narrow, split_rows
 from dsformer.pipeline.prepare import Prepared, prepare_from
 from dsformer.pipeline.quantize import rounded
 from dsformer.recipe import Recipe
@@ -224,7 +224,7 @@ def install(prepared: Prepared, jobs: Sequence[Job], fitted: Sequence[Fitted]) -
     recipe, network = prepared.recipe, prepared.source.model
     for job in jobs:
         if job.kept is not None:
-            narrow(network, job.block, job.kept)
+            narrow(network, job.block.names, job.kept)
     blocks = [_described(job, one.form) for job, one in zip(jobs, fitted, strict=True)]
     if recipe.dtype != "keep":
         cast(network, getattr(torch, recipe.dtype))

@@ -12,9 +12,10 @@ from dsformer.allocation.plan import Plan, make_plan
 from dsformer.calibration.batching import model_batches
 from dsformer.calibration.calibrate import calibrate
 from dsformer.calibration.replaceable import replaceable
-from dsformer.calibration.second_moments import Statistics, Text
+from dsformer.calibration.second_moments import Statistics
 from dsformer.calibration.trace import Tracing, trace
 from dsformer.data import bundled_passages, read_texts
+from dsformer.data.text import Text
 from dsformer.errors import DSFormerError, InputError
 from dsformer.factorization.methods import METHODS
 from dsformer.format.pattern import Pattern
@@ -139,5 +140,5 @@ def calibration_texts(recipe: Recipe, source: Source, data_dir: str | Path | Non
     if settings.text is not None:
         return [*read_texts(settings.text, settings.column)[: settings.passages]]
     folder = None if data_dir is None else Path(data_dir)
-    found = text_to_calibrate(recipe, folder, source.tokenizer, source.model)
+    found = text_to_calibrate(recipe.training, settings, folder, source.tokenizer, source.model)
     return [*bundled_passages(min(settings.passages, 512))] if found is None else found

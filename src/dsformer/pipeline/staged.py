@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Any
 from transformers import PreTrainedModel, set_seed
 
 from dsformer.calibration.batching import model_batches
-from dsformer.calibration.second_moments import Text
 from dsformer.data.supervised import SupervisedTask
 from dsformer.data.supervised.report import FILE
+from dsformer.data.text import Text
 from dsformer.errors import InputError
+from dsformer.evaluation.scoring import report_on
 from dsformer.format.precision import FACTORS
 from dsformer.format.quantized import round_form
 from dsformer.models.artefact import save
@@ -25,9 +26,10 @@ from dsformer.models.quantizer import attach
 from dsformer.models.source import Source, config_of, find_directory, open_source, quiet
 from dsformer.nn.replace import round_factors
 from dsformer.pipeline.quantize import round_model
-from dsformer.recipe import Recipe, TrainingRecipe
+from dsformer.recipe import Recipe
 from dsformer.report.summary import Summary, TrainingSummary
-from dsformer.training.data import TrainingData, of_task, of_text, report_on, the_task
+from dsformer.training.config import TrainingConfig
+from dsformer.training.data import TrainingData, of_task, of_text, the_task
 from dsformer.training.finetune import train_dense, write_dense
 from dsformer.training.loop import Teacher, learn
 from dsformer.training.trainer import require_training, total_steps
@@ -60,7 +62,7 @@ class _Run:
     progress: Progress
 
     @property
-    def settings(self) -> TrainingRecipe:
+    def settings(self) -> TrainingConfig:
         return self.recipe.training
 
 
@@ -111,7 +113,7 @@ def _staged(
     summary = Summary.from_dict(network.config.quantization_config.summary)
     before = _score(_report(network, source, task, settings))
     started = perf_counter()
-    learn(network, teacher, data, run.recipe, run.work / "training", task is not None, run.progress)
+    learn(network, teacher, data, run.recipe.learning, run.work / "training", task is not None, run.progress)
     seconds = perf_counter() - started
     _round(network, run.recipe, data, source.tokenizer)
     report = _report(network, source, task, settings)
@@ -144,7 +146,7 @@ def _round(network: PreTrainedModel, recipe: Recipe, data: TrainingData, tokeniz
 
 
 def _account(
-    settings: TrainingRecipe,
+    settings: TrainingConfig,
     task: SupervisedTask | None,
     scores: tuple[float | None, float | None, float | None],
     data: TrainingData,
@@ -193,7 +195,7 @@ def distilled(done: "Compressed", source: str | Path, output: Path, recipe: Reci
     data = of_text(recipe.training, origin.tokenizer, origin.model)
     started = perf_counter()
     with scratch_directory() as scratch:
-        learn(done.model, _as_teacher(origin, None), data, recipe, scratch, False, progress)
+        learn(done.model, _as_teacher(origin, None), data, recipe.learning, scratch, False, progress)
     _round(done.model, recipe, data, origin.tokenizer)
     trained = _account(recipe.training, None, (None, None, None), data, perf_counter() - started)
     return _written(done.model, origin, replace(done.summary, training=trained), recipe, output, True)
@@ -250,7 +252,7 @@ def _factored(
 
 
 def _report(
-    model: PreTrainedModel, source: Source, task: SupervisedTask | None, settings: TrainingRecipe
+    model: PreTrainedModel, source: Source, task: SupervisedTask | None, settings: TrainingConfig
 ) -> dict[str, Any] | None:
     if task is None or not leading():
         return None

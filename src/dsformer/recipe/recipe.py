@@ -6,15 +6,17 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import Field, ValidationError, field_validator, model_validator
 
+from dsformer.calibration.config import CalibrationConfig
 from dsformer.errors import InputError
+from dsformer.factorization.config import EffortConfig
 from dsformer.factorization.methods import METHODS
 from dsformer.format.pattern import Pattern
 from dsformer.format.precision import FACTORS, Precision
-from dsformer.recipe.parts import CalibrationRecipe, EffortRecipe, Strict, UserPath
 from dsformer.recipe.stages import STEPS, asked, wrong
-from dsformer.training.config import TrainingRecipe
+from dsformer.training.config import LearningConfig, TrainingConfig
 from dsformer.training.learners import DEFAULT_LEARNER, LEARNERS
 from dsformer.utils.atomic_io import user_path
+from dsformer.utils.config import Strict, UserPath
 
 
 class Recipe(Strict):
@@ -79,9 +81,9 @@ class Recipe(Strict):
     ridge: Annotated[
         float, Field(gt=0, le=1e3, description="ridge added to every Gram matrix, relative to its mean diagonal")
     ] = 1e-3
-    calibration: CalibrationRecipe = CalibrationRecipe()
-    effort: EffortRecipe = EffortRecipe()
-    training: TrainingRecipe = TrainingRecipe()
+    calibration: CalibrationConfig = CalibrationConfig()
+    effort: EffortConfig = EffortConfig()
+    training: TrainingConfig = TrainingConfig()
 
     @field_validator("method")
     @classmethod
@@ -172,6 +174,13 @@ class Recipe(Strict):
         # Rows that share a support change places, which those of the dense weight have not.
         prunes = METHODS[self.method].prunes and Pattern.parse(self.pattern).group == 1
         return prunes and self.training.train != "none" and LEARNERS[self.training.learner].latent
+
+    @property
+    def learning(self) -> LearningConfig:
+        """What the learner is told."""
+        return LearningConfig(
+            self.training, self.calibration, self.ridge, FACTORS.get(self.factors), self.trains_weights
+        )
 
     @property
     def with_embeddings(self) -> bool:

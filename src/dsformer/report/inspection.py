@@ -7,15 +7,14 @@ from math import prod
 from pathlib import Path
 from typing import Any
 
-from dsformer.allocation.plan import Types
 from dsformer.calibration.trace import SMALLEST_SIDE, TABLE_ASPECT
 from dsformer.errors import ArtefactError
+from dsformer.format.accounting import Types, describe, support_and_permutation_bytes
 from dsformer.format.precision import SCALE_BITS, Precision, packed_bytes
 from dsformer.format.schema import BlockConfig
 from dsformer.format.spec import FormSpec
 from dsformer.models.checkpoint import Header, read_headers, weight_files
 from dsformer.models.config import read_config
-from dsformer.report.summary import describe, support_and_permutation_bytes
 from dsformer.utils.atomic_io import user_path
 
 # What the tensors of a compressed module hold, and the rest of their names.

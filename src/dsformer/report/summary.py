@@ -5,13 +5,13 @@ from dataclasses import asdict, dataclass
 from dataclasses import fields as dataclass_fields
 from typing import TYPE_CHECKING, Any
 
-from dsformer.allocation.plan import Job, Plan, Types, dense_bytes
+from dsformer.allocation.plan import Job, Plan, dense_bytes
 from dsformer.calibration.left_dense import LeftDense
 from dsformer.factorization.methods import METHODS
 from dsformer.factorization.search import Fitted
+from dsformer.format.accounting import Types, describe, support_and_permutation_bytes
 from dsformer.format.precision import SCALE_BITS, Precision, packed_bytes
 from dsformer.format.quantized import RoundedForm
-from dsformer.format.spec import FormSpec
 
 if TYPE_CHECKING:
     from dsformer.calibration.trace import Tracing
@@ -299,29 +299,8 @@ def summarise(
     )
 
 
-def support_and_permutation_bytes(spec: FormSpec, members: Sequence[int]) -> tuple[int, int]:
-    """Bytes of supports (a sparse dictionary's too) and permutations of a stacked block, those of each layer whole."""
-    parts = spec.split(members)
-    supports = spec.dictionary_support_bytes + sum(part.support_bytes for part in parts)
-    return supports, sum(part.permutation_bytes for part in parts)
-
-
 def _tuple(value: Any) -> Any:
     return tuple(value) if isinstance(value, list) else value
-
-
-def describe(spec: FormSpec) -> str:
-    """What the field calls a form."""
-    if spec.core == spec.atoms and not spec.nonzeros:
-        return "low rank"
-    if spec.whole:
-        return "dense"
-    if not spec.atoms:
-        return "pruned"
-    if spec.blocks:
-        return "monarch"
-    product = "sparse x sparse" if spec.inner else "dense x sparse"
-    return f"{product} + sparse" if spec.canonical else product
 
 
 def _ratio(blocks: Sequence[BlockSummary], dropped: int) -> float:

@@ -60,7 +60,7 @@ def make_teacher(cell: Cell, place: Path, threads: int) -> None:
     """Fine-tune the dense model that all cells of this task and seed start from."""
     import torch
 
-    from dsformer.training.finetune import finetune
+    from dsformer.pipeline.finetune import finetune
 
     torch.set_num_threads(threads)
     trust = cell.recipe.trust_remote_code
@@ -96,8 +96,9 @@ def _as_an_encoder(cell: Cell, place: Path) -> dict[str, Any]:
 
 
 def _on_a_task(cell: Cell, place: Path) -> dict[str, Any]:
+    from dsformer.evaluation.scoring import score_model
     from dsformer.models.heads import in_order_of
-    from dsformer.training.data import of_task, score_model, the_task
+    from dsformer.training.data import of_task, the_task
 
     recipe, output, teacher = recipe_of(cell, place), model_place(cell, place), teacher_place(cell, place)
     task = the_task(recipe.training, None if cell.data_dir is None else user_path(cell.data_dir))

@@ -11,7 +11,8 @@ from torch import Tensor, nn
 
 from dsformer.calibration.symmetry import interchangeable, reorder
 from dsformer.calibration.trace import Block
-from dsformer.factorization.grouping import Span, deferred_acceptance
+from dsformer.format.row_spans import Span
+from dsformer.utils.matching import deferred_acceptance
 
 
 def align(

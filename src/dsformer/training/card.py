@@ -9,14 +9,14 @@ import yaml
 from dsformer.data.supervised import SupervisedTask
 from dsformer.models.local_paths import without_local_paths
 from dsformer.models.model_card import hub_name, loading_code, markdown_table, short_name
-from dsformer.recipe import TrainingRecipe
+from dsformer.training.config import TrainingConfig
 
 
 def dense_card(
     model: str | Path,
     task: SupervisedTask,
     scores: Mapping[str, float],
-    settings: TrainingRecipe,
+    settings: TrainingConfig,
     known: Mapping[str, Any],
 ) -> str:
     """A model card in Markdown with a YAML header.

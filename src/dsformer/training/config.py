@@ -1,15 +1,18 @@
-"""The part of the recipe that is about training."""
+"""How factorizations are learned."""
 
+from dataclasses import dataclass
 from typing import Annotated, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from dsformer.recipe.parts import Strict, UserPath
+from dsformer.calibration.config import CalibrationConfig
+from dsformer.format.precision import Precision
 from dsformer.training.distillation import TERMS
 from dsformer.training.learners import DEFAULT_LEARNER, LEARNERS
+from dsformer.utils.config import Strict, UserPath
 
 
-class TrainingRecipe(Strict):
+class TrainingConfig(Strict):
     """How the factorizations are learned, on a task or on plain text."""
 
     train: Annotated[
@@ -91,7 +94,7 @@ class TrainingRecipe(Strict):
         return value
 
     @model_validator(mode="after")
-    def _something_to_train_on(self) -> "TrainingRecipe":
+    def _something_to_train_on(self) -> "TrainingConfig":
         if self.train == "distill" and self.text is None:
             raise ValueError("train distill needs plain text: text")
         if self.train not in ("none", "distill") and self.task is None:
@@ -109,3 +112,22 @@ class TrainingRecipe(Strict):
     def learner(self) -> str:
         """The learner's name."""
         return DEFAULT_LEARNER if self.train == "distill" else self.train
+
+
+@dataclass(frozen=True)
+class LearningConfig:
+    """What learning the factorizations of a compressed model depends on.
+
+    Attributes:
+        training: data, learner, optimizer.
+        calibration: how the metrics of learners that project are measured.
+        ridge: added to second moments of inputs, relative to their mean diagonal.
+        precision: what factors are quantized to once they have learned; None: they stay floating-point.
+        trains_weights: dense weights are trained, of which the learner keeps some.
+    """
+
+    training: TrainingConfig
+    calibration: CalibrationConfig = CalibrationConfig()
+    ridge: float = 1e-3
+    precision: Precision | None = None
+    trains_weights: bool = False

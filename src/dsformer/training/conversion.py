@@ -10,8 +10,8 @@ from dsformer.errors import InputError
 from dsformer.format.form import Form
 from dsformer.format.schema import BlockConfig
 from dsformer.models.heads import head_of
-from dsformer.nn.exchange import exchange
 from dsformer.nn.linear import DenseSparseLinear
+from dsformer.nn.modules import exchange
 from dsformer.nn.replace import install_forms, read_forms
 from dsformer.training.parametrization import LearnedBlock, LearnedBlocks
 

@@ -22,9 +22,9 @@ from torch.nn import functional
 
 from dsformer.errors import InputError
 from dsformer.models.layer_dropping import teacher_layer
+from dsformer.models.pooling import Pooling, mean_pooling
 
 TERMS = ("logits", "hidden", "attention", "relations", "embeddings")
-Pooling = Callable[[Float[Tensor, "batch time width"], Float[Tensor, "batch time"]], Float[Tensor, "batch width"]]
 _OUTPUTS = ("logits", "start_logits", "end_logits")
 # Those of a decoder that reads the same text have its length, and so its mask.
 _STATES = ("hidden_states", "encoder_hidden_states", "decoder_hidden_states")
@@ -139,20 +139,6 @@ class Distiller:
         ours, theirs = self.seen[-1]
         losses = [_relation_loss(a, b, mask, self.heads) for a, b in zip(ours, theirs, strict=True)]
         return torch.stack(losses).mean()
-
-
-def mean_pooling(
-    hidden: Float[Tensor, "batch time width"], weight: Float[Tensor, "batch time"]
-) -> Float[Tensor, "batch width"]:
-    """Mean over real tokens."""
-    return (hidden * weight[:, :, None]).sum(1) / weight.sum(1, keepdim=True).clamp_min(1)
-
-
-def first_pooling(
-    hidden: Float[Tensor, "batch time width"], weight: Float[Tensor, "batch time"]
-) -> Float[Tensor, "batch width"]:
-    """The first token."""
-    return hidden[:, 0]
 
 
 class _Watch:

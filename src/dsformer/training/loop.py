@@ -8,23 +8,22 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel, set_seed
 
-from dsformer.allocation.plan import linear_metric
 from dsformer.calibration.batching import model_batches
 from dsformer.calibration.calibrate import calibrate
 from dsformer.calibration.trace import Block
-from dsformer.factorization.metric import Metric
-from dsformer.format.precision import FACTORS
+from dsformer.factorization.metric import Metric, linear_metric
 from dsformer.format.schema import BlockConfig
 from dsformer.models.casting import cast
 from dsformer.models.config import DSFormerConfig
 from dsformer.models.layer_dropping import in_teacher
+from dsformer.models.pooling import Pooling
 from dsformer.models.quantizer import attach
 from dsformer.models.source import quiet
-from dsformer.recipe import Recipe, TrainingRecipe
 from dsformer.training.alignment import align
+from dsformer.training.config import LearningConfig, TrainingConfig
 from dsformer.training.conversion import begin, finish, restart
 from dsformer.training.data import TrainingData
-from dsformer.training.distillation import Distiller, Pooling
+from dsformer.training.distillation import Distiller
 from dsformer.training.dropout import without_dropout
 from dsformer.training.freezing import freeze_embeddings
 from dsformer.training.learners import LEARNERS, Stage
@@ -54,7 +53,7 @@ def learn(
     model: PreTrainedModel,
     teacher: Teacher,
     data: TrainingData,
-    recipe: Recipe,
+    config: LearningConfig,
     work: Path,
     supervised: bool,
     progress: Progress = silent,
@@ -65,44 +64,45 @@ def learn(
         model: compressed, as loaded or as ``compress`` returns it.
         teacher: the dense model with the same modules; also gives the inputs projections are measured on.
         data: to train on.
-        recipe: its ``training`` part says how.
+        config: how; of a recipe, its ``learning``.
         work: directory of checkpoints.
         supervised: whether the batches have labels.
     """
-    dtype, config = next(model.parameters()).dtype, model.config.quantization_config
-    trainer = make_trainer(model, teacher, data, recipe, work, supervised, progress)
-    with quiet(), without_dropout(model, not recipe.training.dropout):
+    dtype, stored = next(model.parameters()).dtype, model.config.quantization_config
+    trainer = make_trainer(model, teacher, data, config, work, supervised, progress)
+    with quiet(), without_dropout(model, not config.training.dropout):
         trainer.go_on(work)
     assert trainer.learner is not None
     trainer.learner.finish()
     finish(model, trainer.learner.stage.blocks)
     cast(model, dtype)
     model.requires_grad_(True).eval()
-    attach(model, config.blocks, config.summary)
+    attach(model, stored.blocks, stored.summary)
 
 
 def make_trainer(
     model: PreTrainedModel,
     teacher: Teacher,
     data: TrainingData,
-    recipe: Recipe,
+    config: LearningConfig,
     work: Path,
     supervised: bool,
     progress: Progress = silent,
 ) -> FactorizationTrainer:
     """Make a compressed model one whose factorizations are learned, and its trainer. Arguments as of :func:`learn`."""
-    settings, config = recipe.training, model.config.quantization_config
-    assert isinstance(config, DSFormerConfig)
+    settings, stored = config.training, model.config.quantization_config
+    assert isinstance(stored, DSFormerConfig)
     set_seed(settings.seed)
     cast(model, torch.float32)
     kind = LEARNERS[settings.learner]
-    learned = begin(model, config.blocks, kind.block_type)
+    learned = begin(model, stored.blocks, kind.block_type)
     head = [] if teacher.untrained is None else restart(model, teacher.untrained)
-    stage = _stage(learned, teacher, data, recipe)
+    stage = _stage(learned, teacher, data, config)
     learner = kind(stage, settings)
     if settings.rounding_aware:
         for block in learned:
-            block.round_to(FACTORS[recipe.factors])
+            assert config.precision is not None
+            block.round_to(config.precision)
     share_gradients(model, learned)
     if not settings.train_embeddings:
         freeze_embeddings(model)
@@ -121,18 +121,18 @@ def make_trainer(
         )
 
 
-def _stage(learned: LearnedBlocks, teacher: Teacher, data: TrainingData, recipe: Recipe) -> Stage:
-    settings, examples = recipe.training, len(data.features)
+def _stage(learned: LearnedBlocks, teacher: Teacher, data: TrainingData, config: LearningConfig) -> Stage:
+    settings, examples = config.training, len(data.features)
     made: list[Projection] = []
     weights: list[Tensor] = []
-    if recipe.trains_weights:
+    if config.trains_weights:
         origin = teacher.model if teacher.untrained is None else teacher.untrained
         weights = [oriented(_dense(origin, block.config).weight().float(), block.spec) for block in learned]
     if LEARNERS[settings.learner].projects:
         dense = [_dense(teacher.model, block.config) for block in learned]
-        batches = _batches(teacher, data, recipe)
+        batches = _batches(teacher, data, config)
         _order_alike(teacher.model, batches[-1], dense, learned)
-        metrics = _metrics(teacher, dense, batches, recipe)
+        metrics = _metrics(teacher, dense, batches, config)
         made = [
             Projection(block, metrics[one.name], oriented(one.weight(), block.spec))
             for block, one in zip(learned, dense, strict=True)
@@ -145,9 +145,9 @@ def _dense(teacher: nn.Module, config: BlockConfig) -> Block:
     return Block(config.kind, tuple(config.names), tuple(teacher.get_submodule(name) for name in config.names))
 
 
-def _batches(teacher: Teacher, data: TrainingData, recipe: Recipe) -> list[dict[str, Tensor]]:
+def _batches(teacher: Teacher, data: TrainingData, config: LearningConfig) -> list[dict[str, Tensor]]:
     """What the factorization was calibrated on."""
-    how = recipe.calibration
+    how = config.calibration
     return model_batches(teacher.model, teacher.tokenizer, data.sample(how), how.length, how.batch_size)
 
 
@@ -164,16 +164,19 @@ def _order_alike(model: nn.Module, batch: dict[str, Tensor], dense: list[Block],
 
 
 def _metrics(
-    teacher: Teacher, blocks: list[Block], batches: list[dict[str, Tensor]], recipe: Recipe
+    teacher: Teacher, blocks: list[Block], batches: list[dict[str, Tensor]], config: LearningConfig
 ) -> dict[str, Metric]:
     """Metric of every block, as of the factorization."""
-    how = recipe.calibration
+    how = config.calibration
     seen = calibrate(teacher.model.eval(), batches, blocks, weighting=how.weighting, cache=how.cache)
-    return {block.name: linear_metric(block, seen, recipe) for block in blocks}
+    return {
+        block.name: linear_metric(seen.grams[block.name], seen.output_grams.get(block.name), config.ridge)
+        for block in blocks
+    }
 
 
 def _distiller(
-    model: PreTrainedModel, teacher: Teacher, learned: LearnedBlocks, settings: TrainingRecipe
+    model: PreTrainedModel, teacher: Teacher, learned: LearnedBlocks, settings: TrainingConfig
 ) -> Distiller | None:
     if not settings.terms:
         return None

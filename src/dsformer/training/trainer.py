@@ -16,9 +16,9 @@ from transformers.integrations import get_available_reporting_integrations
 from transformers.trainer_pt_utils import LengthGroupedSampler
 
 from dsformer.errors import InputError, MissingExtraError
-from dsformer.recipe import TrainingRecipe
+from dsformer.evaluation.scoring import LABELS
 from dsformer.training.attention import SinglePrecisionAttention
-from dsformer.training.data import LABELS
+from dsformer.training.config import TrainingConfig
 from dsformer.training.distillation import Distiller
 from dsformer.training.divergence import DivergedError, is_finite, what_diverged
 from dsformer.training.learners import Learner
@@ -52,7 +52,7 @@ class FactorizationTrainer(Trainer):
     def __init__(
         self,
         *args: Any,
-        settings: TrainingRecipe,
+        settings: TrainingConfig,
         learner: Learner | None = None,
         distiller: Distiller | None = None,
         supervised: bool = True,
@@ -190,7 +190,7 @@ class _Following(TrainerCallback):
 
 
 def parameter_groups(
-    model: nn.Module, settings: TrainingRecipe, learner: Learner | None, head: Sequence[nn.Parameter]
+    model: nn.Module, settings: TrainingConfig, learner: Learner | None, head: Sequence[nn.Parameter]
 ) -> list[dict[str, Any]]:
     """Values and dictionaries at their own rate, a new head at a higher one, everything else at the plain one.
 
@@ -204,7 +204,7 @@ def parameter_groups(
     return [{"params": params, "lr": settings.learning_rate * scale} for params, scale in groups if params]
 
 
-def require_training(settings: TrainingRecipe) -> None:
+def require_training(settings: TrainingConfig) -> None:
     """Check before the work rather than after it.
 
     Raises:
@@ -218,7 +218,7 @@ def require_training(settings: TrainingRecipe) -> None:
         raise InputError(f"report_to: {settings.report_to!r} is not one of what is installed: {', '.join(known)}")
 
 
-def training_arguments(settings: TrainingRecipe, directory: Path, examples: int) -> TrainingArguments:
+def training_arguments(settings: TrainingConfig, directory: Path, examples: int) -> TrainingArguments:
     """The recipe in the words of transformers."""
     total = total_steps(settings, examples)
     return TrainingArguments(
@@ -245,19 +245,19 @@ def training_arguments(settings: TrainingRecipe, directory: Path, examples: int)
     )
 
 
-def steps_per_epoch(settings: TrainingRecipe, examples: int) -> int:
+def steps_per_epoch(settings: TrainingConfig, examples: int) -> int:
     """Optimizer steps of an epoch."""
     # Processes share the batches.
     batches = math.ceil(math.ceil(examples / settings.batch_size) / count())
     return math.ceil(batches / settings.accumulate)
 
 
-def total_steps(settings: TrainingRecipe, examples: int) -> int:
+def total_steps(settings: TrainingConfig, examples: int) -> int:
     """Optimizer steps of the whole run."""
     return max(1, math.ceil(settings.epochs * steps_per_epoch(settings, examples)))
 
 
-def bf16(settings: TrainingRecipe) -> bool:
+def bf16(settings: TrainingConfig) -> bool:
     """Whether to train under bf16 autocast: as asked, or where the hardware multiplies it faster."""
     if settings.bf16 is not None:
         return settings.bf16

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-from dsformer.calibration.second_moments import Text
+from dsformer.data.text import Text
 
 Kind = Literal["classification", "regression", "token_classification", "question_answering", "masked_lm", "causal_lm"]
 

@@ -3,11 +3,12 @@
 What is left is dense.
 """
 
-from dsformer.factorization.channel_removal import Kept, keep
+from dsformer.factorization.channel_removal import keep
 from dsformer.factorization.dense_sparse import Effort
 from dsformer.factorization.methods.base import Method
 from dsformer.factorization.search import Budget, Fitted
 from dsformer.factorization.target import Weight
+from dsformer.format.channels import Kept
 from dsformer.format.pattern import Pattern
 
 
