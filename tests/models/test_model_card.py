@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from dsformer.models import model_card
+from dsformer.models.model_card import model_card
 from dsformer.models.auxiliary_files import described
 
 SUMMARY = {

@@ -8,34 +8,34 @@ SHARED = """
 import os, json, sys
 import torch
 from torch import nn
-from dsformer import processes
+from dsformer.utils import distributed
 from dsformer.errors import InputError
 
 # Threads do not get the interpreter's lock by asking: those that still want it at the end must be waited for.
 sys.setswitchinterval(100)
 rank = int(os.environ["RANK"])
-processes.wait()
+distributed.wait()
 said = {}
 
 def broken():
     raise InputError("no such file")
 
 try:
-    processes.by_one(broken)
+    distributed.by_one(broken)
 except InputError as error:
     said["error"] = str(error)
 
 mean = torch.tensor([float(rank), 2.0])
-processes.average([mean])
+distributed.average([mean])
 first = torch.tensor([float(rank)])
-processes.make_alike([first])
+distributed.make_alike([first])
 said["mean"], said["first"] = mean.tolist(), first.tolist()
 
 torch.manual_seed(0)
 model = nn.Sequential(nn.Linear(3, 3), nn.Linear(3, 2))
 part = model[1]
 part.register_buffer("residual", torch.zeros(2))
-processes.share_gradients(model, part)
+distributed.share_gradients(model, part)
 wrapped = nn.parallel.DistributedDataParallel(model)
 part.residual += 1 + rank
 for batch in range(2):

@@ -15,7 +15,7 @@ from dsformer.utils.output_directory import appearing, locked, reserved
 HOLDS = """
 import sys
 from pathlib import Path
-from dsformer.output_directory import appearing, reserved
+from dsformer.utils.output_directory import appearing, reserved
 
 with reserved(sys.argv[1], overwrite=True) as target, appearing(target) as partial:
     (partial / "weights").write_text("half")

@@ -14,9 +14,9 @@ from dsformer.utils.shutdown import PATIENCE
 # Writes a directory; then goes on in a way that hears of Ctrl-C (a loop), or does not (a call that never comes back).
 PROGRAM = """
 import ctypes, sys, time
-from dsformer.ending import end_when_asked, exit_code, leave
-from dsformer.output_directory import appearing, reserved
-from dsformer.parallel import as_done
+from dsformer.utils.shutdown import end_when_asked, exit_code, leave
+from dsformer.utils.output_directory import appearing, reserved
+from dsformer.utils.threads import as_done
 
 def work(_):
     while True:
