@@ -31,12 +31,12 @@ from dsformer.cli.demo import find_minilm
 from dsformer.data.supervised import SupervisedTask, collator, encode, load_task
 from dsformer.evaluation.scoring import score_model
 from dsformer.models.source import open_source
-from dsformer.pipeline.compress import once
 from dsformer.recipe import Recipe
 from dsformer.training.data import of_task
 from dsformer.training.finetune import train_dense
 from dsformer.training.learners import LEARNERS
-from dsformer.training.loop import Teacher, learn
+from dsformer.training.loop import learn
+from dsformer.training.teacher import Teacher
 from dsformer.utils.atomic_io import add_row, read_rows
 from dsformer.utils.progress import silent
 
@@ -117,7 +117,8 @@ def factorized(bench: Bench, task: SupervisedTask, seed: int, ratio: float, dens
         recipe = bench.recipe(task.name, seed, ratio)
         source = open_source(dense)
         data = of_task(task, recipe.training, source.tokenizer, source.model)
-        once(dense, directory, recipe, texts=data.sample(recipe.calibration))
+        untrained = recipe.merged({"training": {"train": "none"}})
+        dsformer.compress(dense, directory, recipe=untrained, texts=data.sample(recipe.calibration))
     return directory
 
 

@@ -26,11 +26,11 @@ from dsformer.benchmarking.timing import Ratio
 from dsformer.cli.demo import find_minilm
 from dsformer.data.supervised import load_task
 from dsformer.models.heads import open_for_task
-from dsformer.pipeline.compress import once
 from dsformer.recipe import Recipe
 from dsformer.training.data import TrainingData, of_task
 from dsformer.training.freezing import freeze_embeddings
-from dsformer.training.loop import Teacher, make_trainer
+from dsformer.training.loop import make_trainer
+from dsformer.training.teacher import Teacher
 from dsformer.training.trainer import FactorizationTrainer, training_arguments
 from dsformer.utils.progress import silent
 
@@ -104,7 +104,7 @@ def contenders(args: argparse.Namespace, work: Path) -> dict[str, Callable[[int]
         runs["dense"] = stepper(dense_trainer(recipe.training, data, model, work / "steps"), batches)
     for learner in [one for one in args.learners if one != "dense"]:
         if not factorized.exists():
-            once(dense, factorized, recipe)
+            dsformer.compress(dense, factorized, recipe=recipe)
         teacher = Teacher(open_for_task(dense, task)[0], tokenizer)
         learned = recipe.merged({"training": {"train": learner}})
         trainer = make_trainer(dsformer.load(factorized), teacher, data, learned.learning, work / "steps", True)

@@ -21,15 +21,15 @@ if TYPE_CHECKING:
     from dsformer.models.adapters import load_lora as load_lora
     from dsformer.models.load import densify as densify
     from dsformer.models.load import load as load
-    from dsformer.pipeline.compress import Compressed as Compressed
     from dsformer.pipeline.compress import compress as compress
     from dsformer.pipeline.finetune import Finetuned as Finetuned
     from dsformer.pipeline.finetune import finetune as finetune
+    from dsformer.pipeline.state import Compressed as Compressed
     from dsformer.recipe import Recipe as Recipe
     from dsformer.vocabulary.prune import prune_vocabulary as prune_vocabulary
 
 _MODULES = {
-    "Compressed": "dsformer.pipeline.compress",
+    "Compressed": "dsformer.pipeline.state",
     "Finetuned": "dsformer.pipeline.finetune",
     "Recipe": "dsformer.recipe",
     "add_lora": "dsformer.models.adapters",

@@ -92,7 +92,7 @@ def test_nothing_to_do(run: Callable, base: Path, task_file: Path, tmp_path: Pat
 
 
 def test_without_accelerate(fails: Callable, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("dsformer.training.trainer.find_spec", lambda name: None)
+    monkeypatch.setattr("dsformer.training.schedule.find_spec", lambda name: None)
     assert fails() == 'Training needs packages that are not installed: pip install "dsformer[train]"'
 
 

@@ -107,7 +107,7 @@ def test_terms_a_model_cannot_have(run: Callable, base: Path, task_file: Path, t
 
 
 def test_without_accelerate(fails: Callable, task_file: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("dsformer.training.trainer.find_spec", lambda name: None)
+    monkeypatch.setattr("dsformer.training.schedule.find_spec", lambda name: None)
     error = fails("--train", "stf", "--task", task_file)
     assert error == 'Training needs packages that are not installed: pip install "dsformer[train]"'
 
@@ -118,7 +118,7 @@ def test_interrupted(run: Callable, base: Path, task_file: Path, tmp_path: Path,
 
     words = ["compress", base, "-o", tmp_path / "out", "--train", "fixed", "--task", task_file, *FAST]
     with monkeypatch.context() as patch:
-        patch.setattr("dsformer.pipeline.staged.learn", interrupt)
+        patch.setattr("dsformer.training.loop.learn", interrupt)
         stopped = run(*words)
     kept = f"{tmp_path / 'out'}.work keeps what is done; the same command goes on from there"
     assert (stopped.code, stopped.err) == (130, f"interrupted, {kept}\n")

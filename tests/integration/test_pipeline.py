@@ -11,8 +11,8 @@ from transformers import PreTrainedTokenizerFast
 
 import dsformer
 from dsformer.errors import InputError
-from dsformer.pipeline.compress import factorize
-from dsformer.pipeline.prepare import prepare
+from dsformer.pipeline.compress import prepare
+from dsformer.pipeline.factorize import factorize
 from fixtures.models import ARCHITECTURES, VOCABULARY, inputs, tiny_model
 
 QUICK = {"effort": {"iterations": 4, "screening": 2}}
@@ -163,7 +163,7 @@ def test_fits_do_not_depend_on_the_number_of_workers(tokenizer, texts):
         before = torch.get_num_threads()
         torch.set_num_threads(threads)
         try:
-            return [fitted.form for fitted in factorize(prepared.plan, prepared.recipe)[1]]
+            return [one.fitted.form for one in factorize(prepared).blocks]
         finally:
             torch.set_num_threads(before)
 

@@ -3,8 +3,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from dsformer.models.model_card import model_card
 from dsformer.models.auxiliary_files import described
+from dsformer.models.model_card import model_card
 
 SUMMARY = {
     "model": "someone/some-model",

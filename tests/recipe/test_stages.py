@@ -7,20 +7,20 @@ import pytest
 
 from dsformer.errors import InputError
 from dsformer.recipe import Recipe, load_recipe
-from dsformer.recipe.stages import STEPS
+from dsformer.recipe.stages import STAGES
 
 ALL = {"vocabulary": "corpus.txt", "factors": "int8", "training": {"train": "fixed", "task": "mrpc"}}
 
 
 def test_without_a_list_the_other_fields_say():
     assert Recipe().sequence == ("factorize",)
-    assert Recipe().merged(ALL).sequence == tuple(STEPS)
+    assert Recipe().merged(ALL).sequence == tuple(STAGES)
     assert Recipe().merged({"factors": "int4"}).sequence == ("factorize", "round")
 
 
 def test_one_order_of_all_is_right():
-    assert Recipe().merged({**ALL, "steps": tuple(STEPS)}).sequence == tuple(STEPS)
-    for order in set(permutations(STEPS)) - {tuple(STEPS)}:
+    assert Recipe().merged({**ALL, "steps": tuple(STAGES)}).sequence == tuple(STAGES)
+    for order in set(permutations(STAGES)) - {tuple(STAGES)}:
         with pytest.raises(InputError, match="cannot precede"):
             Recipe().merged({**ALL, "steps": order})
 

@@ -10,7 +10,8 @@ from dsformer.models.source import open_source
 from dsformer.recipe import Recipe
 from dsformer.training.alignment import matching
 from dsformer.training.data import TrainingData
-from dsformer.training.loop import Teacher, make_trainer
+from dsformer.training.loop import make_trainer
+from dsformer.training.teacher import Teacher
 
 
 def test_an_order_is_found_again():

@@ -107,7 +107,7 @@ def test_errors_leave_nothing(base: Path, words: dict, tmp_path: Path, monkeypat
         with pytest.raises(InputError, match=message):
             dsformer.finetune(model, tmp_path / "out", **words | fields)
         assert list(tmp_path.iterdir()) == []
-    monkeypatch.setattr("dsformer.training.trainer.find_spec", lambda name: None)
+    monkeypatch.setattr("dsformer.training.schedule.find_spec", lambda name: None)
     with pytest.raises(MissingExtraError, match=r"^Training needs packages .*dsformer\[train\]"):
         dsformer.finetune(base, tmp_path / "out", **words)
     assert list(tmp_path.iterdir()) == []

@@ -21,8 +21,9 @@ from dsformer.recipe import Recipe
 from dsformer.training.conversion import NAME
 from dsformer.training.data import TrainingData
 from dsformer.training.learners import LEARNERS, Stage
-from dsformer.training.loop import Teacher, learn
+from dsformer.training.loop import learn
 from dsformer.training.parametrization import LearnedBlock, LearnedBlocks
+from dsformer.training.teacher import Teacher
 from fixtures.forms import random_form
 from fixtures.training import projection_of
 

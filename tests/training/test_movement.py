@@ -21,9 +21,10 @@ from dsformer.recipe import Recipe
 from dsformer.training.data import TrainingData
 from dsformer.training.learners import LEARNERS, Stage
 from dsformer.training.learners.movement import FROM, SENSITIVITY, UNCERTAINTY, UNTIL, MovingBlock
-from dsformer.training.loop import Teacher, make_trainer
+from dsformer.training.loop import make_trainer
 from dsformer.training.parametrization import LearnedBlocks
 from dsformer.training.projection import oriented
+from dsformer.training.teacher import Teacher
 from fixtures.forms import random_form
 from fixtures.training import QUICK, write_base
 

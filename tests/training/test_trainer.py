@@ -24,17 +24,15 @@ from dsformer.training.data import TrainingData, of_task
 from dsformer.training.distillation import Distiller
 from dsformer.training.freezing import freeze_embeddings
 from dsformer.training.learners import LEARNERS, Stage
-from dsformer.training.loop import Teacher, learn
+from dsformer.training.loop import learn
+from dsformer.training.schedule import bf16, require_training, steps_per_epoch, total_steps
+from dsformer.training.teacher import Teacher
 from dsformer.training.trainer import (
     HEAD_RATE,
     STATE,
     FactorizationTrainer,
-    bf16,
     last_checkpoint,
     parameter_groups,
-    require_training,
-    steps_per_epoch,
-    total_steps,
     training_arguments,
 )
 from fixtures.models import compress, tiny_model
@@ -255,7 +253,7 @@ def test_bf16_is_used_as_asked(monkeypatch: pytest.MonkeyPatch):
 
 def test_accelerate_is_needed(monkeypatch: pytest.MonkeyPatch):
     require_training(TrainingConfig())
-    monkeypatch.setattr("dsformer.training.trainer.find_spec", lambda name: None)
+    monkeypatch.setattr("dsformer.training.schedule.find_spec", lambda name: None)
     with pytest.raises(MissingExtraError, match=r'pip install "dsformer\[train\]"'):
         require_training(TrainingConfig())
 

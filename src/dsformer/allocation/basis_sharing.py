@@ -14,7 +14,7 @@ from itertools import pairwise
 
 import torch
 
-from dsformer.allocation.plan import Job
+from dsformer.allocation.planned_block import FittedBlock, PlannedBlock
 from dsformer.factorization.dense_sparse import Effort
 from dsformer.factorization.gptq import round_parts
 from dsformer.factorization.search import Fitted, most_nonzeros, rank_within
@@ -34,36 +34,39 @@ MULTIPLES = (1.0, 1.5, 2.2)
 
 @dataclass(frozen=True)
 class _Pair:
-    """Two jobs that might share, by their place among all, with their forms."""
+    """Two blocks that might share, by their place among all."""
 
     first: int
     second: int
-    jobs: tuple[Job, Job]
-    alone: tuple[Fitted, Fitted]
+    blocks: tuple[FittedBlock, FittedBlock]
+
+    @property
+    def planned(self) -> list[PlannedBlock]:
+        return [one.planned for one in self.blocks]
 
     @property
     def importances(self) -> list[float]:
-        return [job.importance for job in self.jobs]
+        return [one.importance for one in self.planned]
 
     def cost(self, errors: Sequence[float]) -> float:
         """What errors of the two do to the model's output."""
         return sum(weight * error**2 for weight, error in zip(self.importances, errors, strict=True))
 
     @property
-    def together(self) -> Job:
-        """Both jobs in one."""
-        first, second = self.jobs
+    def joined(self) -> PlannedBlock:
+        """Both blocks in one."""
+        first, second = self.planned
         bits = first.budget.bits + second.budget.bits
         return replace(first, block=first.block.beside(second.block), budget=replace(first.budget, bits=bits))
 
     def specs(self) -> list[FormSpec]:
         """Forms of both that fit their bits."""
-        job, spec = self.together, self.alone[0].form.spec
-        (rows, width), budget = job.block.shape, job.budget
+        joined, spec = self.joined, self.blocks[0].fitted.form.spec
+        (rows, width), budget = joined.block.shape, joined.budget
         if spec.core == spec.atoms and not spec.canonical:
             rank = min(rank_within((rows, width), budget), width)
             return [FormSpec("input", rows, width, atoms=rank, core=rank)]
-        own = sum(one.form.spec.atoms for one in self.alone) / 2
+        own = sum(one.fitted.form.spec.atoms for one in self.blocks) / 2
         found = []
         for multiple in MULTIPLES:
             empty = replace(spec, out_features=rows, atoms=min(round(multiple * own), width), nonzeros=0, uneven=())
@@ -72,49 +75,49 @@ class _Pair:
         return found
 
 
-def share(
-    jobs: Sequence[Job], fitted: Sequence[Fitted], recipe: Recipe, tick: Callable[[int, int], None]
-) -> tuple[list[Job], list[Fitted]]:
-    """Let neighbours share where it pays. Returns the jobs, pairs as one in the place of their first, and their forms.
+def share(blocks: Sequence[FittedBlock], recipe: Recipe, tick: Callable[[int, int], None]) -> list[FittedBlock]:
+    """Let neighbours share a dictionary where it pays. Returns the blocks, pairs as one in the place of their first.
 
     Args:
+        blocks: each with a dictionary of its own.
+        recipe: how they were fitted.
         tick: told how many pairs are done, and of how many.
     """
-    pairs, effort = _pairs(jobs, fitted), recipe.effort.as_effort()
+    pairs, effort = _pairs(blocks), recipe.effort.as_effort()
     found: list[tuple[_Pair, Fitted, float]] = []
     for pair, (one, gain) in as_done(partial(_fit, effort=effort, precision=recipe.fitted_precision), pairs):
         found.append((pair, one, gain))
         tick(len(found), len(pairs))
-    kept, used = {}, set[int]()
+    kept, used = dict[int, FittedBlock](), set[int]()
     for pair, one, gain in sorted(found, key=lambda each: (-each[2], each[0].first)):
         if gain > 0 and not used & {pair.first, pair.second}:
-            kept[pair.first] = (pair.together, one)
+            kept[pair.first] = FittedBlock(pair.joined, one)
             used |= {pair.first, pair.second}
-    both = [kept.get(i, (jobs[i], fitted[i])) for i in range(len(jobs)) if i in kept or i not in used]
-    return [job for job, _ in both], [one for _, one in both]
+    return [kept.get(i, block) for i, block in enumerate(blocks) if i in kept or i not in used]
 
 
-def _pairs(jobs: Sequence[Job], fitted: Sequence[Fitted]) -> list[_Pair]:
+def _pairs(blocks: Sequence[FittedBlock]) -> list[_Pair]:
     """Neighbours of the same role whose forms could be one."""
     roles: dict[tuple[str, ...], list[int]] = defaultdict(list)
-    for i, job in enumerate(jobs):
-        roles[tuple(re.sub(r"\d+", "*", name) for name in job.block.names)].append(i)
+    for i, one in enumerate(blocks):
+        roles[tuple(re.sub(r"\d+", "*", name) for name in one.block.names)].append(i)
     near = [pair for places in roles.values() for pair in pairwise(places)]
-    pairs = [_Pair(i, j, (jobs[i], jobs[j]), (fitted[i], fitted[j])) for i, j in near]
-    return [pair for pair in pairs if _alike(pair)]
+    pairs = [_Pair(i, j, (blocks[i], blocks[j])) for i, j in near]
+    return [pair for pair in pairs if _can_share(pair)]
 
 
-def _alike(pair: _Pair) -> bool:
-    first, second = (one.form.spec for one in pair.alone)
-    kinds = {(job.block.kind, job.block.shape, job.kept) for job in pair.jobs}
+def _can_share(pair: _Pair) -> bool:
+    """Whether two blocks have input dictionaries and the same shape."""
+    first, second = (one.fitted.form.spec for one in pair.blocks)
+    kinds = {(one.block.kind, one.block.shape, one.kept) for one in pair.planned}
     plain = first.orientation == second.orientation == "input" and first.canonical == second.canonical
-    return plain and min(first.atoms, second.atoms) > 0 and len(kinds) == 1 and pair.jobs[0].block.kind != "embedding"
+    return plain and min(first.atoms, second.atoms) > 0 and len(kinds) == 1 and pair.blocks[0].block.kind != "embedding"
 
 
 def _fit(pair: _Pair, effort: Effort, precision: Precision | None) -> tuple[Fitted, float]:
     """The best form of both, and by how much the errors of their own cost more."""
     with torch.no_grad():
-        weights = [job.weight() for job in pair.jobs]
+        weights = [one.target() for one in pair.planned]
         by_spec = [
             (spec, pair.cost(_fitted(pair, [w.of_inputs for w in weights], spec, effort.screening)[1]))
             for spec in pair.specs()
@@ -127,7 +130,7 @@ def _fit(pair: _Pair, effort: Effort, precision: Precision | None) -> tuple[Fitt
             whole = round_parts(form, [weight.metric.gram for weight in weights], rows, precision)
             errors = [weight.error(part) for weight, part in zip(weights, whole.split(rows), strict=True)]
     mean = (sum(error**2 for error in errors) / len(errors)) ** 0.5
-    return Fitted(whole, mean, by_spec), pair.cost([one.error for one in pair.alone]) - pair.cost(errors)
+    return Fitted(whole, mean, by_spec), pair.cost([one.fitted.error for one in pair.blocks]) - pair.cost(errors)
 
 
 def _fitted(pair: _Pair, weights: Sequence[Weight], spec: FormSpec, iterations: int) -> tuple[Form, list[float]]:
@@ -135,4 +138,4 @@ def _fitted(pair: _Pair, weights: Sequence[Weight], spec: FormSpec, iterations: 
     # Errors count by what they cost relatively to what there is.
     costs = [one / max(problem.energy, 1e-30) for one, problem in zip(pair.importances, problems, strict=True)]
     form, errors = fit_shared(problems, spec, [cost / max(*costs, 1e-30) for cost in costs], iterations)
-    return settled(form, pair.together.block.members), errors
+    return settled(form, pair.joined.block.members), errors

@@ -1,7 +1,7 @@
 """From a traced model and a recipe to a budget for every block, and what the result will weigh."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -9,23 +9,22 @@ from torch import nn
 from transformers.pytorch_utils import Conv1D
 
 from dsformer.allocation.budgets import Demand, balanced, uniform
+from dsformer.allocation.planned_block import Allotment, PlannedBlock, dense_bytes, target_of
 from dsformer.allocation.structured_plan import keep_channels
 from dsformer.calibration.left_dense import LeftDense, left_dense
 from dsformer.calibration.second_moments import Statistics
 from dsformer.calibration.sensitivity import sensitivities
-from dsformer.calibration.symmetry import Exchange, interchangeable
+from dsformer.calibration.symmetry import interchangeable
 from dsformer.calibration.trace import Block, Tracing
 from dsformer.errors import UnreachableError
 from dsformer.factorization.methods import METHODS
 from dsformer.factorization.metric import Metric, linear_metric
 from dsformer.factorization.search import Budget
-from dsformer.factorization.target import Table, Weight
 from dsformer.format.accounting import Types
 from dsformer.format.channels import Kept
 from dsformer.format.pattern import Pattern
-from dsformer.format.precision import SCALE_BITS, Precision, packed_bytes
+from dsformer.format.precision import Precision
 from dsformer.format.spec import dense_spec
-from dsformer.nn.resize import split_rows
 from dsformer.recipe import Recipe
 from dsformer.utils.progress import Progress, silent
 from dsformer.vocabulary.rows import pruned_values
@@ -35,45 +34,8 @@ UNSEEN = 0.5
 
 
 @dataclass(frozen=True)
-class Job:
-    """One block to factorize, with its metric and its budget.
-
-    Attributes:
-        row_weights: for a table, how much each row's error counts.
-        exchange: how its rows may change places for free; None: the order of grouped rows is stored.
-        kept: what stays of it, with structured pruning; None: all rows and columns, factorized.
-        importance: what a unit of its squared relative error costs.
-    """
-
-    block: Block
-    metric: Metric
-    budget: Budget
-    exchange: Exchange | None = None
-    row_weights: torch.Tensor | None = None
-    kept: Kept | None = None
-    importance: float = 1.0
-
-    @property
-    def bias_count(self) -> int:
-        """Biases of the rows that stay."""
-        if self.kept is None or self.kept.rows is None:
-            return self.block.bias_count
-        parts = zip(self.block.modules, split_rows(self.kept.rows, self.block.members), strict=True)
-        return sum(len(rows) for module, rows in parts if getattr(module, "bias", None) is not None)
-
-    def weight(self) -> Weight:
-        """The stacked weight in its metric."""
-        weight = whitened(self.block, self.metric, self.row_weights)
-        return weight if self.exchange is None else replace(weight, free=self.exchange.spans)
-
-    def reordered(self, order: torch.Tensor) -> "Job":
-        """The same job after its inputs changed places."""
-        return replace(self, metric=self.metric.reordered(order))
-
-
-@dataclass(frozen=True)
 class Plan:
-    """Every job, and the bytes of the model before, all at the stored value type.
+    """Every block with its budget, and the bytes of the model before, all at the stored value type.
 
     Attributes:
         types: sizes of stored values.
@@ -84,7 +46,7 @@ class Plan:
         left: what the ``rest_bytes`` are.
     """
 
-    jobs: list[Job]
+    blocks: list[PlannedBlock]
     types: Types
     rest_bytes: int
     type_factor: float
@@ -92,26 +54,12 @@ class Plan:
     vocabulary_bytes: int = 0
     left: tuple[LeftDense, ...] = ()
 
-    def dense_bytes(self, jobs: Sequence[Job] | None = None) -> int:
+    def dense_bytes(self) -> int:
         """Weights and biases of the blocks before compression."""
-        return sum(dense_bytes(job.block, self.types) for job in (self.jobs if jobs is None else jobs))
+        return sum(dense_bytes(planned.block, self.types) for planned in self.blocks)
 
-    def linear_jobs(self) -> list[Job]:
-        return [job for job in self.jobs if job.block.kind != "embedding"]
-
-
-def whitened(block: Block, metric: Metric, row_weights: torch.Tensor | None) -> Weight:
-    """A block's weight in its metric."""
-    if row_weights is not None:
-        return Table(block.weight(), metric, block.members, row_weights)
-    return Weight(block.weight(), metric, block.members)
-
-
-def dense_bytes(block: Block, types: Types) -> int:
-    """Weight (if rounded with a scale for every row) and biases."""
-    (rows, columns), bits = block.shape, types.factors.least
-    scales = SCALE_BITS // 8 * rows if types.factors.rounded else 0
-    return rows * packed_bytes(columns, bits) + scales + block.bias_count * types.rest // 8
+    def linear_blocks(self) -> list[PlannedBlock]:
+        return [planned for planned in self.blocks if planned.block.kind != "embedding"]
 
 
 def make_plan(
@@ -122,76 +70,88 @@ def make_plan(
     probes: Sequence[Mapping[str, Any]],
     progress: Progress = silent,
     dropped: Sequence[nn.Module] = (),
+    allotments: Mapping[str, Allotment] | None = None,
 ) -> Plan:
-    """Budgets for the blocks of a calibrated model.
+    """Give the blocks of a calibrated model their budgets.
 
     Args:
+        model: dense.
+        tracing: its blocks.
+        statistics: what was measured of them.
+        recipe: how.
         probes: batches on which balanced allocation measures how sensitive the output is to each block.
+        progress: told how many sensitivities are measured.
         dropped: layers the model had before.
+        allotments: budgets that are known already, by name of the block.
 
     Raises:
         UnreachableError: the ratio cannot be reached; says which can.
     """
-    method, pattern = METHODS[recipe.method], Pattern.parse(recipe.pattern)
     blocks = tracing.blocks + (tracing.tables if recipe.with_embeddings else [])
     types = Types.of(next(model.parameters()).dtype, recipe.dtype, recipe.factors)
     rest = stored_bytes(model, types.rest) - sum(
         dense_bytes(block, Types(Precision.of(types.rest), types.rest)) for block in blocks
     )
-    gone = sum(_layer_bytes(layer, types) for layer in dropped)
+    removed = sum(_layer_bytes(layer, types) for layer in dropped)
     # Rows that are gone would have been stored as those of the tables are.
     words = pruned_values(model) * (types.factors.least if recipe.with_embeddings else types.rest) // 8
-    bits = _bits_for_values(blocks, recipe, types, rest, gone + (words if recipe.scope == "all" else 0))
-    left = left_dense(model, tracing, blocks, types.rest)
+    bits = _bits_for_values(blocks, recipe, types, rest, removed + (words if recipe.scope == "all" else 0))
     metrics = {block.name: _metric(block, statistics, recipe) for block in blocks}
-    type_factor = next(model.parameters()).dtype.itemsize * 8 / types.factors.least
+    if allotments is None or allotments.keys() != metrics.keys():
+        allotments = _allot(model, blocks, metrics, bits, types, recipe, probes, progress)
+    group = Pattern.parse(recipe.pattern).group
+    exchanges = interchangeable(model, probes[0], tracing.blocks, group) if group > 1 else {}
+    planned = []
+    for block in blocks:
+        metric, row_weights = metrics[block.name]
+        given, exchange = allotments[block.name], exchanges.get(block.name)
+        budget = Budget(given.bits, types.factors, exchange is not None)
+        planned.append(PlannedBlock(block, metric, budget, exchange, row_weights, given.kept, given.importance))
+    return Plan(
+        planned,
+        types,
+        rest,
+        type_factor=next(model.parameters()).dtype.itemsize * 8 / types.factors.least,
+        dropped_bytes=removed,
+        vocabulary_bytes=words,
+        left=left_dense(model, tracing, blocks, types.rest),
+    )
+
+
+def _allot(
+    model: nn.Module,
+    blocks: Sequence[Block],
+    metrics: Mapping[str, tuple[Metric, torch.Tensor | None]],
+    bits: int,
+    types: Types,
+    recipe: Recipe,
+    probes: Sequence[Mapping[str, Any]],
+    progress: Progress,
+) -> dict[str, Allotment]:
+    """Divide the bits among the blocks."""
+    method, pattern = METHODS[recipe.method], Pattern.parse(recipe.pattern)
     if method.structured:
         own = {name: metric for name, (metric, _) in metrics.items()}
         # Attention can only be followed by as many heads.
         all_heads = recipe.training.train != "none" and "attention" in recipe.training.terms
-        jobs = _structured(model, blocks, own, probes, bits, types, progress, all_heads)
-        return Plan(jobs, types, rest, type_factor, gone, words, left)
+        kept = keep_channels(model, blocks, own, probes, bits, types.factors, progress, all_heads)
+        return {block.name: _of_channels(block, kept[block.name], types) for block in blocks}
     # A pruned weight has one form of an n:m pattern: it can take neither more bits nor fewer.
     if recipe.allocation == "uniform" or method.rounds or (method.prunes and pattern.m):
         demands = [Demand(block.shape, torch.ones(1)) for block in blocks]
         shares = uniform(demands, bits)
     else:
-        mean_bits = (types.factors.codes + types.factors.dictionary) / 2
         demands = _demands(model, blocks, metrics, probes, recipe, progress)
-        shares = balanced(demands, bits, mean_bits)
-    exchanges = interchangeable(model, probes[0], tracing.blocks, pattern.group) if pattern.group > 1 else {}
-    jobs = [
-        Job(
-            block,
-            metrics[block.name][0],
-            Budget(share, types.factors, block.name in exchanges),
-            exchanges.get(block.name),
-            metrics[block.name][1],
-            importance=demand.importance,
-        )
+        shares = balanced(demands, bits, (types.factors.codes + types.factors.dictionary) / 2)
+    return {
+        block.name: Allotment(share, demand.importance)
         for block, share, demand in zip(blocks, shares, demands, strict=True)
-    ]
-    return Plan(jobs, types, rest, type_factor, vocabulary_bytes=words, left=left)
+    }
 
 
-def _structured(
-    model: nn.Module,
-    blocks: Sequence[Block],
-    metrics: Mapping[str, Metric],
-    probes: Sequence[Mapping[str, Any]],
-    bits: int,
-    types: Types,
-    progress: Progress,
-    all_heads: bool,
-) -> list[Job]:
-    """Jobs that keep some heads and neurons, and the other blocks as they are."""
-    kept = keep_channels(model, blocks, metrics, probes, bits, types.factors, progress, all_heads)
-    jobs = []
-    for block in blocks:
-        own = kept[block.name]
-        budget = Budget(dense_spec(*own.shape(block.shape)).stored_bits(types.factors), types.factors)
-        jobs.append(Job(block, metrics[block.name], budget, kept=own))
-    return jobs
+def _of_channels(block: Block, kept: Kept, types: Types) -> Allotment:
+    """The bits of what structured pruning leaves of a block."""
+    return Allotment(dense_spec(*kept.shape(block.shape)).stored_bits(types.factors), kept=kept)
 
 
 def stored_bytes(model: nn.Module, value_bits: int) -> int:
@@ -254,10 +214,10 @@ def _demands(
     gain = METHODS[recipe.method].gain
 
     def approximate(block: Block) -> tuple[torch.Tensor, float]:
-        weight = whitened(block, *metrics[block.name])
-        spectra.append(weight.spectrum)
+        target = target_of(block, *metrics[block.name])
+        spectra.append(target.spectrum)
         rank = int(gain * block.shape[0] * block.shape[1] / recipe.ratio / sum(block.shape))
-        form, error = weight.low_rank(min(max(1, rank), *block.shape))
+        form, error = target.low_rank(min(max(1, rank), *block.shape))
         return form.dense(), error
 
     def tick(done: int) -> None:

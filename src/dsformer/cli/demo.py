@@ -18,10 +18,13 @@ from dsformer.data import bundled_passages, load_banking77
 from dsformer.errors import InputError, MissingExtraError
 from dsformer.evaluation import Encoder, load_encoder
 from dsformer.models.checkpoint import weight_bytes
-from dsformer.pipeline.compress import Compressed, compress
+from dsformer.pipeline.compress import compress
+from dsformer.pipeline.distil import distil
+from dsformer.pipeline.state import Compressed
 from dsformer.recipe import Recipe
 from dsformer.report.page import require_jinja, write_page
 from dsformer.report.rows import LatencyRow, ScoreRow
+from dsformer.training.schedule import require_training
 from dsformer.utils.atomic_io import write_text
 from dsformer.utils.output_directory import locked
 from dsformer.utils.progress import Progress, shown_progress
@@ -59,9 +62,6 @@ def demo(
     quiet: Quiet = False,
 ) -> None:
     """Compress all-MiniLM-L6-v2 and show it before and after; takes a few minutes."""
-    from dsformer.pipeline.staged import distilled
-    from dsformer.training.trainer import require_training
-
     source, recipe = find_minilm(), Recipe()
     require_evaluation()
     require_training(recipe.training)
@@ -78,7 +78,7 @@ def demo(
             texts = output / TEXTS
             write_text(texts, "\n".join(unlabelled()))
             training = recipe.merged({"training": {"train": "distill", "text": texts, "epochs": 1}})
-            done = distilled(done, source, directory, training, progress)
+            done = distil(done, source, directory, training, progress)
             measured = measure_both(source, directory, untrained, progress)
             command = command_line(str(source), directory, training)
             write_page(

@@ -5,13 +5,14 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any
 
-from dsformer.allocation.plan import Job, Plan, dense_bytes
+from dsformer.allocation.planned_block import dense_bytes
 from dsformer.cli.output import console, duration, megabytes, percent, print_json, table, times
 from dsformer.cli.tables import calibration_line, left_dense_lines
 from dsformer.format.accounting import Types
 from dsformer.format.precision import Precision
+from dsformer.pipeline.compress import prepare
 from dsformer.pipeline.cost_estimate import Estimate, estimate
-from dsformer.pipeline.prepare import Prepared, prepare
+from dsformer.pipeline.state import State, have
 from dsformer.recipe import Recipe
 from dsformer.report.parts import label_of
 from dsformer.utils.progress import shown_progress
@@ -30,78 +31,80 @@ def dry_run(model: str, recipe: Recipe, data_dir: Path | None, *, as_json: bool,
         show(prepared, predicted, calibration)
 
 
-def as_data(prepared: Prepared, predicted: Estimate, calibration: float) -> dict[str, Any]:
+def as_data(prepared: State, predicted: Estimate, calibration: float) -> dict[str, Any]:
     """The plan as plain data."""
-    plan = prepared.plan
+    plan = have(prepared.plan)
     return {
-        "model": prepared.source.name,
+        "model": have(prepared.source).name,
         "recipe": prepared.recipe.model_dump(mode="json"),
         "steps": prepared.recipe.sequence,
         "blocks": [
             {
-                "names": job.block.names,
-                "kind": job.block.kind,
-                "shape": job.block.shape,
-                "bytes_before": dense_bytes(job.block, plan.types),
-                "budget": budget_bytes(job, plan),
+                "names": planned.block.names,
+                "kind": planned.block.kind,
+                "shape": planned.block.shape,
+                "bytes_before": dense_bytes(planned.block, plan.types),
+                "budget": planned.budget_bytes(plan.types),
             }
-            for job in plan.jobs
+            for planned in plan.blocks
         ],
         "rest_bytes": plan.rest_bytes,
         "type_factor": plan.type_factor,
         **figures(prepared),
-        "silent": prepared.tracing.silent,
-        "small": prepared.tracing.small,
-        "excluded": prepared.tracing.excluded,
+        "silent": have(prepared.tracing).silent,
+        "small": have(prepared.tracing).small,
+        "excluded": have(prepared.tracing).excluded,
         "left": [asdict(one) for one in plan.left],
-        "calibration_tokens": prepared.statistics.tokens,
+        "calibration_tokens": have(prepared.statistics).tokens,
         "predicted_seconds": predicted.seconds + calibration,
         "predicted_peak_bytes": predicted.peak_bytes,
         "workers": predicted.workers,
     }
 
 
-def figures(prepared: Prepared) -> dict[str, Any]:
+def figures(prepared: State) -> dict[str, Any]:
     """Bytes and ratios the budgets lead to; blocks may stay a little below theirs."""
-    plan = prepared.plan
-    after = plan.rest_bytes + sum(budget_bytes(job, plan) for job in plan.jobs)
+    plan = have(prepared.plan)
+    after = plan.rest_bytes + sum(planned.budget_bytes(plan.types) for planned in plan.blocks)
     before = plan.rest_bytes + plan.dropped_bytes + plan.vocabulary_bytes + plan.dense_bytes()
-    linear = plan.linear_jobs()
-    tables = {job.block.name: budget_bytes(job, plan) for job in plan.jobs if job.block.kind == "embedding"}
+    linear = plan.linear_blocks()
+    tables = {
+        planned.block.name: planned.budget_bytes(plan.types)
+        for planned in plan.blocks
+        if planned.block.kind == "embedding"
+    }
     embeddings = sum(
         tables.get(block.name, dense_bytes(block, Types(Precision.of(plan.types.rest), plan.types.rest)))
-        for block in prepared.tracing.tables
+        for block in have(prepared.tracing).tables
     )
     bits = plan.types.factors.least * plan.type_factor
     values = 8 * plan.dropped_bytes / plan.types.factors.least
-    values += sum(job.block.shape[0] * job.block.shape[1] + job.block.bias_count for job in linear)
+    values += sum(planned.block.shape[0] * planned.block.shape[1] + planned.block.bias_count for planned in linear)
     return {
-        "original_encoder_ratio": values * bits / 8 / max(1, sum(budget_bytes(job, plan) for job in linear)),
+        "original_encoder_ratio": values
+        * bits
+        / 8
+        / max(1, sum(planned.budget_bytes(plan.types) for planned in linear)),
         "bytes_before": before,
         "bytes_after": after,
-        "encoder_ratio": (plan.dropped_bytes + plan.dense_bytes(linear))
-        / max(1, sum(budget_bytes(job, plan) for job in linear)),
+        "encoder_ratio": (plan.dropped_bytes + sum(dense_bytes(planned.block, plan.types) for planned in linear))
+        / max(1, sum(planned.budget_bytes(plan.types) for planned in linear)),
         "total_ratio": before / after,
         "embedding_share": embeddings / after,
     }
 
 
-def budget_bytes(job: Job, plan: Plan) -> int:
-    """What a block may take, biases included."""
-    return job.budget.bits // 8 + job.bias_count * plan.types.rest // 8
-
-
-def show(prepared: Prepared, predicted: Estimate, calibration: float) -> None:
+def show(prepared: State, predicted: Estimate, calibration: float) -> None:
     """The plan as tables."""
-    plan = prepared.plan
+    plan = have(prepared.plan)
     rows = []
-    for job in plan.jobs:
-        before, after = dense_bytes(job.block, plan.types), budget_bytes(job, plan)
-        shape = f"{job.block.shape[0]} x {job.block.shape[1]}"
-        rows.append([label_of(job.block.names), shape, megabytes(before), megabytes(after), times(before / after)])
+    for planned in plan.blocks:
+        before, after = dense_bytes(planned.block, plan.types), planned.budget_bytes(plan.types)
+        shape = f"{planned.block.shape[0]} x {planned.block.shape[1]}"
+        rows.append([label_of(planned.block.names), shape, megabytes(before), megabytes(after), times(before / after)])
     out = console()
     out.print(f"Steps: {', '.join(prepared.recipe.sequence)}")
-    out.print(calibration_line(prepared.recipe, prepared.statistics.tokens))
+    out.print(calibration_line(prepared.recipe, have(prepared.statistics).tokens))
     out.print(table("Plan", ["block", "shape", "before", "budget", "ratio"], rows))
     total = figures(prepared)
     for line in left_dense_lines(plan.left, total["bytes_after"]):

@@ -12,7 +12,7 @@ from time import thread_time
 
 import torch
 
-from dsformer.allocation.plan import Job
+from dsformer.allocation.planned_block import PlannedBlock
 from dsformer.factorization.dense_sparse import Effort
 from dsformer.factorization.flops import EIGEN, alternation, polish
 from dsformer.factorization.methods import METHODS
@@ -20,7 +20,7 @@ from dsformer.factorization.search import Family, rank_within
 from dsformer.factorization.target import CHUNK_ROWS, SAMPLE_ROWS
 from dsformer.format.pattern import Pattern
 from dsformer.format.spec import FormSpec
-from dsformer.pipeline.prepare import Prepared
+from dsformer.pipeline.state import State, have
 from dsformer.utils.threads import one_thread_each
 
 # Shapes screened in the family that is searched (the others are looked at once); measured on MiniLM.
@@ -37,13 +37,13 @@ class Estimate:
     workers: int
 
 
-def estimate(prepared: Prepared) -> Estimate:
+def estimate(prepared: State) -> Estimate:
     """Time and memory of ``factorize`` on this machine. Takes about 50 ms."""
-    jobs, recipe = prepared.plan.jobs, prepared.recipe
+    blocks, recipe = have(prepared.plan).blocks, prepared.recipe
     pattern, effort = Pattern.parse(recipe.pattern), recipe.effort.as_effort()
     workers, rate = torch.get_num_threads(), matmul_rate()
-    costs = [job_operations(job, pattern, recipe.method, effort) / rate for job in jobs]
-    sets = sorted((working_set(job, pattern, recipe.method) for job in jobs), reverse=True)
+    costs = [fit_operations(planned, pattern, recipe.method, effort) / rate for planned in blocks]
+    sets = sorted((working_set(planned, pattern, recipe.method) for planned in blocks), reverse=True)
     peak = resident_bytes(prepared) + sum(sets[:workers])
     return Estimate(max(sum(costs) / workers, max(costs)), peak, workers)
 
@@ -67,16 +67,16 @@ def matmul_rate() -> float:
         return sum(pool.map(probe, range(workers))) / workers
 
 
-def job_operations(job: Job, pattern: Pattern, method: str, effort: Effort) -> float:
+def fit_operations(planned: PlannedBlock, pattern: Pattern, method: str, effort: Effort) -> float:
     """Operations of one block's search and fit."""
-    rows, columns = job.block.shape
-    total, curved = _whitening(rows, columns), job.metric.curved
+    rows, columns = planned.block.shape
+    total, curved = _whitening(rows, columns), planned.metric.curved
     if counted := METHODS[method].operations:
-        return total + counted(job.block.shape, job.block.members, job.budget, effort, curved)
+        return total + counted(planned.block.shape, planned.block.members, planned.budget, effort, curved)
     # The eigenvectors that fits start from and low rank is made of, and those of a metric of outputs.
     total += EIGEN * (columns**3 + (rows**3 if curved else 0))
-    for position, spec in enumerate(_starts(job, pattern, method)):
-        if job.row_weights is not None:
+    for position, spec in enumerate(_starts(planned, pattern, method)):
+        if planned.row_weights is not None:
             total += _table_operations(spec, effort)
             continue
         screens = SCREENED if position == 0 else 1
@@ -88,45 +88,45 @@ def job_operations(job: Job, pattern: Pattern, method: str, effort: Effort) -> f
     return total
 
 
-def working_set(job: Job, pattern: Pattern, method: str) -> int:
+def working_set(planned: PlannedBlock, pattern: Pattern, method: str) -> int:
     """Bytes alive at the worst moment of a block's search."""
-    rows, columns = job.block.shape
-    table = job.row_weights is not None
+    rows, columns = planned.block.shape
+    table = planned.row_weights is not None
     own = 0
-    for spec in _starts(job, pattern, method):
+    for spec in _starts(planned, pattern, method):
         units = min(spec.units, CHUNK_ROWS) if table else spec.units
         positions = spec.core + spec.candidates
-        coupled = 4 * units**2 if spec.orientation == "output" or job.metric.curved else 0
+        coupled = 4 * units**2 if spec.orientation == "output" or planned.metric.curved else 0
         # A table's codes are written out densely once, to measure their error.
         whole = 2 * rows * (columns + positions) if table else 0
         own = max(own, coupled + whole + 8 * units * positions + 3 * positions**2)
     return 4 * (3 * rows * columns + 6 * columns**2 + own)
 
 
-def resident_bytes(prepared: Prepared) -> int:
+def resident_bytes(prepared: State) -> int:
     """Memory of this process now (the calibrated model in it); where that cannot be asked, of model and metrics."""
     statm = Path("/proc/self/statm")
     if statm.is_file():
         return int(statm.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
-    model = sum(tensor.numel() * tensor.element_size() for tensor in prepared.source.model.state_dict().values())
-    return model + sum(16 * job.block.shape[1] ** 2 for job in prepared.plan.jobs)
+    model = sum(tensor.numel() * tensor.element_size() for tensor in have(prepared.source).model.state_dict().values())
+    return model + sum(16 * planned.block.shape[1] ** 2 for planned in have(prepared.plan).blocks)
 
 
-def _starts(job: Job, pattern: Pattern, method: str) -> list[FormSpec]:
+def _starts(planned: PlannedBlock, pattern: Pattern, method: str) -> list[FormSpec]:
     """The shape at which each family's search begins."""
-    shape = job.block.shape
-    rank = rank_within(shape, job.budget)
+    shape = planned.block.shape
+    rank = rank_within(shape, planned.budget)
     specs = []
     families = METHODS[method].families
-    for family in families(shape, pattern, len(job.block.members) > 1) if families else ():
-        found = _start(family, job, rank)
+    for family in families(shape, pattern, len(planned.block.members) > 1) if families else ():
+        found = _start(family, planned, rank)
         if found is not None:
             specs.append(found)
     return specs
 
 
-def _start(family: Family, job: Job, rank: int) -> FormSpec | None:
-    specs = family.specs(job.block.shape, job.budget, rank)
+def _start(family: Family, planned: PlannedBlock, rank: int) -> FormSpec | None:
+    specs = family.specs(planned.block.shape, planned.budget, rank)
     if not specs:
         return None
     return specs[min(specs, key=lambda multiple: abs(multiple - family.start))]

@@ -16,13 +16,13 @@ from dsformer.evaluation.scoring import report_on
 from dsformer.models.auxiliary_files import described
 from dsformer.models.remote_code import trusting
 from dsformer.models.source import files_of, find_directory
+from dsformer.pipeline.workdir import working
 from dsformer.recipe import Recipe
 from dsformer.training.card import dense_card
 from dsformer.training.config import TrainingConfig
 from dsformer.training.data import the_task
 from dsformer.training.finetune import train_dense, write_dense
-from dsformer.training.trainer import require_training
-from dsformer.training.workdir import working
+from dsformer.training.schedule import require_training
 from dsformer.utils.atomic_io import user_path
 from dsformer.utils.distributed import by_one
 from dsformer.utils.output_directory import reserved_by_first

@@ -18,17 +18,17 @@ from dsformer.format.schema import BlockConfig
 from dsformer.nn.replace import round_factors
 
 
-def rounded(fitted: Fitted, weight: Weight, precision: Precision) -> Fitted:
-    """A fitted form rounded, with the error it has then."""
+def quantize_fitted(fitted: Fitted, weight: Weight, precision: Precision) -> Fitted:
+    """Quantize a fitted form (GPTQ); returns it with the error it has then."""
     assert isinstance(fitted.form, Form)
     form = round_compensated(fitted.form, weight.metric.gram, precision)
     return Fitted(form, weight.error(form), fitted.tried)
 
 
-def round_model(
+def quantize_model(
     model: nn.Module, blocks: Sequence[BlockConfig], batches: Sequence[Mapping[str, Tensor]], precision: Precision
 ) -> list[BlockConfig]:
-    """Round the factors of a compressed model in place.
+    """Quantize the factors of a compressed model in place (GPTQ).
 
     Args:
         batches: run through the model, to see what its layers read.

@@ -12,7 +12,7 @@ from dsformer.factorization.config import EffortConfig
 from dsformer.factorization.methods import METHODS
 from dsformer.format.pattern import Pattern
 from dsformer.format.precision import FACTORS, Precision
-from dsformer.recipe.stages import STEPS, asked, wrong
+from dsformer.recipe.stages import STAGES, validate_order
 from dsformer.training.config import LearningConfig, TrainingConfig
 from dsformer.training.learners import DEFAULT_LEARNER, LEARNERS
 from dsformer.utils.atomic_io import user_path
@@ -68,7 +68,7 @@ class Recipe(Strict):
         tuple[str, ...],
         Field(
             description=f"the steps in their order, as the other fields ask for them (which is what is done without a "
-            f"list): {', '.join(STEPS)}"
+            f"list): {', '.join(STAGES)}"
         ),
     ] = ()
     include: Annotated[
@@ -112,7 +112,7 @@ class Recipe(Strict):
             self._fits_sparse_dictionary()
         self._fits_rounding()
         self._fits_sharing()
-        if self.steps and (reason := wrong(self.steps, self)):
+        if self.steps and (reason := validate_order(self.steps, self.requested_stages)):
             raise ValueError(f"steps: {reason}")
         self._fits_learner()
         return self
@@ -192,9 +192,22 @@ class Recipe(Strict):
         return FACTORS.get(self.factors) if self.training.train == "none" else None
 
     @property
+    def requested_stages(self) -> tuple[str, ...]:
+        """The stages that the fields ask for, in their order."""
+        trains = self.training.train != "none"
+        requested = {
+            "vocabulary": self.vocabulary is not None,
+            "finetune": trains and self.training.task is not None,
+            "factorize": True,
+            "train": trains,
+            "round": self.factors != "float",
+        }
+        return tuple(name for name in STAGES if requested[name])
+
+    @property
     def sequence(self) -> tuple[str, ...]:
         """The steps that are taken, in their order."""
-        return self.steps or asked(self)
+        return self.steps or self.requested_stages
 
     def merged(self, changes: dict[str, Any]) -> "Recipe":
         """This recipe with some fields replaced; nested ones by dicts. Raises InputError naming the field."""

@@ -1,56 +1,46 @@
-"""The steps of a compression: what asks for each, and which others it has to follow."""
+"""The stages that a recipe can list: which fields ask for each, and which others it has to follow."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import combinations
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from dsformer.recipe import Recipe
 
 
 @dataclass(frozen=True)
-class Step:
-    """One step.
+class Stage:
+    """One stage.
 
     Attributes:
-        asked: whether a recipe's other fields ask for it.
-        asked_by: the fields that do.
-        after: the steps it has to follow where they are taken too, and why.
-        optional: a recipe that lists its steps may leave it out.
+        asked_by: the fields of a recipe that ask for it.
+        after: the stages it has to follow where they are taken too, and why.
+        optional: a recipe that lists its stages may leave it out.
     """
 
-    asked: Callable[["Recipe"], bool]
     asked_by: str
     after: dict[str, str] = field(default_factory=dict)
     optional: bool = False
 
 
 # In the order in which they are taken.
-STEPS: dict[str, Step] = {
-    "vocabulary": Step(lambda recipe: recipe.vocabulary is not None, "vocabulary"),
-    "finetune": Step(
-        lambda recipe: recipe.training.task is not None and recipe.training.train != "none",
+STAGES: dict[str, Stage] = {
+    "vocabulary": Stage("vocabulary"),
+    "finetune": Stage(
         "training.train and training.task",
         {"vocabulary": "the dense model learns with the tokens that are left"},
         # There is nothing to do for a model that has the task's head.
         optional=True,
     ),
-    "factorize": Step(
-        lambda recipe: True,
+    "factorize": Stage(
         "ratio",
         {
             "vocabulary": "rows of tables are taken out while they are dense",
             "finetune": "what is factorized is the model that knows the task",
         },
     ),
-    "train": Step(
-        lambda recipe: recipe.training.train != "none",
+    "train": Stage(
         "training.train",
         {"vocabulary": "it is trained on the tokens that are left", "factorize": "what is trained are the factors"},
     ),
-    "round": Step(
-        lambda recipe: recipe.factors != "float",
+    "round": Stage(
         "factors",
         {
             "factorize": "what is rounded are the factors",
@@ -60,24 +50,23 @@ STEPS: dict[str, Step] = {
 }
 
 
-def asked(recipe: "Recipe") -> tuple[str, ...]:
-    """The steps that a recipe's other fields ask for, in their order."""
-    return tuple(name for name, step in STEPS.items() if step.asked(recipe))
+def validate_order(listed: Sequence[str], requested: Sequence[str]) -> str | None:
+    """What is wrong with the stages a recipe lists; None: nothing.
 
-
-def wrong(listed: Sequence[str], recipe: "Recipe") -> str | None:
-    """What is wrong with the steps a recipe lists; None: nothing."""
-    unknown = next((name for name in listed if name not in STEPS), None)
+    Args:
+        listed: by the recipe.
+        requested: those that its other fields ask for.
+    """
+    unknown = next((name for name in listed if name not in STAGES), None)
     if unknown is not None:
-        return f"{unknown!r} is not one of {', '.join(STEPS)}"
+        return f"{unknown!r} is not one of {', '.join(STAGES)}"
     if len(set(listed)) < len(listed):
         return f"{next(name for name in listed if listed.count(name) > 1)} is listed twice"
     for first, second in combinations(listed, 2):
-        if second in STEPS[first].after:
-            return f"{first} cannot precede {second}: {STEPS[first].after[second]}"
-    wanted = asked(recipe)
-    extra = next((name for name in listed if name not in wanted), None)
+        if second in STAGES[first].after:
+            return f"{first} cannot precede {second}: {STAGES[first].after[second]}"
+    extra = next((name for name in listed if name not in requested), None)
     if extra is not None:
-        return f"{extra} is listed, but {STEPS[extra].asked_by} does not ask for it"
-    missing = next((name for name in wanted if name not in listed and not STEPS[name].optional), None)
-    return None if missing is None else f"{missing} is not listed, but {STEPS[missing].asked_by} asks for it"
+        return f"{extra} is listed, but {STAGES[extra].asked_by} does not ask for it"
+    missing = next((name for name in requested if name not in listed and not STAGES[name].optional), None)
+    return None if missing is None else f"{missing} is not listed, but {STAGES[missing].asked_by} asks for it"

@@ -3,20 +3,17 @@
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from dataclasses import fields as dataclass_fields
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from dsformer.allocation.plan import Job, Plan, dense_bytes
+from dsformer.allocation.plan import Plan
+from dsformer.allocation.planned_block import FittedBlock, dense_bytes
 from dsformer.calibration.left_dense import LeftDense
+from dsformer.calibration.trace import Tracing
 from dsformer.factorization.methods import METHODS
-from dsformer.factorization.search import Fitted
 from dsformer.format.accounting import Types, describe, support_and_permutation_bytes
 from dsformer.format.precision import SCALE_BITS, Precision, packed_bytes
 from dsformer.format.quantized import RoundedForm
-
-if TYPE_CHECKING:
-    from dsformer.calibration.trace import Tracing
-    from dsformer.recipe import Recipe
-
+from dsformer.recipe import Recipe
 
 # How far a ratio may be from the one asked for without being worth a word.
 NEAR = 0.05
@@ -54,14 +51,16 @@ class BlockSummary:
     uneven: int = 0
 
     @classmethod
-    def of(cls, job: Job, fitted: Fitted, types: Types) -> "BlockSummary":
+    def of(cls, one: FittedBlock, types: Types) -> "BlockSummary":
+        """Account for a block whose values have these types."""
+        planned, fitted = one.planned, one.fitted
         form, spec = fitted.form, fitted.form.spec
         precision = form.precision if isinstance(form, RoundedForm) else types.factors
-        supports, permutations = support_and_permutation_bytes(spec, job.block.members)
+        supports, permutations = support_and_permutation_bytes(spec, planned.block.members)
         return cls(
-            names=job.block.names,
-            kind=job.block.kind,
-            shape=job.block.shape,
+            names=planned.block.names,
+            kind=planned.block.kind,
+            shape=planned.block.shape,
             form=describe(spec),
             orientation=spec.orientation,
             pattern=str(spec.pattern),
@@ -70,15 +69,15 @@ class BlockSummary:
             nonzeros=round(spec.mean_nonzeros),
             canonical=spec.canonical,
             error=fitted.error,
-            bytes_before=dense_bytes(job.block, types),
+            bytes_before=dense_bytes(planned.block, types),
             dictionary=spec.dictionary_bytes(precision),
             codes=spec.code_bytes(precision),
             scales=spec.scale_bits(precision) // 8,
             support=supports,
             permutation=permutations,
-            bias=job.bias_count * types.rest // 8,
-            kept=None if job.kept is None else job.kept.shape(job.block.shape),
-            inputs=max(1, len(job.block.inputs)),
+            bias=planned.bias_count * types.rest // 8,
+            kept=None if planned.kept is None else planned.kept.shape(planned.block.shape),
+            inputs=max(1, len(planned.block.inputs)),
             dictionary_nonzeros=spec.dictionary_nonzeros,
             uneven=spec.code_count if spec.uneven else 0,
         )
@@ -265,9 +264,9 @@ class Summary:
 
 def summarise(
     model: str,
-    recipe: "Recipe",
+    recipe: Recipe,
     plan: Plan,
-    tracing: "Tracing",
+    tracing: Tracing,
     blocks: Sequence[BlockSummary],
     tokens: int,
     seconds: float,

@@ -13,7 +13,8 @@ from dsformer.evaluation import TASKS, evaluate
 from dsformer.models.load import load
 from dsformer.models.remote_code import trusting
 from dsformer.models.source import open_source
-from dsformer.pipeline.compress import Compressed, compress
+from dsformer.pipeline.compress import compress
+from dsformer.pipeline.state import Compressed
 from dsformer.recipe import Recipe
 from dsformer.sweep.grid import Cell
 from dsformer.utils.atomic_io import user_path, write_text

@@ -1,8 +1,6 @@
 """Learn the factorizations of a compressed model."""
 
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -16,7 +14,6 @@ from dsformer.format.schema import BlockConfig
 from dsformer.models.casting import cast
 from dsformer.models.config import DSFormerConfig
 from dsformer.models.layer_dropping import in_teacher
-from dsformer.models.pooling import Pooling
 from dsformer.models.quantizer import attach
 from dsformer.models.source import quiet
 from dsformer.training.alignment import align
@@ -29,24 +26,11 @@ from dsformer.training.freezing import freeze_embeddings
 from dsformer.training.learners import LEARNERS, Stage
 from dsformer.training.parametrization import LearnedBlocks
 from dsformer.training.projection import Projection, oriented
-from dsformer.training.trainer import FactorizationTrainer, steps_per_epoch, total_steps, training_arguments
+from dsformer.training.schedule import steps_per_epoch, total_steps
+from dsformer.training.teacher import Teacher
+from dsformer.training.trainer import FactorizationTrainer, training_arguments
 from dsformer.utils.distributed import share_gradients
 from dsformer.utils.progress import Progress, silent
-
-
-@dataclass(frozen=True)
-class Teacher:
-    """The dense model a compressed one was made from.
-
-    Attributes:
-        pooling: how it makes sentence embeddings, for a sentence encoder.
-        untrained: it before it learned the task, for a learner that begins with its weights.
-    """
-
-    model: PreTrainedModel
-    tokenizer: Any
-    pooling: Pooling | None = None
-    untrained: PreTrainedModel | None = None
 
 
 def learn(

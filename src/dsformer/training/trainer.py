@@ -1,10 +1,8 @@
 """The Hugging Face ``Trainer`` with learned factorizations, distillation and two learning rates."""
 
 import json
-import math
 import shutil
 from collections.abc import Iterator, Sequence
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +10,8 @@ import torch
 from safetensors.torch import load_model, save_model
 from torch import Tensor, nn
 from transformers import PreTrainedModel, PrinterCallback, Trainer, TrainerCallback, TrainingArguments
-from transformers.integrations import get_available_reporting_integrations
 from transformers.trainer_pt_utils import LengthGroupedSampler
 
-from dsformer.errors import InputError, MissingExtraError
 from dsformer.evaluation.scoring import LABELS
 from dsformer.training.attention import SinglePrecisionAttention
 from dsformer.training.config import TrainingConfig
@@ -23,16 +19,14 @@ from dsformer.training.distillation import Distiller
 from dsformer.training.divergence import DivergedError, is_finite, what_diverged
 from dsformer.training.learners import Learner
 from dsformer.training.qat import EVERY
-from dsformer.utils.distributed import count, leading
-from dsformer.utils.hardware import fast_bf16
+from dsformer.training.schedule import bf16, total_steps
+from dsformer.utils.distributed import leading
 from dsformer.utils.progress import Progress, silent, tell_loss
 from dsformer.utils.system_errors import as_os_errors
 
 STATE = "training_state.safetensors"
 # A new head learns from nothing: its rate, in units of that of the rest.
 HEAD_RATE = 5.0
-# The modules of the extra "train" without which a run fails, some only at its end, when it is scored.
-NEEDED = ("accelerate", "sklearn", "scipy")
 
 
 class FactorizationTrainer(Trainer):
@@ -204,20 +198,6 @@ def parameter_groups(
     return [{"params": params, "lr": settings.learning_rate * scale} for params, scale in groups if params]
 
 
-def require_training(settings: TrainingConfig) -> None:
-    """Check before the work rather than after it.
-
-    Raises:
-        MissingExtraError: a package is not installed.
-        InputError: nor is what is to be reported to.
-    """
-    if not all(map(find_spec, NEEDED)):
-        raise MissingExtraError("Training", "train")
-    known = ["none", "all", *get_available_reporting_integrations()]
-    if settings.report_to not in known:
-        raise InputError(f"report_to: {settings.report_to!r} is not one of what is installed: {', '.join(known)}")
-
-
 def training_arguments(settings: TrainingConfig, directory: Path, examples: int) -> TrainingArguments:
     """The recipe in the words of transformers."""
     total = total_steps(settings, examples)
@@ -243,27 +223,6 @@ def training_arguments(settings: TrainingConfig, directory: Path, examples: int)
         remove_unused_columns=False,
         label_names=list(LABELS),
     )
-
-
-def steps_per_epoch(settings: TrainingConfig, examples: int) -> int:
-    """Optimizer steps of an epoch."""
-    # Processes share the batches.
-    batches = math.ceil(math.ceil(examples / settings.batch_size) / count())
-    return math.ceil(batches / settings.accumulate)
-
-
-def total_steps(settings: TrainingConfig, examples: int) -> int:
-    """Optimizer steps of the whole run."""
-    return max(1, math.ceil(settings.epochs * steps_per_epoch(settings, examples)))
-
-
-def bf16(settings: TrainingConfig) -> bool:
-    """Whether to train under bf16 autocast: as asked, or where the hardware multiplies it faster."""
-    if settings.bf16 is not None:
-        return settings.bf16
-    if torch.cuda.is_available():
-        return torch.cuda.is_bf16_supported()
-    return fast_bf16()
 
 
 def last_checkpoint(directory: Path) -> Path | None:

@@ -17,7 +17,7 @@ import dsformer
 from dsformer.errors import InputError, MissingExtraError
 from dsformer.models.pooling import mean_pooling
 from dsformer.models.source import open_source
-from dsformer.pipeline import staged
+from dsformer.training import loop
 from dsformer.training.learners import DEFAULT_LEARNER
 from fixtures.models import tiny_model
 from fixtures.training import QUICK, reviews, write_sentence_encoder
@@ -130,8 +130,8 @@ def test_every_stage_is_taken_up_again(base: Path, task_file: Path, tmp_path: Pa
     work = tmp_path / "out.work"
     for stage, step, left in (
         ("finetune", 6, {"finetuning"}),
-        ("factorize", 2, {"finetuning", "teacher"}),
-        ("train", 6, {"finetuning", "teacher", "factorized", "training"}),
+        ("factorize", 2, {"finetuning", "teacher", "blocks"}),
+        ("train", 6, {"finetuning", "teacher", "blocks", "factorized", "training"}),
     ):
         with pytest.raises(KeyboardInterrupt):
             run(words, tmp_path / "out", progress=stopping(stage, step))
@@ -195,7 +195,7 @@ def test_compressed_tables_are_left_alone(teacher: Path, task_file: Path, tmp_pa
     training = {"train": "fixed", "task": str(task_file), "epochs": 1, **LEARNING}
     words = {"model": str(teacher), **QUICK, "ratio": 1.5, "embeddings": True, "training": training}
     tables: list[dict[str, torch.Tensor]] = []
-    learn = staged.learn
+    learn = loop.learn
 
     def watched(network: nn.Module, *arguments: Any) -> None:
         for _ in range(2):
@@ -204,7 +204,7 @@ def test_compressed_tables_are_left_alone(teacher: Path, task_file: Path, tmp_pa
                 learn(network, *arguments)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(staged, "learn", watched)
+        patch.setattr(loop, "learn", watched)
         run(words, tmp_path / "out")
     before, after = tables
     stored = [key for key in before if "word_embeddings" in key]
@@ -292,7 +292,7 @@ def test_what_cannot_be_trained_leaves_nothing(
         )
     shutil.rmtree(wrong)
     shutil.rmtree(tmp_path / "out.work", ignore_errors=True)
-    monkeypatch.setattr("dsformer.training.trainer.find_spec", lambda name: None)
+    monkeypatch.setattr("dsformer.training.schedule.find_spec", lambda name: None)
     with pytest.raises(MissingExtraError, match=r"dsformer\[train\]"):
         dsformer.compress(teacher, tmp_path / "out", training=training)
     assert list(tmp_path.iterdir()) == []

@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from dsformer.errors import InputError
-from dsformer.training.workdir import working
+from dsformer.pipeline.workdir import working
 
 RUN = {"model": "m", "epochs": 3}
 

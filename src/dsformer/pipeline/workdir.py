@@ -1,26 +1,31 @@
 """The directory beside an output in which an unfinished run keeps what it has, so that it can go on."""
 
 import json
+import logging
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from dsformer.errors import WorkError
+from dsformer.errors import DSFormerError, WorkError
 from dsformer.utils.atomic_io import write_text
 from dsformer.utils.distributed import by_one, leading, wait
+
+_log = logging.getLogger("dsformer")
 
 RECORD = "run.json"
 
 
 @contextmanager
-def working(output: Path, described: dict[str, Any]) -> Iterator[Path]:
+def working(output: Path, described: dict[str, Any], discards: bool = False) -> Iterator[Path]:
     """``OUTPUT.work``, kept if the run stops before its end with something to go on from, and removed otherwise.
 
     Args:
         output: what the run will write.
         described: what the run is, as JSON values; a run can only go on from one described the same.
+        discards: the work is cheap: that of a run with other settings that discards too is replaced, and none is left
+            by a run that ends by its own error.
 
     Of several processes the first one keeps it; they begin and end together.
 
@@ -29,27 +34,43 @@ def working(output: Path, described: dict[str, Any]) -> Iterator[Path]:
     """
     directory = output.with_name(f"{output.name}.work")
     record = directory / RECORD
-    by_one(lambda: _begin(directory, record, json.dumps(described, indent=1, sort_keys=True)))
-    finished = False
+    text = json.dumps(described | ({"discards": True} if discards else {}), indent=1, sort_keys=True)
+    by_one(lambda: _begin(directory, record, text))
+    over = False
     try:
         yield directory
         wait()
-        finished = True
+        over = True
+    except DSFormerError:
+        over = discards
+        raise
     finally:
-        if leading() and (finished or all(file == record or file.is_dir() for file in directory.rglob("*"))):
+        if leading() and (over or all(file == record or file.is_dir() for file in directory.rglob("*"))):
             shutil.rmtree(directory, ignore_errors=True)
 
 
 def _begin(directory: Path, record: Path, text: str) -> None:
     if record.is_file():
-        if record.read_text(encoding="utf-8") != text:
+        found = record.read_text(encoding="utf-8")
+        if found == text:
+            return
+        if not (_discards(found) and _discards(text)):
             raise WorkError(
                 f"{directory}: holds an unfinished run with other settings; remove it, or start that run again"
             )
+        _log.warning("%s: an unfinished run with other settings is discarded", directory)
+        shutil.rmtree(directory)
     elif directory.exists() and any(directory.iterdir()):
         raise WorkError(f"{directory}: is not empty and not the work of an unfinished run; remove it")
-    else:
-        _create(directory, record, text)
+    _create(directory, record, text)
+
+
+def _discards(record: str) -> bool:
+    """Whether a record is that of a run whose work is cheap."""
+    try:
+        return json.loads(record).get("discards") is True
+    except (ValueError, AttributeError):
+        return False
 
 
 def _create(directory: Path, record: Path, text: str) -> None:

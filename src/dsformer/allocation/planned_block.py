@@ -1,0 +1,108 @@
+"""A block on its way: with what it is fitted in and may take, and with the form it was given."""
+
+from dataclasses import dataclass, replace
+
+import torch
+
+from dsformer.calibration.symmetry import Exchange
+from dsformer.calibration.trace import Block
+from dsformer.factorization.metric import Metric
+from dsformer.factorization.search import Budget, Fitted
+from dsformer.factorization.target import Table, Weight
+from dsformer.format.accounting import Types
+from dsformer.format.channels import Kept
+from dsformer.format.precision import SCALE_BITS, packed_bytes
+from dsformer.nn.resize import split_rows
+
+
+@dataclass(frozen=True)
+class Allotment:
+    """What a block is given.
+
+    Attributes:
+        bits: it may take, biases aside.
+        importance: what a unit of its squared relative error costs.
+        kept: what stays of it, with structured pruning.
+    """
+
+    bits: int
+    importance: float = 1.0
+    kept: Kept | None = None
+
+
+@dataclass(frozen=True)
+class PlannedBlock:
+    """One block to factorize, with its metric and its budget.
+
+    Attributes:
+        block: its layers.
+        metric: in which its error is measured.
+        budget: bits it may take.
+        exchange: how its rows may change places for free; None: the order of grouped rows is stored.
+        row_weights: for a table, how much each row's error counts.
+        kept: what stays of it, with structured pruning; None: all rows and columns, factorized.
+        importance: what a unit of its squared relative error costs.
+    """
+
+    block: Block
+    metric: Metric
+    budget: Budget
+    exchange: Exchange | None = None
+    row_weights: torch.Tensor | None = None
+    kept: Kept | None = None
+    importance: float = 1.0
+
+    @property
+    def name(self) -> str:
+        return self.block.name
+
+    @property
+    def allotment(self) -> Allotment:
+        return Allotment(self.budget.bits, self.importance, self.kept)
+
+    @property
+    def bias_count(self) -> int:
+        """Biases of the rows that stay."""
+        if self.kept is None or self.kept.rows is None:
+            return self.block.bias_count
+        parts = zip(self.block.modules, split_rows(self.kept.rows, self.block.members), strict=True)
+        return sum(len(rows) for module, rows in parts if getattr(module, "bias", None) is not None)
+
+    def target(self) -> Weight:
+        """The stacked weight in its metric."""
+        target = target_of(self.block, self.metric, self.row_weights)
+        return target if self.exchange is None else replace(target, free=self.exchange.spans)
+
+    def reordered(self, order: torch.Tensor) -> "PlannedBlock":
+        """The same block after its inputs changed places."""
+        return replace(self, metric=self.metric.reordered(order))
+
+    def budget_bytes(self, types: Types) -> int:
+        """Bytes the block may take, biases included."""
+        return self.budget.bits // 8 + self.bias_count * types.rest // 8
+
+
+@dataclass(frozen=True)
+class FittedBlock:
+    """A block with the form that approximates it."""
+
+    planned: PlannedBlock
+    fitted: Fitted
+
+    @property
+    def block(self) -> Block:
+        return self.planned.block
+
+
+def target_of(block: Block, metric: Metric, row_weights: torch.Tensor | None) -> Weight:
+    """A block's weight in its metric."""
+    if row_weights is not None:
+        return Table(block.weight(), metric, block.members, row_weights)
+    return Weight(block.weight(), metric, block.members)
+
+
+def dense_bytes(block: Block, types: Types) -> int:
+    """Bytes of a block before compression: weight (if quantized with a scale for every row) and biases."""
+    (rows, columns), bits = block.shape, types.factors.least
+    scales = SCALE_BITS // 8 * rows if types.factors.rounded else 0
+    return rows * packed_bytes(columns, bits) + scales + block.bias_count * types.rest // 8

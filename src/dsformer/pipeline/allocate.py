@@ -1,0 +1,40 @@
+"""Stage: the bits of the artefact are divided among the blocks."""
+
+from dataclasses import replace
+
+from dsformer.allocation.plan import Plan, make_plan
+from dsformer.errors import InputError
+from dsformer.format.pattern import Pattern
+from dsformer.pipeline.checkpoints import Checkpoints
+from dsformer.pipeline.state import State, have
+
+
+def allocate(state: State) -> State:
+    """Give every block its budget.
+
+    Raises:
+        UnreachableError: the ratio cannot be reached; says which can.
+        InputError: the pattern fits no layer.
+    """
+    model, recipe, tracing = have(state.source).model, state.recipe, have(state.tracing)
+    checkpoints = Checkpoints.of(state)
+    plan = make_plan(
+        model,
+        tracing,
+        have(state.statistics),
+        recipe,
+        [have(state.probe)],
+        state.progress,
+        state.dropped,
+        checkpoints.read_allotments(),
+    )
+    _require_groups(plan, Pattern.parse(recipe.pattern))
+    checkpoints.write_allotments({planned.name: planned.allotment for planned in plan.blocks})
+    return replace(state, plan=plan)
+
+
+def _require_groups(plan: Plan, pattern: Pattern) -> None:
+    """Raises InputError: a pattern that groups rows fits no layer, so that all would be of low rank."""
+    sizes = [(*planned.block.members, planned.block.shape[1]) for planned in plan.blocks]
+    if all(size % pattern.group for each in sizes for size in each):
+        raise InputError(f"pattern {pattern}: no layer's rows can be divided into groups of {pattern.group}")

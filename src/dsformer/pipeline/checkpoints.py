@@ -1,0 +1,146 @@
+"""What an unfinished run keeps of its factorization: the budgets of the blocks, and every form that was fitted."""
+
+import json
+import logging
+import shutil
+from collections.abc import Mapping
+from dataclasses import asdict
+from hashlib import blake2b
+from pathlib import Path
+from typing import Any, Self
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from dsformer._version import __version__
+from dsformer.allocation.planned_block import Allotment
+from dsformer.factorization.search import Fitted
+from dsformer.format.channels import Kept
+from dsformer.format.form import Form
+from dsformer.format.pattern import Pattern
+from dsformer.format.precision import Precision
+from dsformer.format.quantized import RoundedForm
+from dsformer.format.spec import FormSpec
+from dsformer.pipeline.state import State, have
+from dsformer.utils.atomic_io import appearing_file, write_text
+
+_log = logging.getLogger("dsformer")
+
+DIRECTORY, RECORD, ALLOTMENTS = "blocks", "model.json", "allotments.json"
+_TENSORS = ("dictionary", "values", "indices", "permutation", "dictionary_scales", "value_scales")
+
+
+class Checkpoints:
+    """A directory of them, or none: then nothing is kept and nothing is found.
+
+    They are those of one dense model: where the directory has those of another one, they are removed.
+
+    Args:
+        directory: where they are kept; None: nowhere.
+        model: the dense model.
+    """
+
+    def __init__(self, directory: Path | None, model: nn.Module):
+        self._directory = directory
+        if directory is None:
+            return
+        record, digest = directory / RECORD, f"{__version__} {_digest(model)}"
+        if not record.is_file() or json.loads(record.read_text(encoding="utf-8")) != digest:
+            shutil.rmtree(directory, ignore_errors=True)
+            directory.mkdir(parents=True)
+            write_text(record, json.dumps(digest))
+
+    @classmethod
+    def of(cls, state: State) -> Self:
+        """Those of a run."""
+        request = state.request
+        return cls(request.work / DIRECTORY if request.resumes else None, have(state.source).model)
+
+    def read_allotments(self) -> dict[str, Allotment] | None:
+        """Budgets by name of their block; None where none were kept."""
+        if self._directory is None or not (self._directory / ALLOTMENTS).is_file():
+            return None
+        stored = json.loads((self._directory / ALLOTMENTS).read_text(encoding="utf-8"))
+        return {name: _read_allotment(fields) for name, fields in stored.items()}
+
+    def write_allotments(self, allotments: Mapping[str, Allotment]) -> None:
+        """Keep the budgets."""
+        if self._directory is not None and not (self._directory / ALLOTMENTS).is_file():
+            stored = {name: _write_allotment(one) for name, one in allotments.items()}
+            write_text(self._directory / ALLOTMENTS, json.dumps(stored))
+
+    def read_fitted(self, name: str) -> Fitted | None:
+        """The form of a block; None where none was kept, or the file is damaged."""
+        if self._directory is None:
+            return None
+        try:
+            with safe_open(self._path(name), "pt") as file:
+                fields = json.loads(file.metadata()["fitted"])
+                tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+        except (SafetensorError, OSError, KeyError, TypeError, ValueError):
+            return None
+        return _read_fitted(fields, tensors)
+
+    def write_fitted(self, name: str, fitted: Fitted) -> None:
+        """Keep the form of a block."""
+        if self._directory is None:
+            return
+        fields, tensors = _write_fitted(fitted)
+        with appearing_file(self._path(name)) as fresh:
+            save_file(tensors, fresh, {"fitted": json.dumps(fields)})
+
+    def _path(self, name: str) -> Path:
+        assert self._directory is not None
+        return self._directory / f"{name}.safetensors"
+
+
+def _digest(model: nn.Module) -> str:
+    hashed = blake2b(digest_size=16)
+    for name, tensor in model.state_dict().items():
+        hashed.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        hashed.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
+    return hashed.hexdigest()
+
+
+def _write_allotment(allotment: Allotment) -> dict[str, Any]:
+    kept = allotment.kept
+    fields: dict[str, Any] = {"bits": allotment.bits, "importance": allotment.importance}
+    if kept is not None:
+        rows, columns = (None if own is None else own.tolist() for own in (kept.rows, kept.columns))
+        fields["kept"] = {"rows": rows, "columns": columns, "heads": kept.heads}
+    return fields
+
+
+def _read_allotment(fields: dict[str, Any]) -> Allotment:
+    kept = fields.get("kept")
+    if kept is not None:
+        rows, columns = (None if kept[key] is None else torch.tensor(kept[key]) for key in ("rows", "columns"))
+        kept = Kept(rows, columns, kept["heads"])
+    return Allotment(fields["bits"], fields["importance"], kept)
+
+
+def _write_fitted(fitted: Fitted) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    form = fitted.form
+    fields: dict[str, Any] = {"spec": asdict(form.spec), "error": fitted.error}
+    fields["tried"] = [(asdict(spec), error) for spec, error in fitted.tried]
+    if isinstance(form, RoundedForm):
+        fields["precision"] = asdict(form.precision)
+    found = {name: getattr(form, name, None) for name in _TENSORS}
+    return fields, {name: one.contiguous().clone() for name, one in found.items() if one is not None}
+
+
+def _read_fitted(fields: dict[str, Any], tensors: dict[str, Tensor]) -> Fitted:
+    spec, permutation = _read_spec(fields["spec"]), tensors.pop("permutation", None)
+    form: Form | RoundedForm
+    if "precision" in fields:
+        form = RoundedForm(spec=spec, permutation=permutation, precision=Precision(**fields["precision"]), **tensors)
+    else:
+        form = Form(spec=spec, permutation=permutation, **tensors)
+    return Fitted(form, fields["error"], [(_read_spec(one), error) for one, error in fields["tried"]])
+
+
+def _read_spec(fields: dict[str, Any]) -> FormSpec:
+    uneven = tuple((size, entries) for size, entries in fields["uneven"])
+    return FormSpec(**{**fields, "pattern": Pattern(**fields["pattern"]), "uneven": uneven})

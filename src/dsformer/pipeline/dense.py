@@ -1,0 +1,71 @@
+"""Stages of the dense model: its vocabulary is pruned, it is fine-tuned on the task, it is opened."""
+
+from dataclasses import replace
+from pathlib import Path
+
+from dsformer.data.supervised import SupervisedTask
+from dsformer.errors import InputError
+from dsformer.models.heads import has_head, in_order_of, learns
+from dsformer.models.source import config_of, find_directory, open_source
+from dsformer.pipeline.state import State
+from dsformer.training.data import of_task, of_text, the_task
+from dsformer.utils.distributed import by_one
+from dsformer.vocabulary.stage import write_with_vocabulary
+
+
+def prune_vocabulary(state: State) -> State:
+    """Take the tokens out that the recipe's texts do not have. Raises InputError as ``prune_vocabulary``."""
+    corpus, place = state.recipe.vocabulary, state.request.work / "vocabulary"
+    if corpus is None:
+        return state
+    by_one(lambda: None if place.is_dir() else write_with_vocabulary(state.dense, corpus, place))
+    return replace(state, dense=place)
+
+
+def finetune(state: State) -> State:
+    """Train the dense model on the recipe's task, unless it has the task's head: it will be the teacher."""
+    request, settings = state.request, state.recipe.training
+    if not request.trains or settings.train == "distill":
+        return state
+    model = _saved(state)
+    task = in_order_of(config_of(model), the_task(settings, request.data_dir))
+    config = config_of(model)
+    if has_head(config, task) and learns(config, task.kind):
+        return replace(state, task=task)
+    return replace(state, dense=_teacher(state, model, task), task=task)
+
+
+def _teacher(state: State, model: str | Path, task: SupervisedTask) -> Path:
+    """The directory of the model fine-tuned on the task."""
+    # Imported here: with it comes transformers' Trainer, which takes a second that other runs do not need.
+    from dsformer.training.finetune import train_dense, write_dense
+
+    request, directory = state.request, state.request.work / "teacher"
+    if not directory.is_dir():
+        work = request.work / "finetuning"
+        network, tokenizer, _ = train_dense(model, task, state.recipe.training, work, request.progress, "finetune")
+        by_one(lambda: write_dense(network, tokenizer, find_directory(model), directory))
+    return directory
+
+
+def open_dense(state: State) -> State:
+    """Open the dense model, and what it will be trained on."""
+    request, settings = state.request, state.recipe.training
+    source = open_source(state.dense, request.tokenizer)
+    if isinstance(request.model, str | Path):
+        source = replace(source, name=str(request.model))
+    state = replace(state, source=source)
+    if not request.trains:
+        return state
+    if state.task is not None:
+        return replace(state, data=of_task(state.task, settings, source.tokenizer, source.model))
+    if settings.train == "distill":
+        return replace(state, data=of_text(settings, source.tokenizer, source.model))
+    return state
+
+
+def _saved(state: State) -> str | Path:
+    """Where the dense model is. Raises InputError: only in memory."""
+    if not isinstance(state.dense, str | Path):
+        raise InputError("training starts from a directory or a hub name, not from a model in memory")
+    return state.dense

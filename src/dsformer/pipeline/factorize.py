@@ -1,0 +1,90 @@
+"""Stage: every block is given the form of least error that fits its budget."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import partial
+
+import torch
+
+from dsformer.allocation.basis_sharing import share
+from dsformer.allocation.planned_block import FittedBlock, PlannedBlock
+from dsformer.calibration.symmetry import reorder
+from dsformer.errors import InputError
+from dsformer.factorization.channel_removal import keep
+from dsformer.factorization.methods import fit_weight
+from dsformer.factorization.search import Fitted
+from dsformer.format.pattern import Pattern
+from dsformer.pipeline.checkpoints import Checkpoints
+from dsformer.pipeline.quantize import quantize_fitted
+from dsformer.pipeline.state import State, have
+from dsformer.recipe import Recipe
+from dsformer.utils.threads import as_done
+
+
+def factorize(state: State) -> State:
+    """Search and fit every block, side by side with one thread each: results do not depend on how many there are.
+
+    Blocks whose rows may change places come first; the model is reordered by what their groups want, and the blocks
+    that read them follow. Blocks that an unfinished run has kept are not fitted again.
+
+    Raises:
+        UnreachableError: no form of a block fits its budget.
+    """
+    recipe, blocks = state.recipe, have(state.plan).blocks
+    planned = {block.name: block for block in blocks}
+    readers = {block.exchange.reader for block in blocks if block.exchange}
+    fitted: dict[str, Fitted] = {}
+    fit = partial(_fit_all, recipe=recipe, checkpoints=Checkpoints.of(state), fitted=fitted)
+
+    def tick() -> None:
+        state.progress("factorize", len(fitted), len(blocks))
+
+    tick()
+    fit([block for block in blocks if block.name not in readers], tick=tick)
+    for block in blocks:
+        if block.exchange and (order := fitted[block.name].form.permutation) is not None:
+            reader = planned[block.exchange.reader]
+            fitted[block.name] = replace(fitted[block.name], form=fitted[block.name].form.in_own_order())
+            reorder(block.block, reader.block, block.exchange, order)
+            planned[reader.name] = reader.reordered(block.exchange.read(order, reader.block.shape[1]))
+    fit([block for name, block in planned.items() if name in readers], tick=tick)
+    done = [FittedBlock(block, fitted[name]) for name, block in planned.items()]
+    if recipe.share_dictionaries:
+        done = share(done, recipe, partial(state.progress, "share"))
+    return replace(state, blocks=tuple(done))
+
+
+def _fit_all(
+    blocks: Sequence[PlannedBlock],
+    recipe: Recipe,
+    checkpoints: Checkpoints,
+    fitted: dict[str, Fitted],
+    tick: Callable[[], None],
+) -> None:
+    """Fit some blocks, or read what an unfinished run has of them."""
+    left = []
+    for block in blocks:
+        if (found := checkpoints.read_fitted(block.name)) is None:
+            left.append(block)
+        else:
+            fitted[block.name] = found
+    tick()
+    # Largest first, so that no long fit is left for the end.
+    left.sort(key=lambda block: -block.block.shape[0] * block.block.shape[1] ** 2)
+    for block, one in as_done(partial(_fit, recipe=recipe), left):
+        checkpoints.write_fitted(block.name, one)
+        fitted[block.name] = one
+        tick()
+
+
+def _fit(planned: PlannedBlock, recipe: Recipe) -> Fitted:
+    pattern, precision = Pattern.parse(recipe.pattern), recipe.fitted_precision
+    with torch.no_grad():
+        target = planned.target()
+        try:
+            if planned.kept is not None:
+                return keep(target, planned.kept, precision)
+            fitted = fit_weight(target, planned.budget, pattern, recipe.method, recipe.effort.as_effort())
+            return fitted if precision is None else quantize_fitted(fitted, target, precision)
+        except InputError as error:
+            raise type(error)(f"{planned.name}: {error}") from None

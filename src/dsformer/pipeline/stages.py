@@ -1,0 +1,77 @@
+"""The stages of a compression, in their order: each is a function from a state to a state.
+
+All runs take the same road; a stage that the recipe does not ask for returns the state as it is. What a stage has done
+is in the run's work directory (``OUTPUT.work``), where a later run of the same request finds it:
+
+===================  =========================================================================
+``vocabulary/``      the dense model with the pruned vocabulary
+``finetuning/``      checkpoints of the dense model as it learns the task
+``teacher/``         the dense model that has learned the task
+``blocks/``          the budgets, and the form of every block that was fitted
+``factorized/``      the artefact before training
+``training/``        checkpoints of the factorizations as they are learned
+===================  =========================================================================
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from time import perf_counter
+
+from dsformer.models.artefact import save as save_artefact
+from dsformer.models.load import load
+from dsformer.models.source import open_source, quiet
+from dsformer.pipeline.allocate import allocate
+from dsformer.pipeline.calibrate import calibrate
+from dsformer.pipeline.dense import finetune, open_dense, prune_vocabulary
+from dsformer.pipeline.factorize import factorize
+from dsformer.pipeline.install import install
+from dsformer.pipeline.save import save
+from dsformer.pipeline.state import State, have
+from dsformer.pipeline.train import evaluate, quantize, train
+from dsformer.report.summary import Summary
+from dsformer.utils.distributed import by_one
+
+Stage = Callable[[State], State]
+
+
+def compress_dense(state: State) -> State:
+    """Calibrate, allocate, factorize and install.
+
+    Where the factorizations are then learned, the dense model stays as the teacher: a second one is compressed, by the
+    first of several processes, and all go on from what it has written.
+    """
+    if not state.request.trains:
+        return run_stages(state, COMPRESSION)
+    directory = state.request.work / "factorized"
+
+    def write() -> None:
+        if not directory.is_dir():
+            own = replace(open_source(state.dense), name=have(state.source).name)
+            request = replace(state.request, started=perf_counter())
+            done = run_stages(replace(state, request=request, source=own), COMPRESSION)
+            with quiet():
+                save_artefact(have(done.network), directory, source=own)
+
+    by_one(write)
+    network = load(directory)
+    return replace(state, network=network, summary=Summary.from_dict(network.config.quantization_config.summary))
+
+
+COMPRESSION: tuple[Stage, ...] = (calibrate, allocate, factorize, install)
+STAGES: tuple[Stage, ...] = (
+    prune_vocabulary,
+    finetune,
+    open_dense,
+    compress_dense,
+    train,
+    quantize,
+    evaluate,
+    save,
+)
+
+
+def run_stages(state: State, stages: Sequence[Stage] = STAGES) -> State:
+    """Run stages one after another."""
+    for stage in stages:
+        state = stage(state)
+    return state
