@@ -17,7 +17,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from rendering import ideas, plots, quality, reproduce, timing
-from rendering.convert import converted
+from rendering.convert import converted, errors_of_blocks
 from rendering.rows import Results, ResultsError, read, read_rows, write_rows
 
 HERE = Path(__file__).parent
@@ -112,12 +112,22 @@ def add(args: argparse.Namespace, results: Results) -> str:
     )
     versions = dict(pair.split("=", 1) for pair in args.versions) or None
     common = {"machine": args.machine, "versions": versions, "commit": commit}
-    new = converted(args.add, results.experiments[args.experiment], common)
+    experiment = results.experiments[args.experiment]
+    new = converted(args.add, experiment, common, dict(pair.split("=", 1) for pair in args.set))
     target = args.results / f"{args.to or args.experiment}.jsonl"
     old = list(read_rows(target)) if target.is_file() else []
     names = {(row.experiment, row.run) for row in new}
     write_rows(target, [*[row for row in old if (row.experiment, row.run) not in names], *new])
+    _add_blocks(args.results / "per_block_tasks.csv", errors_of_blocks(args.add, experiment))
     return f"{len(new)} rows in {target}"
+
+
+def _add_blocks(path: Path, lines: list[tuple[str, str, str, str]]) -> None:
+    """Put errors of blocks in the place of those of the same runs."""
+    runs = {line[:2] for line in lines}
+    there = [tuple(line.split(",")) for line in path.read_text(encoding="utf-8").splitlines()]
+    kept = [line for line in there if line[:2] not in runs]
+    path.write_text("".join(",".join(line) + "\n" for line in [*kept, *lines]), encoding="utf-8")
 
 
 def main() -> int:
@@ -132,6 +142,7 @@ def main() -> int:
     )
     parser.add_argument("--experiment", help="that the added rows are of")
     parser.add_argument("--to", help="file of results they go to, without its suffix (default: the experiment's name)")
+    parser.add_argument("--set", nargs="*", default=[], metavar="NAME=VALUE", help="what the added file does not say")
     parser.add_argument("--machine", help="a name in machines.yaml")
     parser.add_argument("--versions", nargs="*", default=[], metavar="PACKAGE=VERSION")
     parser.add_argument("--commit", help="at which they were measured (default: the present one)")

@@ -140,16 +140,62 @@ def test_cells_of_a_sweep_are_added(copy: Path) -> None:
     assert "| 2.8x | `mine` | 2.80 | 1 | 0.0500 | 85.00 | -1.00 | 3 |" in page
 
 
+def test_rows_of_every_script_take_the_place_of_those_there(copy: Path) -> None:
+    scores = {"banking77": 81.0, "stsb": 82.0, "fidelity": 90.0}
+    sizes = {"file": 300, "layers": 100, "error": 0.1, "seconds": 1.0}
+    rows = {
+        "quantization": {"cell": "gptq:float:7.4", "bits": 4.25, **sizes, **scores},
+        "stacking": {"name": "int8-2.0", "base": "MiniLM int8", "layers_before": 200, **sizes, **scores},
+        "albert": {"ratio": 2.0, "masked": 90.0, "layers_before": 200, **sizes}
+        | {"told": 98.0, "factorized": 97.0, "dense_told": 99.0},
+        "patterns-input-metric": {"ratio": 2.8, "scope": "encoder", "method": "dense_sparse", "pattern": "2:4"}
+        | {"factors": "float", "weighting": "even", "bytes": 300, "encoder_ratio": 2.8, "total_ratio": 1.4}
+        | {"mean_error": 0.1, "seconds": 1.0, **scores},
+    }
+    files = {"albert": "stacking", "patterns-input-metric": "encoders"}
+    before = {
+        path.name: len(path.read_text(encoding="utf-8").splitlines()) for path in (copy / "results").glob("*.jsonl")
+    }
+    for experiment, row in rows.items():
+        (copy / "new.jsonl").write_text(json.dumps(row) + "\n", encoding="utf-8")
+        added = ["--add", copy / "new.jsonl", "--experiment", experiment, "--to", files.get(experiment, experiment)]
+        done = render(*added, "--set", "texts=demo+stsb", *places(copy))
+        assert done.returncode == 0, done.stderr
+    after = {
+        path.name: len(path.read_text(encoding="utf-8").splitlines()) for path in (copy / "results").glob("*.jsonl")
+    }
+    assert after == before
+
+
+def test_what_is_no_row_is_refused(copy: Path) -> None:
+    (copy / "new.jsonl").write_text('{"accuracy": 1}\n', encoding="utf-8")
+    done = render("--add", copy / "new.jsonl", "--experiment", "squad", *places(copy))
+    assert done.returncode == 1
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_errors_of_blocks_are_of_runs_that_exist() -> None:
+    folder = ROOT / "benchmarks" / "results"
+    rows = [
+        json.loads(line) for path in folder.glob("*.jsonl") for line in path.read_text(encoding="utf-8").splitlines()
+    ]
+    runs = {(row["experiment"], row["run"]) for row in rows}
+    _, *lines = (folder / "per_block_tasks.csv").read_text(encoding="utf-8").splitlines()
+    assert {tuple(line.split(",")[:2]) for line in lines} <= runs
+
+
 def test_measurements_of_speed_are_added(copy: Path) -> None:
     measured = {
-        "contender": "model, eager",
+        "contender": "model eager",
         "setting": {"batch": 8, "length": 16, "threads": 1},
         "median": 0.5,
         "speedup": {"middle": 1.5, "low": 1.4, "high": 1.6},
     }
     (copy / "speed.json").write_text(json.dumps({"measurements": [measured]}, indent=1), encoding="utf-8")
-    done = render("--add", copy / "speed.json", "--experiment", "call-cost", "--to", "kernels", *places(copy))
+    added = ["--add", copy / "speed.json", "--experiment", "speed-minilm", "--to", "speed", *places(copy)]
+    assert "--set model=METHOD" in render(*added).stderr
+    done = render(*added, "--set", "model=dense_sparse:int8")
     assert done.returncode == 0, done.stderr
-    rows = [json.loads(line) for line in (copy / "results" / "kernels.jsonl").read_text(encoding="utf-8").splitlines()]
-    assert rows[-1]["milliseconds"] == 500.0
-    assert rows[-1]["settings"] == {"batch": 8, "tokens": 16, "threads": 1}
+    page = (copy / "pages" / "speed.md").read_text(encoding="utf-8")
+    line = next(line for line in page.splitlines() if line.startswith("| `dense_sparse`, int8 factors, PyTorch |"))
+    assert line.split("|")[4].strip() == "1.50 (1.40 to 1.60)"
