@@ -16,28 +16,28 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from rendering import ideas, plots, quality, reproduce, timing
+from rendering import encoders, ideas, plots, quality, reproduce, timing
 from rendering.convert import converted, errors_of_blocks
 from rendering.rows import Results, ResultsError, read, read_rows, write_rows
 
 HERE = Path(__file__).parent
 # What a line of a page may ask for.
 TABLES: dict[str, Callable[..., str]] = {
-    "overview": quality.overview,
-    "readme-quality": quality.readme,
-    "untrained": quality.untrained,
-    "patterns": quality.patterns,
+    "overview": encoders.overview,
+    "readme-quality": encoders.readme,
+    "untrained": encoders.untrained,
+    "patterns": encoders.patterns,
     "task": quality.task,
     "other-dense-models": quality.other_dense_models,
     "by-dense": quality.by_dense,
-    "quantization": quality.quantization,
-    "small-files": quality.small_files,
-    "stacking": quality.stacking,
-    "albert": quality.albert,
-    "gguf": quality.gguf,
+    "quantization": encoders.quantization,
+    "small-files": encoders.small_files,
+    "stacking": encoders.stacking,
+    "albert": encoders.albert,
+    "gguf": encoders.gguf,
     "squad": quality.squad,
-    "published": quality.published,
-    "demo": quality.demo,
+    "published": encoders.published,
+    "demo": encoders.demo,
     "round-trips": quality.round_trips,
     "readme-speed": timing.readme,
     "speed": timing.grid,

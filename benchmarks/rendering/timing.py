@@ -1,5 +1,6 @@
 """Tables of speed."""
 
+from rendering.encoders import stacked_name
 from rendering.markdown import code, name_of, speed, table, way
 from rendering.rows import Results, Row
 
@@ -126,8 +127,6 @@ def attention(results: Results) -> str:
 
 def stacking(results: Results, machine: str) -> str:
     """Distilled models, all of a machine in one run."""
-    from rendering.quality import stacked_name
-
     rows = [row for row in results.of("stacking", machine=machine) if row.speedup is not None]
     return table(["model", "speed-up"], [[stacked_name(row), speed(row.speedup)] for row in rows])
 
