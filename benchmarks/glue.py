@@ -1,14 +1,14 @@
 """The methods compared on tasks, trained alike: MiniLM at 2.8x and 3.57x, a sweep and its table.
 
     python benchmarks/glue.py --data-dir DIR --work WORK
-    python benchmarks/glue.py --show --work benchmarks/results/glue
+    python benchmarks/glue.py --show --work WORK
 
 Every task and seed has one dense teacher; every method starts from it, on the same calibration text, within the same
 stored bytes, and is then trained on its supports for as many steps with the same distillation (``--distill none``: with
 none). A learner after ``+`` also chooses which weights stay: it starts where the teacher's training did, for as many
 passes as that and the others' together. Dense weights in fewer bits (rtn, gptq) are not trained: they are
 what a user has without any of this. Finished cells are kept in WORK; an interrupted run goes on where it stopped. The
-second command shows those that docs/figures.md has.
+second command shows them. ``render.py --add WORK/results.jsonl --experiment NAME`` puts them into docs/results.
 """
 
 import argparse
