@@ -1,7 +1,7 @@
 """DSFormer: make transformers smaller by writing each weight as a dense matrix times a semi-structured sparse one.
 
-Importing this package lets ``transformers`` and ``sentence_transformers`` load compressed models. The public names below
-are imported when they are first used, so that loading a model does not import what compresses one.
+Importing this package lets ``transformers`` and ``sentence_transformers`` load compressed models. The public names are
+imported when they are first used, so that loading a model does not import what compresses one.
 """
 
 from importlib import import_module

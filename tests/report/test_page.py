@@ -8,10 +8,12 @@ import pytest
 from dsformer.calibration.left_dense import LeftDense
 from dsformer.format.accounting import Types
 from dsformer.format.precision import Precision
-from dsformer.report.page import detail_bars, part_bytes, render, size, total_bars, write_page
+from dsformer.report.block_summary import BlockSummary
+from dsformer.report.page import detail_bars, part_bytes, render, total_bars, write_page
 from dsformer.report.parts import label_of, part_of
 from dsformer.report.rows import LatencyRow, ScoreRow
-from dsformer.report.summary import BlockSummary, Summary
+from dsformer.report.summary import Summary
+from dsformer.report.units import megabytes
 
 VOID = {"meta", "wbr", "rect", "br"}
 
@@ -163,5 +165,5 @@ def test_labels():
     assert label_of(["a.b.dense"]) == "a.b.dense"
     assert label_of(["a.self.query", "a.self.key"]) == "a.self.{query,key}"
     assert label_of(["a.b.c", "x.y"]) == "{a.b.c,x.y}"
-    assert size(999) == "999 B"
-    assert size(12_345_678) == "12.3 MB"
+    assert megabytes(999) == "1.00 kB"
+    assert megabytes(12_345_678) == "12.35 MB"

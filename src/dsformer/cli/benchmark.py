@@ -8,10 +8,11 @@ import typer
 from dsformer.benchmarking import WAYS, Contender, Measurement, measure, open_contenders
 from dsformer.benchmarking.plot import draw, require_plot
 from dsformer.cli.options import AsJson, Quiet, TrustRemoteCode, path_option
-from dsformer.cli.output import console, megabytes, print_json, table, times
+from dsformer.cli.output import console, print_json, table
 from dsformer.errors import InputError
 from dsformer.models.remote_code import trusting
 from dsformer.ops.cpu import describe
+from dsformer.report.units import megabytes, times
 from dsformer.utils.progress import shown_progress
 
 LARGEST = 1_000_000

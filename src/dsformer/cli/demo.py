@@ -11,9 +11,9 @@ from dsformer.cli.compress import command_line
 from dsformer.cli.error_handling import after_writing
 from dsformer.cli.latency import compare_latency
 from dsformer.cli.options import Quiet, path_option
-from dsformer.cli.output import console, megabytes, percent, table, times
+from dsformer.cli.output import console, table
 from dsformer.cli.scores import measure, require_evaluation
-from dsformer.cli.tables import calibration_line, embedding_share_before, ratio_rows, stored_values
+from dsformer.cli.tables import calibration_line, ratio_rows
 from dsformer.data import bundled_passages, load_banking77
 from dsformer.errors import InputError, MissingExtraError
 from dsformer.evaluation import Encoder, load_encoder
@@ -24,6 +24,7 @@ from dsformer.pipeline.state import Compressed
 from dsformer.recipe import Recipe
 from dsformer.report.page import require_jinja, write_page
 from dsformer.report.rows import LatencyRow, ScoreRow
+from dsformer.report.units import megabytes, percent, times
 from dsformer.training.schedule import require_training
 from dsformer.utils.atomic_io import write_text
 from dsformer.utils.output_directory import locked
@@ -129,12 +130,11 @@ def batches() -> tuple[list[str], list[str]]:
 def show(done: Compressed, recipe: Recipe, source: Path, directory: Path, measured: Measured) -> None:
     """One table of before and after."""
     summary = done.summary
-    values = stored_values(summary)
     rows = [
         ["bytes on disk", megabytes(weight_bytes(source)), "", megabytes(weight_bytes(directory))],
-        ["parameters (stored values)", f"{values[0]:,}", "", f"{values[1]:,}"],
+        ["parameters (stored values)", f"{summary.values_before:,}", "", f"{summary.values_after:,}"],
         *([label, before, "", after] for label, before, after in ratio_rows(summary)),
-        ["embedding share", percent(embedding_share_before(summary)), "", percent(summary.embedding_share)],
+        ["embedding share", percent(summary.embedding_share_before), "", percent(summary.embedding_share)],
     ]
     for untrained, row in zip(measured.untrained, measured.scores, strict=True):
         label = f"{row.task}, {row.metric} ({row.count:,} queries)"

@@ -6,15 +6,15 @@ from time import perf_counter
 from typing import Any
 
 from dsformer.allocation.planned_block import dense_bytes
-from dsformer.cli.output import console, duration, megabytes, percent, print_json, table, times
+from dsformer.cli.output import console, duration, print_json, table
 from dsformer.cli.tables import calibration_line, left_dense_lines
-from dsformer.format.accounting import Types
-from dsformer.format.precision import Precision
 from dsformer.pipeline.compress import prepare
 from dsformer.pipeline.cost_estimate import Estimate, estimate
 from dsformer.pipeline.state import State, have
 from dsformer.recipe import Recipe
 from dsformer.report.parts import label_of
+from dsformer.report.prediction import predict_bytes
+from dsformer.report.units import megabytes, percent, times
 from dsformer.utils.progress import shown_progress
 
 
@@ -50,7 +50,7 @@ def as_data(prepared: State, predicted: Estimate, calibration: float) -> dict[st
         ],
         "rest_bytes": plan.rest_bytes,
         "type_factor": plan.type_factor,
-        **figures(prepared),
+        **predict_bytes(plan, have(prepared.tracing)),
         "silent": have(prepared.tracing).silent,
         "small": have(prepared.tracing).small,
         "excluded": have(prepared.tracing).excluded,
@@ -59,38 +59,6 @@ def as_data(prepared: State, predicted: Estimate, calibration: float) -> dict[st
         "predicted_seconds": predicted.seconds + calibration,
         "predicted_peak_bytes": predicted.peak_bytes,
         "workers": predicted.workers,
-    }
-
-
-def figures(prepared: State) -> dict[str, Any]:
-    """Bytes and ratios the budgets lead to; blocks may stay a little below theirs."""
-    plan = have(prepared.plan)
-    after = plan.rest_bytes + sum(planned.budget_bytes(plan.types) for planned in plan.blocks)
-    before = plan.rest_bytes + plan.dropped_bytes + plan.vocabulary_bytes + plan.dense_bytes()
-    linear = plan.linear_blocks()
-    tables = {
-        planned.block.name: planned.budget_bytes(plan.types)
-        for planned in plan.blocks
-        if planned.block.kind == "embedding"
-    }
-    embeddings = sum(
-        tables.get(block.name, dense_bytes(block, Types(Precision.of(plan.types.rest), plan.types.rest)))
-        for block in have(prepared.tracing).tables
-    )
-    bits = plan.types.factors.least * plan.type_factor
-    values = 8 * plan.dropped_bytes / plan.types.factors.least
-    values += sum(planned.block.shape[0] * planned.block.shape[1] + planned.block.bias_count for planned in linear)
-    return {
-        "original_encoder_ratio": values
-        * bits
-        / 8
-        / max(1, sum(planned.budget_bytes(plan.types) for planned in linear)),
-        "bytes_before": before,
-        "bytes_after": after,
-        "encoder_ratio": (plan.dropped_bytes + sum(dense_bytes(planned.block, plan.types) for planned in linear))
-        / max(1, sum(planned.budget_bytes(plan.types) for planned in linear)),
-        "total_ratio": before / after,
-        "embedding_share": embeddings / after,
     }
 
 
@@ -106,7 +74,7 @@ def show(prepared: State, predicted: Estimate, calibration: float) -> None:
     out.print(f"Steps: {', '.join(prepared.recipe.sequence)}")
     out.print(calibration_line(prepared.recipe, have(prepared.statistics).tokens))
     out.print(table("Plan", ["block", "shape", "before", "budget", "ratio"], rows))
-    total = figures(prepared)
+    total = predict_bytes(plan, have(prepared.tracing))
     for line in left_dense_lines(plan.left, total["bytes_after"]):
         out.print(line)
     lines = [

@@ -5,10 +5,11 @@ from typing import Annotated
 import typer
 
 from dsformer.cli.options import AsJson, CompressedModel
-from dsformer.cli.output import console, megabytes, percent, print_json, table, times
+from dsformer.cli.output import console, print_json, table
 from dsformer.models.artefact import check
 from dsformer.report.inspection import KINDS, Inspection, StoredBlock, inspect_directory
 from dsformer.report.parts import label_of
+from dsformer.report.units import megabytes, percent, times
 
 
 def inspect(

@@ -9,12 +9,13 @@ from typing import Annotated, Any
 import typer
 
 from dsformer.cli.options import AsJson, DataDir, Quiet, RecipeFile, path_option
-from dsformer.cli.output import console, megabytes, print_json, table, times
+from dsformer.cli.output import console, print_json, table
 from dsformer.cli.recipe_flags import with_recipe_flags
 from dsformer.cli.scores import parse_tasks
 from dsformer.errors import InputError
 from dsformer.factorization.methods import METHODS
 from dsformer.recipe import Recipe, load_recipe
+from dsformer.report.units import megabytes, times
 from dsformer.sweep import Grid, Variant
 from dsformer.sweep import sweep as run_sweep
 from dsformer.sweep.lines import Line, dense_scores, lines, with_spread

@@ -6,9 +6,10 @@ from pathlib import Path
 from rich.table import Table
 
 from dsformer.calibration.left_dense import LeftDense
-from dsformer.cli.output import duration, megabytes, percent, table, times
+from dsformer.cli.output import duration, table
 from dsformer.recipe import Recipe
 from dsformer.report.summary import Summary, TrainingSummary
+from dsformer.report.units import megabytes, percent, times
 
 # So many names of what stays dense are printed for each reason; the report and the JSON have all.
 NAMED = 4
@@ -29,12 +30,11 @@ def calibration_line(recipe: Recipe, tokens: int) -> str:
 
 def summary_table(summary: Summary) -> Table:
     """Before and after."""
-    before, after = stored_values(summary)
     rows = [
         ["bytes (tensors)", megabytes(summary.bytes_before), megabytes(summary.bytes_after)],
-        ["parameters (stored values)", f"{before:,}", f"{after:,}"],
+        ["parameters (stored values)", f"{summary.values_before:,}", f"{summary.values_after:,}"],
         *ratio_rows(summary),
-        ["embedding share", percent(embedding_share_before(summary)), percent(summary.embedding_share)],
+        ["embedding share", percent(summary.embedding_share_before), percent(summary.embedding_share)],
         ["error (root mean square, whitened)", "", f"{summary.mean_error:.4f}"],
         ["left dense (share of the file)", "", percent(summary.rest_bytes / max(1, summary.bytes_after))],
         ["compressed blocks", "", f"{len(summary.blocks)}"],
@@ -53,7 +53,7 @@ def ratio_rows(summary: Summary) -> list[list[str]]:
     ]
 
 
-def left_dense_lines(left: Sequence[LeftDense], after: int) -> list[str]:
+def left_dense_lines(left: Sequence[LeftDense], after: float) -> list[str]:
     """What stays as it is, why, and its share of the file: the names of a few for every reason.
 
     Args:
@@ -81,16 +81,3 @@ def training_line(training: TrainingSummary) -> str:
         f"{learned} on {training.task} (distillation: {training.distill})\n"
         f"{training.metric}{on}: dense {dense}, factorized {factorized}, trained {trained}"
     )
-
-
-def stored_values(summary: Summary) -> tuple[int, int]:
-    """Numbers stored before and after, whatever their type; supports and permutations are bytes, not values."""
-    others = (summary.rest_bytes + sum(block.bias for block in summary.blocks)) // (summary.types.rest // 8)
-    return summary.values_before, others + sum(block.values for block in summary.blocks)
-
-
-def embedding_share_before(summary: Summary) -> float:
-    """The tables' part of the file before compression."""
-    tables = [block for block in summary.blocks if block.kind == "embedding"]
-    untouched = summary.embedding_share * summary.bytes_after - sum(block.bytes_after for block in tables)
-    return (untouched + sum(block.bytes_before for block in tables)) / summary.bytes_before

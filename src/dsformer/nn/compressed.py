@@ -19,7 +19,7 @@ from dsformer.format.support_codec import (
     unpack_support,
 )
 from dsformer.nn.parameters import StoredTensors
-from dsformer.nn.traceable import traceable_indices, traceable_uneven
+from dsformer.ops.unpacking import traceable_indices, traceable_uneven
 
 
 class StoredForm(StoredTensors):

@@ -77,7 +77,7 @@ def prepare(
     progress: Progress = silent,
     **fields: Any,
 ) -> State:
-    """Run the stages before the factorization: what ``--dry-run`` shows. Arguments and errors as of :func:`compress`."""
+    """Run the stages before the factorization, as ``--dry-run`` does. Arguments and errors as of :func:`compress`."""
     recipe = (recipe or Recipe()).merged(fields)
     folder = None if data_dir is None else user_path(data_dir)
     with trusting(recipe.trust_remote_code), scratch_directory() as work:

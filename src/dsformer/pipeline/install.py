@@ -17,7 +17,8 @@ from dsformer.models.quantizer import attach
 from dsformer.nn.replace import install_forms
 from dsformer.nn.resize import narrow, split_rows
 from dsformer.pipeline.state import State, have
-from dsformer.report.summary import BlockSummary, summarise
+from dsformer.report.block_summary import BlockSummary
+from dsformer.report.summary import summarise
 
 
 def install(state: State) -> State:

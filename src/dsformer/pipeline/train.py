@@ -113,7 +113,7 @@ def account(
 
 
 def teacher_of(source: Source, task: SupervisedTask | None) -> Teacher:
-    """The dense model; ``open_source`` has it in the class it was saved from, or the plain one of a sentence encoder."""
+    """The dense model: in the class it was saved from, or the plain one of a sentence encoder."""
     pooling = pooling_of(source.directory) if task is None and source.directory is not None else None
     return Teacher(source.model, source.tokenizer, pooling)
 

@@ -9,10 +9,12 @@ from typing import Any
 import yaml
 
 from dsformer.errors import MissingExtraError
+from dsformer.report.block_summary import BlockSummary
 from dsformer.report.inspection import KINDS
 from dsformer.report.parts import PARTS, Part, label_of, part_of
 from dsformer.report.rows import LatencyRow, ScoreRow
-from dsformer.report.summary import BlockSummary, Summary
+from dsformer.report.summary import Summary
+from dsformer.report.units import megabytes
 from dsformer.utils.atomic_io import write_text
 
 TEMPLATE = "page.html.j2"
@@ -86,7 +88,7 @@ def render(
         MissingExtraError: jinja2 is not installed.
     """
     templates = environment(Path(__file__).parent)
-    templates.filters |= {"size": size, "css": lambda name: name.replace(" ", "-")}
+    templates.filters |= {"size": megabytes, "css": lambda name: name.replace(" ", "-")}
     parts = part_bytes(summary)
     return templates.get_template(TEMPLATE).render(
         summary=summary,
@@ -172,14 +174,6 @@ def block_rows(blocks: Sequence[BlockSummary]) -> list[tuple[BlockSummary, str, 
     """Every block with its label and the length of its error bar in percent of the longest."""
     largest = max((block.error for block in blocks), default=0) or 1
     return [(block, label_of(block.names), 100 * block.error / largest) for block in blocks]
-
-
-def size(count: float) -> str:
-    """Bytes for people."""
-    for unit, scale in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
-        if count >= scale:
-            return f"{count / scale:.1f} {unit}"
-    return f"{count:.0f} B"
 
 
 def _bar(label: str, pieces: Iterable[tuple[str, int]], whole: int) -> Bar:

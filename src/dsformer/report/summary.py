@@ -6,96 +6,16 @@ from dataclasses import fields as dataclass_fields
 from typing import Any
 
 from dsformer.allocation.plan import Plan
-from dsformer.allocation.planned_block import FittedBlock, dense_bytes
 from dsformer.calibration.left_dense import LeftDense
 from dsformer.calibration.trace import Tracing
 from dsformer.factorization.methods import METHODS
-from dsformer.format.accounting import Types, describe, support_and_permutation_bytes
+from dsformer.format.accounting import Types
 from dsformer.format.precision import SCALE_BITS, Precision, packed_bytes
-from dsformer.format.quantized import RoundedForm
 from dsformer.recipe import Recipe
+from dsformer.report.block_summary import BlockSummary
 
 # How far a ratio may be from the one asked for without being worth a word.
 NEAR = 0.05
-
-
-@dataclass(frozen=True)
-class BlockSummary:
-    """One block: its form, its whitened relative error, its bytes before and after by kind.
-
-    ``kept`` is the shape of what structured pruning left of it, the form's; ``inputs`` how many different ones its
-    layers read.
-    """
-
-    names: tuple[str, ...]
-    kind: str
-    shape: tuple[int, int]
-    form: str
-    orientation: str
-    pattern: str
-    atoms: int
-    core: int
-    nonzeros: int
-    canonical: bool
-    error: float
-    bytes_before: int
-    dictionary: int
-    codes: int
-    scales: int
-    support: int
-    permutation: int
-    bias: int
-    kept: tuple[int, int] | None = None
-    inputs: int = 1
-    dictionary_nonzeros: int = 0
-    uneven: int = 0
-
-    @classmethod
-    def of(cls, one: FittedBlock, types: Types) -> "BlockSummary":
-        """Account for a block whose values have these types."""
-        planned, fitted = one.planned, one.fitted
-        form, spec = fitted.form, fitted.form.spec
-        precision = form.precision if isinstance(form, RoundedForm) else types.factors
-        supports, permutations = support_and_permutation_bytes(spec, planned.block.members)
-        return cls(
-            names=planned.block.names,
-            kind=planned.block.kind,
-            shape=planned.block.shape,
-            form=describe(spec),
-            orientation=spec.orientation,
-            pattern=str(spec.pattern),
-            atoms=spec.atoms,
-            core=spec.core,
-            nonzeros=round(spec.mean_nonzeros),
-            canonical=spec.canonical,
-            error=fitted.error,
-            bytes_before=dense_bytes(planned.block, types),
-            dictionary=spec.dictionary_bytes(precision),
-            codes=spec.code_bytes(precision),
-            scales=spec.scale_bits(precision) // 8,
-            support=supports,
-            permutation=permutations,
-            bias=planned.bias_count * types.rest // 8,
-            kept=None if planned.kept is None else planned.kept.shape(planned.block.shape),
-            inputs=max(1, len(planned.block.inputs)),
-            dictionary_nonzeros=spec.dictionary_nonzeros,
-            uneven=spec.code_count if spec.uneven else 0,
-        )
-
-    @property
-    def values(self) -> int:
-        """Numbers stored for the weight, scales aside."""
-        shape = self.kept or self.shape
-        units, width = shape if self.orientation == "input" else shape[::-1]
-        return self.atoms * (self.dictionary_nonzeros or width) + (self.uneven or units * (self.core + self.nonzeros))
-
-    @property
-    def bytes_after(self) -> int:
-        return self.dictionary + self.codes + self.scales + self.support + self.permutation + self.bias
-
-    @property
-    def ratio(self) -> float:
-        return self.bytes_before / self.bytes_after
 
 
 @dataclass(frozen=True)
@@ -202,6 +122,19 @@ class Summary:
         gone = 8 * self.vocabulary_bytes // (self.types.rest if whole else self.types.factors.least)
         tables = sum(self._values_before(block) for block in self.blocks if block.kind == "embedding")
         return 8 * self.rest_bytes // self.types.rest + gone + tables + self._encoder_values_before
+
+    @property
+    def values_after(self) -> int:
+        """Numbers stored, whatever their type; supports and permutations are bytes, not values."""
+        others = (self.rest_bytes + sum(block.bias for block in self.blocks)) // (self.types.rest // 8)
+        return others + sum(block.values for block in self.blocks)
+
+    @property
+    def embedding_share_before(self) -> float:
+        """Part of the file before compression that is embedding tables."""
+        tables = [block for block in self.blocks if block.kind == "embedding"]
+        untouched = self.embedding_share * self.bytes_after - sum(block.bytes_after for block in tables)
+        return (untouched + sum(block.bytes_before for block in tables)) / self.bytes_before
 
     @property
     def original_encoder_ratio(self) -> float:

@@ -9,7 +9,8 @@ from statistics import mean
 from typing import Any
 
 from dsformer.errors import MissingExtraError
-from dsformer.report.page import environment, require_jinja, size
+from dsformer.report.page import environment, require_jinja
+from dsformer.report.units import megabytes
 from dsformer.sweep.lines import Line, dense_scores, lines
 from dsformer.utils.atomic_io import write_text
 
@@ -45,7 +46,7 @@ def write_page(path: Path, rows: Sequence[dict[str, Any]], model: str, command: 
                 found, "speed-up", lambda line: line.speedup["middle"] if line.speedup else None, "x", (1.0, average)
             ),
             command=command,
-            size=size,
+            size=megabytes,
         )
     )
     write_text(path, html)

@@ -1,6 +1,6 @@
 """How factorizations are learned."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated, Literal
 
 from pydantic import Field, field_validator, model_validator
@@ -127,7 +127,7 @@ class LearningConfig:
     """
 
     training: TrainingConfig
-    calibration: CalibrationConfig = CalibrationConfig()
+    calibration: CalibrationConfig = field(default_factory=CalibrationConfig)
     ridge: float = 1e-3
     precision: Precision | None = None
     trains_weights: bool = False

@@ -1,0 +1,86 @@
+"""The account of one block: its form, its error, its bytes."""
+
+from dataclasses import dataclass
+
+from dsformer.allocation.planned_block import FittedBlock, dense_bytes
+from dsformer.format.accounting import Types, describe, support_and_permutation_bytes
+from dsformer.format.quantized import RoundedForm
+
+
+@dataclass(frozen=True)
+class BlockSummary:
+    """One block: its form, its whitened relative error, its bytes before and after by kind.
+
+    ``kept`` is the shape of what structured pruning left of it, the form's; ``inputs`` how many different ones its
+    layers read.
+    """
+
+    names: tuple[str, ...]
+    kind: str
+    shape: tuple[int, int]
+    form: str
+    orientation: str
+    pattern: str
+    atoms: int
+    core: int
+    nonzeros: int
+    canonical: bool
+    error: float
+    bytes_before: int
+    dictionary: int
+    codes: int
+    scales: int
+    support: int
+    permutation: int
+    bias: int
+    kept: tuple[int, int] | None = None
+    inputs: int = 1
+    dictionary_nonzeros: int = 0
+    uneven: int = 0
+
+    @classmethod
+    def of(cls, one: FittedBlock, types: Types) -> "BlockSummary":
+        """Account for a block whose values have these types."""
+        planned, fitted = one.planned, one.fitted
+        form, spec = fitted.form, fitted.form.spec
+        precision = form.precision if isinstance(form, RoundedForm) else types.factors
+        supports, permutations = support_and_permutation_bytes(spec, planned.block.members)
+        return cls(
+            names=planned.block.names,
+            kind=planned.block.kind,
+            shape=planned.block.shape,
+            form=describe(spec),
+            orientation=spec.orientation,
+            pattern=str(spec.pattern),
+            atoms=spec.atoms,
+            core=spec.core,
+            nonzeros=round(spec.mean_nonzeros),
+            canonical=spec.canonical,
+            error=fitted.error,
+            bytes_before=dense_bytes(planned.block, types),
+            dictionary=spec.dictionary_bytes(precision),
+            codes=spec.code_bytes(precision),
+            scales=spec.scale_bits(precision) // 8,
+            support=supports,
+            permutation=permutations,
+            bias=planned.bias_count * types.rest // 8,
+            kept=None if planned.kept is None else planned.kept.shape(planned.block.shape),
+            inputs=max(1, len(planned.block.inputs)),
+            dictionary_nonzeros=spec.dictionary_nonzeros,
+            uneven=spec.code_count if spec.uneven else 0,
+        )
+
+    @property
+    def values(self) -> int:
+        """Numbers stored for the weight, scales aside."""
+        shape = self.kept or self.shape
+        units, width = shape if self.orientation == "input" else shape[::-1]
+        return self.atoms * (self.dictionary_nonzeros or width) + (self.uneven or units * (self.core + self.nonzeros))
+
+    @property
+    def bytes_after(self) -> int:
+        return self.dictionary + self.codes + self.scales + self.support + self.permutation + self.bias
+
+    @property
+    def ratio(self) -> float:
+        return self.bytes_before / self.bytes_after
