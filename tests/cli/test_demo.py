@@ -1,3 +1,4 @@
+import time
 from collections.abc import Callable
 from importlib.metadata import PackageNotFoundError
 from pathlib import Path
@@ -12,10 +13,15 @@ from dsformer.recipe import Recipe
 from dsformer.report.rows import LatencyRow, ScoreRow
 
 
-class Constant:
-    """An encoder that knows one vector."""
+class Slow:
+    """An encoder that takes so many seconds, and knows one vector."""
+
+    def __init__(self, seconds: float):
+        self.seconds, self.asked = seconds, []
 
     def encode(self, texts: list[str], **_: object) -> np.ndarray:
+        self.asked.append(texts)
+        time.sleep(self.seconds)
         return np.ones((len(texts), 4), dtype=np.float32)
 
 
@@ -58,10 +64,14 @@ def test_without_the_extra(run: Callable, monkeypatch):
 
 
 def test_latency_is_paired():
-    row = compare_latency("two", ["a", "b"], Constant(), Constant(), seconds=0)
+    before, after = Slow(0.06), Slow(0.02)
+    row = compare_latency("two", ["a", "b"], before, after, seconds=0)
     assert row.pairs == LEAST_ROUNDS
-    assert row.low <= row.speedup <= row.high
-    assert min(row.before, row.after) > 0
+    assert before.asked == after.asked == [["a", "b"]] * (LEAST_ROUNDS + 1)
+    # Sleep may take longer on a busy machine, never less.
+    assert row.before >= 0.06
+    assert 0.02 <= row.after < row.before
+    assert row.speedup > 1.2
 
 
 @pytest.mark.minilm

@@ -1,4 +1,5 @@
 import json
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -35,12 +36,15 @@ def test_trains_and_shows_the_scores(run: Callable, base: Path, task_file: Path,
 
 
 def test_json_is_all_there_is_on_standard_output(run: Callable, base: Path, task_file: Path, tmp_path: Path):
+    started = time.perf_counter()
     done = run("finetune", base, "-o", tmp_path / "out", "--task", task_file, "--json", "--quiet", *LEARNING)
+    elapsed = time.perf_counter() - started
     found = json.loads(done.out)
     assert found["output"] == str(tmp_path / "out")
     assert found["task"] == "reviews.csv"
-    assert 0 <= found["scores"]["accuracy"] <= 100
-    assert found["seconds"] > 0
+    scored = run("evaluate", tmp_path / "out", "--tasks", task_file, "--json")
+    assert found["scores"]["accuracy"] == pytest.approx(json.loads(scored.out)["scores"][0]["after"])
+    assert 0.1 < found["seconds"] < elapsed
     assert done.err == ""
 
 

@@ -24,6 +24,7 @@ def test_the_first_number_has_the_lowest_bits():
 
 
 @pytest.mark.parametrize("bits", [3, 4])
+@pytest.mark.usefixtures("unchecked")
 def test_can_be_compiled(bits: int):
     numbers = torch.randint(-4, 4, (3, 7), dtype=torch.int8)
     packed = pack_numbers(numbers, bits)

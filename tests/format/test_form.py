@@ -9,6 +9,7 @@ from dsformer.errors import InputError
 from dsformer.format.form import Form
 from dsformer.format.pattern import Pattern
 from dsformer.format.spec import FormSpec
+from fixtures.typechecking import unchecked
 
 
 def random_form(spec: FormSpec) -> Form:
@@ -78,7 +79,6 @@ def test_bits_of_the_known_encodings():
     [
         {"core": 5},
         {"nonzeros": 5},
-        {"orientation": "sideways"},
         {"pattern": Pattern(group=5)},
         {"pattern": Pattern(n=2, m=4), "nonzeros": 3},
         {"pattern": Pattern(n=1, m=3), "nonzeros": 1},
@@ -88,6 +88,11 @@ def test_bits_of_the_known_encodings():
 def test_impossible_forms_are_refused(wrong):
     with pytest.raises(InputError):
         FormSpec(**{"orientation": "input", "out_features": 8, "in_features": 8, "atoms": 4, **wrong})
+
+
+def test_an_unknown_orientation_is_refused():
+    with unchecked(), pytest.raises(InputError, match="sideways"):
+        FormSpec("sideways", 8, 8, 4)
 
 
 def test_split_gives_each_layer_its_rows():

@@ -7,9 +7,18 @@ from dsformer.errors import InputError
 from dsformer.format.pattern import Pattern, largest, n_of_m
 
 
-@pytest.mark.parametrize("text", ["free", "grouped(8)", "2:4", "1:4"])
-def test_pattern_reads_what_it_prints(text):
-    assert str(Pattern.parse(text)) == text
+@pytest.mark.parametrize(
+    ("text", "pattern"),
+    [
+        ("free", Pattern(group=1, n=0, m=0)),
+        ("grouped(8)", Pattern(group=8, n=0, m=0)),
+        ("2:4", Pattern(group=1, n=2, m=4)),
+        ("1:4", Pattern(group=1, n=1, m=4)),
+    ],
+)
+def test_pattern_reads_what_it_prints(text: str, pattern: Pattern):
+    assert Pattern.parse(text) == pattern
+    assert str(pattern) == text
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,7 @@
 
 import copy
 import pickle
-import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
@@ -12,7 +12,7 @@ from dsformer.format.spec import FormSpec
 from dsformer.nn.cpu_linear import CpuLinear, enabled
 from dsformer.nn.linear import DenseSparseLinear
 from dsformer.ops.cpu import CpuPlan
-from fixtures.forms import all_specs, label, random_form
+from fixtures.forms import all_specs, gradients, label, random_form
 from fixtures.native import native_library  # noqa: F401
 
 pytestmark = pytest.mark.usefixtures("native_library")
@@ -106,10 +106,10 @@ def test_where_it_does_not_apply(case, runs):
         layer.requires_grad_(False)
         x.requires_grad_()
         layer(x).sum().backward()
-        assert x.grad is not None
+        torch.testing.assert_close(x.grad, layer.form().dense().sum(0).expand(4, -1))
     elif case == "gradient of the weights":
         layer(x).sum().backward()
-        assert layer.weight.grad is not None
+        torch.testing.assert_close(layer.weight.grad, gradients(layer.form(), x)[0].flatten(), rtol=1e-4, atol=1e-4)
     else:
         layer.train(case == "training")
         with torch.no_grad(), torch.autocast("cpu", dtype=torch.bfloat16, enabled=case == "autocast"):
@@ -117,6 +117,7 @@ def test_where_it_does_not_apply(case, runs):
     assert not runs
 
 
+@pytest.mark.usefixtures("unchecked")
 def test_traced_graphs_do_not_take_results_for_constants():
     layer = layer_of(SPEC)
     with torch.no_grad():
@@ -132,6 +133,7 @@ def fresh_compiler():
 
 
 @pytest.mark.usefixtures("fresh_compiler")
+@pytest.mark.usefixtures("unchecked")
 def test_compiled_graphs_run_the_block_once(runs):
     block, x = Block(), torch.randn(2, 7, 12)
     expected = torch.cat([dense(layer, x) for layer in (block.q, block.k, block.v)], -1)
@@ -150,16 +152,18 @@ def test_compiled_graphs_run_the_block_once(runs):
 
 
 @pytest.mark.usefixtures("fresh_compiler")
+@pytest.mark.usefixtures("unchecked")
 def test_compiled_graphs_with_gradients_use_the_operators(runs):
     layer, x = layer_of(SPEC), torch.randn(4, 12)
     y = torch.compile(layer, fullgraph=True, backend="aot_eager")(x)
     torch.testing.assert_close(y, dense(layer, x), rtol=1e-4, atol=1e-4)
     y.sum().backward()
-    assert layer.weight.grad is not None
+    torch.testing.assert_close(layer.weight.grad, gradients(layer.form(), x)[0].flatten(), rtol=1e-4, atol=1e-4)
     assert not runs
 
 
 @pytest.mark.usefixtures("fresh_compiler")
+@pytest.mark.usefixtures("unchecked")
 def test_copies_in_compiled_graphs_are_themselves():
     layer, x = layer_of(SPEC), torch.randn(4, 12)
     twin = copy.deepcopy(layer)
@@ -171,6 +175,7 @@ def test_copies_in_compiled_graphs_are_themselves():
 
 
 @pytest.mark.usefixtures("fresh_compiler")
+@pytest.mark.usefixtures("unchecked")
 def test_exported_graphs_can_leave_the_process(runs):
     layer, x = layer_of(SPEC), torch.randn(4, 12)
     with torch.no_grad():
@@ -219,20 +224,15 @@ def test_threads_share_a_block():
     block, inputs = Block(), [torch.randn(6, 12) for _ in range(8)]
     with torch.no_grad():
         expected = [block(x) for x in inputs]
-    wrong = []
 
-    def work(i: int) -> None:
+    def work(i: int) -> int:
         with torch.no_grad():
             for _ in range(20):
-                if not torch.allclose(block(inputs[i]), expected[i], atol=1e-5):
-                    wrong.append(i)
+                torch.testing.assert_close(block(inputs[i]), expected[i], rtol=1e-5, atol=1e-5)
+        return i
 
-    threads = [threading.Thread(target=work, args=(i,)) for i in range(8)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert not wrong
+    with ThreadPoolExecutor(8) as pool:
+        assert list(pool.map(work, range(8))) == list(range(8))
 
 
 def test_layers_keep_their_place():

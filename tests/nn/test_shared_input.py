@@ -14,7 +14,7 @@ from dsformer.format.pattern import Pattern
 from dsformer.format.spec import FormSpec
 from dsformer.nn.linear import DenseSparseLinear
 from dsformer.nn.shared_input import SharedProduct
-from fixtures.forms import random_form
+from fixtures.forms import gradients, random_form
 
 SPEC = FormSpec("input", 48, 16, atoms=6, nonzeros=3, pattern=Pattern(4))
 
@@ -114,7 +114,9 @@ def test_a_product_without_gradient_does_not_serve_training():
     with torch.no_grad():
         block.q(x)
     block.k(x).sum().backward()
-    assert block.q.dictionary.grad is not None
+    values, dictionary = gradients(block.k.form(), x)
+    torch.testing.assert_close(block.k.weight.grad, values.flatten())
+    torch.testing.assert_close(block.q.dictionary.grad, dictionary)
 
 
 def test_nothing_is_kept_of_an_input_that_is_gone():
@@ -222,6 +224,7 @@ def test_a_copy_forgets():
     assert (other.members, other._entry) == (3, None)
 
 
+@pytest.mark.usefixtures("unchecked")
 def test_compiled():
     block, x = Block(), example()
     compiled = torch.compile(block, fullgraph=True, backend="aot_eager")

@@ -2,7 +2,7 @@
 
 import copy
 import pickle
-import threading
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
@@ -253,20 +253,16 @@ def test_work_shared_by_openmp_threads(orientation: str, group: int, tokens: int
 
 def test_threads_share_a_plan():
     form = small_form()
-    plan, failures = CpuPlan.of(form), []
+    plan = CpuPlan.of(form)
 
-    def work(seed: int) -> None:
+    def work(seed: int) -> int:
         for tokens in (1, 5, 70, 33) * 20:
             x = random(tokens, 12, seed=seed)
-            if not torch.allclose(plan(x)[0].double(), expected(form, x), atol=1e-5):
-                failures.append((seed, tokens))
+            torch.testing.assert_close(plan(x)[0].double(), expected(form, x), rtol=1e-5, atol=1e-5)
+        return seed
 
-    threads = [threading.Thread(target=work, args=(seed,)) for seed in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert not failures
+    with ThreadPoolExecutor(4) as pool:
+        assert list(pool.map(work, range(4))) == [0, 1, 2, 3]
 
 
 def test_inputs_of_any_strides():

@@ -84,11 +84,13 @@ def test_gradients(spec: FormSpec):
 
 
 @pytest.mark.parametrize("spec", [SPECS[i] for i in (11, 19, 27)], ids=label)
+@pytest.mark.usefixtures("unchecked")
 def test_operators_keep_their_promises(spec: FormSpec):
     for operator, arguments in cases(spec):
         torch.library.opcheck(operator.default, with_gradients(arguments))
 
 
+@pytest.mark.usefixtures("unchecked")
 def test_unpacking_keeps_its_promises():
     spec = FormSpec("input", 16, 12, atoms=8, nonzeros=3)
     form = random_form(spec)

@@ -1,10 +1,9 @@
-from types import SimpleNamespace
-from typing import Any, cast
-
 import pytest
 import torch
+from torch import nn
 
 from dsformer.allocation.planned_block import PlannedBlock
+from dsformer.calibration.trace import Block
 from dsformer.factorization.dense_sparse import Effort
 from dsformer.factorization.flops import EIGEN
 from dsformer.factorization.metric import Metric
@@ -18,8 +17,8 @@ WIDE = (96, 384)
 
 def job(shape: tuple[int, int], outputs: bool = True) -> PlannedBlock:
     metric = Metric.from_gram(torch.eye(shape[1]), output=Metric.identity(shape[0]) if outputs else None)
-    block = SimpleNamespace(shape=shape, members=(shape[0],))
-    return PlannedBlock(cast(Any, block), metric, Budget(32 * shape[0] * shape[1] // 3, 32))
+    block = Block("linear", ("layer",), (nn.Linear(shape[1], shape[0]),))
+    return PlannedBlock(block, metric, Budget(32 * shape[0] * shape[1] // 3, 32))
 
 
 @pytest.mark.parametrize("method", ["dense_sparse", "double_sparse", "monarch"])

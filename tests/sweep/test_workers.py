@@ -64,7 +64,3 @@ def test_an_end_from_outside_ends_all():
     with pytest.raises(KeyboardInterrupt):
         in_processes(named(partial(time.sleep, 600), partial(int, "1")), 2, stop)
     assert not active_children()
-
-
-def test_nothing_to_do():
-    in_processes({}, 2, pytest.fail)

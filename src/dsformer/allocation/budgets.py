@@ -68,7 +68,7 @@ def balanced(demands: Sequence[Demand], bits: int, value_bits: float) -> list[in
 
 
 def spend(
-    curves: Sequence[tuple[Float[Tensor, " steps"], Float[Tensor, " steps"]]],
+    curves: Sequence[tuple[Float[Tensor, " _steps"], Float[Tensor, " _steps"]]],
     spent: Sequence[int],
     bits: int,
     portions: Sequence[int] | None = None,

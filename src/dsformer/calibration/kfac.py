@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from torch.autograd.graph import GradientEdge, get_gradient_edge
 
@@ -55,7 +55,7 @@ def weighs_tokens(model: nn.Module, batch: Mapping[str, Tensor], weighting: str)
 
 def influence_grams(
     model: nn.Module, batches: Iterable[Mapping[str, Tensor]], blocks: Sequence[Block], seed: int = 0
-) -> tuple[dict[str, Float[Tensor, "in in"]], dict[str, Float[Tensor, "out out"]]]:
+) -> tuple[dict[str, Float[Tensor, "_in _in"]], dict[str, Float[Tensor, "_out _out"]]]:
     """Per block name, over all tokens and uses, the weighted second moment of its inputs, and that of the gradient by
     its outputs, float64. Needs no labels.
 
@@ -167,7 +167,7 @@ def _uses(
         yield block, members[0][0].inputs, torch.cat([slope for _, slope in members], -1)
 
 
-def _mean(size: Float[Tensor, "batch *time"], real: Float[Tensor, "batch *time"]) -> Float[Tensor, "batch *one"]:
+def _mean(size: Float[Tensor, "*batch"], real: Bool[Tensor, "*batch"]) -> Float[Tensor, "*mean"]:
     """Mean over the real tokens of every text (over all, where inputs have no time)."""
     along = tuple(range(1, size.ndim)) or (0,)
     return (size * real).sum(along, keepdim=True) / real.sum(along, keepdim=True).clamp_min(1)

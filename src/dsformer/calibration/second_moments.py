@@ -24,9 +24,9 @@ class Statistics:
         tokens: tokens seen, padding left out.
     """
 
-    grams: dict[str, Float[Tensor, "in in"]] = field(default_factory=dict)
-    output_grams: dict[str, Float[Tensor, "out out"]] = field(default_factory=dict)
-    counts: dict[str, Int[Tensor, " rows"]] = field(default_factory=dict)
+    grams: dict[str, Float[Tensor, "_in _in"]] = field(default_factory=dict)
+    output_grams: dict[str, Float[Tensor, "_out _out"]] = field(default_factory=dict)
+    counts: dict[str, Int[Tensor, " _rows"]] = field(default_factory=dict)
     tokens: int = 0
 
 
@@ -77,7 +77,7 @@ def collect(
     return seen
 
 
-def add_gram(grams: dict[str, Float[Tensor, "width width"]], name: str, rows: Float[Tensor, "tokens width"]) -> None:
+def add_gram(grams: dict[str, Float[Tensor, "_width _width"]], name: str, rows: Float[Tensor, "tokens width"]) -> None:
     """Add ``rowsᵀ rows`` in float64, in place: copies in that type would take as long as the product of a batch."""
     product = rows.T @ rows
     if name in grams:
@@ -86,7 +86,7 @@ def add_gram(grams: dict[str, Float[Tensor, "width width"]], name: str, rows: Fl
         grams[name] = product.double()
 
 
-def at_real_tokens(values: Float[Tensor, "batch *rest"], mask: Tensor | None) -> Float[Tensor, "tokens *rest"]:
+def at_real_tokens(values: Float[Tensor, "*batch features"], mask: Tensor | None) -> Float[Tensor, "*real features"]:
     """Values of real tokens; as they are where they are not of (batch, time, features), or nothing is padded."""
     timed = mask is not None and values.ndim > 2 and values.shape[:2] == mask.shape
     return values[mask.bool()] if mask is not None and timed else values
@@ -98,7 +98,7 @@ def real_tokens(batch: Mapping[str, Tensor]) -> int:
     return int(mask.sum()) if mask is not None else batch["input_ids"].numel()
 
 
-def require_finite(grams: Mapping[str, Float[Tensor, "in in"]]) -> None:
+def require_finite(grams: Mapping[str, Float[Tensor, "_in _in"]]) -> None:
     """Raises InputError naming the first layer whose inputs are NaN or Inf."""
     for name, gram in grams.items():
         if not torch.isfinite(gram).all():

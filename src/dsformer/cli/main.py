@@ -28,10 +28,11 @@ for command in (compress, finetune, inspect, evaluate, benchmark, sweep, densify
     app.command()(command)
 
 
-def _print_version(wanted: bool) -> None:
+def _print_version(wanted: bool) -> bool:
     if wanted:
         typer.echo(f"dsformer {__version__}")
         raise typer.Exit
+    return wanted
 
 
 @app.callback()

@@ -1,5 +1,6 @@
 """Options that several commands have."""
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
@@ -10,10 +11,10 @@ from dsformer.errors import DSFormerError, InputError
 from dsformer.utils.atomic_io import user_path
 
 
-def path_parser(name: str) -> Callable[[str], Path]:
+def path_parser(name: str) -> Callable[[str | os.PathLike[str]], Path]:
     """Reads the value of this option or argument: a path, ``~`` written out; empty ones are refused."""
 
-    def parse(text: str) -> Path:
+    def parse(text: str | os.PathLike[str]) -> Path:
         try:
             return user_path(text)
         except InputError as error:

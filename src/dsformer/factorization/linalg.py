@@ -1,4 +1,4 @@
-"""Conjugate gradients for unknowns that are matrices."""
+"""Conjugate gradients for unknowns that are matrices, or stacks of them."""
 
 from collections.abc import Callable
 
@@ -16,11 +16,11 @@ ROUNDING = 1e-7
 
 def conjugate_gradients(
     apply: Callable[[Tensor], Tensor],
-    right: Float[Tensor, "rows columns"],
-    start: Float[Tensor, "rows columns"],
+    right: Float[Tensor, "*shape"],
+    start: Float[Tensor, "*shape"],
     steps: int,
     precondition: Callable[[Tensor], Tensor] = lambda residual: residual,
-) -> Float[Tensor, "rows columns"]:
+) -> Float[Tensor, "*shape"]:
     """So many steps from ``start`` towards the solution of ``apply(x) = right``.
 
     Args:

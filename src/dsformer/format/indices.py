@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float, Int, Int8
 from torch import Tensor
 
 from dsformer.errors import InputError
@@ -65,7 +65,9 @@ def unstored(spec: FormSpec, device: torch.device | None = None) -> Int[Tensor, 
     return unit // (spec.units // spec.blocks) * spec.nonzeros + each
 
 
-def kept_entries(spec: FormSpec, dictionary: Float[Tensor, "atoms width"]) -> Int[Tensor, "atoms kept"]:
+def kept_entries(
+    spec: FormSpec, dictionary: Float[Tensor, "atoms width"] | Int8[Tensor, "atoms width"]
+) -> Int[Tensor, "atoms kept"]:
     """Which entries of a sparse dictionary to store, ascending: those that are there, then zeros.
 
     Raises:

@@ -42,8 +42,8 @@ class RoundedForm:
     values: Int8[Tensor, "units kept"]
     indices: Int[Tensor, "groups nonzeros"]
     permutation: Int[Tensor, " units"] | None
-    dictionary_scales: BFloat16[Tensor, " scales"]
-    value_scales: BFloat16[Tensor, " scales"]
+    dictionary_scales: BFloat16[Tensor, " dictionary_scales"]
+    value_scales: BFloat16[Tensor, " value_scales"]
     precision: Precision = INT8
 
     def form(self, dtype: torch.dtype = torch.float32) -> Form:
@@ -73,28 +73,33 @@ class RoundedForm:
         """As ``Form.split``."""
         if len(out_features) == 1:
             return [self]
-        parts = Form(self.spec, self.dictionary, self.values, self.indices, self.permutation).split(out_features)
+        parts = self.form().split(out_features)
         each = self.precision.scales(self.values.shape[1])
         return [
             replace(
                 self,
                 spec=one.spec,
-                values=one.values,
+                values=values,
                 indices=one.indices,
                 permutation=one.permutation,
                 value_scales=scales,
             )
-            for one, scales in zip(parts, self.value_scales.split([n * each for n in out_features]), strict=True)
+            for one, values, scales in zip(
+                parts,
+                self.values.split(list(out_features)),
+                self.value_scales.split([n * each for n in out_features]),
+                strict=True,
+            )
         ]
 
     @classmethod
     def joined(cls, forms: Sequence["RoundedForm"]) -> "RoundedForm":
         """As ``Form.joined``."""
-        whole = Form.joined([Form(one.spec, one.dictionary, one.values, one.indices, one.permutation) for one in forms])
+        whole = Form.joined([one.form() for one in forms])
         return replace(
             forms[0],
             spec=whole.spec,
-            values=whole.values,
+            values=torch.cat([one.values for one in forms]),
             indices=whole.indices,
             permutation=whole.permutation,
             value_scales=torch.cat([one.value_scales for one in forms]),
@@ -178,14 +183,12 @@ def bounds(bits: int) -> tuple[int, int]:
     return (-LARGEST, LARGEST) if bits == 8 else (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1)
 
 
-def nearest(
-    matrix: Float[Tensor, "rows columns"], scales: Float[Tensor, "..."], bits: int
-) -> Int8[Tensor, "rows columns"]:
-    """The whole numbers nearest to a matrix in units of the scales, as far as so many bits go."""
-    if not matrix.numel():
-        return matrix.to(torch.int8)
+def nearest(numbers: Float[Tensor, "*shape"], scales: Float[Tensor, "..."], bits: int) -> Int8[Tensor, "*shape"]:
+    """The whole numbers nearest to given ones in units of the scales, as far as so many bits go."""
+    if not numbers.numel():
+        return numbers.to(torch.int8)
     low, high = bounds(bits)
-    whole = torch.where(scales != 0, matrix.float() / scales, torch.zeros_like(matrix))
+    whole = torch.where(scales != 0, numbers.float() / scales, torch.zeros_like(numbers))
     return whole.round().clamp(low, high).to(torch.int8)
 
 

@@ -11,7 +11,7 @@ import json
 import os
 import zlib
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from hashlib import blake2b
 from math import isfinite
 from pathlib import Path
@@ -123,13 +123,13 @@ def check_record(compression: DSFormerConfig, directory: Path, headers: Iterable
 
 def _parsed(fields: dict[str, Any]) -> Record:
     """Raises ValueError or TypeError for what is none."""
-    record = Record(**fields)
-    sums = isinstance(record.tensors, dict) and all(isinstance(one, str) for one in record.tensors.values())
-    tied = isinstance(record.tied, list) and all(isinstance(names, list) for names in record.tied)
-    if not (sums and tied and isinstance(record.config, dict)):
+    tensors, together = fields.get("tensors"), fields.get("tied", [])
+    sums = isinstance(tensors, dict) and all(isinstance(one, str) for one in tensors.values())
+    tied = isinstance(together, list) and all(isinstance(names, list) for names in together)
+    if not (sums and tied and isinstance(fields.get("config"), dict) and isinstance(fields.get("blocks"), str)):
         raise ValueError
     # transformers reads the configuration that this is part of, and its infinite numbers.
-    return replace(record, config=_encoded(record.config))
+    return Record(**{**fields, "config": _encoded(fields["config"])})
 
 
 def _check_names(record: Record, stored: Iterable[str]) -> None:

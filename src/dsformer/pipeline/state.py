@@ -21,7 +21,7 @@ from dsformer.report.summary import Summary
 from dsformer.training.data import TrainingData
 from dsformer.utils.progress import Progress, silent
 
-Model = str | Path | PreTrainedModel
+Model = str | Path | nn.Module
 T = TypeVar("T")
 
 

@@ -19,7 +19,7 @@ def align(
     model: nn.Module,
     batch: Mapping[str, Tensor],
     blocks: Sequence[Block],
-    compressed: Mapping[str, Float[Tensor, "out in"]],
+    compressed: Mapping[str, Float[Tensor, "_out _in"]],
     group: int,
 ) -> None:
     """Reorder a dense model in place, its outputs unchanged, as its compressed copy is ordered.

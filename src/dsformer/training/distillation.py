@@ -166,14 +166,14 @@ def _relative(ours: Float[Tensor, "*values"], theirs: Float[Tensor, "*values"]) 
 
 def _relation_loss(
     ours: Float[Tensor, "batch time width"],
-    theirs: Float[Tensor, "batch time width"],
+    theirs: Float[Tensor, "batch time other"],
     mask: Bool[Tensor, "batch time"],
     heads: int,
 ) -> Float[Tensor, ""]:
     # As many relation heads as both can be divided into: the student may have fewer heads of attention.
     heads = next(count for count in range(heads, 0, -1) if not (ours.shape[2] % count or theirs.shape[2] % count))
 
-    def relation(x: Float[Tensor, "batch time width"]) -> Float[Tensor, "batch heads time time"]:
+    def relation(x: Float[Tensor, "batch time own"]) -> Float[Tensor, "batch heads time time"]:
         return _products(x, x, heads).masked_fill(~mask[:, None, None, :], -1e4).log_softmax(-1)
 
     each = functional.kl_div(relation(ours), relation(theirs), log_target=True, reduction="none").sum(-1)

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from time import monotonic
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from dsformer.utils.distributed import leading
 
@@ -14,6 +14,7 @@ from dsformer.utils.distributed import leading
 PARTS, OFTEN, RARELY = 20, 2.0, 30.0
 
 
+@runtime_checkable
 class Progress(Protocol):
     """Called with the stage's name, how many of its steps are done, and how many there are."""
 

@@ -4,14 +4,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from transformers import PreTrainedModel
+from torch import nn
 
 from dsformer.data import read_texts
 from dsformer.errors import InputError
 from dsformer.utils.atomic_io import scratch_directory
 from dsformer.vocabulary.prune import prune_vocabulary
 
-Model = str | Path | PreTrainedModel
+Model = str | Path | nn.Module
 
 
 def write_with_vocabulary(model: Model, corpus: Path, place: Path) -> Path:

@@ -1,9 +1,7 @@
 """From start and end logits to the text of an answer, as run_qa of transformers and BERT's run_squad find it."""
 
-from collections.abc import Sequence
-
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from numpy.lib.stride_tricks import sliding_window_view
 
 from dsformer.data.supervised.encoded import Encoded
@@ -45,7 +43,9 @@ def best_answers(
     return answers
 
 
-def _candidates(logits: Float[np.ndarray, " tokens"], begins: Sequence[int]) -> Float[np.ndarray, " tokens"]:
+def _candidates(
+    logits: Float[np.ndarray, " tokens"], begins: Int[np.ndarray, " tokens"]
+) -> Float[np.ndarray, " tokens"]:
     """The logits of the best tokens of the window; minus infinity for the others and outside of the context."""
     kept = np.full(len(logits), -np.inf)
     top = np.argsort(-logits, kind="stable")[:_CANDIDATES]

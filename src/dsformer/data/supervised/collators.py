@@ -62,10 +62,10 @@ class _Masks:
     def __init__(self, tokenizer: PreTrainedTokenizerBase):
         self._mask = DataCollatorForLanguageModeling(tokenizer, mlm_probability=_MASKED)
 
-    def __call__(self, features: Sequence[dict[str, Any]]) -> dict[str, Tensor]:
+    def __call__(self, features: Sequence[dict[str, Any]]) -> Mapping[str, Tensor]:
         return self.masked(features)
 
-    def masked(self, features: Sequence[dict[str, Any]]) -> dict[str, Tensor]:
+    def masked(self, features: Sequence[dict[str, Any]]) -> Mapping[str, Tensor]:
         """A batch of these features."""
         seed = 0
         for feature in features:
@@ -77,6 +77,6 @@ class _Masks:
 class _FixedMasks(_Masks):
     """Masks that depend on the tokens of a feature alone, whatever its batch."""
 
-    def __call__(self, features: Sequence[dict[str, Any]]) -> dict[str, Tensor]:
+    def __call__(self, features: Sequence[dict[str, Any]]) -> Mapping[str, Tensor]:
         batches = [self.masked([feature]) for feature in features]
         return {name: torch.cat([batch[name] for batch in batches]) for name in batches[0]}

@@ -4,7 +4,7 @@ import math
 from collections.abc import Callable, Mapping
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, Num
 
 from dsformer.data.supervised.answers import best_answers
 from dsformer.data.supervised.encoded import Encoded
@@ -102,9 +102,7 @@ def _matthews(predicted: Int[np.ndarray, " examples"], targets: Int[np.ndarray, 
     return {"matthews": 100 * float(matthews_corrcoef(targets, predicted))}
 
 
-def _correlations(
-    predicted: Float[np.ndarray, " examples"], targets: Float[np.ndarray, " examples"]
-) -> dict[str, float]:
+def _correlations(predicted: Float[np.ndarray, " examples"], targets: Num[np.ndarray, " examples"]) -> dict[str, float]:
     """Zero where all predictions or all targets are alike: there is no order in them."""
     try:
         from scipy.stats import pearsonr, spearmanr

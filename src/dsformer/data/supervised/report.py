@@ -12,7 +12,7 @@ FILE = "metrics.json"
 
 
 def metrics_report(
-    task: SupervisedTask, scores: Mapping[str, float], predicted: Sequence[int] | None, targets: Sequence[int]
+    task: SupervisedTask, scores: Mapping[str, float], predicted: Sequence[int] | None, targets: Sequence[Any]
 ) -> dict[str, Any]:
     """The scores of a model, and for a classification what they are made of.
 

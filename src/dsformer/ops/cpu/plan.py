@@ -7,7 +7,7 @@ from ctypes import byref, c_int, c_int64, c_void_p
 from typing import Literal, NoReturn
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, Int8
 from torch import Tensor
 
 from dsformer.errors import InputError
@@ -54,10 +54,10 @@ class CpuPlan:
 
     def __init__(
         self,
-        values: Float[Tensor, "units kept"],
+        values: Float[Tensor, "units kept"] | Int8[Tensor, "units kept"],
         indices: Int[Tensor, "groups nonzeros"],
         permutation: Int[Tensor, " units"] | None,
-        dictionary: Float[Tensor, "atoms width"] | None,
+        dictionary: Float[Tensor, "rows columns"] | Int8[Tensor, "rows columns"] | None,
         bias: Float[Tensor, " out"] | None,
         core: int,
         group: int,

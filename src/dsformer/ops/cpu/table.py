@@ -4,7 +4,7 @@ import ctypes
 from ctypes import byref
 
 import torch
-from jaxtyping import Float, Int, UInt8
+from jaxtyping import Float, Int, Int8, UInt8
 from torch import Tensor
 
 from dsformer.errors import InputError
@@ -35,8 +35,8 @@ class CpuTable:
     def __init__(
         self,
         spec: FormSpec,
-        values: Float[Tensor, "units kept"],
-        dictionary: Float[Tensor, "atoms width"] | None,
+        values: Float[Tensor, "units kept"] | Int8[Tensor, "units kept"],
+        dictionary: Float[Tensor, "atoms width"] | Int8[Tensor, "atoms width"] | None,
         support: UInt8[Tensor, " bytes"] | None,
         code_of: Int[Tensor, " units"] | None = None,
         scales: tuple[Tensor | None, Tensor] | None = None,

@@ -35,7 +35,7 @@ class Stage:
     total: int
     epoch: int
     optimizer: torch.optim.Optimizer | None = None
-    weights: list[Float[Tensor, "units width"]] = field(default_factory=list)
+    weights: list[Float[Tensor, "_units _width"]] = field(default_factory=list)
     untrained: bool = False
 
 
