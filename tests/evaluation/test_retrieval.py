@@ -38,6 +38,18 @@ def test_ndcg_against_the_best_of_all_permutations():
         assert ndcg(ranking, grades, cutoff=3) == pytest.approx(gain(ranking) / best)
 
 
+def test_ndcg_against_scikit_learn():
+    metrics = pytest.importorskip("sklearn.metrics")
+    rng = np.random.default_rng(1)
+    for _ in range(50):
+        count, cutoff = int(rng.integers(2, 30)), int(rng.integers(1, 12))
+        grades, places = rng.integers(0, 4, count), rng.permutation(count)
+        grades[0] += 1
+        ranking = [str(document) for document in np.argsort(places)]
+        value = ndcg(ranking, {str(i): int(grade) for i, grade in enumerate(grades)}, cutoff)
+        assert value == pytest.approx(metrics.ndcg_score([grades], [-places], k=cutoff))
+
+
 def test_nearest_ranks_by_cosine_not_by_length():
     documents = np.array([[10, 10], [0, 1], [1, 0.1]], dtype=np.float32)
     queries = np.array([[2, 0], [0, 0.1]], dtype=np.float32)

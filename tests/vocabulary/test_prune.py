@@ -289,6 +289,18 @@ def test_letters_that_end_words_stay():
     assert new.tokenize("xyz ab") == ["x", "y", "z</w>", "ab</w>"]
 
 
+def test_merges_of_parts_with_a_prefix_stay():
+    """``a`` and ``##b`` are merged to ``ab``; merges to tokens that are gone go with them."""
+    tokens = ["<unk>", "a", "##b", "##c", "ab", "##bc", "x", "xbc"]
+    merges = [("a", "##b"), ("##b", "##c"), ("x", "##bc")]
+    options = {"unk_token": "<unk>", "continuing_subword_prefix": "##"}
+    raw = Tokenizer(models.BPE({token: i for i, token in enumerate(tokens)}, merges, **options))
+    raw.pre_tokenizer = pre_tokenizers.Whitespace()
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=raw, unk_token="<unk>")
+    new = rewritten(tokenizer, {old: i for i, old in enumerate(kept_tokens(tokenizer, ["ab"]))})
+    assert new.tokenize("ab xbc") == ["ab", "x", "##b", "##c"]
+
+
 def test_letters_that_stand_for_bytes_stay():
     alphabet = pre_tokenizers.ByteLevel.alphabet()
     raw = Tokenizer(models.WordPiece({t: i for i, t in enumerate(["[UNK]", *alphabet, *(f"##{a}" for a in alphabet)])}))

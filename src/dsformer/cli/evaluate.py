@@ -19,7 +19,8 @@ def evaluate(
     tasks: Annotated[
         str,
         typer.Option(
-            help=f"comma-separated: {', '.join(TASKS)}; for a model with a head its task, or a file of texts and labels"
+            help=f"comma-separated: {', '.join(TASKS)}, mteb:NAME (with the extra mteb); for a model with a head its "
+            "task, or a file of texts and labels"
         ),
     ] = "banking77",
     text_column: Annotated[str, typer.Option(help="column of the text, in a file of yours")] = "text",

@@ -7,11 +7,10 @@ from pathlib import Path
 from rich.table import Table
 
 from dsformer.cli.output import table
-from dsformer.data import find_data
 from dsformer.data.supervised import TASK_NAMES, Columns
 from dsformer.errors import InputError, MissingExtraError
 from dsformer.evaluation import TASKS, Encoder, Score, evaluate
-from dsformer.evaluation.registry import unknown_task
+from dsformer.evaluation.registry import require_data
 from dsformer.evaluation.supervised import is_file
 from dsformer.report.rows import ScoreRow
 
@@ -27,10 +26,8 @@ def parse_tasks(names: str, data_dir: Path | None) -> list[str]:
     if not tasks:
         raise InputError(f"no task given; the tasks are: {', '.join(TASKS)}")
     for name in tasks:
-        if name not in TASKS and name not in TASK_NAMES and not is_file(name):
-            raise InputError(unknown_task(name))
-        if name in TASKS and (folder := TASKS[name].folder) is not None:
-            find_data(folder, data_dir)
+        if name in TASKS or (name not in TASK_NAMES and not is_file(name)):
+            require_data(name, data_dir)
     require_evaluation()
     return tasks
 

@@ -42,7 +42,8 @@ def sweep(
         str | None, typer.Option(help="tasks to fine-tune, compress, train and score on", show_default=False)
     ] = None,
     evaluate: Annotated[
-        str | None, typer.Option(help="without tasks: what to score the encoder on", show_default=False)
+        str | None,
+        typer.Option(help="without tasks: what to score the encoder on, as dsformer evaluate", show_default=False),
     ] = None,
     seeds: Annotated[int, typer.Option(help="runs of every task")] = 1,
     first_seed: Annotated[int, typer.Option(help="seed of the first of them; others follow")] = 0,

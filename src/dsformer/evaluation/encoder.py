@@ -64,10 +64,18 @@ def encode(
     default prompt, if it has one, is prepended; no other prompt is.
 
     Raises:
-        InputError: an embedding is not finite, as happens when weights are damaged or overflow.
+        InputError: as `finite`.
     """
     rows = encoder.encode(list(texts), batch_size=batch_size, show_progress_bar=progress, convert_to_numpy=True)
-    embeddings = np.asarray(rows, dtype=np.float32)
+    return finite(np.asarray(rows, dtype=np.float32))
+
+
+def finite(embeddings: Float32[np.ndarray, "texts width"]) -> Float32[np.ndarray, "texts width"]:
+    """The same, once all values are known to be numbers.
+
+    Raises:
+        InputError: one is not, as happens when weights are damaged or overflow.
+    """
     if not np.isfinite(embeddings).all():
         raise InputError("The model gives embeddings that are infinite or not a number; its weights may be damaged")
     return embeddings

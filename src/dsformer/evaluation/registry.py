@@ -12,6 +12,7 @@ from dsformer.data.supervised.files import FORMATS
 from dsformer.errors import InputError
 from dsformer.evaluation import banking77, fidelity, retrieval, similarity, supervised
 from dsformer.evaluation.encoder import Encoder, load_encoder
+from dsformer.evaluation.mteb_tasks import PREFIX, fetch, mteb_task
 from dsformer.evaluation.score import Inputs, Score, Task
 from dsformer.models.remote_code import trusting
 from dsformer.utils.atomic_io import user_path
@@ -22,7 +23,7 @@ TASKS: dict[str, Task] = {
     "scifact": Task(retrieval.measure, "scifact"),
     "fidelity": Task(fidelity.measure, "banking77", needs_original=True),
 }
-"""Every task that `evaluate` knows. A new one is added by assigning to its name."""
+"""Every task that `evaluate` knows, beside those of MTEB. A new one is added by assigning to its name."""
 
 
 def evaluate(
@@ -39,10 +40,10 @@ def evaluate(
 
     Args:
         model: a model directory, or a `SentenceTransformer`.
-        tasks: names out of `TASKS`; for a directory of a classifier or another model with a head, names of supervised
-            tasks, or paths of files with texts and labels.
+        tasks: names out of `TASKS`, or ``mteb:`` and a name of MTEB's; for a directory of a classifier or another model
+            with a head, names of supervised tasks, or paths of files with texts and labels.
         data_dir: a folder of data sets. "banking77" and "fidelity" do without; "stsb" needs its folder `glue-stsb`,
-            "scifact" its folder `scifact`.
+            "scifact" its folder `scifact`; MTEB's are looked for under the names that they have on the hub.
         original: the model before compression; only "fidelity" uses it.
         progress: whether to show progress bars.
         limit: score at most this many items of each task, for a quick look. `Score.count` tells how many it was; such
@@ -55,7 +56,7 @@ def evaluate(
 
     Raises:
         InputError: a task is unknown, or lacks its data or the original model. Raised before any model is loaded.
-        MissingExtraError: the packages of the extra "evaluate" are not installed.
+        MissingExtraError: the packages of the extra "evaluate", or "mteb", are not installed.
     """
     with trusting(trust_remote_code):
         return _evaluate(
@@ -79,10 +80,10 @@ def _evaluate(
     place = os.fspath(model) if isinstance(model, str | os.PathLike) else ""
     own = [name for name in tasks if place and supervised.fits(place, name, name in TASKS)]
     others = [name for name in tasks if name not in own]
-    _check(others, folder, has_original=original is not None)
+    found = {name: _checked(name, folder, original is not None, limit) for name in others}
     scores = {name: supervised.measure(place, name, folder, limit, columns) for name in own}
     if others:
-        wants_original = any(TASKS[name].needs_original for name in others)
+        wants_original = any(task.needs_original for task in found.values())
         inputs = Inputs(
             encoder=load_encoder(model),
             original=load_encoder(original) if wants_original and original is not None else None,
@@ -90,25 +91,48 @@ def _evaluate(
             progress=progress,
             limit=limit,
         )
-        scores |= {name: _timed(TASKS[name], inputs) for name in others}
+        scores |= {name: _timed(task, inputs) for name, task in found.items()}
     return {name: scores[name] for name in tasks}
 
 
-def _check(tasks: Sequence[str], data_dir: Path | None, *, has_original: bool) -> None:
-    for name in tasks:
-        if supervised.is_file(name):
-            raise InputError(
-                f"{name}: a file is scored by a model's own head, and this model has none: dsformer finetune MODEL "
-                f"-o OUT --task {name} gives it one"
-            )
-        if name in TASK_NAMES and name not in TASKS:
-            raise InputError(f"The task {name!r} is for models with its head, and this model has none")
-        if name not in TASKS:
-            raise InputError(unknown_task(name))
-        if TASKS[name].needs_original and not has_original:
-            raise InputError(f"The task {name!r} compares the model to the one it was made from: give the original too")
-        if (folder := TASKS[name].folder) is not None:
-            find_data(folder, data_dir)
+def _checked(name: str, data_dir: Path | None, has_original: bool, limit: int | None) -> Task:
+    if supervised.is_file(name):
+        raise InputError(
+            f"{name}: a file is scored by a model's own head, and this model has none: dsformer finetune MODEL "
+            f"-o OUT --task {name} gives it one"
+        )
+    if name in TASK_NAMES and name not in TASKS:
+        raise InputError(f"The task {name!r} is for models with its head, and this model has none")
+    task = find_task(name)
+    if task.needs_original and not has_original:
+        raise InputError(f"The task {name!r} compares the model to the one it was made from: give the original too")
+    if limit is not None and not task.limited:
+        raise InputError(f"The task {name!r} is measured whole: leave the limit out")
+    if task.folder is not None:
+        find_data(task.folder, data_dir)
+    return task
+
+
+def find_task(name: str) -> Task:
+    """A task for sentence encoders.
+
+    Raises:
+        InputError: there is none of that name.
+        MissingExtraError: it is MTEB's, and that is not installed.
+    """
+    if name.startswith(PREFIX):
+        return mteb_task(name)
+    if name not in TASKS:
+        raise InputError(unknown_task(name))
+    return TASKS[name]
+
+
+def require_data(name: str, data_dir: Path | None) -> None:
+    """Raises as `find_task`, and InputError where the data of a task for sentence encoders is missing."""
+    if name.startswith(PREFIX):
+        fetch(name, data_dir)
+    elif (folder := find_task(name).folder) is not None:
+        find_data(folder, data_dir)
 
 
 def unknown_task(name: str) -> str:
@@ -117,13 +141,14 @@ def unknown_task(name: str) -> str:
     return (
         f"Unknown task {name!r}; the tasks are: {known}; a model with a head is scored on a file of texts and labels "
         f"too (its path, ending in {', '.join(FORMATS)}), an encoder on retrieval data of yours in BEIR's layout, as "
-        "DIR/scifact with --data-dir DIR"
+        f"DIR/scifact with --data-dir DIR, and on any of MTEB's text tasks as {PREFIX}NAME"
     )
 
 
 def _timed(task: Task, inputs: Inputs) -> Score:
     start = time.perf_counter()
     score = task.measure(inputs)
-    data = None if task.folder is None else find_data(task.folder, inputs.data_dir)
-    own = None if data is None or data.is_relative_to(BUNDLED) else str(data)
-    return replace(score, seconds=time.perf_counter() - start, data=own)
+    if task.folder is not None:
+        data = find_data(task.folder, inputs.data_dir)
+        score = replace(score, data=None if data.is_relative_to(BUNDLED) else str(data))
+    return replace(score, seconds=time.perf_counter() - start)

@@ -64,8 +64,10 @@ class Task:
         measure: runs the task.
         folder: name of the data set it needs, if any; looked for before anything runs.
         needs_original: whether it compares the model to another one.
+        limited: whether it can be measured on some of its items.
     """
 
     measure: Callable[[Inputs], Score]
     folder: str | None = None
     needs_original: bool = False
+    limited: bool = True

@@ -62,8 +62,8 @@ def save(
         config.record = None  # of what was written just now, not of the model as it may become
         base = _copy_source(source, directory)
         sentences = (directory / MODULES).is_file()
-        said = base | config.summary | {"architecture": type(model).__name__}
-        card = model_card(said, "sentence-transformers" if sentences else "transformers")
+        said = config.summary | {"architecture": type(model).__name__}
+        card = model_card(said, "sentence-transformers" if sentences else "transformers", base)
         for name, text in {**files, "README.md": card}.items():
             (directory / name).write_text(text, encoding="utf-8")
         check(directory, values=True)
@@ -113,7 +113,7 @@ def _check_blocks(headers: dict[str, Header], blocks: list[BlockConfig]) -> None
 
 
 def _copy_source(source: Source | str | os.PathLike[str] | None, directory: Path) -> dict[str, Any]:
-    """Copies the files beside the weights; returns what the source's model card says."""
+    """Copies the files beside the weights; returns the header of the source's model card."""
     if source is None:
         return {}
     files = source.files if isinstance(source, Source) else ModelDirectory.read(user_path(source))

@@ -2,14 +2,13 @@
 
 import json
 import logging
-import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import transformers
-import yaml
+from huggingface_hub.repocard import metadata_load
 
 from dsformer.errors import InputError
 from dsformer.models.checkpoint import INDEX, WEIGHTS
@@ -83,16 +82,14 @@ def copy_companions(source: ModelDirectory, target: Path, tokenizer: Any = None)
 
 
 def described(source: Path) -> dict[str, Any]:
-    """What the source's model card says about licence, language and task."""
+    """The header of the source's model card; one that cannot be read is left behind, and said."""
     card = source / "README.md"
-    text = card.read_text(encoding="utf-8", errors="replace") if card.is_file() else ""
-    header = re.match(r"---\s*\n(.*?)\n---\s*\n", text, re.DOTALL)
     try:
-        fields = yaml.safe_load(header[1]) if header else None
-    except yaml.YAMLError:
+        fields = metadata_load(card) if card.is_file() else {}
+        return {name: value for name, value in (fields or {}).items() if isinstance(name, str)}
+    except Exception as error:  # a text that nobody checks: the parser's errors are of many kinds
+        logger.info("%s: left behind its header, which cannot be read (%s)", card, type(error).__name__)
         return {}
-    known = fields if isinstance(fields, dict) else {}
-    return {key: known[key] for key in ("license", "language", "pipeline_tag") if known.get(key)}
 
 
 def _companions(place: Path, modules: set[Path]) -> Iterator[tuple[Path, str]]:

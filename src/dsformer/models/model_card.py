@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import yaml
+from huggingface_hub import ModelCardData
 
 from dsformer.models.local_paths import without_local_paths
 
@@ -19,9 +20,11 @@ _HEADS = {
     "LMHeadModel": "AutoModelForCausalLM",
     "ForConditionalGeneration": "AutoModelForSeq2SeqLM",
 }
+# What a base model's scores are written as.
+_SCORES = ("model-index", "eval_results")
 
 
-def model_card(summary: Mapping[str, Any], library: str = "transformers") -> str:
+def model_card(summary: Mapping[str, Any], library: str = "transformers", source: Mapping[str, Any] = {}) -> str:
     """A model card in Markdown with a YAML header, out of what the summary says; what it does not say is left out.
 
     Args:
@@ -29,39 +32,43 @@ def model_card(summary: Mapping[str, Any], library: str = "transformers") -> str
             ``total_ratio``, both with ``original_`` before them, ``bytes_before``, ``bytes_after``, ``mean_error``,
             ``calibration_tokens``, ``recipe``, as compression reports them; ``scores`` (a list of ``{"task", "metric",
             "dense", "compressed"}``, of which some have ``"factorized"``, the score before training), ``architecture``
-            (the name of its class), ``command``; ``license``, ``language``, ``pipeline_tag`` of the base model,
-            ``tags``.
+            (the name of its class), ``command``.
         library: the library the model is loaded with.
+        source: the header of the base model's card.
     """
-    summary = without_local_paths(dict(summary))
+    summary, source = without_local_paths(dict(summary)), without_local_paths(dict(source))
     name = short_name(summary.get("model"))
     sections = [
-        _header(summary, library),
+        header(source, library, hub_name(summary.get("model")), "quantized", ["dsformer", "compression"]),
         f"# {name}, compressed with DSFormer" if name else "# A model compressed with DSFormer",
         _introduction(summary),
         loading_code(library, str(summary.get("architecture") or "")),
         markdown_table("Size", ("", ""), _sizes(summary)),
         _scores(summary.get("scores") or ()),
         _reproduction(summary),
-        _licence(summary),
+        _licence(source),
     ]
     return "\n\n".join(section for section in sections if section) + "\n"
 
 
-def _header(summary: Mapping[str, Any], library: str) -> str:
-    base = hub_name(summary.get("model"))
-    tags = ["dsformer", "compression", *map(str, summary.get("tags") or ())]
-    fields = {
-        "library_name": library,
-        "base_model": base,
-        "base_model_relation": "quantized" if base else None,
-        "license": summary.get("license"),
-        "language": summary.get("language"),
-        "pipeline_tag": summary.get("pipeline_tag"),
-        "tags": list(dict.fromkeys(tags)),
-    }
-    text = yaml.safe_dump({key: value for key, value in fields.items() if value}, sort_keys=False, allow_unicode=True)
-    return f"---\n{text}---"
+def header(source: Mapping[str, Any], library: str, base: str | None, relation: str, tags: Sequence[str]) -> str:
+    """The YAML header of a card: what the base model's says, but for its scores, and what is known of this one.
+
+    Args:
+        source: the header of the base model's card.
+        library: what the model is loaded with.
+        base: the base model's name on the hub, if it has one.
+        relation: of this model to that.
+        tags: put before the base model's.
+    """
+    known: dict[str, Any] = {"library_name": library} | (
+        {"base_model": base, "base_model_relation": relation} if base else {}
+    )
+    own = source.get("tags") or []
+    data = ModelCardData(**known, tags=[*tags, *(own if isinstance(own, list) else [own])])
+    for name in source.keys() - known.keys() - {"tags", *_SCORES}:
+        data[name] = source[name]
+    return f"---\n{data.to_yaml(original_order=[*known, *source])}\n---"
 
 
 def _introduction(summary: Mapping[str, Any]) -> str:
@@ -145,8 +152,8 @@ def _reproduction(summary: Mapping[str, Any]) -> str:
     return "\n\n".join(["## How it was made", *parts]) if parts else ""
 
 
-def _licence(summary: Mapping[str, Any]) -> str:
-    licence = summary.get("license")
+def _licence(source: Mapping[str, Any]) -> str:
+    licence = source.get("license_name") or source.get("license")
     return f"## Licence\n\nThat of the base model: {_line(licence)}." if licence else ""
 
 

@@ -115,8 +115,5 @@ def _card(
 ) -> str:
     source = find_directory(model)
     sentences = files_of(network, source).task is not None
-    known: dict[str, Any] = described(source.top) | {
-        "architecture": type(network).__name__,
-        "library_name": "sentence-transformers" if sentences else "transformers",
-    }
-    return dense_card(model, task, scores, settings, known)
+    library = "sentence-transformers" if sentences else "transformers"
+    return dense_card(model, task, scores, settings, type(network).__name__, library, described(source.top))

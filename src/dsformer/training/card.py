@@ -8,7 +8,7 @@ import yaml
 
 from dsformer.data.supervised import SupervisedTask
 from dsformer.models.local_paths import without_local_paths
-from dsformer.models.model_card import hub_name, loading_code, markdown_table, short_name
+from dsformer.models.model_card import header, hub_name, loading_code, markdown_table, short_name
 from dsformer.training.config import TrainingConfig
 
 
@@ -17,7 +17,9 @@ def dense_card(
     task: SupervisedTask,
     scores: Mapping[str, float],
     settings: TrainingConfig,
-    known: Mapping[str, Any],
+    architecture: str,
+    library: str,
+    source: Mapping[str, Any],
 ) -> str:
     """A model card in Markdown with a YAML header.
 
@@ -26,17 +28,14 @@ def dense_card(
         task: what it learned.
         scores: times 100 by name, the main one first.
         settings: how it learned.
-        known: ``architecture``, the name of its class; ``library_name``, what it is loaded with; and what the card of
-            the base model says of ``license``, ``language`` and ``pipeline_tag``.
+        architecture: the name of its class.
+        library: what it is loaded with.
+        source: the header of the base model's card.
     """
     base, name = hub_name(without_local_paths(str(model))), short_name(task.name)
-    library, architecture = known["library_name"], known["architecture"]
-    header = {"library_name": library, "base_model": base, "base_model_relation": "finetune" if base else None}
-    header |= {key: value for key, value in known.items() if key != "architecture"}
-    kept = {key: value for key, value in header.items() if value} | {"tags": ["dsformer"]}
     recipe = without_local_paths(settings.model_dump(mode="json", exclude_defaults=True))
     sections = [
-        f"---\n{yaml.safe_dump(kept, sort_keys=False)}---",
+        header(without_local_paths(dict(source)), library, base, "finetune", ["dsformer"]),
         f"# {short_name(model)}, fine-tuned on {name}",
         f"A dense model for {name} ({task.kind.replace('_', ' ')}), trained with [DSFormer]"
         f"(https://arxiv.org/abs/2312.13211)'s `finetune`.\nBase model: `{base or short_name(model)}`.",
