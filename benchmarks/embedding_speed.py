@@ -21,7 +21,7 @@ from dsformer.factorization.methods.dense_sparse import families
 from dsformer.factorization.search import Budget, rank_within
 from dsformer.format.form import Form
 from dsformer.format.pattern import FREE
-from dsformer.format.quantized import round_form
+from dsformer.format.quantized import quantize_form
 from dsformer.format.spec import FormSpec
 from dsformer.nn.embedding import DenseSparseEmbedding
 from dsformer.ops.cpu import describe
@@ -68,7 +68,7 @@ def embeddings(dtype: torch.dtype) -> tuple[DenseSparseEmbedding, nn.Embedding]:
     form = random_form(specs[min(specs, key=lambda multiple: abs(multiple - family.start))])
     rows = torch.float32 if dtype == torch.int8 else dtype
     layer = DenseSparseEmbedding(form.spec, dtype=rows, int8=dtype == torch.int8).eval().requires_grad_(False)
-    layer.fill(round_form(form) if dtype == torch.int8 else form)
+    layer.fill(quantize_form(form) if dtype == torch.int8 else form)
     return layer, nn.Embedding(ROWS, WIDTH, dtype=rows)
 
 

@@ -29,7 +29,7 @@ from dsformer.factorization.methods.dense_sparse import families
 from dsformer.factorization.search import Budget, rank_within
 from dsformer.format.form import Form
 from dsformer.format.pattern import Pattern
-from dsformer.format.quantized import round_form
+from dsformer.format.quantized import quantize_form
 from dsformer.format.spec import FormSpec
 from dsformer.ops.cpu import CpuPlan, describe
 
@@ -96,7 +96,7 @@ def measure(shape: str, spec: FormSpec, tokens: int, options: argparse.Namespace
     form = random_form(spec, members)
     x, weight, bias = torch.randn(tokens, spec.in_features), form.dense(), torch.randn(spec.out_features)
     if dtype == torch.int8:
-        plan = CpuPlan.of(round_form(form), bias, members, tuning=tuning)
+        plan = CpuPlan.of(quantize_form(form), bias, members, tuning=tuning)
         dense = dynamic_int8(weight, bias, options.threads)
         error = (torch.cat(plan(x), 1) - linear(x, weight, bias)).norm() / linear(x, weight).norm()
         assert error < 0.03, error

@@ -32,7 +32,7 @@ from dsformer.data.supervised import SupervisedTask, collator, encode, load_task
 from dsformer.evaluation.scoring import score_model
 from dsformer.models.source import open_source
 from dsformer.recipe import Recipe
-from dsformer.training.data import of_task
+from dsformer.training.data import tokenize_task
 from dsformer.training.finetune import train_dense
 from dsformer.training.learners import LEARNERS
 from dsformer.training.loop import learn
@@ -116,7 +116,7 @@ def factorized(bench: Bench, task: SupervisedTask, seed: int, ratio: float, dens
     if not (directory / "config.json").is_file():
         recipe = bench.recipe(task.name, seed, ratio)
         source = open_source(dense)
-        data = of_task(task, recipe.training, source.tokenizer, source.model)
+        data = tokenize_task(task, recipe.training, source.tokenizer, source.model)
         untrained = recipe.merged({"training": {"train": "none"}})
         dsformer.compress(dense, directory, recipe=untrained, texts=data.sample(recipe.calibration))
     return directory
@@ -139,7 +139,7 @@ def run(bench: Bench, name: str, seed: int, ratio: float, learner: str, distill:
         started = perf_counter()
         if learner != "none":
             recipe = bench.recipe(name, seed, ratio, train=learner, distill=distill, **bench.overrides)
-            data = of_task(task, recipe.training, source.tokenizer, source.model)
+            data = tokenize_task(task, recipe.training, source.tokenizer, source.model)
             learn(model, Teacher(source.model, source.tokenizer), data, recipe.learning, work, True)
         score = scored(model, source.tokenizer, task)
         away = divergence(model, source.model, source.tokenizer, task)

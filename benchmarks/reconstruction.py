@@ -16,8 +16,8 @@ from time import perf_counter
 import torch
 from transformers import AutoModel, AutoTokenizer
 
-from dsformer.calibration.batching import batches
-from dsformer.calibration.second_moments import collect
+from dsformer.calibration.batching import make_batches
+from dsformer.calibration.second_moments import collect_second_moments
 from dsformer.calibration.trace import trace
 from dsformer.cli.demo import find_minilm
 from dsformer.data import bundled_passages
@@ -25,10 +25,10 @@ from dsformer.factorization.dense_sparse import Effort
 from dsformer.factorization.methods import fit_weight
 from dsformer.factorization.metric import Metric
 from dsformer.factorization.search import Budget, rank_within
-from dsformer.factorization.target import Weight
+from dsformer.factorization.target import Target
 from dsformer.format.pattern import Pattern
-from dsformer.format.row_spans import Span
-from dsformer.utils.threads import one_thread_each
+from dsformer.format.row_spans import RowSpan
+from dsformer.utils.threads import single_threaded_pool
 
 ROLES = {
     "qkv": ("attention.self.query", "attention.self.key", "attention.self.value"),
@@ -40,10 +40,10 @@ WIDTH, HEADS, NEURONS = 384, range(0, 384, 32), 1536
 # Rows that MiniLM lets change places, as `compress` finds by trying: inside heads, and all neurons.
 FREE_ROWS = {
     "qkv": (
-        *(Span((head, WIDTH + head), 32) for head in HEADS),
-        *(Span((2 * WIDTH + head,), 32) for head in HEADS),
+        *(RowSpan((head, WIDTH + head), 32) for head in HEADS),
+        *(RowSpan((2 * WIDTH + head,), 32) for head in HEADS),
     ),
-    "up": (Span((0,), NEURONS),),
+    "up": (RowSpan((0,), NEURONS),),
 }
 # What is measured of down-projections, whose output dictionaries make everything ten times slower.
 OF_DOWN = ("svd", "prune", "free")
@@ -61,9 +61,9 @@ def calibrated() -> dict[str, tuple[torch.Tensor, torch.Tensor]]:
     """{module name: (weight, Gram)} of MiniLM on the bundled passages."""
     directory = find_minilm()
     model, tokenizer = AutoModel.from_pretrained(directory).eval(), AutoTokenizer.from_pretrained(directory)
-    texts = batches(tokenizer, bundled_passages(256), 128, 16, lambda name: True)
+    texts = make_batches(tokenizer, bundled_passages(256), 128, 16, lambda name: True)
     tracing = trace(model, texts[-1])
-    grams = collect(model, texts, tracing.blocks, []).grams
+    grams = collect_second_moments(model, texts, tracing.blocks, []).grams
     return {
         name: (module.weight.detach(), grams[block.name])
         for block in tracing.blocks
@@ -71,16 +71,16 @@ def calibrated() -> dict[str, tuple[torch.Tensor, torch.Tensor]]:
     }
 
 
-def stacked(linears: dict[str, tuple[torch.Tensor, torch.Tensor]], layer: int, role: str) -> Weight:
+def stacked(linears: dict[str, tuple[torch.Tensor, torch.Tensor]], layer: int, role: str) -> Target:
     """One block of a layer."""
     names = [f"encoder.layer.{layer}.{part}" for part in ROLES[role]]
     weights = [linears[name][0].float() for name in names]
     metric = Metric.from_gram(linears[names[0]][1])
     free = FREE_ROWS.get(role)
-    return Weight(torch.cat(weights), metric, tuple(len(weight) for weight in weights), free=free)
+    return Target(torch.cat(weights), metric, tuple(len(weight) for weight in weights), free=free)
 
 
-def row(weight: Weight, ratio: float, bits: int, effort: Effort, columns: list[str]) -> dict[str, float]:
+def row(weight: Target, ratio: float, bits: int, effort: Effort, columns: list[str]) -> dict[str, float]:
     """Errors of every column for one block at one ratio."""
     rows, width = weight.matrix.shape
     budget = Budget(int(rows * width * bits / ratio), bits, weight.free is not None)
@@ -93,11 +93,11 @@ def row(weight: Weight, ratio: float, bits: int, effort: Effort, columns: list[s
     return errors
 
 
-def each(weight: Weight, ratio: float, bits: int) -> float:
+def each(weight: Target, ratio: float, bits: int) -> float:
     """Low rank of each stacked layer on its own, as one relative error."""
     total = 0.0
     for part in weight.matrix.split(list(weight.members)):
-        one = Weight(part, weight.metric, (len(part),))
+        one = Target(part, weight.metric, (len(part),))
         shape = (part.shape[0], part.shape[1])
         rank = rank_within(shape, Budget(int(part.numel() * bits / ratio), bits))
         error = one.low_rank(rank)[1]
@@ -138,7 +138,7 @@ def main() -> None:
             columns = [column for column in args.columns if role != "down" or column in OF_DOWN]
             return [(ratio, row(weight, ratio, bits, effort, columns)) for ratio in args.ratios]
 
-    with one_thread_each() as pool:
+    with single_threaded_pool() as pool:
         for (bits, layer, role), rows in zip(blocks, pool.map(work, blocks), strict=True):
             shape = "x".join(str(side) for side in stacked(linears, layer, role).matrix.shape)
             for ratio, errors in rows:

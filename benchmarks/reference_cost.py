@@ -21,7 +21,7 @@ from dsformer.format.form import Form
 from dsformer.format.pattern import Pattern
 from dsformer.format.spec import FormSpec
 from dsformer.nn.linear import DenseSparseLinear
-from dsformer.nn.strategy import cheapest
+from dsformer.nn.strategy import choose_strategy
 from dsformer.ops import reference
 
 SHAPES = ((1152, 384), (1536, 384), (384, 1536))
@@ -66,7 +66,7 @@ def row(shape: tuple[int, int], pattern: Pattern, tokens: int, seconds: float) -
 
     torch.testing.assert_close(operator(), dense(), rtol=1e-3, atol=1e-3)
     cells = [f"{shape[0]}x{shape[1]}", pattern, spec.atoms, spec.nonzeros, tokens]
-    cells += [shown(paired(dense, work, seconds)) for work in (operator, lambda: layer(x))] + [cheapest(spec)]
+    cells += [shown(paired(dense, work, seconds)) for work in (operator, lambda: layer(x))] + [choose_strategy(spec)]
     return "| " + " | ".join(map(str, cells)) + " |"
 
 

@@ -19,7 +19,7 @@ from typing import Any
 import dsformer
 from dsformer.benchmarking.timing import Ratio
 from dsformer.cli.demo import find_minilm, unlabelled
-from dsformer.data.supervised import load_task, texts_of
+from dsformer.data.supervised import list_texts, load_task
 from dsformer.models.checkpoint import weight_bytes
 from dsformer.sweep.latency import measured
 from finished import Finished
@@ -68,7 +68,7 @@ def unlabelled_texts(which: str, data_dir: Path) -> list[str]:
     """What is distilled on."""
     if which == "demo":
         return unlabelled()
-    pairs = texts_of(load_task("stsb", data_dir).train)
+    pairs = list_texts(load_task("stsb", data_dir).train)
     sentences = dict.fromkeys(sentence for pair in pairs for sentence in pair)
     return unlabelled() + list(sentences)[::2]
 

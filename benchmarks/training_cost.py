@@ -27,7 +27,7 @@ from dsformer.cli.demo import find_minilm
 from dsformer.data.supervised import load_task
 from dsformer.models.heads import open_for_task
 from dsformer.recipe import Recipe
-from dsformer.training.data import TrainingData, of_task
+from dsformer.training.data import TrainingData, tokenize_task
 from dsformer.training.freezing import freeze_embeddings
 from dsformer.training.loop import make_trainer
 from dsformer.training.teacher import Teacher
@@ -97,7 +97,7 @@ def contenders(args: argparse.Namespace, work: Path) -> dict[str, Callable[[int]
     model, tokenizer = open_for_task(dense, task)
     fields = {"task": task.name, "epochs": args.steps / 267, "distill": "none"}
     recipe = Recipe().merged({"ratio": args.ratio, "training": fields, **QUICK})
-    data = of_task(task, recipe.training, tokenizer, model)
+    data = tokenize_task(task, recipe.training, tokenizer, model)
     batches = [data.collate([data.features[i + j] for j in range(32)]) for i in range(0, 32 * 60, 32)]
     runs = {}
     if not (args.alone and args.learners != ["dense"]):

@@ -26,10 +26,10 @@ typechecking.check_annotations()
 def unchecked(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """For tests that compile or trace DSFormer: what checks annotations would be compiled with it."""
     from dsformer.format.form import Form
-    from dsformer.format.quantized import RoundedForm
+    from dsformer.format.quantized import QuantizedForm
 
     # Of objects that are made in a graph, torch.compile takes no methods that remember anything.
-    for kind in (Form, RoundedForm):
+    for kind in (Form, QuantizedForm):
         for name, member in list(vars(kind).items()):
             if isfunction(member) and hasattr(member, "__wrapped__"):
                 monkeypatch.setattr(kind, name, member.__wrapped__)

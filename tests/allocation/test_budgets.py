@@ -2,7 +2,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dsformer.allocation.budgets import LEAST_SHARE, Demand, balanced, uniform
+from dsformer.allocation.budgets import LEAST_SHARE, Demand, allocate_balanced, allocate_uniform
 
 SHAPES = [(384, 384), (1536, 384), (384, 1536), (1152, 384)]
 
@@ -16,15 +16,15 @@ def demand(shape, decay):
 def test_budgets_are_spent_and_bounded(blocks, ratio):
     demands = [demand(shape, decay) for shape, decay in blocks]
     bits = int(sum(one.values for one in demands) * 32 / ratio)
-    shares = balanced(demands, bits, 32)
+    shares = allocate_balanced(demands, bits, 32)
     assert sum(shares) <= bits
-    for share, base, one in zip(shares, uniform(demands, bits), demands, strict=True):
+    for share, base, one in zip(shares, allocate_uniform(demands, bits), demands, strict=True):
         assert LEAST_SHARE * base - 1 <= share <= one.values * 32 + 1
 
 
 def test_flat_spectra_get_more_than_steep_ones():
     demands = [demand((384, 384), 0.95), demand((384, 384), 0.995)]
-    steep, flat = balanced(demands, 2 * 384 * 384 * 32 // 3, 32)
+    steep, flat = allocate_balanced(demands, 2 * 384 * 384 * 32 // 3, 32)
     assert flat > steep
 
 
@@ -36,9 +36,9 @@ def test_balanced_lowers_the_predicted_error():
         ranks = [torch.tensor([share / (32 * sum(one.shape))]) for share, one in zip(shares, demands, strict=True)]
         return sum(float(one.errors(rank)) for one, rank in zip(demands, ranks, strict=True))
 
-    assert total(balanced(demands, bits, 32)) < total(uniform(demands, bits))
+    assert total(allocate_balanced(demands, bits, 32)) < total(allocate_uniform(demands, bits))
 
 
 def test_uniform_is_proportional():
-    shares = uniform([demand((64, 32), 0.9), demand((64, 64), 0.9)], 6000)
+    shares = allocate_uniform([demand((64, 32), 0.9), demand((64, 64), 0.9)], 6000)
     assert shares == [2000, 4000]

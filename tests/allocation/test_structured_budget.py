@@ -2,11 +2,11 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dsformer.allocation.structured_budget import Worth, kept_counts
+from dsformer.allocation.structured_budget import ChannelValue, allocate_channels
 
 
-def worth(count: int, power: float, bits: int, importance: float = 1.0) -> Worth:
-    return Worth(torch.linspace(0, 1, count, dtype=torch.float64) ** power, bits, importance)
+def worth(count: int, power: float, bits: int, importance: float = 1.0) -> ChannelValue:
+    return ChannelValue(torch.linspace(0, 1, count, dtype=torch.float64) ** power, bits, importance)
 
 
 @given(
@@ -21,7 +21,7 @@ def worth(count: int, power: float, bits: int, importance: float = 1.0) -> Worth
 def test_counts_fit_the_budget_and_leave_little(parts, share):
     worths = [worth(*part) for part in parts]
     bits = int(share * sum(one.bits * one.count for one in worths))
-    counts = kept_counts(worths, bits)
+    counts = allocate_channels(worths, bits)
     if counts is None:
         assert bits < sum(one.bits for one in worths)
         return
@@ -34,14 +34,14 @@ def test_counts_fit_the_budget_and_leave_little(parts, share):
 
 
 def test_what_matters_more_keeps_more():
-    low, high = kept_counts([worth(40, 2, 100, 1.0), worth(40, 2, 100, 10.0)], 4000)
+    low, high = allocate_channels([worth(40, 2, 100, 1.0), worth(40, 2, 100, 10.0)], 4000)
     assert high > low
     assert low + high == 40
 
 
 def test_the_total_error_is_least():
     worths = [worth(12, 3, 10, 1.0), worth(12, 1.5, 10, 2.0)]
-    counts = kept_counts(worths, 120)
+    counts = allocate_channels(worths, 120)
 
     def total(first: int) -> float:
         kept = (first, 12 - first)

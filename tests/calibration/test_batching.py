@@ -14,9 +14,9 @@ from transformers import (
 )
 
 import dsformer
-from dsformer.calibration.batching import model_batches
+from dsformer.calibration.batching import make_model_batches
 from dsformer.errors import InputError
-from dsformer.models.inputs import NO_LIMIT, longest_input, takes_decoder_text
+from dsformer.models.inputs import NO_LIMIT, has_decoder_input, longest_input
 from fixtures.text import QUICK, sentences, sizes, word_tokenizer
 
 VOCABULARY = sizes()["vocab_size"]
@@ -57,15 +57,15 @@ def test_the_longest_input_of_a_model(name: str, fields: dict, length: int):
 def test_models_without_a_limit(model: PreTrainedModel):
     """XLNet's configuration has -1 positions: it is not calibrated on texts of two tokens."""
     assert longest_input(model) == NO_LIMIT
-    made = model_batches(model, word_tokenizer(), sentences(8), 32, 4)
+    made = make_model_batches(model, word_tokenizer(), sentences(8), 32, 4)
     assert max(one["input_ids"].shape[1] for one in made) == max(map(len, word_tokenizer()(sentences(8))["input_ids"]))
 
 
 def test_a_decoder_reads_the_text_too():
-    assert takes_decoder_text(T5Model(T5))
-    assert not takes_decoder_text(T5EncoderModel(T5))
-    assert not takes_decoder_text(BertModel(BertConfig(**sizes())))
-    [batch] = model_batches(T5EncoderModel(T5), word_tokenizer(), sentences(2), 32, 4)
+    assert has_decoder_input(T5Model(T5))
+    assert not has_decoder_input(T5EncoderModel(T5))
+    assert not has_decoder_input(BertModel(BertConfig(**sizes())))
+    [batch] = make_model_batches(T5EncoderModel(T5), word_tokenizer(), sentences(2), 32, 4)
     assert "decoder_input_ids" not in batch
 
 
@@ -77,8 +77,8 @@ def test_text_that_says_nothing_is_refused(text: str, token: str):
     with pytest.raises(
         InputError, match=rf"\d+ % of the calibration text's tokens are {token}: the text is of another"
     ):
-        model_batches(model, word_tokenizer(), [text] * 4, 32, 4)
-    assert model_batches(model, word_tokenizer(), [text, *sentences(8)], 32, 4)
+        make_model_batches(model, word_tokenizer(), [text] * 4, 32, 4)
+    assert make_model_batches(model, word_tokenizer(), [text, *sentences(8)], 32, 4)
 
 
 def test_a_model_that_plain_text_is_not_enough_for():

@@ -3,8 +3,8 @@ import torch
 from transformers import BertConfig, BertForMaskedLM, BertForQuestionAnswering, BertForSequenceClassification, BertModel
 
 from dsformer.calibration.calibrate import calibrate
-from dsformer.calibration.kfac import influence_grams
-from dsformer.calibration.second_moments import collect
+from dsformer.calibration.kfac import collect_kfac_factors
+from dsformer.calibration.second_moments import collect_second_moments
 from dsformer.calibration.trace import trace
 from dsformer.errors import InputError
 
@@ -39,7 +39,9 @@ def test_weighting(kind, weighting, influence):
     blocks = [block for block in tracing.blocks if "pooler" not in block.name]
     seen = calibrate(model, batches(), blocks, tracing.tables, weighting, ticks.append)
     expected = (
-        influence_grams(model, batches(), blocks)[0] if influence else collect(model, batches(), blocks, []).grams
+        collect_kfac_factors(model, batches(), blocks)[0]
+        if influence
+        else collect_second_moments(model, batches(), blocks, []).grams
     )
     assert seen.grams.keys() == expected.keys()
     assert all(torch.equal(gram, expected[name]) for name, gram in seen.grams.items())

@@ -4,11 +4,11 @@ import pytest
 import torch
 from transformers import BertConfig, BertModel, GPT2Config, GPT2Model, LlamaConfig, LlamaModel, T5Config, T5Model
 
-from dsformer.calibration.removable import Channels, removable, without
-from dsformer.calibration.symmetry import output_of
+from dsformer.calibration.removable import RemovableChannels, find_removable_channels, without_channels
+from dsformer.calibration.symmetry import run_model
 from dsformer.calibration.trace import trace
-from dsformer.format.channels import Kept
-from dsformer.nn.resize import narrow, split_rows
+from dsformer.format.channels import KeptChannels
+from dsformer.nn.resize import narrow_layers, split_rows
 from fixtures.models import tiny_model
 
 SMALL = {"hidden_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4, "vocab_size": 400}
@@ -20,13 +20,13 @@ def batch():
 
 
 def found(model, given=None):
-    """Channels of a model, which is afterwards as it was."""
+    """RemovableChannels of a model, which is afterwards as it was."""
     given = given or batch()
     blocks = trace(model, given).blocks
-    before, modules = output_of(model, given), dict(model.named_modules())
+    before, modules = run_model(model, given), dict(model.named_modules())
     attributes = {name: dict(vars(module)) for name, module in modules.items()}
-    channels = removable(model, given, blocks)
-    assert torch.equal(output_of(model, given), before)
+    channels = find_removable_channels(model, given, blocks)
+    assert torch.equal(run_model(model, given), before)
     assert dict(model.named_modules()) == modules
     for name, module in modules.items():
         sizes = {key: value for key, value in vars(module).items() if isinstance(value, int)}
@@ -46,8 +46,10 @@ def test_heads_and_neurons(bert):
     assert len(channels) == 4
     parts = ((0, 16), (64, 16), (128, 16))
     attention = f"{layer}.attention.self.query", f"{layer}.attention.output.dense"
-    assert channels[2] == Channels(*attention, parts, 4, 16, True)
-    assert channels[3] == Channels(f"{layer}.intermediate.dense", f"{layer}.output.dense", ((0, 1),), 128, 1, False)
+    assert channels[2] == RemovableChannels(*attention, parts, 4, 16, True)
+    assert channels[3] == RemovableChannels(
+        f"{layer}.intermediate.dense", f"{layer}.output.dense", ((0, 1),), 128, 1, False
+    )
 
 
 def test_fused_queries_keys_and_values():
@@ -87,13 +89,13 @@ def test_without_them_the_model_says_what_it_says_when_they_are_not_read(bert, p
     one = channels[position]
     writer, reader = blocks[one.writer], blocks[one.reader]
     kept = torch.tensor([0, 3])
-    with without(bert, writer, reader, one, kept):
-        short = output_of(bert, batch())
+    with without_channels(bert, writer, reader, one, kept):
+        short = run_model(bert, batch())
         assert bert.get_submodule(one.reader).in_features == 2 * one.width
     gone = torch.ones(64 if one.heads else 128, dtype=torch.bool)
     gone[one.columns(kept)] = False
     bert.get_submodule(one.reader).weight.data[:, gone] = 0
-    torch.testing.assert_close(short, output_of(bert, batch()), rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(short, run_model(bert, batch()), rtol=1e-4, atol=1e-5)
 
 
 def test_layers_whose_outputs_are_read_elsewhere_stay(bert):
@@ -114,7 +116,7 @@ def test_biases_and_rows_go_together(bert):
     block = trace(bert, batch()).blocks[0]
     query, rows = bert.encoder.layer[0].attention.self.query, torch.tensor([0, 1, 65, 130])
     query.bias.data.normal_()
-    narrow(bert, block.names, Kept(rows=rows))
+    narrow_layers(bert, block.names, KeptChannels(rows=rows))
     short = bert.encoder.layer[0].attention.self.query
     assert torch.equal(short.bias, query.bias[:2])
     assert torch.equal(short.weight, query.weight[:2])
@@ -128,7 +130,7 @@ def test_half_precision_is_no_obstacle():
     expected, _ = found(model)
     half = model.bfloat16()
     before = {name: tensor.clone() for name, tensor in half.state_dict().items()}
-    assert removable(half, batch(), trace(half, batch()).blocks) == expected
+    assert find_removable_channels(half, batch(), trace(half, batch()).blocks) == expected
     for name, tensor in half.state_dict().items():
         assert tensor.dtype == before[name].dtype
         assert torch.equal(tensor, before[name])

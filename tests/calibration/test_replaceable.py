@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from dsformer.calibration.replaceable import replaceable
+from dsformer.calibration.replaceable import keep_replaceable
 from dsformer.calibration.trace import trace
 from dsformer.errors import InputError
 
@@ -46,7 +46,7 @@ def test_what_is_read_stays(read, names, rounded):
     before, expected = dict(model.named_modules()), model(**IDS)[0]
     found = trace(model, IDS)
     assert [table.tied for table in found.tables] == [("head",)]
-    kept = replaceable(model, IDS, found, rounded)
+    kept = keep_replaceable(model, IDS, found, rounded)
     assert kept.read == names
     assert {block.name for block in (*kept.blocks, *kept.tables)} == {"first", "second", "table"} - set(names)
     assert dict(model.named_modules()) == before
@@ -56,14 +56,14 @@ def test_what_is_read_stays(read, names, rounded):
 def test_a_model_that_reads_all_of_them_is_refused():
     model = Model(lambda model, x: x * model.first.weight.sum(1).norm() * model.second.weight.sum(1).norm()).eval()
     with pytest.raises(InputError, match="reads the weights of all its linear layers"):
-        replaceable(model, IDS, trace(model, IDS))
+        keep_replaceable(model, IDS, trace(model, IDS))
 
 
 def test_what_is_not_finite_is_compared_too():
     model = Model(lambda model, x: x.masked_fill(x > 0, float("nan"))).eval()
-    assert replaceable(model, IDS, trace(model, IDS)).read == []
+    assert keep_replaceable(model, IDS, trace(model, IDS)).read == []
 
 
 def test_what_is_drawn_at_random_does_not_matter():
     model = Model(lambda model, x: x + torch.randn_like(x)).eval()
-    assert replaceable(model, IDS, trace(model, IDS)).read == []
+    assert keep_replaceable(model, IDS, trace(model, IDS)).read == []

@@ -2,8 +2,8 @@ import pytest
 import torch
 from transformers import AutoTokenizer, BertConfig, BertModel, T5Config, T5Model
 
-from dsformer.calibration.batching import batches
-from dsformer.calibration.second_moments import collect
+from dsformer.calibration.batching import make_batches
+from dsformer.calibration.second_moments import collect_second_moments
 from dsformer.calibration.trace import trace
 from dsformer.cli.demo import find_minilm
 from dsformer.errors import InputError
@@ -25,7 +25,7 @@ def padded():
 
 def test_gram_is_the_second_moment_of_real_tokens(model):
     found = trace(model, padded())
-    seen = collect(model, [padded(), padded()], found.blocks, found.tables)
+    seen = collect_second_moments(model, [padded(), padded()], found.blocks, found.tables)
     block = found.blocks[0]
     inputs = []
     with torch.no_grad():
@@ -51,7 +51,7 @@ def test_broken_weights_are_named(model):
         weight[5] = float("nan")
     try:
         with pytest.raises(InputError, match="NaN"):
-            collect(model, [padded()], [broken], [])
+            collect_second_moments(model, [padded()], [broken], [])
     finally:
         with torch.no_grad():
             weight[5] = kept
@@ -76,20 +76,20 @@ class Words:
 
 
 def test_batches_are_longest_first_and_cut():
-    made = batches(Words(), ["a b", "a b c d e f", "a"], 6, 2, lambda name: name != "token_type_ids")
+    made = make_batches(Words(), ["a b", "a b c d e f", "a"], 6, 2, lambda name: name != "token_type_ids")
     assert [tuple(one["input_ids"].shape) for one in made] == [(2, 6), (1, 3)]
 
 
 @pytest.mark.parametrize("texts", [[], ["word"], ["", "one"]])
 def test_text_without_two_tokens_is_refused(texts):
     with pytest.raises(InputError, match="calibration text"):
-        batches(Words(), texts, 8, 2, lambda name: True)
+        make_batches(Words(), texts, 8, 2, lambda name: True)
 
 
 @pytest.mark.minilm
 def test_pairs_of_texts_are_read_as_the_tokenizer_reads_pairs():
     tokenizer = AutoTokenizer.from_pretrained(find_minilm())
-    made = batches(tokenizer, [("one text", "another text"), "alone"], 16, 2, lambda name: True)[0]
+    made = make_batches(tokenizer, [("one text", "another text"), "alone"], 16, 2, lambda name: True)[0]
     expected = tokenizer("one text", "another text")
     assert made["input_ids"][0].tolist() == expected["input_ids"]
     assert made["token_type_ids"][0].tolist() == expected["token_type_ids"]
@@ -104,7 +104,7 @@ def test_inputs_without_time_that_are_as_wide_as_texts_are_long():
     ids[1, 20:] = 0
     batch = {"input_ids": ids, "attention_mask": (ids > 0).long()}
     pooler = next(block for block in trace(model, batch).blocks if block.name == "pooler.dense")
-    seen = collect(model, [batch], [pooler], [])
+    seen = collect_second_moments(model, [batch], [pooler], [])
     with torch.no_grad():
         first = model(**batch)[0][:, 0].double()
     torch.testing.assert_close(seen.grams["pooler.dense"], first.T @ first, rtol=1e-4, atol=1e-3)
@@ -116,6 +116,6 @@ def test_tokens_of_tied_tables_are_counted():
     model = T5Model(T5Config(**sizes, vocab_size=400)).eval()
     batch = {**padded(), "decoder_input_ids": padded()["input_ids"]}
     tables = trace(model, batch).tables
-    counts = collect(model, [batch], [], tables).counts
+    counts = collect_second_moments(model, [batch], [], tables).counts
     assert len(tables) == 1
     assert int(counts[tables[0].name][5]) == 2

@@ -11,9 +11,9 @@ from transformers import (
     OPTModel,
 )
 
-from dsformer.calibration.symmetry import interchangeable, reorder
+from dsformer.calibration.symmetry import find_permutation_symmetries, permute_rows
 from dsformer.calibration.trace import trace
-from dsformer.format.row_spans import Span
+from dsformer.format.row_spans import RowSpan
 
 SMALL = {"hidden_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4, "vocab_size": 400}
 
@@ -32,7 +32,7 @@ def batch():
 def pairs(model, group=1):
     """The readers found, and the model as it was before."""
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
-    found = interchangeable(model, batch(), trace(model, batch()).blocks, group)
+    found = find_permutation_symmetries(model, batch(), trace(model, batch()).blocks, group)
     assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
     return {name: exchange.reader for name, exchange in found.items()}
 
@@ -67,11 +67,11 @@ def test_another_order_of_queries_keys_and_values():
 
 
 def test_queries_and_keys_move_together(bert):
-    found = interchangeable(bert, batch(), trace(bert, batch()).blocks)
+    found = find_permutation_symmetries(bert, batch(), trace(bert, batch()).blocks)
     exchange = found["encoder.layer.0.attention.self.query"]
     assert exchange.start == 128
-    assert exchange.spans[:2] == (Span((0, 64), 16), Span((16, 80), 16))
-    assert exchange.spans[-1] == Span((176,), 16)
+    assert exchange.spans[:2] == (RowSpan((0, 64), 16), RowSpan((16, 80), 16))
+    assert exchange.spans[-1] == RowSpan((176,), 16)
 
 
 def test_spans_must_hold_whole_groups(bert):
@@ -88,20 +88,20 @@ def test_equal_sizes_are_not_enough():
 def test_gated_neurons_move_together_and_rotary_heads_do_not():
     torch.manual_seed(0)
     model = LlamaForCausalLM(LlamaConfig(**SMALL, intermediate_size=128)).eval()
-    found = interchangeable(model, batch(), trace(model, batch()).blocks)
+    found = find_permutation_symmetries(model, batch(), trace(model, batch()).blocks)
     assert {name: exchange.spans for name, exchange in found.items()} == {
-        f"model.layers.{i}.mlp.gate_proj": (Span((0, 128), 128),) for i in range(2)
+        f"model.layers.{i}.mlp.gate_proj": (RowSpan((0, 128), 128),) for i in range(2)
     }
 
 
 @pytest.mark.parametrize("name", ["encoder.layer.1.intermediate.dense", "encoder.layer.1.attention.self.query"])
 def test_reordering_keeps_the_output(bert, name):
     blocks = {block.name: block for block in trace(bert, batch()).blocks}
-    exchange = interchangeable(bert, batch(), list(blocks.values()))[name]
+    exchange = find_permutation_symmetries(bert, batch(), list(blocks.values()))[name]
     with torch.no_grad():
         before = bert(**batch())[0]
         weight = blocks[name].weight().clone()
-        reorder(blocks[name], blocks[exchange.reader], exchange, exchange.random(0))
+        permute_rows(blocks[name], blocks[exchange.reader], exchange, exchange.random(0))
         assert not torch.equal(blocks[name].weight(), weight)
         torch.testing.assert_close(bert(**batch())[0], before, atol=1e-4, rtol=1e-4)
 

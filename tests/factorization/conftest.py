@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from dsformer.factorization.metric import Metric
-from dsformer.factorization.target import Weight
+from dsformer.factorization.target import Target
 
 
 def correlated(rows: int, width: int, seed: int = 0) -> tuple[torch.Tensor, Metric]:
@@ -15,15 +15,15 @@ def correlated(rows: int, width: int, seed: int = 0) -> tuple[torch.Tensor, Metr
 
 
 @pytest.fixture
-def wide() -> Weight:
+def wide() -> Target:
     matrix, metric = correlated(24, 64)
-    return Weight(matrix, metric, (24,))
+    return Target(matrix, metric, (24,))
 
 
 @pytest.fixture
-def tall() -> Weight:
+def tall() -> Target:
     matrix, metric = correlated(96, 32)
-    return Weight(matrix, metric, (32, 64))
+    return Target(matrix, metric, (32, 64))
 
 
 @pytest.fixture

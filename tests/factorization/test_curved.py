@@ -10,15 +10,15 @@ from dsformer.factorization.dense_sparse import Effort
 from dsformer.factorization.methods import fit_weight
 from dsformer.factorization.metric import Metric
 from dsformer.factorization.search import Budget
-from dsformer.factorization.sparse_coding import Atoms, least_squares, penalised_codes, update_dictionary
-from dsformer.factorization.target import Weight
+from dsformer.factorization.sparse_coding import Atoms, code_penalised, solve_least_squares, update_dictionary
+from dsformer.factorization.target import Target
 from dsformer.format.form import Form
 from dsformer.format.spec import FormSpec, Orientation
 
 ORIENTATIONS: tuple[Orientation, ...] = ("input", "output")
 
 
-def curved(weight: Weight) -> Weight:
+def curved(weight: Target) -> Target:
     """The weight with a metric of its outputs, a few of which matter much more than the others."""
     rows = len(weight.matrix)
     generator = torch.Generator().manual_seed(3)
@@ -28,12 +28,12 @@ def curved(weight: Weight) -> Weight:
 
 
 @pytest.fixture(params=["wide", "tall"])
-def weight(request: pytest.FixtureRequest) -> Weight:
+def weight(request: pytest.FixtureRequest) -> Target:
     return curved(request.getfixturevalue(request.param))
 
 
 @pytest.mark.parametrize("orientation", ORIENTATIONS)
-def test_errors_are_those_of_the_metric(weight: Weight, orientation: Orientation):
+def test_errors_are_those_of_the_metric(weight: Target, orientation: Orientation):
     spec = FormSpec(orientation, *weight.matrix.shape, atoms=10, nonzeros=6, canonical=True)
     form, error = weight.fit(spec, Effort(iterations=5, screening=2))
     problem, difference = weight.problem(orientation), weight.matrix - form.dense()
@@ -54,12 +54,12 @@ KINDS = pytest.mark.parametrize(("learned", "canonical"), [(8, False), (8, True)
 @pytest.mark.parametrize("orientation", ORIENTATIONS)
 @KINDS
 def test_penalised_codes_are_where_the_slope_is_zero(
-    weight: Weight, orientation: Orientation, learned: int, canonical: bool
+    weight: Target, orientation: Orientation, learned: int, canonical: bool
 ):
     problem = weight.problem(orientation)
     atoms = Atoms(problem, problem.start(learned), canonical)
     anchor = 0.1 * torch.ones_like(atoms.product())
-    codes = penalised_codes(atoms, anchor, 0.3).requires_grad_()
+    codes = code_penalised(atoms, anchor, 0.3).requires_grad_()
     residual = problem.target - atoms.combine(codes)
     assert problem.coupling is not None
     loss = (residual * (problem.coupling.gram @ residual)).sum() + 0.3 * (codes - anchor).square().sum()
@@ -70,7 +70,7 @@ def test_penalised_codes_are_where_the_slope_is_zero(
 @pytest.mark.parametrize("orientation", ORIENTATIONS)
 @KINDS
 def test_in_bf16_a_step_goes_almost_as_far_down(
-    weight: Weight, orientation: Orientation, learned: int, canonical: bool, monkeypatch: pytest.MonkeyPatch
+    weight: Target, orientation: Orientation, learned: int, canonical: bool, monkeypatch: pytest.MonkeyPatch
 ):
     def step(bf16: bool) -> float:
         monkeypatch.setattr("dsformer.factorization.linalg.fast_bf16", lambda: bf16)
@@ -79,7 +79,7 @@ def test_in_bf16_a_step_goes_almost_as_far_down(
         assert problem.coupling.rough_vectors.dtype == (torch.bfloat16 if bf16 else torch.float32)
         atoms = Atoms(problem, problem.start(learned), canonical)
         anchor = 0.1 * torch.ones_like(atoms.product())
-        codes = penalised_codes(atoms, anchor, 0.3)
+        codes = code_penalised(atoms, anchor, 0.3)
         assert codes.dtype == torch.float32
         return problem.error(atoms.combine(codes)) ** 2 * problem.energy + 0.3 * float((codes - anchor).square().sum())
 
@@ -88,7 +88,7 @@ def test_in_bf16_a_step_goes_almost_as_far_down(
     assert exact < step(True) < 1.01 * exact
 
 
-def test_in_bf16_fits_are_as_good(weight: Weight, monkeypatch: pytest.MonkeyPatch):
+def test_in_bf16_fits_are_as_good(weight: Target, monkeypatch: pytest.MonkeyPatch):
     spec, effort = FormSpec("input", *weight.matrix.shape, atoms=8, nonzeros=4, canonical=True), Effort(15, 2)
     errors = []
     for bf16 in (False, True):
@@ -99,14 +99,14 @@ def test_in_bf16_fits_are_as_good(weight: Weight, monkeypatch: pytest.MonkeyPatc
 
 
 @pytest.mark.parametrize("orientation", ORIENTATIONS)
-def test_every_step_lowers_the_error(weight: Weight, orientation: Orientation):
+def test_every_step_lowers_the_error(weight: Target, orientation: Orientation):
     problem = weight.problem(orientation)
     atoms = Atoms(problem, problem.start(8), True)
     mask = torch.rand(atoms.product().shape, generator=torch.Generator().manual_seed(0)) < 0.4
     codes, order = torch.zeros(mask.shape), torch.arange(len(mask))
     errors = [problem.error(atoms.combine(codes))]
     for _ in range(3):
-        codes = least_squares(atoms, codes, mask, order, 1)
+        codes = solve_least_squares(atoms, codes, mask, order, 1)
         errors.append(problem.error(atoms.combine(codes)))
         dictionary, norm = update_dictionary(atoms, codes)
         codes[:, :8] *= norm.T
@@ -115,7 +115,7 @@ def test_every_step_lowers_the_error(weight: Weight, orientation: Orientation):
     assert errors == sorted(errors, reverse=True)
 
 
-def test_low_rank_attains_its_optimum(weight: Weight):
+def test_low_rank_attains_its_optimum(weight: Target):
     form, error = weight.low_rank(7)
     values = torch.linalg.svdvals(weight.metric.weighed(weight.matrix).double())
     assert error == pytest.approx(float(values[7:].norm() / values.norm()), rel=1e-3)
@@ -123,27 +123,27 @@ def test_low_rank_attains_its_optimum(weight: Weight):
 
 
 @pytest.mark.parametrize("method", ["dense_sparse", "pruning", "low_rank"])
-def test_a_fit_in_the_metric_of_both_sides_is_better_there(weight: Weight, method: str):
+def test_a_fit_in_the_metric_of_both_sides_is_better_there(weight: Target, method: str):
     budget, quick = Budget(weight.matrix.numel() * 16 // 2, 16), Effort(iterations=15, screening=5)
     inputs_only = replace(weight, metric=replace(weight.metric, output=None))
     both, one = (fit_weight(each, budget, method=method, effort=quick) for each in (weight, inputs_only))
     assert both.error < 0.97 * weight.error(one.form)
 
 
-def test_of_several_shapes_a_short_fit_chooses_one(weight: Weight, monkeypatch: pytest.MonkeyPatch):
+def test_of_several_shapes_a_short_fit_chooses_one(weight: Target, monkeypatch: pytest.MonkeyPatch):
     trials, fits = [], []
-    trial, fit = Weight.trial, Weight.fit
+    trial, fit = Target.trial, Target.fit
 
-    def tried(self: Weight, spec: FormSpec, effort: Effort) -> float:
+    def tried(self: Target, spec: FormSpec, effort: Effort) -> float:
         trials.append((trial(self, spec, effort), spec))
         return trials[-1][0]
 
-    def fitted(self: Weight, spec: FormSpec, effort: Effort) -> tuple[Form, float]:
+    def fitted(self: Target, spec: FormSpec, effort: Effort) -> tuple[Form, float]:
         fits.append(spec)
         return fit(self, spec, effort)
 
-    monkeypatch.setattr(Weight, "trial", tried)
-    monkeypatch.setattr(Weight, "fit", fitted)
+    monkeypatch.setattr(Target, "trial", tried)
+    monkeypatch.setattr(Target, "fit", fitted)
     # Both families, however far apart.
     monkeypatch.setattr(search, "CONTENDER", 10.0)
     monkeypatch.setattr(search, "HOPELESS", 10.0)
@@ -157,14 +157,14 @@ def test_of_several_shapes_a_short_fit_chooses_one(weight: Weight, monkeypatch: 
     assert not trials
 
 
-def about_one_direction(weight: Weight) -> Weight:
+def about_one_direction(weight: Target) -> Target:
     """The weight with outputs of which little more than one sum matters, as before a regression's head."""
     rows = len(weight.matrix)
     direction = torch.randn(rows, 1, generator=torch.Generator().manual_seed(3))
     return replace(weight, metric=replace(weight.metric, output=Metric.from_gram(direction @ direction.T, 1e-3)))
 
 
-def test_the_spread_of_a_metric_is_the_part_of_directions_it_is_about(tall: Weight):
+def test_the_spread_of_a_metric_is_the_part_of_directions_it_is_about(tall: Target):
     even = replace(tall, metric=replace(tall.metric, output=Metric.identity(96))).input.coupling
     single = about_one_direction(tall).input.coupling
     assert even is not None
@@ -173,7 +173,7 @@ def test_the_spread_of_a_metric_is_the_part_of_directions_it_is_about(tall: Weig
     assert 1 / 96 < single.spread < 2 / 96
 
 
-def test_pruning_starts_lower_where_a_metric_is_about_few_directions(tall: Weight, monkeypatch: pytest.MonkeyPatch):
+def test_pruning_starts_lower_where_a_metric_is_about_few_directions(tall: Target, monkeypatch: pytest.MonkeyPatch):
     weight = about_one_direction(tall)
     spec = FormSpec("input", *tall.matrix.shape, atoms=0, nonzeros=6, canonical=True)
     error = weight.fit(spec, Effort(iterations=10))[1]

@@ -4,12 +4,12 @@ import torch
 from dsformer.factorization.dense_sparse import fit
 from dsformer.factorization.low_rank import fit_low_rank
 from dsformer.factorization.metric import Metric
-from dsformer.factorization.target import Weight
+from dsformer.factorization.target import Target
 from dsformer.format.pattern import Pattern
 from dsformer.format.spec import FormSpec
 
 
-def measured(weight: Weight, form) -> float:
+def measured(weight: Target, form) -> float:
     """The error by its definition, from the dense weights."""
     factor = weight.metric.factor
     return float(((weight.matrix - form.dense()) @ factor).norm() / (weight.matrix @ factor).norm())
@@ -50,7 +50,7 @@ def test_a_planted_factorization_is_recovered():
     codes = torch.zeros(300, 10).scatter_(1, torch.rand(300, 10, generator=generator).topk(2).indices, 1.0)
     codes *= torch.randn(300, 10, generator=generator)
     weight = codes @ torch.randn(10, 32, generator=generator)
-    planted = Weight(weight, Metric.identity(32), (300,))
+    planted = Target(weight, Metric.identity(32), (300,))
     _, error = fit(planted.input, FormSpec("input", 300, 32, atoms=10, nonzeros=2), iterations=200)
     _, rank_error = fit_low_rank(planted.input, FormSpec("input", 300, 32, atoms=5, core=5))
     assert error < 0.1 < rank_error

@@ -9,7 +9,7 @@ from dsformer.factorization.methods import fit_weight
 from dsformer.factorization.methods.double_sparse import specs
 from dsformer.factorization.metric import Metric
 from dsformer.factorization.search import Budget
-from dsformer.factorization.target import Weight
+from dsformer.factorization.target import Target
 from dsformer.format.precision import INT8
 from dsformer.format.spec import FormSpec
 
@@ -41,7 +41,7 @@ def test_with_coupled_outputs(tall):
     generator = torch.Generator().manual_seed(5)
     outputs = torch.randn(400, 96, generator=generator) @ torch.randn(96, 96, generator=generator)
     metric = Metric(tall.metric.gram, tall.metric.factor, Metric.from_gram(outputs.T @ outputs, 0.1))
-    weight = Weight(tall.matrix, metric, tall.members)
+    weight = Target(tall.matrix, metric, tall.members)
     form, error = fit_double(weight.input, FormSpec("input", 96, 32, **SPECS[0]), iterations=10)
     assert error == pytest.approx(weight.error(form), rel=1e-3, abs=2e-4)
 
@@ -54,7 +54,7 @@ def test_a_product_of_sparse_matrices_is_found():
         return torch.zeros(rows, columns).scatter(1, places, torch.randn(rows, kept, generator=generator))
 
     inner = torch.eye(24) + 0.3 * sparse(24, 24, 2)
-    weight = Weight(sparse(120, 24, 4) @ inner, Metric.identity(24), (120,))
+    weight = Target(sparse(120, 24, 4) @ inner, Metric.identity(24), (120,))
     spec = FormSpec("input", 120, 24, atoms=24, nonzeros=4, dictionary_nonzeros=3)
     _, error = fit_double(weight.input, spec, iterations=200)
     dense = fit_weight(weight, Budget(spec.stored_bits(32), 32))

@@ -6,10 +6,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from dsformer.factorization.gptq import round_compensated
+from dsformer.factorization.gptq import quantize_gptq
 from dsformer.format.form import Form
 from dsformer.format.precision import FACTORS, INT8, Precision
-from dsformer.format.quantized import RoundedForm, round_form
+from dsformer.format.quantized import QuantizedForm, quantize_form
 from dsformer.format.spec import FormSpec
 from fixtures.forms import all_specs, label, random_form
 
@@ -30,12 +30,12 @@ def test_is_nearer_than_to_nearest(spec: FormSpec, precision: Precision):
     compensated = nearest = 0.0
     for seed in range(5):
         form = random_form(spec, seed)
-        rounded = round_compensated(form, GRAM, precision)
+        rounded = quantize_gptq(form, GRAM, precision)
         assert rounded.spec == spec
         assert torch.equal(rounded.indices, form.indices)
         assert rounded.precision == precision
         compensated += error(rounded.form(), form.dense())
-        nearest += error(round_form(form, precision).form(), form.dense())
+        nearest += error(quantize_form(form, precision).form(), form.dense())
     assert compensated <= nearest
 
 
@@ -47,7 +47,7 @@ def full(weight: Tensor) -> Form:
 
 def test_a_dense_weight_is_rounded_as_gptq_does():
     weight = torch.randn(6, 20, generator=torch.Generator().manual_seed(0))
-    rounded = round_compensated(full(weight), GRAM, Precision(4, 4))
+    rounded = quantize_gptq(full(weight), GRAM, Precision(4, 4))
     scales = rounded.value_scales.float()[:, None]
     # By the book: one column at a time, the largest of the Gram matrix first, the inverse of those left made anew.
     damped = (GRAM + 1e-2 * GRAM.diagonal().mean() * torch.eye(20)).double()
@@ -60,7 +60,7 @@ def test_a_dense_weight_is_rounded_as_gptq_does():
         wrong = (left[:, j] - expected[:, j] * scales[:, 0]) / inverse[0, 0]
         left[:, later] -= wrong[:, None] * inverse[0]
     assert (rounded.values == expected).float().mean() > 0.98
-    nearest = error(round_form(full(weight), Precision(4, 4)).form(), weight)
+    nearest = error(quantize_form(full(weight), Precision(4, 4)).form(), weight)
     assert error(rounded.form(), weight) < 0.7 * nearest
 
 
@@ -68,7 +68,7 @@ def test_is_near_to_the_best_there_is():
     """Against every rounding there is of small rows."""
     gram = GRAM[:5, :5]
     weight = torch.randn(40, 5, generator=torch.Generator().manual_seed(1))
-    rounded = round_compensated(full(weight), gram, Precision(3, 3))
+    rounded = quantize_gptq(full(weight), gram, Precision(3, 3))
     every = torch.tensor(list(itertools.product(range(-4, 4), repeat=5)))
 
     def costs(rows: Tensor, unit: int) -> Tensor:
@@ -89,19 +89,17 @@ def test_inputs_that_are_never_there_do_no_harm():
     gram[3] = gram[:, 3] = 0
     form = random_form(FormSpec("input", 12, 20, atoms=6, nonzeros=5, canonical=True))
 
-    def error(rounded: RoundedForm) -> float:
+    def error(rounded: QuantizedForm) -> float:
         difference = rounded.dense() - form.dense()
         return float((difference @ gram * difference).sum())
 
-    assert error(round_compensated(form, gram, INT8)) < error(round_form(form, INT8))
+    assert error(quantize_gptq(form, gram, INT8)) < error(quantize_form(form, INT8))
 
 
 def test_scales_for_spans_of_a_row():
     form, precision = random_form(FormSpec("input", 12, 20, atoms=6, nonzeros=7, canonical=True)), Precision(4, 4, 4)
     form.dictionary[:, 3] *= 30
-    rounded = round_compensated(form, GRAM, precision)
+    rounded = quantize_gptq(form, GRAM, precision)
     assert rounded.value_scales.shape == (12 * 2,)
     assert rounded.dictionary_scales.shape == (6 * 5,)
-    assert error(rounded.form(), form.dense()) < error(
-        round_compensated(form, GRAM, Precision(4, 4)).form(), form.dense()
-    )
+    assert error(rounded.form(), form.dense()) < error(quantize_gptq(form, GRAM, Precision(4, 4)).form(), form.dense())

@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dsformer.factorization.grouping import Grouping
-from dsformer.format.row_spans import Span, stacked
+from dsformer.format.row_spans import RowSpan, stack_spans
 from dsformer.utils.matching import deferred_acceptance
 
 
@@ -26,7 +26,7 @@ def test_units_with_one_support_end_up_together():
     energy = torch.rand(32, 24, generator=generator) * 0.1
     for unit, group in enumerate(wanted):
         energy[unit, group * 3 : group * 3 + 3] += 1
-    grouping = Grouping(stacked([32]), 4)
+    grouping = Grouping(stack_spans([32]), 4)
     for _ in range(5):
         grouping.improve(energy, 3)
     kept = energy * grouping.supports(energy, 3)[grouping.labels]
@@ -34,7 +34,7 @@ def test_units_with_one_support_end_up_together():
 
 
 def test_groups_stay_inside_a_member():
-    grouping = Grouping(stacked([8, 16]), 4)
+    grouping = Grouping(stack_spans([8, 16]), 4)
     grouping.improve(torch.rand(24, 10, generator=torch.Generator().manual_seed(3)), 5)
     order = grouping.order()
     assert sorted(order[:8].tolist()) == list(range(8))
@@ -42,7 +42,7 @@ def test_groups_stay_inside_a_member():
 
 
 def test_ranges_ordered_alike_are_grouped_alike():
-    spans = (Span((0, 16), 8), Span((8, 24), 8), Span((32,), 8))
+    spans = (RowSpan((0, 16), 8), RowSpan((8, 24), 8), RowSpan((32,), 8))
     grouping = Grouping(spans, 4)
     generator = torch.Generator().manual_seed(4)
     for _ in range(3):

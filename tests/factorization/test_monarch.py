@@ -11,8 +11,8 @@ from dsformer.factorization.methods.monarch import specs
 from dsformer.factorization.metric import Metric
 from dsformer.factorization.monarch import fit_monarch
 from dsformer.factorization.search import Budget
-from dsformer.factorization.target import Weight
-from dsformer.format.indices import unstored
+from dsformer.factorization.target import Target
+from dsformer.format.indices import implied_support
 from dsformer.format.spec import FormSpec
 from fixtures.forms import random_form
 
@@ -22,8 +22,8 @@ def monarch(rows: int, width: int, blocks: int, rank: int) -> FormSpec:
     return FormSpec("input", rows, width, rank * blocks, nonzeros=rank, dictionary_nonzeros=kept, blocks=blocks)
 
 
-def plain(matrix: torch.Tensor) -> Weight:
-    return Weight(matrix, Metric.identity(matrix.shape[1]), (len(matrix),))
+def plain(matrix: torch.Tensor) -> Target:
+    return Target(matrix, Metric.identity(matrix.shape[1]), (len(matrix),))
 
 
 @given(st.integers(1, 5), st.integers(1, 5), st.integers(2, 5), st.integers(1, 6))
@@ -41,7 +41,7 @@ def test_factors_are_block_diagonal_with_a_permutation_between_them(rows: int, s
     assert not (left * ~of_units).any()
     assert not (right * ~of_atoms).any()
     assert int(of_units.sum()) == spec.code_count
-    assert torch.equal(unstored(spec).sort(1).values, unstored(spec))
+    assert torch.equal(implied_support(spec).sort(1).values, implied_support(spec))
 
 
 def test_without_correlations_the_projection_is_the_optimum():
@@ -65,7 +65,7 @@ def test_a_monarch_matrix_is_found():
     assert weight.low_rank(8)[1] > 0.3
 
 
-def test_alternating_takes_in_correlations(tall: Weight):
+def test_alternating_takes_in_correlations(tall: Target):
     spec = monarch(96, 32, 4, 8)
     start, end = fit_monarch(tall.input, spec, rounds=0), fit_monarch(tall.input, spec, rounds=20)
     assert end[1] < 0.98 * start[1]
@@ -74,18 +74,18 @@ def test_alternating_takes_in_correlations(tall: Weight):
         assert torch.equal(form.dictionary != 0, torch.block_diag(*[torch.ones(8, 8)] * 4).bool())
 
 
-def test_with_coupled_outputs(tall: Weight):
+def test_with_coupled_outputs(tall: Target):
     generator = torch.Generator().manual_seed(5)
     outputs = torch.randn(400, 96, generator=generator) @ torch.randn(96, 96, generator=generator)
     metric = Metric(tall.metric.gram, tall.metric.factor, Metric.from_gram(outputs.T @ outputs, 0.1))
-    weight = Weight(tall.matrix, metric, tall.members)
+    weight = Target(tall.matrix, metric, tall.members)
     spec = monarch(96, 32, 2, 8)
     start, (form, error) = fit_monarch(weight.input, spec, rounds=0), fit_monarch(weight.input, spec, rounds=10)
     assert error == pytest.approx(weight.error(form), rel=1e-3, abs=2e-4)
     assert error < start[1]
 
 
-def test_the_best_number_of_blocks_is_taken(tall: Weight):
+def test_the_best_number_of_blocks_is_taken(tall: Target):
     fitted = fit_weight(tall, Budget(32 * 96 * 32 // 2, 32), method="monarch")
     assert {spec.blocks for spec, _ in fitted.tried} == {2, 4, 8}
     assert fitted.form.spec == min(fitted.tried, key=lambda one: one[1])[0]
@@ -132,6 +132,6 @@ def test_rounds_do_not_diverge_where_the_metric_is_about_few_outputs():
     read = 3 * torch.randn(400, 1, generator=generator) @ torch.randn(1, 192, generator=generator)
     read += torch.randn(400, 192, generator=generator) * torch.logspace(0, -3, 192)
     metric = Metric.from_gram((read.T @ read).double(), 1e-3, Metric.from_gram((slopes.T @ slopes).double(), 0.1))
-    weight = Weight(torch.randn(192, 192, generator=generator), metric, (192,))
+    weight = Target(torch.randn(192, 192, generator=generator), metric, (192,))
     errors = [fit_monarch(weight.input, monarch(192, 192, 2, 44), rounds=rounds)[1] for rounds in (0, 1, 4, 16)]
     assert errors == sorted(errors, reverse=True)

@@ -6,7 +6,7 @@ from dsformer.factorization.dense_sparse import Effort
 from dsformer.factorization.methods import fit_weight
 from dsformer.factorization.metric import Metric
 from dsformer.factorization.search import Budget
-from dsformer.factorization.target import Table, Weight
+from dsformer.factorization.target import EmbeddingTarget, Target
 from dsformer.format.pattern import Pattern
 
 QUICK = Effort(iterations=10, screening=4)
@@ -44,7 +44,7 @@ def test_table_is_learned_on_a_sample_and_coded_whole(monkeypatch):
     generator = torch.Generator().manual_seed(0)
     matrix = torch.randn(400, 40, generator=generator) @ torch.diag(torch.linspace(1, 0.05, 40))
     weights = torch.rand(400, generator=generator) + 0.1
-    table = Table(matrix, Metric.identity(40), (400,), weights)
+    table = EmbeddingTarget(matrix, Metric.identity(40), (400,), weights)
     for pattern in ("free", "grouped(8)"):
         found = fit_weight(table, Budget(400 * 40 * 32 // 2, 32), Pattern.parse(pattern), effort=QUICK)
         assert found.form.spec.out_features == 400
@@ -59,7 +59,7 @@ def test_groups_of_any_size_in_a_table(monkeypatch):
     monkeypatch.setattr("dsformer.factorization.target.SAMPLE_ROWS", 128)
     monkeypatch.setattr("dsformer.factorization.target.CHUNK_ROWS", 100)
     matrix = torch.randn(399, 40, generator=torch.Generator().manual_seed(0))
-    table = Table(matrix, Metric.identity(40), (399,), torch.ones(399))
+    table = EmbeddingTarget(matrix, Metric.identity(40), (399,), torch.ones(399))
     found = fit_weight(table, Budget(399 * 40 * 32 // 2, 32), Pattern.parse("grouped(3)"), effort=QUICK)
     error = (matrix - found.form.dense()).norm() / matrix.norm()
     assert found.error == pytest.approx(float(error), abs=1e-4)
@@ -76,4 +76,4 @@ def test_whitening_refuses_a_broken_gram():
     for gram in (torch.zeros(4, 4), torch.full((4, 4), float("nan"))):
         with pytest.raises(InputError, match="calibration"):
             Metric.from_gram(gram)
-    assert isinstance(Weight(torch.eye(4), Metric.from_gram(torch.eye(4)), (4,)).input.energy, float)
+    assert isinstance(Target(torch.eye(4), Metric.from_gram(torch.eye(4)), (4,)).input.energy, float)

@@ -7,7 +7,7 @@ from dsformer.factorization.dense_sparse import fit
 from dsformer.factorization.low_rank import fit_low_rank
 from dsformer.factorization.metric import Metric
 from dsformer.factorization.shared_dictionary import fit_shared
-from dsformer.factorization.target import Weight
+from dsformer.factorization.target import Target
 from dsformer.format.spec import FormSpec
 
 WIDTH = 32
@@ -24,10 +24,10 @@ def metric(seed: int, output: int | None = None) -> Metric:
     return Metric.from_gram(of(WIDTH, seed), output=over)
 
 
-def weight(seed: int, rows: int = 48, own: Metric | None = None) -> Weight:
+def weight(seed: int, rows: int = 48, own: Metric | None = None) -> Target:
     generator = torch.Generator().manual_seed(seed)
     matrix = torch.randn(rows, WIDTH, generator=generator) @ torch.diag(torch.linspace(1, 0.1, WIDTH))
-    return Weight(matrix, own or metric(seed), (rows,))
+    return Target(matrix, own or metric(seed), (rows,))
 
 
 SPECS = [{"atoms": 14, "nonzeros": 6}, {"atoms": 6, "nonzeros": 8, "canonical": True}, {"atoms": 9, "core": 9}]
@@ -49,11 +49,11 @@ def test_reports_the_errors_of_the_form_it_returns(fields, curved):
         assert error == pytest.approx(one.error(part), rel=1e-3, abs=2e-4)
 
 
-def alike() -> tuple[list[Weight], Weight]:
+def alike() -> tuple[list[Target], Target]:
     """Two weights that read inputs of one kind, and both stacked."""
     own = metric(0)
     weights = [weight(i, own=own) for i in (1, 2)]
-    return weights, Weight(torch.cat([one.matrix for one in weights]), own, (48, 48))
+    return weights, Target(torch.cat([one.matrix for one in weights]), own, (48, 48))
 
 
 def test_with_inputs_alike_it_is_the_fit_of_the_stack():
@@ -76,10 +76,10 @@ def test_a_dictionary_that_is_shared_is_found():
     generator = torch.Generator().manual_seed(0)
     dictionary = torch.randn(8, WIDTH, generator=generator)
 
-    def planted(seed: int) -> Weight:
+    def planted(seed: int) -> Target:
         generator = torch.Generator().manual_seed(seed)
         codes = torch.zeros(150, 8).scatter_(1, torch.rand(150, 8, generator=generator).topk(2).indices, 1.0)
-        return Weight(codes * torch.randn(150, 8, generator=generator) @ dictionary, metric(seed), (150,))
+        return Target(codes * torch.randn(150, 8, generator=generator) @ dictionary, metric(seed), (150,))
 
     weights = [planted(1), planted(2)]
     spec = FormSpec("input", 300, WIDTH, atoms=8, nonzeros=2)

@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from dsformer.factorization.sparse_coding import Atoms, least_squares, penalised_codes, update_dictionary
-from dsformer.factorization.support import uneven_support
+from dsformer.factorization.sparse_coding import Atoms, code_penalised, solve_least_squares, update_dictionary
+from dsformer.factorization.support import choose_ragged_support
 from dsformer.format.pattern import largest
 from dsformer.format.spec import FormSpec
 
@@ -24,7 +24,7 @@ def test_penalised_codes_are_stationary(wide, orientation, canonical):
     atoms = Atoms(problem, problem.start(6), canonical)
     positions = atoms.product().shape[1]
     anchor = torch.randn(len(problem.target), positions, generator=torch.Generator().manual_seed(0))
-    codes = penalised_codes(atoms, anchor, 0.3).requires_grad_()
+    codes = code_penalised(atoms, anchor, 0.3).requires_grad_()
     (objective(atoms, codes) + 0.3 * (codes - anchor).square().sum()).backward()
     assert codes.grad.abs().max() < 2e-3 * codes.detach().abs().max()
 
@@ -53,7 +53,7 @@ def test_least_squares_is_the_optimum_on_its_support(wide, orientation, group):
     mask[order] = largest(rows, 5).repeat_interleave(group, 0)
     codes = torch.zeros_like(atoms.product())
     for _ in range(8):  # conjugate gradients go on where they stopped
-        codes = least_squares(atoms, codes, mask, order, group)
+        codes = solve_least_squares(atoms, codes, mask, order, group)
     assert (codes[~mask] == 0).all()
     codes.requires_grad_()
     objective(atoms, codes).backward()
@@ -65,7 +65,7 @@ def test_a_unit_that_has_all_of_overcomplete_atoms(wide):
     atoms = Atoms(problem, problem.start(20), True)
     mask = torch.zeros_like(atoms.product(), dtype=torch.bool)
     mask[0], mask[1:, :3] = True, True
-    codes = least_squares(atoms, torch.zeros_like(atoms.product()), mask, torch.arange(len(mask)), 1)
+    codes = solve_least_squares(atoms, torch.zeros_like(atoms.product()), mask, torch.arange(len(mask)), 1)
     left = problem.target[0] - atoms.combine(codes)[0]
     assert float(left.norm()) < 1e-2 * float(problem.target[0].norm())
 
@@ -77,10 +77,10 @@ def test_least_squares_where_units_have_different_numbers_of_codes(wide, canonic
     product = atoms.product()
     units, positions = product.shape
     spec = FormSpec("input", units, wide.matrix.shape[1], 8, 0, positions, canonical, uneven=((units, 4 * units),))
-    mask = uneven_support(spec, product.abs())
+    mask = choose_ragged_support(spec, product.abs())
     mask[3] = False
     assert len(set(mask.sum(1).tolist())) > 3
-    codes = least_squares(atoms, torch.zeros_like(product), mask, torch.arange(len(mask)), 1)
+    codes = solve_least_squares(atoms, torch.zeros_like(product), mask, torch.arange(len(mask)), 1)
     assert (codes[~mask] == 0).all()
     codes.requires_grad_()
     objective(atoms, codes).backward()

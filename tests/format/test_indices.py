@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 from dsformer.errors import InputError
 from dsformer.factorization.dense_sparse import Effort, fit
 from dsformer.factorization.metric import Metric
-from dsformer.factorization.support import uneven_support
-from dsformer.factorization.target import Weight
+from dsformer.factorization.support import choose_ragged_support
+from dsformer.factorization.target import Target
 from dsformer.format.form import Form
-from dsformer.format.indices import filled, settled
+from dsformer.format.indices import fill_support, sort_entries
 from dsformer.format.precision import INT8, Precision
 from dsformer.format.spec import FormSpec
 from fixtures.forms import random_form
@@ -28,7 +28,7 @@ def test_the_largest_of_every_layer_stay(seed: int, cap: int):
     generator = torch.Generator().manual_seed(seed)
     scores = torch.rand(24, 22, generator=generator)
     spec = replace(UNEVEN, nonzeros=cap, uneven=((8, 7 * cap), (16, 3 * cap)))
-    mask = uneven_support(spec, scores)
+    mask = choose_ragged_support(spec, scores)
     assert int(mask.sum(1).max()) <= cap
     for rows, entries in ((slice(0, 8), 7 * cap), (slice(8, 24), 3 * cap)):
         kept, own = mask[rows], scores[rows]
@@ -44,9 +44,9 @@ def test_the_largest_of_every_layer_stay(seed: int, cap: int):
 
 def test_rows_are_filled_up():
     mask = torch.tensor([[0, 1, 0, 1], [1, 1, 1, 0], [0, 0, 0, 0]]).bool()
-    assert filled(mask, 3).tolist() == [[0, 1, 3], [0, 1, 2], [0, 1, 2]]
+    assert fill_support(mask, 3).tolist() == [[0, 1, 3], [0, 1, 2], [0, 1, 2]]
     with pytest.raises(InputError, match="a row has more than 2"):
-        filled(mask, 2)
+        fill_support(mask, 2)
 
 
 def test_bytes_are_those_of_the_even_form():
@@ -101,7 +101,7 @@ def test_layers_are_taken_apart_and_joined():
 def test_settled_forms_say_what_each_layer_has():
     whole = replace(UNEVEN, nonzeros=22, uneven=((24, 120),))
     form = random_form(whole)
-    found = settled(form, (8, 16))
+    found = sort_entries(form, (8, 16))
     assert torch.equal(found.dense(), form.dense())
     counts = (form.values != 0).sum(1)
     assert found.spec.nonzeros == int(counts.max()) == found.values.shape[1]
@@ -125,7 +125,7 @@ def test_fits_are_better_than_even_ones(fields: dict, curved: bool):
     matrix = torch.randn(48, 32, generator=generator) * torch.logspace(0, -2, 48)[:, None]
     inputs = torch.randn(100, 32, generator=generator)
     output = Metric.from_gram(torch.eye(48)) if curved else None
-    weight = Weight(matrix, Metric.from_gram(inputs.T @ inputs, output=output), (16, 32))
+    weight = Target(matrix, Metric.from_gram(inputs.T @ inputs, output=output), (16, 32))
     spec = FormSpec("input", 48, 32, **{"atoms": 0, **fields})
     even = fit(weight.input, spec, 30)[1]
     form, error = weight.fit(spec, effort=Effort(iterations=30))

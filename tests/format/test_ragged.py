@@ -11,8 +11,8 @@ from torch import nn
 from dsformer.errors import ArtefactError, InputError
 from dsformer.format.form import Form
 from dsformer.format.precision import Precision
-from dsformer.format.quantized import round_form
-from dsformer.format.ragged import pack_uneven, spread, stored_cells, unpack_uneven
+from dsformer.format.quantized import quantize_form
+from dsformer.format.ragged import pack_ragged_support, pad_ragged, stored_entries, unpack_ragged_support
 from dsformer.format.schema import BlockConfig, parse_blocks
 from dsformer.format.spec import FormSpec
 from dsformer.nn.replace import install, install_forms, read_forms
@@ -25,23 +25,23 @@ SPECS = [spec for spec in all_specs() if spec.uneven]
 @settings(max_examples=200, deadline=None)
 def test_what_is_unpacked_packs_to_the_same_bytes(spec: FormSpec, seed: int, data: st.DataObject):
     form = random_form(spec, seed)
-    cells = stored_cells(spec, form.values)
-    packed = pack_uneven(spec, form.indices, cells)
+    cells = stored_entries(spec, form.values)
+    packed = pack_ragged_support(spec, form.indices, cells)
     assert packed.numel() == spec.support_bytes
-    indices, slots = unpack_uneven(spec, packed)
+    indices, slots = unpack_ragged_support(spec, packed)
     assert torch.equal(indices, form.indices)
-    assert torch.equal(spread(spec, form.values[cells], slots), form.values)
+    assert torch.equal(pad_ragged(spec, form.values[cells], slots), form.values)
     packed[data.draw(st.integers(0, packed.numel() - 1))] ^= 1 << data.draw(st.integers(0, 7))
     with pytest.raises(ArtefactError, match="support"):
-        unpack_uneven(spec, packed)
+        unpack_ragged_support(spec, packed)
 
 
 def test_zeros_are_stored_up_to_the_number_there_is():
     spec = FormSpec("input", 2, 8, atoms=0, nonzeros=3, canonical=True, uneven=((2, 5),))
     values = torch.tensor([[1.0, 0.0, 2.0], [0.0, 3.0, 0.0]])
-    assert stored_cells(spec, values).tolist() == [[True, True, True], [True, True, False]]
+    assert stored_entries(spec, values).tolist() == [[True, True, True], [True, True, False]]
     with pytest.raises(InputError, match="6 values, where there is room for 5"):
-        stored_cells(spec, torch.ones(2, 3))
+        stored_entries(spec, torch.ones(2, 3))
 
 
 @pytest.mark.parametrize("spec", SPECS, ids=label)
@@ -49,9 +49,9 @@ def test_a_unit_with_too_many_is_refused(spec: FormSpec):
     tight = replace(spec, nonzeros=-(-spec.code_count // spec.units))
     form = random_form(spec)
     if int((form.values != 0).sum(1).max()) > tight.nonzeros:
-        packed = pack_uneven(spec, form.indices, stored_cells(spec, form.values))
+        packed = pack_ragged_support(spec, form.indices, stored_entries(spec, form.values))
         with pytest.raises(ArtefactError, match=f"at most {tight.nonzeros} in a row"):
-            unpack_uneven(tight, packed)
+            unpack_ragged_support(tight, packed)
 
 
 class Pair(nn.Module):
@@ -70,7 +70,7 @@ MEMBERS = [("a", 8), ("b", 16)]
 @pytest.mark.parametrize("precision", [None, Precision(8, 8), Precision(4, 4), Precision(4, 8)], ids=str)
 def test_stacked_layers_come_back(precision: Precision | None):
     form = random_form(STACK)
-    whole = form if precision is None else round_form(form, precision)
+    whole = form if precision is None else quantize_form(form, precision)
     block = BlockConfig.of("linear", MEMBERS, STACK, precision=precision)
     assert block.entries == [50, 70]
     model = Pair().eval()

@@ -10,13 +10,13 @@ from transformers import PreTrainedModel
 
 from dsformer.format.form import Form
 from dsformer.format.precision import INT8, Precision
-from dsformer.format.quantized import round_form
+from dsformer.format.quantized import quantize_form
 from dsformer.format.schema import BlockConfig
 from dsformer.format.spec import FormSpec
 from dsformer.models.artefact import save
 from dsformer.models.quantizer import attach
 from dsformer.models.source import quiet
-from dsformer.nn.replace import install_forms, round_factors
+from dsformer.nn.replace import install_forms, quantize_factors
 from fixtures.artefacts import without_record
 from fixtures.forms import random_form
 from fixtures.models import compress, inputs, tiny_model
@@ -71,7 +71,7 @@ def _installed(blocks: Sequence[BlockConfig], precision: Precision | None = None
         if name.endswith(".bias"):  # those of narrower layers are new
             torch.nn.init.normal_(parameter, std=0.1)
     if precision:
-        blocks = round_factors(model, blocks, lambda _, form: round_form(form, precision))
+        blocks = quantize_factors(model, blocks, lambda _, form: quantize_form(form, precision))
     attach(model, blocks)
     return model
 

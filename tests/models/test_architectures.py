@@ -22,7 +22,7 @@ from transformers import (
 
 import dsformer
 from dsformer.errors import InputError
-from dsformer.models.architectures import architecture_of, find_class
+from dsformer.models.architectures import find_model_class, get_architecture
 from dsformer.models.opening import check_config
 from dsformer.models.source import open_source
 from fixtures.text import QUICK, sentences, sizes, write_model
@@ -122,11 +122,11 @@ def test_architectures_of_other_types(names: object, tmp_path: Path):
 
 
 def test_names_of_classes():
-    assert find_class("BertModel", BertConfig()) is transformers.BertModel
-    assert find_class("MarianEncoder", MARIAN).__name__ == "MarianEncoder"
-    assert find_class("BertConfig", BertConfig()) is None
-    assert find_class("NoSuchModel", BertConfig()) is None
-    assert architecture_of(BertConfig()) == ""
+    assert find_model_class("BertModel", BertConfig()) is transformers.BertModel
+    assert find_model_class("MarianEncoder", MARIAN).__name__ == "MarianEncoder"
+    assert find_model_class("BertConfig", BertConfig()) is None
+    assert find_model_class("NoSuchModel", BertConfig()) is None
+    assert get_architecture(BertConfig()) == ""
 
 
 def test_sizes_of_layers_that_differ():

@@ -21,7 +21,7 @@ from transformers import (
 
 import dsformer
 from dsformer.errors import InputError
-from dsformer.models.auxiliary_files import copy_companions
+from dsformer.models.auxiliary_files import copy_auxiliary_files
 from dsformer.models.directory import TRANSFORMER_CONFIGS, ModelDirectory
 from fixtures.text import QUICK, sentences, sizes, word_tokenizer, write_model
 
@@ -40,7 +40,7 @@ def source(tmp_path: Path) -> Path:
 
 def copied(source: Path, target: Path) -> list[str]:
     target.mkdir(exist_ok=True)
-    copy_companions(ModelDirectory.read(source), target)
+    copy_auxiliary_files(ModelDirectory.read(source), target)
     return sorted(str(path.relative_to(target)) for path in target.rglob("*") if path.is_file())
 
 

@@ -7,7 +7,7 @@ import torch
 from transformers import Gemma2Config, Gemma2ForCausalLM, LlamaConfig, LlamaForCausalLM
 
 from dsformer.models.artefact import save
-from dsformer.models.casting import cast
+from dsformer.models.casting import cast_model
 from fixtures.models import compress, inputs, tiny_model
 
 SMALL = {"hidden_size": 64, "num_hidden_layers": 1, "num_attention_heads": 2, "num_key_value_heads": 2}
@@ -26,14 +26,14 @@ def test_as_loaded_in_that_type(kind, dtype, tmp_path: Path):
     model.save_pretrained(tmp_path)
     loaded = kind[1].from_pretrained(tmp_path, dtype=dtype).eval()
     frequencies = model.model.rotary_emb.inv_freq.clone()
-    cast(model, dtype)
+    cast_model(model, dtype)
     assert types(model) == types(loaded)
     assert torch.equal(model.model.rotary_emb.inv_freq, frequencies)
     ids = torch.arange(3, 99)[None]
     with torch.no_grad():
         assert torch.equal(model(ids).logits, loaded(ids).logits)
-        cast(model, torch.float32)
-        cast(model, dtype)
+        cast_model(model, torch.float32)
+        cast_model(model, dtype)
         assert torch.equal(model(ids).logits, loaded(ids).logits)
 
 
@@ -42,7 +42,7 @@ def test_compressed_layers_too(tmp_path: Path):
     compress(model)
     save(model, tmp_path / "m")
     loaded = type(model).from_pretrained(tmp_path / "m", dtype=torch.bfloat16).eval()
-    cast(model.eval(), torch.bfloat16)
+    cast_model(model.eval(), torch.bfloat16)
     assert types(model) == types(loaded)
     with torch.no_grad():
         assert torch.equal(model(**inputs(model))[0], loaded(**inputs(model))[0])
@@ -58,7 +58,7 @@ def test_models_that_no_configuration_makes():
             self.register_buffer("whole", torch.ones(2, dtype=torch.long))
 
     model = Own()
-    cast(model, torch.bfloat16)
+    cast_model(model, torch.bfloat16)
     found = types(model)
     assert found.pop("computed") == torch.float32
     assert found.pop("whole") == torch.long

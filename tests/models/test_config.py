@@ -8,7 +8,7 @@ from dsformer.errors import ArtefactError
 from dsformer.format.schema import BlockConfig
 from dsformer.format.spec import FormSpec
 from dsformer.models.config import DSFormerConfig
-from dsformer.models.expected_tensors import resolved
+from dsformer.models.expected_tensors import resolve_blocks
 from dsformer.models.plugin import register
 from dsformer.models.quantizer import DSFormerQuantizer
 
@@ -54,6 +54,6 @@ def test_half_a_block_is_refused():
 
     block = BlockConfig.of("linear", [("a", 8), ("b", 8)], FormSpec("input", 16, 16, atoms=4, nonzeros=2))
     with pytest.raises(ArtefactError, match="b: the model has no such module"):
-        resolved(nn.ModuleDict({"a": nn.Linear(16, 8)}), [block])
+        resolve_blocks(nn.ModuleDict({"a": nn.Linear(16, 8)}), [block])
     with pytest.raises(ArtefactError, match="nor any other"):
-        resolved(nn.ModuleDict({"c": nn.Linear(16, 8)}), [block])
+        resolve_blocks(nn.ModuleDict({"c": nn.Linear(16, 8)}), [block])

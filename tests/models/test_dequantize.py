@@ -132,7 +132,7 @@ def test_dynamic_int8(tmp_path: Path):
     tokenizer = open_source(base).tokenizer
     ids = torch.arange(10).view(1, 10) + 5
     done = dsformer.compress(small, tmp_path / "out", tokenizer=tokenizer, texts=TEXTS, **QUICK)
-    plain = quantized.dequantized(
+    plain = quantized.dequantize(
         torch.ao.quantization.quantize_dynamic(deepcopy(dense), {nn.Linear}, dtype=torch.qint8)
     )
     assert not any(quantized.is_dynamic(module) for module in plain.modules())

@@ -11,8 +11,8 @@ from transformers import (
 
 from dsformer.data.supervised import Examples, SupervisedTask
 from dsformer.data.supervised.metrics import score
-from dsformer.models.head_classes import match, renew_outputs
-from dsformer.models.heads import in_order_of
+from dsformer.models.head_classes import match_classes, renew_outputs
+from dsformer.models.heads import align_classes
 from fixtures.models import ARCHITECTURES
 
 
@@ -40,7 +40,7 @@ def classifier(*names: str) -> BertConfig:
     ],
 )
 def test_classes_that_answer_each_other(names: tuple, labels: tuple, order: tuple, guessed: bool):
-    found = match(classifier(*names), of(*labels))
+    found = match_classes(classifier(*names), of(*labels))
     assert found is not None
     assert (found.order, found.guessed) == (order, guessed)
 
@@ -57,22 +57,22 @@ def test_classes_that_answer_each_other(names: tuple, labels: tuple, order: tupl
     ],
 )
 def test_classes_that_do_not(names: tuple, labels: tuple):
-    assert match(classifier(*names), of(*labels)) is None
+    assert match_classes(classifier(*names), of(*labels)) is None
 
 
 def test_classes_are_numbered_as_the_model_has_them():
-    found = in_order_of(classifier("NO", "MAYBE", "YES"), of("yes", "maybe", "no"))
+    found = align_classes(classifier("NO", "MAYBE", "YES"), of("yes", "maybe", "no"))
     assert found.labels == ("no", "maybe", "yes")
     assert found.train is not None
     assert (found.train.targets, found.evaluation.targets, found.held_out) == ((2, 1, 0), (2, 1, 0), None)
     task = of("yes", "maybe", "no")
     for others in (("LABEL_0", "LABEL_1", "LABEL_2"), ("Yes", "maybe", "NO"), ("a", "b", "c")):
-        assert in_order_of(classifier(*others), task) is task
-    assert in_order_of(BertConfig(architectures=["BertModel"]), task) is task
+        assert align_classes(classifier(*others), task) is task
+    assert align_classes(BertConfig(architectures=["BertModel"]), task) is task
 
 
 def test_classes_that_only_the_model_knows_stay():
-    found = in_order_of(classifier("neutral", "Pos", "Neg"), of("neg", "pos"))
+    found = align_classes(classifier("neutral", "Pos", "Neg"), of("neg", "pos"))
     assert found.labels == ("neutral", "pos", "neg")
     assert found.evaluation.targets == (2, 1)
 
@@ -81,18 +81,18 @@ def test_tags_are_numbered_as_the_model_has_them():
     words = Examples((("a", "b"),), None, ((0, 1),))
     task = SupervisedTask("ner", "token_classification", ("O", "B-x"), None, words, "f1")
     config = BertConfig(architectures=["BertForTokenClassification"], id2label={0: "B-x", 1: "O"})
-    assert in_order_of(config, task).evaluation.targets == ((1, 0),)
+    assert align_classes(config, task).evaluation.targets == ((1, 0),)
 
 
 def test_a_guess_is_said(caplog: pytest.LogCaptureFixture):
-    in_order_of(classifier("LABEL_0", "LABEL_1"), of("neg", "pos"))
+    align_classes(classifier("LABEL_0", "LABEL_1"), of("neg", "pos"))
     assert "by their order LABEL_0 is 'neg', LABEL_1 is 'pos'" in caplog.text
 
 
 def test_a_score_of_one_class_goes_with_it():
     pytest.importorskip("sklearn")
     task = of("different", "same", metric="f1")
-    moved = in_order_of(classifier("same", "different"), task)
+    moved = align_classes(classifier("same", "different"), task)
     assert moved.positive == 0
     logits = torch.eye(2)[[0, 0]].numpy()  # in the model's numbers: both the same
     found = score(moved, moved.evaluation, range(2), logits)  # type: ignore[arg-type]

@@ -6,12 +6,12 @@ import torch
 from tokenizers import Tokenizer, models
 from transformers import AutoConfig, BertConfig, PreTrainedTokenizerFast
 
-from dsformer.data.supervised import Examples, Kind, SupervisedTask
+from dsformer.data.supervised import Examples, SupervisedTask, TaskKind
 from dsformer.errors import InputError
-from dsformer.models.heads import has_head, head_of, learns, open_for_task
+from dsformer.models.heads import get_head, has_head, has_loss_of, open_for_task
 from fixtures.models import tiny_model
 
-CLASSES: dict[Kind, str] = {
+CLASSES: dict[TaskKind, str] = {
     "classification": "BertForSequenceClassification",
     "regression": "BertForSequenceClassification",
     "token_classification": "BertForTokenClassification",
@@ -21,13 +21,13 @@ CLASSES: dict[Kind, str] = {
 }
 
 
-def task_of(kind: Kind, labels: int = 3) -> SupervisedTask:
+def task_of(kind: TaskKind, labels: int = 3) -> SupervisedTask:
     names = tuple(f"L{i}" for i in range(labels)) if kind in ("classification", "token_classification") else ()
     return SupervisedTask("toy", kind, names, None, Examples(("a",)), "score")
 
 
 @pytest.mark.parametrize("kind", list(CLASSES))
-def test_a_base_model_is_given_the_head_of_the_task(kind: Kind, base: Path):
+def test_a_base_model_is_given_the_head_of_the_task(kind: TaskKind, base: Path):
     task = task_of(kind)
     assert not has_head(AutoConfig.from_pretrained(base), task)
     model, tokenizer = open_for_task(base, task)
@@ -95,10 +95,10 @@ def test_a_head_of_another_loss(base: Path, tmp_path: Path):
     place = saved(base, tmp_path / "m", ["L2", "L1", "L0"], problem_type="multi_label_classification")
     task, config = task_of("classification"), AutoConfig.from_pretrained(place)
     assert has_head(config, task)
-    assert not learns(config, "classification")
+    assert not has_loss_of(config, "classification")
     model, _ = open_for_task(place, task)
     assert (model.config.problem_type, rows_of(model).std() > 1) == ("single_label_classification", True)
-    assert learns(model.config, "classification")
+    assert has_loss_of(model.config, "classification")
 
 
 def test_a_regression_has_one_output(base: Path):
@@ -119,7 +119,7 @@ def test_a_new_regression_starts_at_the_mean_of_its_targets(base: Path, tmp_path
 
 
 @pytest.mark.parametrize("kind", list(CLASSES))
-def test_a_saved_model_has_its_head(kind: Kind, base: Path, tmp_path: Path):
+def test_a_saved_model_has_its_head(kind: TaskKind, base: Path, tmp_path: Path):
     model, tokenizer = open_for_task(base, task_of(kind))
     model.save_pretrained(tmp_path / "m")
     tokenizer.save_pretrained(tmp_path / "m")
@@ -144,10 +144,10 @@ def test_another_number_of_classes_is_another_head(base: Path, tmp_path: Path):
 
 def test_what_is_new_and_what_is_not(base: Path):
     classifier, _ = open_for_task(base, task_of("classification"))
-    assert set(head_of(classifier)) == {"classifier.weight", "classifier.bias"}
+    assert set(get_head(classifier)) == {"classifier.weight", "classifier.bias"}
     language, _ = open_for_task(base, task_of("masked_lm"))
-    assert all(name.startswith("cls.predictions") for name in head_of(language))
-    assert language.get_input_embeddings().weight not in set(head_of(language).values())
+    assert all(name.startswith("cls.predictions") for name in get_head(language))
+    assert language.get_input_embeddings().weight not in set(get_head(language).values())
 
 
 def test_a_tokenizer_without_padding_is_given_one(tmp_path: Path):

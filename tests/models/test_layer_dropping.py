@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from dsformer.errors import InputError
-from dsformer.models.layer_dropping import in_teacher, shorten, teacher_layer
+from dsformer.models.layer_dropping import drop_layers, find_in_teacher, teacher_layer
 from fixtures.models import inputs, tiny_model
 
 NAMES = ["BertForMaskedLM", "DistilBertForSequenceClassification", "GPT2LMHeadModel", "LlamaForCausalLM"]
@@ -11,7 +11,7 @@ NAMES = ["BertForMaskedLM", "DistilBertForSequenceClassification", "GPT2LMHeadMo
 @pytest.mark.parametrize("name", [*NAMES, "Qwen2ForCausalLM"])
 def test_one_layer_of_two_is_the_last(name: str):
     model, whole = tiny_model(name), tiny_model(name)
-    dropped = shorten(model, 2.0)
+    dropped = drop_layers(model, 2.0)
     assert len(dropped) == 1
     assert model.config.num_hidden_layers == 1
     again = type(model)(model.config).eval()
@@ -25,7 +25,7 @@ def test_one_layer_of_two_is_the_last(name: str):
 
 def test_a_decoder_that_was_shortened_generates():
     model = tiny_model("LlamaForCausalLM")
-    shorten(model, 2.0)
+    drop_layers(model, 2.0)
     ids = inputs(model)["input_ids"]
     assert model.generate(ids, max_new_tokens=3, do_sample=False).shape == (2, ids.shape[1] + 3)
 
@@ -33,12 +33,12 @@ def test_a_decoder_that_was_shortened_generates():
 @pytest.mark.parametrize("name", ["AlbertForMaskedLM", "T5ForConditionalGeneration"])
 def test_models_without_one_list_of_layers(name: str):
     with pytest.raises(InputError, match="method student: this model has no one list of layers"):
-        shorten(tiny_model(name), 2.0)
+        drop_layers(tiny_model(name), 2.0)
 
 
 def test_layers_that_are_not_alike():
     with pytest.raises(InputError, match="the layers of this model are not alike"):
-        shorten(tiny_model("ModernBertForMaskedLM"), 2.0)
+        drop_layers(tiny_model("ModernBertForMaskedLM"), 2.0)
 
 
 def test_layers_are_spread_evenly():
@@ -50,6 +50,6 @@ def test_layers_are_spread_evenly():
 def test_names_in_the_teacher():
     student, teacher = tiny_model("BertForMaskedLM"), tiny_model("BertForMaskedLM")
     names = ["bert.encoder.layer.0.attention.self.query"]
-    shorten(student, 2.0)
-    assert in_teacher(names, 0, student, teacher) == ["bert.encoder.layer.1.attention.self.query"]
-    assert in_teacher(names, 0, teacher, teacher) == names
+    drop_layers(student, 2.0)
+    assert find_in_teacher(names, 0, student, teacher) == ["bert.encoder.layer.1.attention.self.query"]
+    assert find_in_teacher(names, 0, teacher, teacher) == names

@@ -7,7 +7,7 @@ from transformers import BertConfig, EncoderDecoderConfig
 
 from dsformer.models.artefact import save
 from dsformer.models.config import DSFormerConfig
-from dsformer.models.local_paths import forget_places, without_local_paths
+from dsformer.models.local_paths import forget_places, strip_local_paths
 from fixtures.models import compress, tiny_model
 
 
@@ -33,15 +33,15 @@ from fixtures.models import compress, tiny_model
     ],
 )
 def test_the_last_part_stays(text: str, expected: str):
-    assert without_local_paths({"a": [text, 1, None]}) == {"a": [expected, 1, None]}
+    assert strip_local_paths({"a": [text, 1, None]}) == {"a": [expected, 1, None]}
 
 
 def test_what_is_there_is_of_this_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "mine").mkdir()
-    assert without_local_paths("mine/model") == "mine/model"
+    assert strip_local_paths("mine/model") == "mine/model"
     (tmp_path / "mine" / "model").mkdir()
-    assert without_local_paths("mine/model") == "model"
+    assert strip_local_paths("mine/model") == "model"
 
 
 def test_a_configuration_keeps_them_to_itself():

@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from dsformer.models.auxiliary_files import described
+from dsformer.models.auxiliary_files import read_card_metadata
 from dsformer.models.model_card import model_card
 
 SUMMARY = {
@@ -133,13 +133,13 @@ CARDS = {
 @pytest.mark.parametrize(("text", "expected"), CARDS.items())
 def test_what_the_base_model_says_of_itself(text: str, expected: dict, tmp_path: Path):
     (tmp_path / "README.md").write_text(text)
-    assert described(tmp_path) == expected
+    assert read_card_metadata(tmp_path) == expected
 
 
 def test_a_card_that_is_not_text(tmp_path: Path):
     (tmp_path / "README.md").write_bytes("---\nauthor: José\n---\n".encode("latin-1"))
-    assert described(tmp_path) == {}
+    assert read_card_metadata(tmp_path) == {}
 
 
 def test_a_base_model_without_a_card(tmp_path: Path):
-    assert described(tmp_path) == {}
+    assert read_card_metadata(tmp_path) == {}

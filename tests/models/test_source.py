@@ -8,7 +8,7 @@ from transformers import PreTrainedTokenizerFast
 
 from dsformer.errors import InputError
 from dsformer.models.artefact import save
-from dsformer.models.source import config_of, open_source
+from dsformer.models.source import open_config, open_source
 from fixtures.models import compress, tiny_model
 
 NAME = "DistilBertForSequenceClassification"
@@ -64,14 +64,14 @@ def test_what_is_not_there(tmp_path: Path):
 
 
 def test_whose_configuration_it_is(directory: Path, tmp_path: Path):
-    assert config_of(directory).architectures == [NAME]
+    assert open_config(directory).architectures == [NAME]
     (tmp_path / "adapters").mkdir()
     (tmp_path / "adapters" / "adapter_config.json").write_text("{}")
     (tmp_path / "m.gguf").touch()
     (tmp_path / "empty").mkdir()
     for name, message in (("adapters", "holds adapters"), ("m.gguf", "a GGUF file"), ("empty", "empty: ")):
         with pytest.raises(InputError, match=message) as error:
-            config_of(tmp_path / name)
+            open_config(tmp_path / name)
         assert "\n" not in str(error.value)
 
 

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from dsformer.format.spec import FormSpec
-from dsformer.nn.cpu_linear import CpuLinear, enabled
+from dsformer.nn.cpu_linear import CpuLinear, kernels_enabled
 from dsformer.nn.linear import DenseSparseLinear
 from dsformer.ops.cpu import CpuPlan
 from fixtures.forms import all_specs, gradients, label, random_form
@@ -194,7 +194,7 @@ def test_parametrized_weights(runs):
 
 def test_can_be_turned_off(monkeypatch, runs):
     monkeypatch.setenv("DSFORMER_KERNELS", "reference")
-    assert not enabled()
+    assert not kernels_enabled()
     layer, x = layer_of(SPEC), torch.randn(4, 12)
     with torch.no_grad():
         torch.testing.assert_close(layer(x), dense(layer, x), rtol=1e-4, atol=1e-4)

@@ -8,7 +8,7 @@ from torch.nn.functional import linear
 
 from dsformer.format.pattern import Pattern
 from dsformer.format.precision import INT8, Precision
-from dsformer.format.quantized import round_form
+from dsformer.format.quantized import quantize_form
 from dsformer.format.spec import FormSpec
 from dsformer.nn.embedding import DenseSparseEmbedding, TiedEmbedding, TiedHead
 from dsformer.ops.cpu import CpuTable
@@ -135,7 +135,7 @@ PRECISIONS = [None, INT8, Precision(4, 8), Precision(4, 4)]
 
 def stored_embedding(spec: FormSpec, precision: Precision | None, dtype: torch.dtype) -> DenseSparseEmbedding:
     layer = DenseSparseEmbedding(spec, 7, dtype=dtype, precision=precision)
-    layer.fill(round_form(random_form(spec), precision) if precision else random_form(spec))
+    layer.fill(quantize_form(random_form(spec), precision) if precision else random_form(spec))
     return layer
 
 

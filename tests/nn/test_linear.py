@@ -13,7 +13,7 @@ from dsformer.format.pattern import Pattern
 from dsformer.format.precision import Precision
 from dsformer.format.spec import FormSpec
 from dsformer.nn.linear import DenseSparseLinear
-from dsformer.nn.strategy import cheapest, costs
+from dsformer.nn.strategy import choose_strategy, strategy_costs
 from dsformer.ops import reference
 from fixtures.forms import all_specs, gradients, label, random_form
 
@@ -55,7 +55,7 @@ def _gathering(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.usefixtures("_gathering")
 @pytest.mark.parametrize("spec", [spec for spec in SPECS if spec.pattern.group > 1], ids=label)
 def test_gathered(spec: FormSpec):
-    assert cheapest(spec) == "gathered"
+    assert choose_strategy(spec) == "gathered"
     test_is_the_layer_its_form_stands_for(spec, (200,))
 
 
@@ -288,13 +288,13 @@ def test_a_damaged_permutation_is_refused():
 
 def test_the_cheapest_way():
     low_rank = FormSpec("input", 64, 64, atoms=8, core=8)
-    assert cheapest(low_rank) == "factored"
-    assert costs(low_rank) == {"dense": 64 * 64, "factored": 2 * 8 * 64}
-    assert cheapest(FormSpec("input", 64, 64, atoms=60, core=60)) == "dense"
-    assert cheapest(FormSpec("input", 64, 64, atoms=40, core=40), sharing=3) == "factored"
-    assert cheapest(FormSpec("input", 64, 64, atoms=0, nonzeros=8, canonical=True)) == "dense"
+    assert choose_strategy(low_rank) == "factored"
+    assert strategy_costs(low_rank) == {"dense": 64 * 64, "factored": 2 * 8 * 64}
+    assert choose_strategy(FormSpec("input", 64, 64, atoms=60, core=60)) == "dense"
+    assert choose_strategy(FormSpec("input", 64, 64, atoms=40, core=40), sharing=3) == "factored"
+    assert choose_strategy(FormSpec("input", 64, 64, atoms=0, nonzeros=8, canonical=True)) == "dense"
     few = FormSpec("input", 1024, 512, atoms=256, nonzeros=8, pattern=Pattern(32))
-    assert cheapest(few) == "gathered"
+    assert choose_strategy(few) == "gathered"
 
 
 def test_repr_says_what_it_is():

@@ -6,7 +6,7 @@ from transformers.pytorch_utils import Conv1D
 
 from dsformer.format.schema import BlockConfig
 from dsformer.format.spec import dense_spec
-from dsformer.nn.resize import narrowed, row_parts, widened
+from dsformer.nn.resize import match_row_parts, narrow_layer, widen_layer
 
 
 def block(names, full, own, inputs, read=None, heads=False, kind="linear"):
@@ -18,20 +18,20 @@ def block(names, full, own, inputs, read=None, heads=False, kind="linear"):
 
 def test_gate_and_up_in_one_layer_and_in_two():
     fused = [block(["wi"], [192], [60], 64), block(["wo"], [64], [64], 96, 30)]
-    assert row_parts(fused) == {"wi": [(96, 30), (96, 30)]}
+    assert match_row_parts(fused) == {"wi": [(96, 30), (96, 30)]}
     two = [block(["gate", "up"], [96, 96], [30, 30], 64), block(["down"], [64], [64], 96, 30)]
-    assert row_parts(two) == {"gate": [(96, 30)], "up": [(96, 30)]}
+    assert match_row_parts(two) == {"gate": [(96, 30)], "up": [(96, 30)]}
     plain = [block(["in"], [96], [30], 64), block(["out"], [64], [64], 96, 30)]
-    assert row_parts(plain) == {"in": [(96, 30)]}
+    assert match_row_parts(plain) == {"in": [(96, 30)]}
 
 
 def test_queries_keys_and_values():
     out = block(["out"], [64], [64], 64, 32)
-    assert row_parts([block(["qkv"], [192], [96], 64, heads=True), out]) == {"qkv": [(64, 32)] * 3}
+    assert match_row_parts([block(["qkv"], [192], [96], 64, heads=True), out]) == {"qkv": [(64, 32)] * 3}
     shared = block(["qkv"], [64 + 32], [32 + 16], 64, heads=True)
-    assert row_parts([shared, out]) == {"qkv": [(64, 32), (16, 8), (16, 8)]}
+    assert match_row_parts([shared, out]) == {"qkv": [(64, 32), (16, 8), (16, 8)]}
     apart = block(["q", "kv"], [64, 32], [32, 16], 64, heads=True)
-    assert row_parts([apart, out]) == {"q": [(64, 32)], "kv": [(16, 8), (16, 8)]}
+    assert match_row_parts([apart, out]) == {"q": [(64, 32)], "kv": [(16, 8), (16, 8)]}
 
 
 def test_every_layer_is_read_by_the_next_that_lost_as_much():
@@ -41,12 +41,12 @@ def test_every_layer_is_read_by_the_next_that_lost_as_much():
         block(["wi"], [128], [64], 64),
         block(["wo"], [64], [64], 64, 32),
     ]
-    assert row_parts(blocks) == {"qkv": [(64, 32)] * 3, "wi": [(64, 32)] * 2}
+    assert match_row_parts(blocks) == {"qkv": [(64, 32)] * 3, "wi": [(64, 32)] * 2}
 
 
 def test_rows_without_a_reader_are_followed_by_their_zeros():
-    assert row_parts([block(["in"], [96], [30], 64)]) == {"in": [(96, 30)]}
-    assert row_parts([block(["in"], [64], [64], 64)]) == {}
+    assert match_row_parts([block(["in"], [96], [30], 64)]) == {"in": [(96, 30)]}
+    assert match_row_parts([block(["in"], [64], [64], 64)]) == {}
 
 
 def test_what_was_taken_out_comes_back_as_zeros():
@@ -54,8 +54,8 @@ def test_what_was_taken_out_comes_back_as_zeros():
     kept = torch.tensor([0, 2, 3, 6, 8, 9])
     for layer in (nn.Linear(8, 12), Conv1D(12, 8)):
         nn.init.normal_(layer.bias)
-        narrow = narrowed(layer, kept, torch.arange(5))
-        wide = widened(narrow, [(6, 3), (6, 3)], 8)
+        narrow = narrow_layer(layer, kept, torch.arange(5))
+        wide = widen_layer(narrow, [(6, 3), (6, 3)], 8)
         x = torch.randn(2, 8)
         x[:, 5:] = 0
         said = wide(x)

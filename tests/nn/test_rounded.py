@@ -10,12 +10,12 @@ from torch import nn
 from dsformer.errors import InputError
 from dsformer.format.pattern import Pattern
 from dsformer.format.precision import FACTORS, INT8, Precision
-from dsformer.format.quantized import round_form
+from dsformer.format.quantized import quantize_form
 from dsformer.format.schema import BlockConfig
 from dsformer.format.spec import FormSpec
 from dsformer.nn.embedding import DenseSparseEmbedding
 from dsformer.nn.linear import DenseSparseLinear
-from dsformer.nn.replace import install_forms, round_factors
+from dsformer.nn.replace import install_forms, quantize_factors
 from dsformer.ops.cpu import CpuPlan
 from dsformer.ops.reference import round_tokens
 from fixtures.forms import all_specs, label, random_form
@@ -29,7 +29,7 @@ X = torch.randn(3, 5, 12, generator=torch.Generator().manual_seed(7))
 
 def layer_of(spec: FormSpec, dtype: torch.dtype = torch.float32, precision: Precision = INT8) -> DenseSparseLinear:
     layer = DenseSparseLinear(spec, dtype=dtype, precision=precision).eval()
-    layer.fill(round_form(random_form(spec), precision))
+    layer.fill(quantize_form(random_form(spec), precision))
     nn.init.normal_(layer.bias, generator=torch.Generator().manual_seed(1))
     return layer
 
@@ -64,7 +64,7 @@ def test_stores_what_the_spec_counts(spec: FormSpec, precision: Precision):
     again = DenseSparseLinear(spec, precision=precision).eval()
     again.load_state_dict(layer.state_dict())
     assert torch.equal(again.form().dense(), layer.form().dense())
-    assert torch.equal(layer.form().dense(), round_form(random_form(spec), precision).form().dense())
+    assert torch.equal(layer.form().dense(), quantize_form(random_form(spec), precision).form().dense())
 
 
 @pytest.mark.parametrize("spec", SPECS[::5], ids=label)
@@ -124,10 +124,10 @@ def test_members_of_a_block_are_rounded_together(native_library, monkeypatch):  
     blocks = [BlockConfig.of("linear", members, spec)]
     form = random_form(spec)
     install_forms(model, blocks, [form])
-    rounded = round_factors(model, blocks)
+    rounded = quantize_factors(model, blocks)
     assert [block.precision for block in rounded] == [INT8]
     weights = torch.cat([model[name].form().dense() for name, _ in members])
-    assert torch.equal(weights, round_form(form).form().dense())
+    assert torch.equal(weights, quantize_form(form).form().dense())
     assert model["k"].dictionary is None
     assert model["k"].bias is None
 
@@ -145,7 +145,7 @@ def test_members_of_a_block_are_rounded_together(native_library, monkeypatch):  
 def test_an_embedding(precision: Precision):
     spec = FormSpec("input", 20, 16, atoms=8, nonzeros=4, canonical=True)
     table = DenseSparseEmbedding(spec, 1, dtype=torch.bfloat16, precision=precision)
-    table.fill(round_form(random_form(spec), precision))
+    table.fill(quantize_form(random_form(spec), precision))
     ids = torch.tensor([[1, 5, 19], [2, 2, 0]])
     assert table(ids).dtype == torch.bfloat16
     torch.testing.assert_close(table(ids), table.form().dense()[ids], rtol=0.02, atol=0.02)
@@ -156,9 +156,9 @@ def test_only_rounded_forms_fit():
     with pytest.raises(InputError, match="numbers of None does not fit a layer of int8"):
         DenseSparseLinear(spec, precision=INT8).fill(random_form(spec))
     with pytest.raises(InputError, match="numbers of int8 does not fit a layer of None"):
-        DenseSparseLinear(spec).fill(round_form(random_form(spec)))
+        DenseSparseLinear(spec).fill(quantize_form(random_form(spec)))
     with pytest.raises(InputError, match="numbers of int4 does not fit a layer of int8"):
-        DenseSparseLinear(spec, precision=INT8).fill(round_form(random_form(spec), Precision(4, 4)))
+        DenseSparseLinear(spec, precision=INT8).fill(quantize_form(random_form(spec), Precision(4, 4)))
 
 
 def test_tokens_are_rounded_one_by_one():

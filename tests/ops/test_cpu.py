@@ -17,7 +17,7 @@ from torch.nn import functional
 from dsformer.errors import InputError
 from dsformer.format.form import Form
 from dsformer.format.pattern import Pattern
-from dsformer.format.quantized import RoundedForm, round_form
+from dsformer.format.quantized import QuantizedForm, quantize_form
 from dsformer.format.spec import FormSpec
 from dsformer.ops import reference
 from dsformer.ops.cpu import CpuPlan, available, describe
@@ -136,7 +136,7 @@ def step(x: Tensor) -> Tensor:
     )
 
 
-def expected_of_bytes(rounded: RoundedForm, x: Tensor, bias: Tensor | None) -> tuple[Tensor, Tensor]:
+def expected_of_bytes(rounded: QuantizedForm, x: Tensor, bias: Tensor | None) -> tuple[Tensor, Tensor]:
     """By the reference, and how far off one number of the input and one of the product is allowed to be.
 
     What lies in the middle between two bytes may be rounded either way.
@@ -157,7 +157,7 @@ def expected_of_bytes(rounded: RoundedForm, x: Tensor, bias: Tensor | None) -> t
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(case=cases(), dtype=st.sampled_from((torch.float32, torch.bfloat16)))
 def test_int8(isa: str, case: Case, dtype: torch.dtype):
-    rounded = round_form(random_form(case.spec, case.seed))
+    rounded = quantize_form(random_form(case.spec, case.seed))
     x = random(case.tokens, case.spec.in_features, dtype=dtype)
     bias = random(case.spec.out_features, dtype=dtype) if case.bias else None
     plan = CpuPlan.of(rounded, bias, case.members, case.activation, dict(case.tuning), dtype)
@@ -177,7 +177,7 @@ def test_int8(isa: str, case: Case, dtype: torch.dtype):
 def test_int8_sizes_of_real_layers(isa: str, orientation: str, group: int, tokens: int):
     shape = (384, 192) if orientation == "input" else (192, 384)
     spec = FormSpec(orientation, *shape, 61, 3, 60, True, Pattern(group=group), permuted=True)
-    rounded, x = round_form(random_form(spec)), random(tokens, shape[1])
+    rounded, x = quantize_form(random_form(spec)), random(tokens, shape[1])
     wanted, _ = expected_of_bytes(rounded, x, None)
     y = CpuPlan.of(rounded)(x)[0]
     assert (y - wanted).norm() < 2e-3 * wanted.norm()
@@ -189,7 +189,7 @@ def test_int8_extremes(isa: str):
     ones = Form(spec, form.dictionary, torch.ones_like(form.values), form.indices)
     x = torch.zeros(6, 40)
     x[1], x[2, 3], x[3, 5], x[4], x[5, 0] = -2.0, 1e30, float("nan"), 1e-38, float("inf")
-    y = CpuPlan.of(round_form(ones))(x)[0]
+    y = CpuPlan.of(quantize_form(ones))(x)[0]
     assert not y[0].any()
     torch.testing.assert_close(y[1], torch.full((16,), -80.0), rtol=1e-3, atol=0)
     torch.testing.assert_close(y[2], torch.full((16,), 1e30), rtol=5e-3, atol=0)
@@ -204,11 +204,13 @@ def test_int8_products_do_not_saturate(isa: str):
     form = random_form(spec)
     ones = Form(spec, form.dictionary, torch.full_like(form.values, -1.0), form.indices)
     for x in (torch.ones(20, 4096), -torch.ones(1, 4096)):
-        torch.testing.assert_close(CpuPlan.of(round_form(ones))(x)[0], -x.sum(1, True).expand(-1, 8), rtol=5e-3, atol=0)
+        torch.testing.assert_close(
+            CpuPlan.of(quantize_form(ones))(x)[0], -x.sum(1, True).expand(-1, 8), rtol=5e-3, atol=0
+        )
 
 
 def test_int8_needs_its_scales():
-    form = round_form(small_form())
+    form = quantize_form(small_form())
     with pytest.raises(InputError, match="scales for int8 values"):
         CpuPlan.of(replace(form, value_scales=form.value_scales[:-1]))
     layout = (0, 1, True, False, 16)

@@ -11,7 +11,7 @@ from torch import Tensor
 from dsformer.errors import InputError
 from dsformer.format.form import Form
 from dsformer.format.pattern import Pattern
-from dsformer.format.quantized import round_form
+from dsformer.format.quantized import quantize_form
 from dsformer.format.spec import FormSpec
 from dsformer.format.support_codec import pack_support
 from dsformer.ops.cpu import CpuTable
@@ -49,7 +49,7 @@ def table_of(form: Form, dtype: torch.dtype) -> tuple[CpuTable, Tensor]:
     support = pack_support(spec, form.indices) if spec.encoding != "none" else None
     values, dictionary = form.values.to(dtype), form.dictionary.to(dtype)
     if dtype == torch.int8:
-        rounded = round_form(form)
+        rounded = quantize_form(form)
         values, dictionary, form = rounded.values, rounded.dictionary, rounded.form()
         of_atoms, of_units = rounded.dictionary_scales, rounded.value_scales
         scales = (of_atoms.view(torch.int16) if spec.atoms else None, of_units.view(torch.int16))

@@ -9,7 +9,7 @@ import torch
 
 from dsformer.format.pattern import Pattern
 from dsformer.format.spec import FormSpec
-from dsformer.ops.cpu import CpuPlan, tuned, tuning
+from dsformer.ops.cpu import CpuPlan, tune, tuning
 from fixtures.forms import random_form
 from fixtures.native import native_library  # noqa: F401
 
@@ -44,7 +44,7 @@ def times(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
 
 def plan(spec: FormSpec = SPEC, dtype: torch.dtype = torch.float32) -> CpuPlan:
-    return tuned(spec, dtype, partial(CpuPlan.of, random_form(spec), None, None, "none"))
+    return tune(spec, dtype, partial(CpuPlan.of, random_form(spec), None, None, "none"))
 
 
 def test_pairs_of_bfloat16_are_not_taken_where_single_precision_is_faster(cache: Path, monkeypatch: pytest.MonkeyPatch):
@@ -53,9 +53,9 @@ def test_pairs_of_bfloat16_are_not_taken_where_single_precision_is_faster(cache:
 
     monkeypatch.setattr(tuning, "_times", shortest)
     make = partial(CpuPlan.of, random_form(SPEC, dtype=torch.bfloat16), None, None, "none", dtype=torch.bfloat16)
-    assert tuned(SPEC, torch.bfloat16, make).tuning()["unpaired"] == 1
+    assert tune(SPEC, torch.bfloat16, make).tuning()["unpaired"] == 1
     tuning.forget()
-    assert tuned(SPEC, torch.bfloat16, make).tuning()["unpaired"] == 1
+    assert tune(SPEC, torch.bfloat16, make).tuning()["unpaired"] == 1
     assert plan().tuning()["unpaired"] == 0
 
 

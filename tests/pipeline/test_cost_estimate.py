@@ -10,7 +10,7 @@ from dsformer.factorization.metric import Metric
 from dsformer.factorization.search import Budget
 from dsformer.format.pattern import FREE
 from dsformer.pipeline import cost_estimate as estimate
-from dsformer.pipeline.cost_estimate import PROBE_SECONDS, PROBE_SIDE, fit_operations, matmul_rate
+from dsformer.pipeline.cost_estimate import PROBE_SECONDS, PROBE_SIDE, fit_operations, measure_matmul_rate
 
 WIDE = (96, 384)
 
@@ -51,4 +51,4 @@ def test_the_rate_is_of_the_processors_time(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(torch, "get_num_threads", lambda: 1)
     monkeypatch.setattr(estimate, "thread_time", lambda: next(clock) / 100)
     products = round(100 * PROBE_SECONDS) - 1
-    assert matmul_rate() == pytest.approx(2 * PROBE_SIDE**3 * products / PROBE_SECONDS)
+    assert measure_matmul_rate() == pytest.approx(2 * PROBE_SIDE**3 * products / PROBE_SECONDS)

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from dsformer.calibration.left_dense import LeftDense
-from dsformer.format.accounting import Types
+from dsformer.format.accounting import ValueTypes
 from dsformer.format.precision import Precision
 from dsformer.report.block_summary import BlockSummary
 from dsformer.report.page import detail_bars, part_bytes, render, total_bars, write_page
@@ -51,7 +51,7 @@ def summary() -> Summary:
         recipe={"ratio": 3.0, "calibration": {"text": None}},
         blocks=blocks,
         rest_bytes=3000,
-        types=Types(Precision.of(32), 32),
+        types=ValueTypes(Precision.of(32), 32),
         type_factor=1.0,
         embedding_share=2000 / 4500,
         silent=("never.ran",),

@@ -5,10 +5,10 @@ import pytest
 import torch
 
 import dsformer
-from dsformer.format.row_spans import Span
+from dsformer.format.row_spans import RowSpan
 from dsformer.models.source import open_source
 from dsformer.recipe import Recipe
-from dsformer.training.alignment import matching
+from dsformer.training.alignment import match_rows
 from dsformer.training.data import TrainingData
 from dsformer.training.loop import make_trainer
 from dsformer.training.teacher import Teacher
@@ -16,12 +16,12 @@ from dsformer.training.teacher import Teacher
 
 def test_an_order_is_found_again():
     generator = torch.Generator().manual_seed(0)
-    spans = (Span((0, 8), 8), Span((16,), 16))
+    spans = (RowSpan((0, 8), 8), RowSpan((16,), 16))
     rows = torch.randn(32, 6, generator=generator)
     one, other = torch.randperm(8, generator=generator), 16 + torch.randperm(16, generator=generator)
     order = torch.cat([one, 8 + one, other])
     near = rows[order] + 0.1 * torch.randn(32, 6, generator=generator)
-    assert torch.equal(matching(rows, near, spans), order)
+    assert torch.equal(match_rows(rows, near, spans), order)
 
 
 @pytest.mark.parametrize("pattern", ["free", "grouped(8)"])

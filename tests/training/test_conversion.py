@@ -16,7 +16,7 @@ from dsformer.nn.compressed import StoredForm
 from dsformer.nn.embedding import DenseSparseEmbedding
 from dsformer.nn.linear import DenseSparseLinear
 from dsformer.nn.replace import install_forms
-from dsformer.training.conversion import NAME, begin, finish
+from dsformer.training.conversion import NAME, install_learned_blocks, install_learned_forms
 from fixtures.forms import random_form
 from fixtures.models import compress, inputs, tiny_model
 
@@ -53,13 +53,13 @@ def test_outputs_stay_and_what_is_learned_is_stored(name: str, tmp_path: Path):
     configs = model.config.quantization_config.blocks
     before = outputs(model, inputs(model))
     keys = {key: (tensor.shape, tensor.dtype) for key, tensor in model.state_dict().items()}
-    learned = begin(model, configs)
+    learned = install_learned_blocks(model, configs)
     assert not any(isinstance(module, DenseSparseLinear) for module in model.modules())
     torch.testing.assert_close(outputs(model, inputs(model)), before, rtol=1e-5, atol=1e-5)
     step(model)
     moved = outputs(model, inputs(model))
     assert not torch.allclose(moved, before, rtol=1e-4, atol=1e-4)
-    finish(model, learned)
+    install_learned_forms(model, learned)
     assert not hasattr(model, NAME)
     torch.testing.assert_close(outputs(model, inputs(model)), moved, rtol=1e-5, atol=1e-5)
     assert {key: (tensor.shape, tensor.dtype) for key, tensor in model.state_dict().items()} == keys
@@ -74,7 +74,7 @@ def test_outputs_stay_and_what_is_learned_is_stored(name: str, tmp_path: Path):
 def test_every_linear_keeps_its_class_and_bias():
     model = compressed("GPT2LMHeadModel")
     bias = model.get_submodule("transformer.h.0.attn.c_attn").bias
-    begin(model, model.config.quantization_config.blocks)
+    install_learned_blocks(model, model.config.quantization_config.blocks)
     layer = model.get_submodule("transformer.h.0.attn.c_attn")
     assert type(layer) is Conv1D
     assert layer.bias is bias
@@ -84,10 +84,10 @@ def test_compressed_tables_stay_compressed():
     model = compressed("BertForMaskedLM")
     stored = {name for name, module in model.named_modules() if isinstance(module, StoredForm)}
     table = model.get_input_embeddings()
-    learned = begin(model, model.config.quantization_config.blocks)
+    learned = install_learned_blocks(model, model.config.quantization_config.blocks)
     assert isinstance(table, DenseSparseEmbedding)
     assert model.get_input_embeddings() is table
-    finish(model, learned)
+    install_learned_forms(model, learned)
     assert {name for name, module in model.named_modules() if isinstance(module, StoredForm)} == stored
 
 
@@ -98,12 +98,12 @@ def test_a_module_under_two_names():
     layers[1].attention.output.dense = layers[0].attention.output.dense
     install_forms(model, [config], [random_form(FREE)])
     before = outputs(model, inputs(model))
-    learned = begin(model, [config])
+    learned = install_learned_blocks(model, [config])
     assert layers[1].attention.output.dense is layers[0].attention.output.dense
     step(model)
     moved = outputs(model, inputs(model))
     assert not torch.allclose(moved, before)
-    finish(model, learned)
+    install_learned_forms(model, learned)
     assert layers[1].attention.output.dense is layers[0].attention.output.dense
     torch.testing.assert_close(outputs(model, inputs(model)), moved, rtol=1e-5, atol=1e-5)
 
@@ -119,13 +119,13 @@ def test_a_tied_bias_stays_tied():
     spec = FormSpec("input", 40, 32, atoms=12, nonzeros=4)
     config = BlockConfig.of("linear", [("cls.predictions.decoder", 40)], spec)
     install_forms(model, [config], [random_form(spec)])
-    learned = begin(model, [config])
+    learned = install_learned_blocks(model, [config])
     assert head.decoder.bias is head.bias
-    finish(model, learned)
+    install_learned_forms(model, learned)
     assert head.decoder.bias is head.bias
 
 
 def test_nothing_to_train():
     model = tiny_model("BertForMaskedLM")
     with pytest.raises(InputError, match="no compressed linear layers"):
-        begin(model, [])
+        install_learned_blocks(model, [])

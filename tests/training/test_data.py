@@ -15,7 +15,7 @@ from dsformer.evaluation.scoring import score_model
 from dsformer.models.heads import open_for_task
 from dsformer.models.source import open_source
 from dsformer.training.config import TrainingConfig
-from dsformer.training.data import TrainingData, of_task, of_text, the_task
+from dsformer.training.data import TrainingData, load_training_task, tokenize_task, tokenize_text
 from fixtures.models import tiny_model
 from fixtures.training import reviews
 
@@ -27,7 +27,7 @@ def settings(task: Path | str, **fields: object) -> TrainingConfig:
 def test_the_columns_of_a_file(tmp_path: Path):
     rows = [f"{'ab'[i % 2]}\t{i % 2}\tfilm {i}\tplot {i}" for i in range(12)]
     (tmp_path / "t.tsv").write_text("\n".join(["noise\tclass\tone\ttwo", *rows]))
-    task = the_task(
+    task = load_training_task(
         settings(tmp_path / "t.tsv", text_column="one", pair_column="two", label_column="class"), data_dir=None
     )
     assert task.labels == ("0", "1")
@@ -38,47 +38,47 @@ def test_the_columns_of_a_file(tmp_path: Path):
 
 
 def test_whole_numbers_may_be_a_regression(task_file: Path):
-    assert the_task(settings(task_file), None).kind == "classification"
-    assert the_task(settings(task_file, task_kind="regression"), None).kind == "regression"
+    assert load_training_task(settings(task_file), None).kind == "classification"
+    assert load_training_task(settings(task_file, task_kind="regression"), None).kind == "regression"
 
 
 def test_an_evaluation_file(task_file: Path, tmp_path: Path):
     (tmp_path / "e.csv").write_text("text,label\na good film,1\na bad film,0\n")
-    task = the_task(settings(task_file, evaluation_file=tmp_path / "e.csv"), data_dir=None)
+    task = load_training_task(settings(task_file, evaluation_file=tmp_path / "e.csv"), data_dir=None)
     assert task.train is not None
     assert (len(task.train), len(task.evaluation)) == (400, 2)
 
 
 def test_tasks_that_are_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     with pytest.raises(InputError, match="Unknown task 'nothing'"):
-        the_task(settings("nothing"), None)
+        load_training_task(settings("nothing"), None)
     with pytest.raises(InputError, match="No such file"):
-        the_task(settings(tmp_path / "none.csv"), None)
+        load_training_task(settings(tmp_path / "none.csv"), None)
     (tmp_path / "t.csv").write_text("text,class\na,1\n")
     with pytest.raises(InputError, match="'label'"):
-        the_task(settings(tmp_path / "t.csv"), None)
+        load_training_task(settings(tmp_path / "t.csv"), None)
     bare = SupervisedTask("sst2", "classification", ("a", "b"), None, Examples(("x",), None, (0,)), "accuracy")
     monkeypatch.setattr("dsformer.training.data.load_task", lambda *_, **__: bare)
     with pytest.raises(InputError, match="task sst2: has no training data here"):
-        the_task(settings("sst2"), None)
+        load_training_task(settings("sst2"), None)
 
 
 def test_examples_of_a_task(task_file: Path, base: Path):
     source = open_source(base)
     task = load_task(str(task_file))
     chosen = settings(task_file, examples=20, length=8)
-    data = of_task(task, chosen, source.tokenizer, source.model)
+    data = tokenize_task(task, chosen, source.tokenizer, source.model)
     assert len(data.features) == len(data.texts) == 20
     assert set(data.texts) < {text for text, _ in reviews(400)}
     batch = data.collate([data.features[i] for i in range(4)])
     assert batch["input_ids"].shape[1] <= 8
     assert batch["labels"].shape == (4,)
-    assert of_task(task, chosen, source.tokenizer, source.model).texts == data.texts
+    assert tokenize_task(task, chosen, source.tokenizer, source.model).texts == data.texts
 
 
 def test_plain_text(text_file: Path, base: Path):
     source = open_source(base)
-    data = of_text(TrainingConfig(text=text_file, examples=10, length=8), source.tokenizer, source.model)
+    data = tokenize_text(TrainingConfig(text=text_file, examples=10, length=8), source.tokenizer, source.model)
     assert data.texts == [text for text, _ in reviews(10)]
     assert max(len(feature["input_ids"]) for feature in data.features) == 8
     batch = data.collate(list(data.features))
@@ -91,7 +91,7 @@ def test_plain_text_may_be_compressed(text_file: Path, base: Path, tmp_path: Pat
     packed.write_bytes(gzip.compress(text_file.read_bytes()))
     source = open_source(base)
     both = [TrainingConfig(text=file, examples=10) for file in (text_file, packed)]
-    texts = [of_text(one, source.tokenizer, source.model).texts for one in both]
+    texts = [tokenize_text(one, source.tokenizer, source.model).texts for one in both]
     assert texts[0] == texts[1]
 
 
@@ -99,10 +99,10 @@ def test_text_of_a_column(base: Path, tmp_path: Path):
     (tmp_path / "t.csv").write_text("id,body\n1,a good film\n2,a bad plot\n")
     source = open_source(base)
     words = (source.tokenizer, source.model)
-    data = of_text(TrainingConfig(text=tmp_path / "t.csv", text_column="body"), *words)
+    data = tokenize_text(TrainingConfig(text=tmp_path / "t.csv", text_column="body"), *words)
     assert data.texts == ["a good film", "a bad plot"]
     with pytest.raises(InputError, match="'text'"):
-        of_text(TrainingConfig(text=tmp_path / "t.csv"), *words)
+        tokenize_text(TrainingConfig(text=tmp_path / "t.csv"), *words)
 
 
 def test_a_score_is_the_same_whatever_the_batches(teacher: Path, task_file: Path):
@@ -169,11 +169,11 @@ def test_texts_are_cut_to_what_the_model_takes(name: str, tmp_path: Path):
     assert score_model(model, tokenizer, task)["accuracy"] in (0, 25, 50, 75, 100)
     (tmp_path / "t.txt").write_text("\n".join(long))
     length = 38 if name.startswith("Roberta") else 40
-    data = of_task(task, settings("t.csv"), tokenizer, model)
-    plain = of_text(TrainingConfig(text=tmp_path / "t.txt"), tokenizer, model)
+    data = tokenize_task(task, settings("t.csv"), tokenizer, model)
+    plain = tokenize_text(TrainingConfig(text=tmp_path / "t.txt"), tokenizer, model)
     for features in (data.features, plain.features):
         assert [len(one["input_ids"]) for one in features] == [length, length, 3, 3]
     with torch.no_grad():
         model(**data.collate(list(data.features)))  # the longest there is
-    shorter = of_task(task, settings("t.csv", length=8), tokenizer, model)
+    shorter = tokenize_task(task, settings("t.csv", length=8), tokenizer, model)
     assert len(shorter.features[0]["input_ids"]) == 8

@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import nn
 
-from dsformer.training.dropout import without_dropout
+from dsformer.training.dropout import disable_dropout
 from fixtures.models import ARCHITECTURES, inputs, tiny_model
 
 
@@ -18,11 +18,11 @@ def test_no_model_drops_anything_until_it_is_over(name: str):
         with torch.no_grad():
             return model(**batch)[0]
 
-    with without_dropout(model):
+    with disable_dropout(model):
         assert torch.equal(say(), say())
     rates = {module.p for module in model.modules() if isinstance(module, nn.Dropout)}
     assert rates <= {0.5}
-    with without_dropout(model, wanted=False):
+    with disable_dropout(model, wanted=False):
         assert bool(rates) == (not torch.equal(say(), say()))
 
 
@@ -37,7 +37,7 @@ class Functional(nn.Module):
 
 def test_rates_kept_by_modules_themselves():
     model, x = Functional(), torch.ones(100)
-    with without_dropout(model):
+    with disable_dropout(model):
         assert torch.equal(model(x), x)
     assert (model.attention_dropout, model.dropped) == (0.5, 3)
     assert not torch.equal(model(x), x)

@@ -12,7 +12,7 @@ from transformers import PreTrainedModel
 import dsformer
 from dsformer.data.supervised import load_task
 from dsformer.errors import InputError
-from dsformer.factorization.support import support_of
+from dsformer.factorization.support import choose_support
 from dsformer.format.schema import BlockConfig
 from dsformer.format.spec import FormSpec
 from dsformer.models.heads import open_for_task
@@ -23,7 +23,7 @@ from dsformer.training.learners import LEARNERS, Stage
 from dsformer.training.learners.movement import FROM, SENSITIVITY, UNCERTAINTY, UNTIL, MovingBlock
 from dsformer.training.loop import make_trainer
 from dsformer.training.parametrization import LearnedBlocks
-from dsformer.training.projection import oriented
+from dsformer.training.projection import orient
 from dsformer.training.teacher import Teacher
 from fixtures.forms import random_form
 from fixtures.training import QUICK, write_base
@@ -105,7 +105,7 @@ def test_sensitive_and_uncertain_weights_stay():
         uncertainty = UNCERTAINTY * uncertainty + (1 - UNCERTAINTY) * (size - mean).abs()
         torch.testing.assert_close(block.scores, mean * uncertainty)
         if step == UNTIL * TOTAL:
-            assert torch.equal(block.latent_mask, support_of(SPEC, mean * uncertainty, None))
+            assert torch.equal(block.latent_mask, choose_support(SPEC, mean * uncertainty, None))
     learner.finish()
     assert block.form().spec == SPEC
 
@@ -163,7 +163,7 @@ def test_weights_that_stay_are_learned_along_with_the_task(learner: str, pattern
         assert name not in own or torch.equal(own[name], values), name
     for block in trainer.learner.stage.blocks:
         dense = torch.cat([start.get_submodule(name).weight for name in block.config.names])
-        assert torch.equal(block.latent, oriented(dense, block.spec))
+        assert torch.equal(block.latent, orient(dense, block.spec))
         kept = block.unit_weight()
         assert torch.equal(kept, block.latent * block.latent_mask)
         assert float(block.latent_mask.float().mean()) == (1.0 if learner == "movement" else 0.5)
@@ -187,8 +187,8 @@ def test_codes_of_pruned_weights_begin_with_all_of_the_weight(
     trainer.learner.start()
     block = next(b for b in trainer.learner.stage.blocks if "bert.encoder.layer.1.output.dense" in b.config.names)
     dense = source.model.get_submodule("bert.encoder.layer.1.output.dense").weight
-    torch.testing.assert_close(block.latent, oriented(dense, block.spec))
-    torch.testing.assert_close(block.unit_weight(), oriented(before, block.spec))
+    torch.testing.assert_close(block.latent, orient(dense, block.spec))
+    torch.testing.assert_close(block.unit_weight(), orient(before, block.spec))
 
 
 def test_a_base_model_is_pruned_while_it_learns(base: Path, task_file: Path, tmp_path: Path):

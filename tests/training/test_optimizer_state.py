@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from dsformer.format.spec import FormSpec
-from dsformer.training.optimizer_state import carry
+from dsformer.training.optimizer_state import carry_optimizer_state
 from dsformer.training.parametrization import LearnedBlock
 from fixtures.training import learned_block
 
@@ -37,7 +37,7 @@ def test_what_stays_keeps_its_moments_and_what_is_new_gets_the_mean(nonzeros: in
     assert bool((mask & old)[:, 1:].any())
     assert bool((mask & ~old).any())
     block.take(torch.ones(6, 8), mask, block.dictionary.detach())
-    carry(optimizer, block, before)
+    carry_optimizer_state(optimizer, block, before)
     now = optimizer.state[block.values]
     assert now["exp_avg"].shape == now["exp_avg_sq"].shape == block.values.shape
     assert now["step"] == state["step"]
@@ -54,7 +54,7 @@ def test_what_stays_keeps_its_moments_and_what_is_new_gets_the_mean(nonzeros: in
 def test_an_unchanged_support_changes_nothing():
     block, optimizer = trained()
     state = {name: moment.clone() for name, moment in optimizer.state[block.values].items()}
-    carry(optimizer, block, block.columns.clone())
+    carry_optimizer_state(optimizer, block, block.columns.clone())
     for name, moment in optimizer.state[block.values].items():
         assert torch.equal(moment, state[name])
 
@@ -62,5 +62,5 @@ def test_an_unchanged_support_changes_nothing():
 def test_before_the_first_step_there_is_nothing_to_carry():
     block = learned_block(SPEC)
     optimizer = torch.optim.AdamW(block.parameters())
-    carry(optimizer, block, block.columns.clone())
+    carry_optimizer_state(optimizer, block, block.columns.clone())
     assert block.values not in optimizer.state

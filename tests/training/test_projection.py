@@ -7,7 +7,7 @@ from torch import Tensor
 from dsformer.format.pattern import Pattern
 from dsformer.format.spec import FormSpec
 from dsformer.training.parametrization import LearnedBlock
-from dsformer.training.projection import Projection, oriented
+from dsformer.training.projection import Projection, orient
 from fixtures.forms import all_specs, label
 from fixtures.training import learned_block, projection_of, random_metric
 
@@ -121,7 +121,7 @@ def test_the_metric_says_what_counts():
 @pytest.mark.parametrize("spec", [FREE, OUTPUT], ids=["input", "output"])
 def test_weights_come_with_one_row_a_unit(spec):
     block, weight = learned_block(spec), torch.randn(spec.out_features, spec.in_features)
-    target = oriented(weight, spec)
+    target = orient(weight, spec)
     assert target.shape == (spec.units, spec.width)
     made = Projection(block, random_metric(spec.in_features), target)
     before = error(made, target, weight_of(block))

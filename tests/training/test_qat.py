@@ -9,13 +9,13 @@ import dsformer
 from dsformer.errors import InputError
 from dsformer.format.pattern import Pattern
 from dsformer.format.precision import INT8, Precision
-from dsformer.format.quantized import round_form
+from dsformer.format.quantized import quantize_form
 from dsformer.format.schema import BlockConfig
 from dsformer.format.spec import FormSpec
 from dsformer.recipe import Recipe
 from dsformer.training.parametrization import LearnedBlock
-from dsformer.training.projection import oriented
-from dsformer.training.qat import rounded
+from dsformer.training.projection import orient
+from dsformer.training.qat import fake_quantize
 from fixtures.forms import random_form
 from fixtures.training import QUICK
 
@@ -42,7 +42,7 @@ def test_the_weight_is_that_of_the_rounded_form(spec: FormSpec, precision: Preci
     plain = block.unit_weight().detach()
     block.round_to(precision)
     weight = block.unit_weight().detach()
-    expected = oriented(round_form(block.form(), precision).form().dense(), spec)
+    expected = orient(quantize_form(block.form(), precision).form().dense(), spec)
     torch.testing.assert_close(weight, expected, rtol=1e-3, atol=1e-4)
     assert not torch.allclose(weight, plain, atol=1e-4)
 
@@ -63,7 +63,7 @@ def test_gradients_pass_straight_through():
 def test_numbers_beyond_the_range_are_clipped():
     numbers = torch.tensor([[0.24, -0.26, 5.0, -5.0, 1.0]])
     steps = torch.tensor([[0.5, 0.5, 0.5, 0.5, 0.0]])
-    assert rounded(numbers, steps, 4).tolist() == [[0.0, -0.5, 3.5, -4.0, 0.0]]
+    assert fake_quantize(numbers, steps, 4).tolist() == [[0.0, -0.5, 3.5, -4.0, 0.0]]
 
 
 def test_a_checkpoint_has_the_steps():

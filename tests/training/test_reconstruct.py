@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from dsformer.training.reconstruct import Multiply, Places
+from dsformer.training.reconstruct import EntryPositions, ReconstructWeight
 
 
 def drawn(units: int, atoms: int, width: int, canonical: bool, kept: int, seed: int = 0) -> tuple[Tensor, Tensor]:
@@ -30,7 +30,7 @@ def assert_same(units: int, atoms: int, width: int, canonical: bool, kept: int, 
     outer = torch.randn(units, width, generator=generator, dtype=torch.float64)
     values.requires_grad_()
     dictionary.requires_grad_()
-    ours = Multiply.apply(values, dictionary, Places.of(columns, atoms, width), torch.float64)
+    ours = ReconstructWeight.apply(values, dictionary, EntryPositions.of(columns, atoms, width), torch.float64)
     theirs = plainly(values, dictionary, columns, canonical)
     torch.testing.assert_close(ours, theirs, rtol=1e-12, atol=1e-12)
     wanted = torch.autograd.grad((theirs * outer).sum(), (values, dictionary))
@@ -57,9 +57,9 @@ def test_any_shape(data: st.DataObject):
 def test_gradcheck():
     columns, values = drawn(4, 3, 5, True, 4)
     dictionary = torch.randn(3, 5, generator=torch.Generator().manual_seed(3), dtype=torch.float64)
-    places = Places.of(columns, 3, 5)
+    places = EntryPositions.of(columns, 3, 5)
     inputs = (values.requires_grad_(), dictionary.requires_grad_())
-    assert torch.autograd.gradcheck(lambda v, d: Multiply.apply(v, d, places, torch.float64), inputs)
+    assert torch.autograd.gradcheck(lambda v, d: ReconstructWeight.apply(v, d, places, torch.float64), inputs)
 
 
 @pytest.mark.parametrize("frozen", ["values", "dictionary"])
@@ -68,7 +68,7 @@ def test_one_side_alone(frozen: str):
     sides = {"values": values, "dictionary": torch.ones(3, 5, dtype=torch.float64)}
     for name, side in sides.items():
         side.requires_grad_(name != frozen)
-    Multiply.apply(*sides.values(), Places.of(columns, 3, 5), torch.float64).sum().backward()
+    ReconstructWeight.apply(*sides.values(), EntryPositions.of(columns, 3, 5), torch.float64).sum().backward()
     for name, side in sides.items():
         assert (side.grad is None) == (name == frozen)
 
@@ -76,9 +76,9 @@ def test_one_side_alone(frozen: str):
 def test_bf16_is_that_of_the_float32_product_and_gradients_stay_float32():
     columns, values = drawn(16, 8, 12, True, 5)
     values, dictionary = values.float().requires_grad_(), torch.randn(8, 12).requires_grad_()
-    places = Places.of(columns, 8, 12)
-    low = Multiply.apply(values, dictionary, places, torch.bfloat16)
-    high = Multiply.apply(values, dictionary, places, torch.float32)
+    places = EntryPositions.of(columns, 8, 12)
+    low = ReconstructWeight.apply(values, dictionary, places, torch.bfloat16)
+    high = ReconstructWeight.apply(values, dictionary, places, torch.float32)
     assert low.dtype == torch.bfloat16
     torch.testing.assert_close(low.float(), high, rtol=0.02, atol=0.05)
     outer = torch.randn(16, 12)
@@ -90,13 +90,13 @@ def test_bf16_is_that_of_the_float32_product_and_gradients_stay_float32():
 
 
 def test_places_of_a_support_of_learned_atoms_alone_need_no_selection():
-    places = Places.of(torch.tensor([[0, 2], [1, 2]]), atoms=3, width=4)
+    places = EntryPositions.of(torch.tensor([[0, 2], [1, 2]]), atoms=3, width=4)
     assert places.learned is places.canonical is places.weight is None
     assert places.codes.tolist() == [0, 2, 4, 5]
 
 
 def test_places_of_a_mixed_support():
-    places = Places.of(torch.tensor([[0, 3], [4, 6]]), atoms=3, width=4)
+    places = EntryPositions.of(torch.tensor([[0, 3], [4, 6]]), atoms=3, width=4)
     assert places.learned is not None
     assert places.canonical is not None
     assert places.weight is not None

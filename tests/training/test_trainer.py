@@ -19,8 +19,8 @@ from dsformer.models.source import open_source
 from dsformer.nn.linear import DenseSparseLinear
 from dsformer.recipe import Recipe
 from dsformer.training.config import TrainingConfig
-from dsformer.training.conversion import begin
-from dsformer.training.data import TrainingData, of_task
+from dsformer.training.conversion import install_learned_blocks
+from dsformer.training.data import TrainingData, tokenize_task
 from dsformer.training.distillation import Distiller
 from dsformer.training.freezing import freeze_embeddings
 from dsformer.training.learners import LEARNERS, Stage
@@ -45,7 +45,7 @@ LEARNING = {"batch_size": 16, "learning_rate": 1e-3, "bf16": False, "distill": "
 def data(task_file: Path, teacher: Path) -> TrainingData:
     settings = TrainingConfig(task=str(task_file), examples=128)
     source = open_source(teacher)
-    return of_task(load_task(str(task_file)), settings, source.tokenizer, source.model)
+    return tokenize_task(load_task(str(task_file)), settings, source.tokenizer, source.model)
 
 
 def forget_dropout(model: nn.Module) -> None:
@@ -179,7 +179,7 @@ def test_everything_that_is_trained_has_its_rate_once(learner: str):
     compress(model)
     head = list(model.classifier.out_proj.parameters())
     kind = LEARNERS[learner]
-    learned = begin(model, model.config.quantization_config.blocks, kind.block_type)
+    learned = install_learned_blocks(model, model.config.quantization_config.blocks, kind.block_type)
     freeze_embeddings(model)
     settings = TrainingConfig(factor_rate=3)
     groups = parameter_groups(model, settings, kind(Stage(learned, [], 1, 1), settings), head)
@@ -269,7 +269,7 @@ def learned(words: dict[str, Any]) -> PreTrainedModel:
     source = open_source(words["teacher"])
     model = load(words["factorized"])
     settings = recipe.training
-    data = of_task(load_task(settings.task), settings, source.tokenizer, source.model)
+    data = tokenize_task(load_task(settings.task), settings, source.tokenizer, source.model)
     learn(model, Teacher(source.model, source.tokenizer), data, recipe.learning, Path(words["work"]), True)
     return model
 

@@ -3,12 +3,12 @@ import json
 import pytest
 
 from dsformer.errors import InputError
-from dsformer.utils.atomic_io import add_row, appearing_file, check_writable, read_rows, user_path, write_rows
+from dsformer.utils.atomic_io import add_row, check_writable, read_rows, user_path, write_file_atomically, write_rows
 
 
 def test_a_file_appears_whole(tmp_path):
     path = tmp_path / "rows.jsonl"
-    with appearing_file(path) as fresh:
+    with write_file_atomically(path) as fresh:
         fresh.write_text("half")
         assert not path.exists()
         fresh.write_text("whole")
@@ -21,7 +21,7 @@ def test_what_was_there_stays_when_something_is_raised(tmp_path):
     path.write_text("old")
 
     def fail():
-        with appearing_file(path) as fresh:
+        with write_file_atomically(path) as fresh:
             fresh.write_text("new")
             raise KeyError
 
@@ -34,12 +34,12 @@ def test_what_was_there_stays_when_something_is_raised(tmp_path):
 def test_what_killed_processes_left_is_removed_once_nobody_writes(tmp_path):
     path, left = tmp_path / "rows.jsonl", tmp_path / ".rows.jsonl.01234567.partial"
     left.write_text("half")
-    with appearing_file(tmp_path / "other") as other:
+    with write_file_atomically(tmp_path / "other") as other:
         other.touch()
-        with appearing_file(path) as fresh:
+        with write_file_atomically(path) as fresh:
             fresh.touch()
         assert left.exists()
-    with appearing_file(path) as fresh:
+    with write_file_atomically(path) as fresh:
         fresh.touch()
     assert sorted(tmp_path.iterdir()) == [tmp_path / "other", path]
 
@@ -70,7 +70,7 @@ def test_files_to_be_written_are_checked_before_the_work(tmp_path):
 
 
 def test_nothing_written_is_an_error_and_leaves_nothing(tmp_path):
-    with pytest.raises(FileNotFoundError), appearing_file(tmp_path / "rows.jsonl"):
+    with pytest.raises(FileNotFoundError), write_file_atomically(tmp_path / "rows.jsonl"):
         pass
     assert not list(tmp_path.iterdir())
 

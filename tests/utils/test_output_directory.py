@@ -10,7 +10,7 @@ import pytest
 
 from dsformer.errors import InputError
 from dsformer.utils.atomic_io import remove_unfinished
-from dsformer.utils.output_directory import appearing, locked, reserved
+from dsformer.utils.output_directory import lock, reserve, write_atomically
 
 HOLDS = """
 import sys
@@ -38,13 +38,13 @@ def another(tmp_path: Path):
 
 
 def test_a_second_run_is_refused_and_one_after_a_kill_is_not(another: subprocess.Popen, tmp_path: Path):
-    with pytest.raises(InputError, match="out: another run is writing it"), reserved(tmp_path / "out"):
+    with pytest.raises(InputError, match="out: another run is writing it"), reserve(tmp_path / "out"):
         pass
     (left,) = tmp_path.glob(".out.*.partial")
     another.kill()
     another.wait()
     assert left.is_dir()
-    with reserved(tmp_path / "out") as target, appearing(target) as partial:
+    with reserve(tmp_path / "out") as target, write_atomically(target) as partial:
         assert not left.exists()
         (partial / "weights").write_text("whole")
     assert [(path.name, os.listdir(path)) for path in tmp_path.iterdir()] == [("out", ["weights"])]
@@ -52,7 +52,7 @@ def test_a_second_run_is_refused_and_one_after_a_kill_is_not(another: subprocess
 
 def test_other_outputs_and_their_remains_are_left_alone(another: subprocess.Popen, tmp_path: Path):
     (tmp_path / ".out.more.12345678.partial").mkdir()
-    with reserved(tmp_path / "more"), reserved(tmp_path / "out.more"):
+    with reserve(tmp_path / "more"), reserve(tmp_path / "out.more"):
         pass
     assert another.poll() is None
     assert list(tmp_path.glob(".out.*.partial"))
@@ -63,12 +63,12 @@ def test_steps_of_a_run_share_its_lock_but_threads_do_not(tmp_path: Path):
 
     def other() -> None:
         try:
-            with reserved(tmp_path / "out"):
+            with reserve(tmp_path / "out"):
                 pass
         except InputError as error:
             refused.append(str(error))
 
-    with reserved(tmp_path / "out") as target, reserved(target), locked(target):
+    with reserve(tmp_path / "out") as target, reserve(target), lock(target):
         thread = threading.Thread(target=other)
         thread.start()
         thread.join()
@@ -81,7 +81,7 @@ def test_a_directory_that_was_being_replaced_is_put_back(tmp_path: Path):
     for path in (old, new):
         path.mkdir()
         (path / "name").write_text(path.name)
-    with pytest.raises(InputError, match="is not empty"), reserved(tmp_path / "out"):
+    with pytest.raises(InputError, match="is not empty"), reserve(tmp_path / "out"):
         pass
     assert (tmp_path / "out" / "name").read_text() == old.name
     assert os.listdir(tmp_path) == ["out"]
@@ -90,16 +90,16 @@ def test_a_directory_that_was_being_replaced_is_put_back(tmp_path: Path):
 def test_places_that_cannot_be_written(tmp_path: Path):
     (tmp_path / "file").write_text("")
     for place in (tmp_path / "file", tmp_path / "file" / "below"):
-        with pytest.raises(InputError, match="file"), reserved(place):
+        with pytest.raises(InputError, match="file"), reserve(place):
             pass
     for place, message in (
         ("", "a path is empty"),
         ("/", "root of a file system"),
         ("/proc/none", "cannot be written"),
     ):
-        with pytest.raises(InputError, match=message), reserved(place, overwrite=True):
+        with pytest.raises(InputError, match=message), reserve(place, overwrite=True):
             pass
-    with reserved(tmp_path / "new" / "deep") as target:
+    with reserve(tmp_path / "new" / "deep") as target:
         assert target == tmp_path / "new" / "deep"
     assert os.listdir(tmp_path) == ["file"]
 
@@ -108,9 +108,9 @@ def test_what_is_read_is_not_written(tmp_path: Path):
     model = tmp_path / "models" / "one"
     model.mkdir(parents=True)
     for place, relation in ((model, "is what"), (model / "small", "lies in what"), (model.parent, "contains what")):
-        with pytest.raises(InputError, match=relation), reserved(place, overwrite=True, inputs=[model]):
+        with pytest.raises(InputError, match=relation), reserve(place, overwrite=True, inputs=[model]):
             pass
-    with reserved(tmp_path / "models" / "other", inputs=[model, "some/name-of-the-hub"]):
+    with reserve(tmp_path / "models" / "other", inputs=[model, "some/name-of-the-hub"]):
         pass
     assert os.listdir(model) == []
 

@@ -4,12 +4,12 @@ from time import sleep
 import pytest
 import torch
 
-from dsformer.utils.threads import UnwantedError, as_done, end_if_unwanted
+from dsformer.utils.threads import CancelledWorkError, iterate_as_done, raise_if_cancelled
 
 
 def test_every_job_comes_with_its_result():
     before = torch.get_num_threads()
-    found = dict(as_done(lambda n: (n * n, torch.get_num_threads()), range(20)))
+    found = dict(iterate_as_done(lambda n: (n * n, torch.get_num_threads()), range(20)))
     assert found == {n: (n * n, 1) for n in range(20)}
     assert torch.get_num_threads() == before
 
@@ -23,14 +23,14 @@ def test_ctrl_c_does_not_wait_and_ends_what_runs():
         begun.set()
         try:
             while True:
-                end_if_unwanted()
+                raise_if_cancelled()
                 sleep(0.01)
-        except UnwantedError:
+        except CancelledWorkError:
             assert interrupted
             ended.set()
 
     interrupted = False
-    jobs = as_done(work, range(9))
+    jobs = iterate_as_done(work, range(9))
     next(jobs)
     assert begun.wait(30)
     interrupted = True
@@ -38,7 +38,7 @@ def test_ctrl_c_does_not_wait_and_ends_what_runs():
         jobs.throw(KeyboardInterrupt)
     assert torch.get_num_threads() == before
     assert ended.wait(30)
-    end_if_unwanted()
+    raise_if_cancelled()
 
 
 def test_jobs_not_begun_are_dropped_when_one_fails():
@@ -52,6 +52,6 @@ def test_jobs_not_begun_are_dropped_when_one_fails():
         return n
 
     with pytest.raises(ValueError, match="no"):
-        list(as_done(work, range(50)))
+        list(iterate_as_done(work, range(50)))
     assert len(begun) <= before + 2
     assert torch.get_num_threads() == before

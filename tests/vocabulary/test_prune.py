@@ -20,8 +20,8 @@ import dsformer
 from dsformer.errors import InputError
 from dsformer.report.inspection import inspect_directory
 from dsformer.vocabulary.prune import prune_vocabulary
-from dsformer.vocabulary.tokenizer import rewritten
-from dsformer.vocabulary.tokens import encoded, kept_tokens
+from dsformer.vocabulary.tokenizer import rewrite_tokenizer
+from dsformer.vocabulary.tokens import choose_tokens, encoded
 from fixtures.models import ARCHITECTURES, tiny_model
 from fixtures.training import QUICK, reviews, write_base, write_task
 
@@ -165,7 +165,7 @@ def test_texts_can_be_generated(tmp_path: Path):
 
 def test_special_tokens_stay_whatever_the_corpus():
     tokenizer = trained("WordPiece")
-    kept = kept_tokens(tokenizer, ["the"], also=[40])
+    kept = choose_tokens(tokenizer, ["the"], also=[40])
     assert {0, 1, 2, 3, 4, 40} <= set(kept)
     assert kept == sorted(set(kept))
 
@@ -270,7 +270,7 @@ def bytes_to_fall_back_to(kind: str) -> PreTrainedTokenizerFast:
 @pytest.mark.parametrize("kind", ["BPE", "Unigram"])
 def test_bytes_that_characters_fall_back_to_stay(kind: str):
     tokenizer = bytes_to_fall_back_to(kind)
-    new = rewritten(tokenizer, {old: i for i, old in enumerate(kept_tokens(tokenizer, CORPUS[:2]))})
+    new = rewrite_tokenizer(tokenizer, {old: i for i, old in enumerate(choose_tokens(tokenizer, CORPUS[:2]))})
     for text in ("the café", "日本 9"):
         assert new.unk_token_id not in new(text)["input_ids"]
         assert new.decode(new(text)["input_ids"]) == tokenizer.decode(tokenizer(text)["input_ids"])
@@ -285,7 +285,7 @@ def test_letters_that_end_words_stay():
     )
     raw.pre_tokenizer = pre_tokenizers.Whitespace()
     tokenizer = PreTrainedTokenizerFast(tokenizer_object=raw, unk_token="<unk>")
-    new = rewritten(tokenizer, {old: i for i, old in enumerate(kept_tokens(tokenizer, ["ab cd"]))})
+    new = rewrite_tokenizer(tokenizer, {old: i for i, old in enumerate(choose_tokens(tokenizer, ["ab cd"]))})
     assert new.tokenize("xyz ab") == ["x", "y", "z</w>", "ab</w>"]
 
 
@@ -297,7 +297,7 @@ def test_merges_of_parts_with_a_prefix_stay():
     raw = Tokenizer(models.BPE({token: i for i, token in enumerate(tokens)}, merges, **options))
     raw.pre_tokenizer = pre_tokenizers.Whitespace()
     tokenizer = PreTrainedTokenizerFast(tokenizer_object=raw, unk_token="<unk>")
-    new = rewritten(tokenizer, {old: i for i, old in enumerate(kept_tokens(tokenizer, ["ab"]))})
+    new = rewrite_tokenizer(tokenizer, {old: i for i, old in enumerate(choose_tokens(tokenizer, ["ab"]))})
     assert new.tokenize("ab xbc") == ["ab", "x", "##b", "##c"]
 
 
@@ -306,7 +306,7 @@ def test_letters_that_stand_for_bytes_stay():
     raw = Tokenizer(models.WordPiece({t: i for i, t in enumerate(["[UNK]", *alphabet, *(f"##{a}" for a in alphabet)])}))
     raw.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer = PreTrainedTokenizerFast(tokenizer_object=raw)
-    new = rewritten(tokenizer, {old: i for i, old in enumerate(kept_tokens(tokenizer, ["the"]))})
+    new = rewrite_tokenizer(tokenizer, {old: i for i, old in enumerate(choose_tokens(tokenizer, ["the"]))})
     assert new.tokenize("é日") == tokenizer.tokenize("é日")
 
 
@@ -317,7 +317,7 @@ def test_what_the_tokenizer_alone_names_stays():
     raw.pre_tokenizer = pre_tokenizers.Whitespace()
     raw.post_processor = processors.TemplateProcessing("[CLS] $A [SEP]", None, [("[CLS]", 3), ("[SEP]", 4)])
     tokenizer = PreTrainedTokenizerFast(tokenizer_object=raw)
-    new = rewritten(tokenizer, {old: i for i, old in enumerate(kept_tokens(tokenizer, ["the tree"]))})
+    new = rewrite_tokenizer(tokenizer, {old: i for i, old in enumerate(choose_tokens(tokenizer, ["the tree"]))})
     assert "bird" not in new.get_vocab()
     assert new.convert_ids_to_tokens(new("the bird")["input_ids"]) == ["[CLS]", "the", "[UNK]", "[SEP]"]
 

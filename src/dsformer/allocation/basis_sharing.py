@@ -16,17 +16,17 @@ import torch
 
 from dsformer.allocation.planned_block import FittedBlock, PlannedBlock
 from dsformer.factorization.dense_sparse import Effort
-from dsformer.factorization.gptq import round_parts
+from dsformer.factorization.gptq import quantize_gptq_by_input
 from dsformer.factorization.search import Fitted, most_nonzeros, rank_within
 from dsformer.factorization.shared_dictionary import fit_shared
-from dsformer.factorization.target import Weight
+from dsformer.factorization.target import Target
 from dsformer.format.form import Form
-from dsformer.format.indices import settled
+from dsformer.format.indices import sort_entries
 from dsformer.format.precision import Precision
-from dsformer.format.quantized import RoundedForm
+from dsformer.format.quantized import QuantizedForm
 from dsformer.format.spec import FormSpec
 from dsformer.recipe import Recipe
-from dsformer.utils.threads import as_done
+from dsformer.utils.threads import iterate_as_done
 
 # Atoms of a shared dictionary that are tried, in units of what one of the two has by itself.
 MULTIPLES = (1.0, 1.5, 2.2)
@@ -75,7 +75,9 @@ class _Pair:
         return found
 
 
-def share(blocks: Sequence[FittedBlock], recipe: Recipe, tick: Callable[[int, int], None]) -> list[FittedBlock]:
+def share_dictionaries(
+    blocks: Sequence[FittedBlock], recipe: Recipe, tick: Callable[[int, int], None]
+) -> list[FittedBlock]:
     """Let neighbours share a dictionary where it pays. Returns the blocks, pairs as one in the place of their first.
 
     Args:
@@ -85,7 +87,7 @@ def share(blocks: Sequence[FittedBlock], recipe: Recipe, tick: Callable[[int, in
     """
     pairs, effort = _pairs(blocks), recipe.effort.as_effort()
     found: list[tuple[_Pair, Fitted, float]] = []
-    for pair, (one, gain) in as_done(partial(_fit, effort=effort, precision=recipe.fitted_precision), pairs):
+    for pair, (one, gain) in iterate_as_done(partial(_fit, effort=effort, precision=recipe.fitted_precision), pairs):
         found.append((pair, one, gain))
         tick(len(found), len(pairs))
     kept, used = dict[int, FittedBlock](), set[int]()
@@ -124,18 +126,18 @@ def _fit(pair: _Pair, effort: Effort, precision: Precision | None) -> tuple[Fitt
         ]
         spec = min(by_spec, key=lambda one: one[1])[0]
         form, errors = _fitted(pair, weights, spec, effort.final(spec, weights[0].metric.curved))
-        whole: Form | RoundedForm = form
+        whole: Form | QuantizedForm = form
         if precision is not None:
             rows = [len(weight.matrix) for weight in weights]
-            whole = round_parts(form, [weight.metric.gram for weight in weights], rows, precision)
+            whole = quantize_gptq_by_input(form, [weight.metric.gram for weight in weights], rows, precision)
             errors = [weight.error(part) for weight, part in zip(weights, whole.split(rows), strict=True)]
     mean = (sum(error**2 for error in errors) / len(errors)) ** 0.5
     return Fitted(whole, mean, by_spec), pair.cost([one.fitted.error for one in pair.blocks]) - pair.cost(errors)
 
 
-def _fitted(pair: _Pair, weights: Sequence[Weight], spec: FormSpec, iterations: int) -> tuple[Form, list[float]]:
+def _fitted(pair: _Pair, weights: Sequence[Target], spec: FormSpec, iterations: int) -> tuple[Form, list[float]]:
     problems = [weight.input for weight in weights]
     # Errors count by what they cost relatively to what there is.
     costs = [one / max(problem.energy, 1e-30) for one, problem in zip(pair.importances, problems, strict=True)]
     form, errors = fit_shared(problems, spec, [cost / max(*costs, 1e-30) for cost in costs], iterations)
-    return settled(form, pair.joined.block.members), errors
+    return sort_entries(form, pair.joined.block.members), errors

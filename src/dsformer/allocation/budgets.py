@@ -45,18 +45,18 @@ class Demand:
         return tail[low] + (position - low) * (tail[low + 1] - tail[low])
 
 
-def uniform(demands: Sequence[Demand], bits: int) -> list[int]:
+def allocate_uniform(demands: Sequence[Demand], bits: int) -> list[int]:
     """The same ratio everywhere."""
     total = sum(demand.values for demand in demands)
     return [bits * demand.values // total for demand in demands]
 
 
-def balanced(demands: Sequence[Demand], bits: int, value_bits: float) -> list[int]:
+def allocate_balanced(demands: Sequence[Demand], bits: int, value_bits: float) -> list[int]:
     """Least total predicted squared error: the next bits go where they lower it most per bit.
 
     The error curves are made convex first, for which greedy is optimal.
     """
-    base = uniform(demands, bits)
+    base = allocate_uniform(demands, bits)
     spent = [int(LEAST_SHARE * share) for share in base]
     curves = []
     for i, demand in enumerate(demands):

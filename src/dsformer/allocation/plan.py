@@ -8,20 +8,20 @@ import torch
 from torch import nn
 from transformers.pytorch_utils import Conv1D
 
-from dsformer.allocation.budgets import Demand, balanced, uniform
+from dsformer.allocation.budgets import Demand, allocate_balanced, allocate_uniform
 from dsformer.allocation.planned_block import Allotment, PlannedBlock, dense_bytes, target_of
-from dsformer.allocation.structured_plan import keep_channels
-from dsformer.calibration.left_dense import LeftDense, left_dense
+from dsformer.allocation.structured_plan import choose_channels
+from dsformer.calibration.left_dense import LeftDense, list_left_dense
 from dsformer.calibration.second_moments import Statistics
-from dsformer.calibration.sensitivity import sensitivities
-from dsformer.calibration.symmetry import interchangeable
+from dsformer.calibration.sensitivity import measure_sensitivities
+from dsformer.calibration.symmetry import find_permutation_symmetries
 from dsformer.calibration.trace import Block, Tracing
 from dsformer.errors import UnreachableError
 from dsformer.factorization.methods import METHODS
 from dsformer.factorization.metric import Metric, linear_metric
 from dsformer.factorization.search import Budget
-from dsformer.format.accounting import Types
-from dsformer.format.channels import Kept
+from dsformer.format.accounting import ValueTypes
+from dsformer.format.channels import KeptChannels
 from dsformer.format.pattern import Pattern
 from dsformer.format.precision import Precision
 from dsformer.format.spec import dense_spec
@@ -47,7 +47,7 @@ class Plan:
     """
 
     blocks: list[PlannedBlock]
-    types: Types
+    types: ValueTypes
     rest_bytes: int
     type_factor: float
     dropped_bytes: int = 0
@@ -62,7 +62,7 @@ class Plan:
         return [planned for planned in self.blocks if planned.block.kind != "embedding"]
 
 
-def make_plan(
+def plan_blocks(
     model: nn.Module,
     tracing: Tracing,
     statistics: Statistics,
@@ -88,9 +88,9 @@ def make_plan(
         UnreachableError: the ratio cannot be reached; says which can.
     """
     blocks = tracing.blocks + (tracing.tables if recipe.with_embeddings else [])
-    types = Types.of(next(model.parameters()).dtype, recipe.dtype, recipe.factors)
-    rest = stored_bytes(model, types.rest) - sum(
-        dense_bytes(block, Types(Precision.of(types.rest), types.rest)) for block in blocks
+    types = ValueTypes.of(next(model.parameters()).dtype, recipe.dtype, recipe.factors)
+    rest = count_stored_bytes(model, types.rest) - sum(
+        dense_bytes(block, ValueTypes(Precision.of(types.rest), types.rest)) for block in blocks
     )
     removed = sum(_layer_bytes(layer, types) for layer in dropped)
     # Rows that are gone would have been stored as those of the tables are.
@@ -100,7 +100,7 @@ def make_plan(
     if allotments is None or allotments.keys() != metrics.keys():
         allotments = _allot(model, blocks, metrics, bits, types, recipe, probes, progress)
     group = Pattern.parse(recipe.pattern).group
-    exchanges = interchangeable(model, probes[0], tracing.blocks, group) if group > 1 else {}
+    exchanges = find_permutation_symmetries(model, probes[0], tracing.blocks, group) if group > 1 else {}
     planned = []
     for block in blocks:
         metric, row_weights = metrics[block.name]
@@ -114,7 +114,7 @@ def make_plan(
         type_factor=next(model.parameters()).dtype.itemsize * 8 / types.factors.least,
         dropped_bytes=removed,
         vocabulary_bytes=words,
-        left=left_dense(model, tracing, blocks, types.rest),
+        left=list_left_dense(model, tracing, blocks, types.rest),
     )
 
 
@@ -123,7 +123,7 @@ def _allot(
     blocks: Sequence[Block],
     metrics: Mapping[str, tuple[Metric, torch.Tensor | None]],
     bits: int,
-    types: Types,
+    types: ValueTypes,
     recipe: Recipe,
     probes: Sequence[Mapping[str, Any]],
     progress: Progress,
@@ -134,27 +134,27 @@ def _allot(
         own = {name: metric for name, (metric, _) in metrics.items()}
         # Attention can only be followed by as many heads.
         all_heads = recipe.training.train != "none" and "attention" in recipe.training.terms
-        kept = keep_channels(model, blocks, own, probes, bits, types.factors, progress, all_heads)
+        kept = choose_channels(model, blocks, own, probes, bits, types.factors, progress, all_heads)
         return {block.name: _of_channels(block, kept[block.name], types) for block in blocks}
     # A pruned weight has one form of an n:m pattern: it can take neither more bits nor fewer.
     if recipe.allocation == "uniform" or method.rounds or (method.prunes and pattern.m):
         demands = [Demand(block.shape, torch.ones(1)) for block in blocks]
-        shares = uniform(demands, bits)
+        shares = allocate_uniform(demands, bits)
     else:
         demands = _demands(model, blocks, metrics, probes, recipe, progress)
-        shares = balanced(demands, bits, (types.factors.codes + types.factors.dictionary) / 2)
+        shares = allocate_balanced(demands, bits, (types.factors.codes + types.factors.dictionary) / 2)
     return {
         block.name: Allotment(share, demand.importance)
         for block, share, demand in zip(blocks, shares, demands, strict=True)
     }
 
 
-def _of_channels(block: Block, kept: Kept, types: Types) -> Allotment:
+def _of_channels(block: Block, kept: KeptChannels, types: ValueTypes) -> Allotment:
     """The bits of what structured pruning leaves of a block."""
     return Allotment(dense_spec(*kept.shape(block.shape)).stored_bits(types.factors), kept=kept)
 
 
-def stored_bytes(model: nn.Module, value_bits: int) -> int:
+def count_stored_bytes(model: nn.Module, value_bits: int) -> int:
     """What the dense model takes on disk: every tensor once (tied ones too), floating ones at a value type."""
     seen: dict[int, int] = {}
     for tensor in model.state_dict(keep_vars=True).values():
@@ -163,7 +163,7 @@ def stored_bytes(model: nn.Module, value_bits: int) -> int:
     return sum(seen.values())
 
 
-def _layer_bytes(layer: nn.Module, types: Types) -> int:
+def _layer_bytes(layer: nn.Module, types: ValueTypes) -> int:
     """A dense layer of a model: its linear layers as :func:`dense_bytes` has them, and all else."""
     linear = [module for module in layer.modules() if isinstance(module, (nn.Linear, Conv1D))]
     own = [Block("linear", ("",), (module,)) for module in linear]
@@ -172,7 +172,7 @@ def _layer_bytes(layer: nn.Module, types: Types) -> int:
     return sum(dense_bytes(block, types) for block in own) + others * types.rest // 8
 
 
-def _bits_for_values(blocks: Sequence[Block], recipe: Recipe, types: Types, rest: int, gone: int) -> int:
+def _bits_for_values(blocks: Sequence[Block], recipe: Recipe, types: ValueTypes, rest: int, gone: int) -> int:
     """Bits left for weights once biases, and with scope all the rest of the file, are paid.
 
     Args:
@@ -223,7 +223,7 @@ def _demands(
     def tick(done: int) -> None:
         progress("sensitivity", done, len(blocks))
 
-    importance = sensitivities(model, probes, blocks, approximate, tick)
+    importance = measure_sensitivities(model, probes, blocks, approximate, tick)
     return [
         Demand(block.shape, spectrum, weight, gain)
         for block, spectrum, weight in zip(blocks, spectra, importance, strict=True)

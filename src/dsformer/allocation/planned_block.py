@@ -4,13 +4,13 @@ from dataclasses import dataclass, replace
 
 import torch
 
-from dsformer.calibration.symmetry import Exchange
+from dsformer.calibration.symmetry import PermutationSymmetry
 from dsformer.calibration.trace import Block
 from dsformer.factorization.metric import Metric
 from dsformer.factorization.search import Budget, Fitted
-from dsformer.factorization.target import Table, Weight
-from dsformer.format.accounting import Types
-from dsformer.format.channels import Kept
+from dsformer.factorization.target import EmbeddingTarget, Target
+from dsformer.format.accounting import ValueTypes
+from dsformer.format.channels import KeptChannels
 from dsformer.format.precision import SCALE_BITS, packed_bytes
 from dsformer.nn.resize import split_rows
 
@@ -27,7 +27,7 @@ class Allotment:
 
     bits: int
     importance: float = 1.0
-    kept: Kept | None = None
+    kept: KeptChannels | None = None
 
 
 @dataclass(frozen=True)
@@ -47,9 +47,9 @@ class PlannedBlock:
     block: Block
     metric: Metric
     budget: Budget
-    exchange: Exchange | None = None
+    exchange: PermutationSymmetry | None = None
     row_weights: torch.Tensor | None = None
-    kept: Kept | None = None
+    kept: KeptChannels | None = None
     importance: float = 1.0
 
     @property
@@ -68,7 +68,7 @@ class PlannedBlock:
         parts = zip(self.block.modules, split_rows(self.kept.rows, self.block.members), strict=True)
         return sum(len(rows) for module, rows in parts if getattr(module, "bias", None) is not None)
 
-    def target(self) -> Weight:
+    def target(self) -> Target:
         """The stacked weight in its metric."""
         target = target_of(self.block, self.metric, self.row_weights)
         return target if self.exchange is None else replace(target, free=self.exchange.spans)
@@ -77,7 +77,7 @@ class PlannedBlock:
         """The same block after its inputs changed places."""
         return replace(self, metric=self.metric.reordered(order))
 
-    def budget_bytes(self, types: Types) -> int:
+    def budget_bytes(self, types: ValueTypes) -> int:
         """Bytes the block may take, biases included."""
         return self.budget.bits // 8 + self.bias_count * types.rest // 8
 
@@ -94,14 +94,14 @@ class FittedBlock:
         return self.planned.block
 
 
-def target_of(block: Block, metric: Metric, row_weights: torch.Tensor | None) -> Weight:
+def target_of(block: Block, metric: Metric, row_weights: torch.Tensor | None) -> Target:
     """A block's weight in its metric."""
     if row_weights is not None:
-        return Table(block.weight(), metric, block.members, row_weights)
-    return Weight(block.weight(), metric, block.members)
+        return EmbeddingTarget(block.weight(), metric, block.members, row_weights)
+    return Target(block.weight(), metric, block.members)
 
 
-def dense_bytes(block: Block, types: Types) -> int:
+def dense_bytes(block: Block, types: ValueTypes) -> int:
     """Bytes of a block before compression: weight (if quantized with a scale for every row) and biases."""
     (rows, columns), bits = block.shape, types.factors.least
     scales = SCALE_BITS // 8 * rows if types.factors.rounded else 0

@@ -15,7 +15,7 @@ LEAST_SHARE = 0.25
 
 
 @dataclass(frozen=True)
-class Worth:
+class ChannelValue:
     """What allocation knows of the channels between a writer and a reader.
 
     Attributes:
@@ -33,7 +33,7 @@ class Worth:
         return len(self.errors)
 
 
-def kept_counts(worths: Sequence[Worth], bits: int) -> list[int] | None:
+def allocate_channels(worths: Sequence[ChannelValue], bits: int) -> list[int] | None:
     """How many channels stay, at the least total error; None where not even the fewest fit."""
     share = bits / sum(worth.bits * worth.count for worth in worths)
     least = [min(worth.count, max(1, int(LEAST_SHARE * share * worth.count))) for worth in worths]

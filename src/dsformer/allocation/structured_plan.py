@@ -6,25 +6,25 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from dsformer.allocation.structured_budget import Worth, kept_counts
-from dsformer.calibration.removable import Channels, removable
-from dsformer.calibration.sensitivity import sensitivities
+from dsformer.allocation.structured_budget import ChannelValue, allocate_channels
+from dsformer.calibration.removable import RemovableChannels, find_removable_channels
+from dsformer.calibration.sensitivity import measure_sensitivities
 from dsformer.calibration.trace import Block
 from dsformer.errors import UnreachableError
-from dsformer.factorization.channel_removal import Removal, keep, removal
+from dsformer.factorization.channel_removal import ChannelOrder, order_channels, remove_channels
 from dsformer.factorization.metric import Metric
-from dsformer.factorization.target import Weight
-from dsformer.format.channels import Kept
+from dsformer.factorization.target import Target
+from dsformer.format.channels import KeptChannels
 from dsformer.format.precision import Precision
 from dsformer.format.spec import dense_spec
 from dsformer.utils.progress import Progress, silent
-from dsformer.utils.threads import one_thread_each
+from dsformer.utils.threads import single_threaded_pool
 
 # Squared relative error below which what it does to the model's output is lost in rounding.
 MEASURABLE = 1e-3
 
 
-def keep_channels(
+def choose_channels(
     model: nn.Module,
     blocks: Sequence[Block],
     metrics: Mapping[str, Metric],
@@ -33,7 +33,7 @@ def keep_channels(
     precision: Precision,
     progress: Progress = silent,
     all_heads: bool = False,
-) -> dict[str, Kept]:
+) -> dict[str, KeptChannels]:
     """What stays of every block.
 
     Args:
@@ -47,14 +47,14 @@ def keep_channels(
     """
     by_name = {block.name: block for block in blocks}
     what = "neurons" if all_heads else "heads and neurons"
-    channels = [one for one in removable(model, probes[0], blocks) if not (all_heads and one.heads)]
+    channels = [one for one in find_removable_channels(model, probes[0], blocks) if not (all_heads and one.heads)]
     if not channels:
         raise UnreachableError(f"no {what} of this model can be taken out")
     removals = _removals(by_name, metrics, channels, progress)
     worths = _worths(model, by_name, metrics, probes, bits, precision, channels, removals, progress)
     fixed = sum(_stored(block.shape, precision) for block in blocks)
     fixed -= sum(worth.bits * worth.count for worth in worths)
-    counts = kept_counts(worths, bits - fixed) if bits > fixed else None
+    counts = allocate_channels(worths, bits - fixed) if bits > fixed else None
     if counts is None:
         whole = sum(_stored(block.shape, precision) for block in blocks)
         least = fixed + sum(worth.bits for worth in worths)
@@ -62,34 +62,37 @@ def keep_channels(
             f"the ratio cannot be reached: {what} are {1 - fixed / whole:.0%} of the "
             f"weights and one of each layer stays (at most {whole / least:.1f})"
         )
-    kept = dict.fromkeys(by_name, Kept())
+    kept = dict.fromkeys(by_name, KeptChannels())
     for one, gone, count in zip(channels, removals, counts, strict=True):
         left = gone.kept(count)
-        kept[one.writer] = Kept(rows=one.rows(left), heads=one.heads)
-        kept[one.reader] = Kept(columns=one.columns(left))
+        kept[one.writer] = KeptChannels(rows=one.rows(left), heads=one.heads)
+        kept[one.reader] = KeptChannels(columns=one.columns(left))
     return kept
 
 
 def _removals(
-    blocks: Mapping[str, Block], metrics: Mapping[str, Metric], channels: Sequence[Channels], progress: Progress
-) -> list[Removal]:
+    blocks: Mapping[str, Block],
+    metrics: Mapping[str, Metric],
+    channels: Sequence[RemovableChannels],
+    progress: Progress,
+) -> list[ChannelOrder]:
     """For all channels, in which order they go."""
 
-    def work(one: Channels) -> Removal:
+    def work(one: RemovableChannels) -> ChannelOrder:
         with torch.no_grad():
-            return removal(_weight(blocks[one.reader], metrics), one.width)
+            return order_channels(_weight(blocks[one.reader], metrics), one.width)
 
     found = []
     progress("channels", 0, len(channels))
-    with one_thread_each() as pool:
+    with single_threaded_pool() as pool:
         for gone in pool.map(work, channels):
             found.append(gone)
             progress("channels", len(found), len(channels))
     return found
 
 
-def _weight(block: Block, metrics: Mapping[str, Metric]) -> Weight:
-    return Weight(block.weight(), metrics[block.name], block.members)
+def _weight(block: Block, metrics: Mapping[str, Metric]) -> Target:
+    return Target(block.weight(), metrics[block.name], block.members)
 
 
 def _worths(
@@ -99,10 +102,10 @@ def _worths(
     probes: Sequence[Mapping[str, Any]],
     bits: int,
     precision: Precision,
-    channels: Sequence[Channels],
-    removals: Sequence[Removal],
+    channels: Sequence[RemovableChannels],
+    removals: Sequence[ChannelOrder],
     progress: Progress,
-) -> list[Worth]:
+) -> list[ChannelValue]:
     """Error curves, weighted by what the errors of readers do to the model's output at about the ratio wanted."""
     share = bits / sum(_stored(block.shape, precision) for block in blocks.values())
     by_reader = {one.reader: (one, gone) for one, gone in zip(channels, removals, strict=True)}
@@ -112,22 +115,22 @@ def _worths(
         weight, fewer = _weight(block, metrics), one.count - min(max(1, round(share * one.count)), one.count)
         while True:
             columns = one.columns(gone.kept(one.count - fewer))
-            left = keep(weight, Kept(columns=columns))
+            left = remove_channels(weight, KeptChannels(columns=columns))
             if left.error**2 >= MEASURABLE or fewer == one.count - 1:
                 return torch.zeros_like(weight.matrix).index_copy_(1, columns, left.form.dense()), left.error
             fewer = min(max(1, 2 * fewer), one.count - 1)
 
     readers = [blocks[one.reader] for one in channels]
-    importance = sensitivities(
+    importance = measure_sensitivities(
         model, probes, readers, approximate, lambda done: progress("sensitivity", done, len(readers))
     )
     return [
-        Worth(gone.errors, _channel_bits(one, blocks, precision), weight)
+        ChannelValue(gone.errors, _channel_bits(one, blocks, precision), weight)
         for one, gone, weight in zip(channels, removals, importance, strict=True)
     ]
 
 
-def _channel_bits(one: Channels, blocks: Mapping[str, Block], precision: Precision) -> int:
+def _channel_bits(one: RemovableChannels, blocks: Mapping[str, Block], precision: Precision) -> int:
     """What one channel takes: of half of them, as rows of packed numbers end at whole bytes."""
     writer, reader = blocks[one.writer].shape, blocks[one.reader].shape
     gone = one.count // 2

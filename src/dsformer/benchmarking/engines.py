@@ -11,13 +11,13 @@ from torch import Tensor, nn
 
 from dsformer.benchmarking import runtimes
 from dsformer.errors import InputError
-from dsformer.models.casting import cast
+from dsformer.models.casting import cast_model
 from dsformer.models.checkpoint import read_json, weight_bytes
 from dsformer.models.config import METHOD
-from dsformer.models.inputs import takes_decoder_text
+from dsformer.models.inputs import has_decoder_input
 from dsformer.models.load import load
 from dsformer.models.pretrained import load_tokenizer
-from dsformer.models.source import model_place, open_source
+from dsformer.models.source import open_source, resolve_model
 
 Batch = Mapping[str, Tensor]
 Call = Callable[..., Any]
@@ -30,7 +30,7 @@ def _eager(model: nn.Module, tokenizer: Any) -> Call:
 
 
 def _bfloat16(model: nn.Module, tokenizer: Any) -> nn.Module:
-    cast(model, torch.bfloat16)
+    cast_model(model, torch.bfloat16)
     return model
 
 
@@ -106,7 +106,7 @@ def open_contender(model: str | Path, way: str = "eager") -> Contender:
     if way not in WAYS:
         raise InputError(f"way {way!r} is not one of {', '.join(WAYS)}")
     started = perf_counter()
-    place = model_place(model)
+    place = resolve_model(model)
     compressed = _compressed(place)
     if way in FOREIGN and compressed:
         raise InputError(f"{model}: way {way} runs dense models only; write one with dsformer densify")
@@ -118,7 +118,7 @@ def open_contender(model: str | Path, way: str = "eager") -> Contender:
     disk, memory = weight_bytes(place), sum(tensor.nbytes for tensor in {id(one): one for one in stored}.values())
     if isinstance(call, runtimes.Sessions):
         disk = memory = call.nbytes
-    return Contender(f"{model} {way}", tokenizer, call, takes_decoder_text(network), disk, memory, took)
+    return Contender(f"{model} {way}", tokenizer, call, has_decoder_input(network), disk, memory, took)
 
 
 def open_contenders(models: Sequence[str | Path], ways: Sequence[str]) -> list[Contender]:
@@ -133,7 +133,7 @@ def open_contenders(models: Sequence[str | Path], ways: Sequence[str]) -> list[C
 def _possible(model: str | Path, ways: Sequence[str]) -> Sequence[str]:
     own = [way for way in ways if way not in FOREIGN]
     # With no other way left, opening the model says what is wrong.
-    leave_out = len(own) < len(ways) and bool(own) and _compressed(model_place(model))
+    leave_out = len(own) < len(ways) and bool(own) and _compressed(resolve_model(model))
     return own if leave_out else ways
 
 

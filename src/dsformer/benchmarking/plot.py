@@ -6,7 +6,7 @@ from pathlib import Path
 
 from dsformer.benchmarking.run import Measurement
 from dsformer.errors import InputError, MissingExtraError
-from dsformer.utils.atomic_io import appearing_file, check_writable
+from dsformer.utils.atomic_io import check_writable, write_file_atomically
 
 
 def require_plot(path: Path) -> None:
@@ -46,5 +46,5 @@ def draw(found: Sequence[Measurement], path: Path) -> None:
     axes.legend(fontsize=8)
     figure.tight_layout()
     path.parent.mkdir(parents=True, exist_ok=True)
-    with appearing_file(path) as fresh:
+    with write_file_atomically(path) as fresh:
         figure.savefig(fresh, dpi=150, format=path.suffix.removeprefix("."))

@@ -10,10 +10,10 @@ from transformers import PreTrainedModel
 
 from dsformer.data.text import Text
 from dsformer.errors import InputError
-from dsformer.models.inputs import longest_input, pad, takes_decoder_text
+from dsformer.models.inputs import has_decoder_input, longest_input, set_padding_token
 
 
-def model_batches(
+def make_model_batches(
     model: PreTrainedModel, tokenizer: Any, texts: Sequence[Text], length: int, batch_size: int
 ) -> list[dict[str, Tensor]]:
     """Tokenized batches, longest first, with all that the model needs to run and nothing it does not take.
@@ -23,15 +23,15 @@ def model_batches(
     Raises:
         InputError: no text, or no text of two tokens.
     """
-    pad(model, tokenizer)
+    set_padding_token(model, tokenizer)
     accepted = set(inspect.signature(model.forward).parameters)
-    made = batches(tokenizer, texts, min(length, longest_input(model)), batch_size, accepted.__contains__)
-    if takes_decoder_text(model):
+    made = make_batches(tokenizer, texts, min(length, longest_input(model)), batch_size, accepted.__contains__)
+    if has_decoder_input(model):
         made = [{**batch, "decoder_input_ids": batch["input_ids"]} for batch in made]
     return made
 
 
-def batches(
+def make_batches(
     tokenizer: Any,
     texts: Sequence[Text],
     length: int,

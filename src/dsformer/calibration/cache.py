@@ -14,14 +14,14 @@ from torch import Tensor, nn
 from dsformer.calibration.second_moments import Statistics
 from dsformer.calibration.trace import Block
 from dsformer.models.checkpoint import first_line
-from dsformer.utils.atomic_io import appearing_file
+from dsformer.utils.atomic_io import write_file_atomically
 
 _log = logging.getLogger("dsformer")
 
 _TENSORS = ("grams", "output_grams", "counts")
 
 
-def cached(
+def read_or_measure(
     directory: Path,
     model: nn.Module,
     batches: Sequence[Mapping[str, Tensor]],
@@ -95,5 +95,5 @@ def _write(path: Path, found: Statistics) -> None:
     tensors = {f"{group}/{name}": one.contiguous() for group in _TENSORS for name, one in getattr(found, group).items()}
     # In one: safetensors writes several in any order, and a file measured twice would not have the same bytes.
     said = f"{found.tokens} {_checksum(found.tokens, tensors)}"
-    with appearing_file(path) as fresh:
+    with write_file_atomically(path) as fresh:
         save_file(tensors, fresh, {"tokens": said})

@@ -5,9 +5,9 @@ from pathlib import Path
 
 from torch import Tensor, nn
 
-from dsformer.calibration.cache import cached
-from dsformer.calibration.kfac import influence_grams, weighs_tokens
-from dsformer.calibration.second_moments import Statistics, collect, real_tokens, require_finite
+from dsformer.calibration.cache import read_or_measure
+from dsformer.calibration.kfac import collect_kfac_factors, uses_kfac
+from dsformer.calibration.second_moments import Statistics, collect_second_moments, count_real_tokens, require_finite
 from dsformer.calibration.trace import Block
 from dsformer.errors import InputError
 
@@ -36,7 +36,9 @@ def calibrate(
     def measure() -> Statistics:
         return _measured(model, batches, blocks, tables, weighting, tick)
 
-    return measure() if cache is None else cached(cache, model, batches, [*blocks, *tables], weighting, measure)
+    return (
+        measure() if cache is None else read_or_measure(cache, model, batches, [*blocks, *tables], weighting, measure)
+    )
 
 
 def _measured(
@@ -53,20 +55,20 @@ def _measured(
             yield batch
         tick(len(batches))
 
-    if not weighs_tokens(model, batches[-1], weighting):
-        return collect(model, ticking(), blocks, tables)
+    if not uses_kfac(model, batches[-1], weighting):
+        return collect_second_moments(model, ticking(), blocks, tables)
     if tables:
-        seen = collect(model, batches, [], tables)
+        seen = collect_second_moments(model, batches, [], tables)
     else:
-        seen = Statistics(tokens=sum(real_tokens(batch) for batch in batches))
+        seen = Statistics(tokens=sum(count_real_tokens(batch) for batch in batches))
     try:
-        seen.grams, seen.output_grams = influence_grams(model, ticking(), blocks)
+        seen.grams, seen.output_grams = collect_kfac_factors(model, ticking(), blocks)
     except RuntimeError as error:
         # Some models (RWKV) change what their own gradients need.
         if "inplace operation" not in str(error):
             raise
         if weighting == "influence":
             raise InputError("calibration.weighting: no gradients get through this model; use even") from error
-        return collect(model, ticking(), blocks, tables)
+        return collect_second_moments(model, ticking(), blocks, tables)
     require_finite(seen.grams)
     return seen

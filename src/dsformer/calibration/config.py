@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from dsformer.utils.config import Strict, UserPath
+from dsformer.utils.config import StrictModel, UserPath
 
 # Tokens of what is trained on that are used to calibrate, in units of the full passages that are without training: task
 # text is less varied, and there is more at stake (MiniLM on CoLA at 3.57x: divergence from the dense model .050 with
@@ -16,7 +16,7 @@ TASK_FACTOR = 4
 PASSAGES = 256
 
 
-class CalibrationConfig(Strict):
+class CalibrationConfig(StrictModel):
     """Which text runs through the model to learn what its layers' inputs look like."""
 
     text: Annotated[

@@ -16,7 +16,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from torch.autograd.graph import GradientEdge, get_gradient_edge
 
-from dsformer.calibration.second_moments import add_gram, at_real_tokens
+from dsformer.calibration.second_moments import add_gram, select_real_tokens
 from dsformer.calibration.trace import Block, hooked
 
 # Part of a token's weight that is the same for all: what did not matter before compression may matter after it.
@@ -42,7 +42,7 @@ class _Call:
     edge: GradientEdge
 
 
-def weighs_tokens(model: nn.Module, batch: Mapping[str, Tensor], weighting: str) -> bool:
+def uses_kfac(model: nn.Module, batch: Mapping[str, Tensor], weighting: str) -> bool:
     """Whether tokens and outputs count by their influence: ``auto`` says so of all models but those with an output of
     their head for every token and word, as language models have."""
     if weighting != "auto":
@@ -53,7 +53,7 @@ def weighs_tokens(model: nn.Module, batch: Mapping[str, Tensor], weighting: str)
     return not heads or any(head.ndim == 2 for head in heads)
 
 
-def influence_grams(
+def collect_kfac_factors(
     model: nn.Module, batches: Iterable[Mapping[str, Tensor]], blocks: Sequence[Block], seed: int = 0
 ) -> tuple[dict[str, Float[Tensor, "_in _in"]], dict[str, Float[Tensor, "_out _out"]]]:
     """Per block name, over all tokens and uses, the weighted second moment of its inputs, and that of the gradient by
@@ -126,7 +126,7 @@ def _projected(outputs: Any, mask: Tensor | None, generator: torch.Generator) ->
     total = torch.zeros(())
     for name, output in found.items():
         # Starts and ends of answers are a number for every token, the logits of a classifier one for every class.
-        values = at_real_tokens((output if name in ("", "logits") else output[..., None]).float(), mask)
+        values = select_real_tokens((output if name in ("", "logits") else output[..., None]).float(), mask)
         signs = torch.randint(0, 2, values.shape, generator=generator).to(values) * 2 - 1
         total = total + (values * signs).sum()
     return total

@@ -27,7 +27,7 @@ class LeftDense:
     bytes: int
 
 
-def left_dense(model: nn.Module, tracing: Tracing, blocks: Collection[Block], bits: int) -> tuple[LeftDense, ...]:
+def list_left_dense(model: nn.Module, tracing: Tracing, blocks: Collection[Block], bits: int) -> tuple[LeftDense, ...]:
     """The largest first; they and the blocks' own tensors add up to the model.
 
     Args:

@@ -9,16 +9,16 @@ import torch
 from jaxtyping import Int
 from torch import Tensor, nn
 
-from dsformer.calibration.symmetry import REACH, SAME, heads_of, in_single_precision, output_of
+from dsformer.calibration.symmetry import REACH, SAME, count_heads, in_single_precision, run_model
 from dsformer.calibration.trace import Block, weight_of
-from dsformer.format.channels import Kept
-from dsformer.models.empty_model import empty_copy
-from dsformer.nn.modules import exchange
-from dsformer.nn.resize import narrow, tell_heads
+from dsformer.format.channels import KeptChannels
+from dsformer.models.empty_model import make_empty_copy
+from dsformer.nn.modules import replace_modules
+from dsformer.nn.resize import narrow_layers, set_head_counts
 
 
 @dataclass(frozen=True)
-class Channels:
+class RemovableChannels:
     """Rows of one block and the columns of another that read them.
 
     Attributes:
@@ -55,7 +55,9 @@ def _members(kept: Tensor, size: int) -> Tensor:
     return (kept.sort().values[:, None] * size + torch.arange(size)).flatten()
 
 
-def removable(model: nn.Module, batch: Mapping[str, Any], blocks: Sequence[Block]) -> list[Channels]:
+def find_removable_channels(
+    model: nn.Module, batch: Mapping[str, Any], blocks: Sequence[Block]
+) -> list[RemovableChannels]:
     """All channels that can be taken out, gated or not, heads in groups that share keys and values.
 
     Found by trying: without half of them the model must say what it says when the reader does not read them. A model
@@ -63,19 +65,19 @@ def removable(model: nn.Module, batch: Mapping[str, Any], blocks: Sequence[Block
     """
     with in_single_precision(model):
         found = _removable(model, batch, blocks)
-    empty = empty_copy(model)
+    empty = make_empty_copy(model)
     return [one for one in found if not one.heads or empty is None or _attention_stays(model, empty, one)]
 
 
-def _attention_stays(model: nn.Module, empty: nn.Module, channels: Channels) -> bool:
+def _attention_stays(model: nn.Module, empty: nn.Module, channels: RemovableChannels) -> bool:
     place = channels.writer.rpartition(".")[0]
     return type(empty.get_submodule(place)) is type(model.get_submodule(place))
 
 
-def _removable(model: nn.Module, batch: Mapping[str, Any], blocks: Sequence[Block]) -> list[Channels]:
-    heads = heads_of(model, "num_attention_heads")
-    shared = heads_of(model, "num_key_value_heads") or heads
-    found: list[Channels] = []
+def _removable(model: nn.Module, batch: Mapping[str, Any], blocks: Sequence[Block]) -> list[RemovableChannels]:
+    heads = count_heads(model, "num_attention_heads")
+    shared = count_heads(model, "num_key_value_heads") or heads
+    found: list[RemovableChannels] = []
     for i, writer in enumerate(blocks):
         candidates = (
             (reader, channels)
@@ -90,49 +92,51 @@ def _removable(model: nn.Module, batch: Mapping[str, Any], blocks: Sequence[Bloc
     return found
 
 
-def _candidates(writer: Block, reader: Block, heads: int | None, shared: int | None) -> Iterator[Channels]:
-    """Channels that the shapes allow."""
+def _candidates(writer: Block, reader: Block, heads: int | None, shared: int | None) -> Iterator[RemovableChannels]:
+    """RemovableChannels that the shapes allow."""
     rows, width = writer.shape[0], reader.shape[1]
     if len(reader.modules) > 1:
         return
     if rows in (width, 2 * width) and all(member % width == 0 for member in writer.members):
         parts = tuple((start, 1) for start in range(0, rows, width))
-        yield Channels(writer.name, reader.name, parts, width, 1, False)
+        yield RemovableChannels(writer.name, reader.name, parts, width, 1, False)
     if heads and shared and width % heads == 0 and heads % shared == 0:
         size = width // heads
         if rows == width + 2 * shared * size and shared > 1:
             queries = heads // shared * size
             parts = ((0, queries), (width, size), (width + shared * size, size))
-            yield Channels(writer.name, reader.name, parts, shared, queries, True)
+            yield RemovableChannels(writer.name, reader.name, parts, shared, queries, True)
 
 
-def _can_go(model: nn.Module, batch: Mapping[str, Any], writer: Block, reader: Block, channels: Channels) -> bool:
+def _can_go(
+    model: nn.Module, batch: Mapping[str, Any], writer: Block, reader: Block, channels: RemovableChannels
+) -> bool:
     kept = torch.arange(0, channels.count, 2)
     gone = channels.columns(torch.arange(1, channels.count, 2))
     weight = weight_of(reader.modules[0])
     columns = weight.data[:, gone].clone()
     weight.data[:, gone] = 0
-    expected = output_of(model, batch)
+    expected = run_model(model, batch)
     weight.data[:, gone] = columns
     try:
-        with without(model, writer, reader, channels, kept):
-            output = output_of(model, batch)
+        with without_channels(model, writer, reader, channels, kept):
+            output = run_model(model, batch)
     except Exception:  # whatever a model raises whose shapes do not fit any more
         return False
     return output.shape == expected.shape and bool((output - expected).abs().max() < SAME * expected.abs().max())
 
 
 @contextmanager
-def without(
-    model: nn.Module, writer: Block, reader: Block, channels: Channels, kept: Int[Tensor, " kept"]
+def without_channels(
+    model: nn.Module, writer: Block, reader: Block, channels: RemovableChannels, kept: Int[Tensor, " kept"]
 ) -> Iterator[None]:
     """The model with only some channels of one writer and reader, for a while."""
     rows = channels.rows(kept)
-    new = narrow(model, writer.names, Kept(rows=rows, heads=channels.heads))
+    new = narrow_layers(model, writer.names, KeptChannels(rows=rows, heads=channels.heads))
     try:
-        new |= narrow(model, reader.names, Kept(columns=channels.columns(kept)))
+        new |= narrow_layers(model, reader.names, KeptChannels(columns=channels.columns(kept)))
         yield
     finally:
-        exchange(model, {other: old for old, other in new.items()})
+        replace_modules(model, {other: old for old, other in new.items()})
         if channels.heads:
-            tell_heads(model, writer.name, len(rows), writer.shape[0])
+            set_head_counts(model, writer.name, len(rows), writer.shape[0])

@@ -11,10 +11,10 @@ from torch import Tensor, nn
 from dsformer.calibration.symmetry import SAME
 from dsformer.calibration.trace import Block, Tracing, weight_of
 from dsformer.errors import InputError
-from dsformer.nn.modules import exchange
+from dsformer.nn.modules import replace_modules
 
 
-def replaceable(model: nn.Module, batch: Mapping[str, Any], tracing: Tracing, rounded: bool = False) -> Tracing:
+def keep_replaceable(model: nn.Module, batch: Mapping[str, Any], tracing: Tracing, rounded: bool = False) -> Tracing:
     """Leave out blocks whose weights the model's own code reads, or whose class it looks at.
 
     Found by trying: with modules in their place that compute the same, but whose class and weight are as those of
@@ -83,11 +83,11 @@ def _standing_in(model: nn.Module, blocks: Sequence[Block], rounded: bool) -> It
     for block in blocks:
         for module in (*block.modules, *map(model.get_submodule, block.tied)):
             new[module] = _StandIn(module, block.kind == "embedding", rounded)
-    exchange(model, new)
+    replace_modules(model, new)
     try:
         yield
     finally:
-        exchange(model, {other: module for module, other in new.items()})
+        replace_modules(model, {other: module for module, other in new.items()})
 
 
 class _StandIn(nn.Module):

@@ -30,7 +30,7 @@ class Statistics:
     tokens: int = 0
 
 
-def collect(
+def collect_second_moments(
     model: nn.Module,
     batches: Iterable[Mapping[str, Tensor]],
     blocks: Sequence[Block],
@@ -46,7 +46,7 @@ def collect(
 
     def gram_hook(name: str):
         def add(_module: nn.Module, args: tuple[Any, ...]) -> None:
-            x = at_real_tokens(args[0].detach(), mask).reshape(-1, args[0].shape[-1]).float()
+            x = select_real_tokens(args[0].detach(), mask).reshape(-1, args[0].shape[-1]).float()
             add_gram(seen.grams, name, x)
 
         return add
@@ -71,7 +71,7 @@ def collect(
         for batch in batches:
             attention = batch.get("attention_mask")
             mask = attention.bool() if attention is not None else None
-            seen.tokens += real_tokens(batch)
+            seen.tokens += count_real_tokens(batch)
             model(**batch)
     require_finite(seen.grams)
     return seen
@@ -86,13 +86,15 @@ def add_gram(grams: dict[str, Float[Tensor, "_width _width"]], name: str, rows: 
         grams[name] = product.double()
 
 
-def at_real_tokens(values: Float[Tensor, "*batch features"], mask: Tensor | None) -> Float[Tensor, "*real features"]:
+def select_real_tokens(
+    values: Float[Tensor, "*batch features"], mask: Tensor | None
+) -> Float[Tensor, "*real features"]:
     """Values of real tokens; as they are where they are not of (batch, time, features), or nothing is padded."""
     timed = mask is not None and values.ndim > 2 and values.shape[:2] == mask.shape
     return values[mask.bool()] if mask is not None and timed else values
 
 
-def real_tokens(batch: Mapping[str, Tensor]) -> int:
+def count_real_tokens(batch: Mapping[str, Tensor]) -> int:
     """Tokens of a batch, padding left out."""
     mask = batch.get("attention_mask")
     return int(mask.sum()) if mask is not None else batch["input_ids"].numel()

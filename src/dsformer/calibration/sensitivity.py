@@ -7,11 +7,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from dsformer.calibration.second_moments import at_real_tokens
+from dsformer.calibration.second_moments import select_real_tokens
 from dsformer.calibration.trace import Block, weight_of
 
 
-def sensitivities(
+def measure_sensitivities(
     model: nn.Module,
     batches: Sequence[Mapping[str, Any]],
     blocks: Sequence[Block],
@@ -51,4 +51,4 @@ def _set(block: Block, weight: Float[Tensor, "out in"]) -> None:
 def _output(model: nn.Module, batch: Mapping[str, Any]) -> Tensor:
     """The model's first output (hidden states or logits) at real tokens, as float32."""
     with torch.no_grad():
-        return at_real_tokens(model(**batch)[0].float(), batch.get("attention_mask"))
+        return select_real_tokens(model(**batch)[0].float(), batch.get("attention_mask"))

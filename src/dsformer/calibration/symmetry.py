@@ -10,7 +10,7 @@ from jaxtyping import Int
 from torch import Tensor, nn
 
 from dsformer.calibration.trace import Block, weight_of
-from dsformer.format.row_spans import Span
+from dsformer.format.row_spans import RowSpan
 
 # A reordered model must reproduce its output to this, relative to the largest value.
 SAME = 1e-3
@@ -19,7 +19,7 @@ REACH = 2
 
 
 @dataclass(frozen=True)
-class Exchange:
+class PermutationSymmetry:
     """How the rows of a block may change places.
 
     Attributes:
@@ -28,7 +28,7 @@ class Exchange:
         start: first of the rows it reads.
     """
 
-    spans: tuple[Span, ...]
+    spans: tuple[RowSpan, ...]
     reader: str
     start: int = 0
 
@@ -47,9 +47,9 @@ class Exchange:
         return order[self.start : self.start + width] - self.start
 
 
-def interchangeable(
+def find_permutation_symmetries(
     model: nn.Module, batch: Mapping[str, Any], blocks: Sequence[Block], group: int = 1
-) -> dict[str, Exchange]:
+) -> dict[str, PermutationSymmetry]:
     """How the rows of blocks can be reordered with the columns of the block that reads them.
 
     Neurons of a feed-forward layer, gated or not, and dimensions inside a head of attention, queries and keys alike.
@@ -64,19 +64,19 @@ def interchangeable(
 
 def _interchangeable(
     model: nn.Module, batch: Mapping[str, Any], blocks: Sequence[Block], group: int
-) -> dict[str, Exchange]:
-    heads = heads_of(model, "num_attention_heads") or 0
-    reference = output_of(model, batch)
+) -> dict[str, PermutationSymmetry]:
+    heads = count_heads(model, "num_attention_heads") or 0
+    reference = run_model(model, batch)
     scale = float(reference.abs().max())
 
-    def allowed(block: Block, reader: Block, exchange: Exchange, seed: int) -> bool:
+    def allowed(block: Block, reader: Block, exchange: PermutationSymmetry, seed: int) -> bool:
         order = exchange.random(seed)
-        reorder(block, reader, exchange, order)
-        same = float((output_of(model, batch) - reference).abs().max()) < SAME * scale
-        reorder(block, reader, exchange, torch.argsort(order))
+        permute_rows(block, reader, exchange, order)
+        same = float((run_model(model, batch) - reference).abs().max()) < SAME * scale
+        permute_rows(block, reader, exchange, torch.argsort(order))
         return same
 
-    found: dict[str, Exchange] = {}
+    found: dict[str, PermutationSymmetry] = {}
     for i, block in enumerate(blocks):
         if any(exchange.reader == block.name for exchange in found.values()):
             continue  # its columns will move: its rows stay
@@ -92,23 +92,23 @@ def _interchangeable(
     return found
 
 
-def _candidates(block: Block, reader: Block, heads: int) -> Iterator[Exchange]:
+def _candidates(block: Block, reader: Block, heads: int) -> Iterator[PermutationSymmetry]:
     """Exchanges that the shapes allow."""
     rows, width = block.shape[0], reader.shape[1]
     if len(reader.modules) > 1 or any(member % width for member in block.members):
         return
     if rows <= 2 * width:
-        yield Exchange((Span(tuple(range(0, rows, width)), width),), reader.name)
+        yield PermutationSymmetry((RowSpan(tuple(range(0, rows, width)), width),), reader.name)
     elif rows == 3 * width and heads and width % heads == 0:
         inside = range(0, width, width // heads)
         for values in (2 * width, 0, width):  # in the order queries, keys, values; or another
             alike = [start for start in range(0, rows, width) if start != values]
-            spans = [Span(tuple(start + head for start in alike), width // heads) for head in inside]
-            spans += [Span((values + head,), width // heads) for head in inside]
-            yield Exchange(tuple(spans), reader.name, values)
+            spans = [RowSpan(tuple(start + head for start in alike), width // heads) for head in inside]
+            spans += [RowSpan((values + head,), width // heads) for head in inside]
+            yield PermutationSymmetry(tuple(spans), reader.name, values)
 
 
-def reorder(block: Block, reader: Block, exchange: Exchange, order: Int[Tensor, " rows"]) -> None:
+def permute_rows(block: Block, reader: Block, exchange: PermutationSymmetry, order: Int[Tensor, " rows"]) -> None:
     """Put a block's rows in a new order, weights and biases, and its reader's columns with them."""
     first = 0
     for module, rows in zip(block.modules, block.members, strict=True):
@@ -121,7 +121,7 @@ def reorder(block: Block, reader: Block, exchange: Exchange, order: Int[Tensor, 
     columns.copy_(columns[:, exchange.read(order, columns.shape[1])])
 
 
-def heads_of(model: nn.Module, name: str) -> int | None:
+def count_heads(model: nn.Module, name: str) -> int | None:
     """A number of heads in the model's configuration; None: it has none, or a different one for every layer."""
     try:
         count = getattr(getattr(model, "config", None), name, None)
@@ -145,7 +145,7 @@ def in_single_precision(model: nn.Module) -> Iterator[None]:
             tensor.data = tensor.data.to(dtype)
 
 
-def output_of(model: nn.Module, batch: Mapping[str, Any]) -> Tensor:
+def run_model(model: nn.Module, batch: Mapping[str, Any]) -> Tensor:
     """The first of what a model says of a batch, as float32."""
     with torch.no_grad():
         return model(**batch)[0].float()

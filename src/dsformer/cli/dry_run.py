@@ -9,7 +9,7 @@ from dsformer.allocation.planned_block import dense_bytes
 from dsformer.cli.output import console, duration, print_json, table
 from dsformer.cli.tables import calibration_line, left_dense_lines
 from dsformer.pipeline.compress import prepare
-from dsformer.pipeline.cost_estimate import Estimate, estimate
+from dsformer.pipeline.cost_estimate import CostEstimate, estimate_cost
 from dsformer.pipeline.state import State, have
 from dsformer.recipe import Recipe
 from dsformer.report.parts import label_of
@@ -24,14 +24,14 @@ def dry_run(model: str, recipe: Recipe, data_dir: Path | None, *, as_json: bool,
     with shown_progress(quiet) as progress:
         prepared = prepare(model, recipe=recipe, data_dir=data_dir, progress=progress)
     calibration = perf_counter() - started
-    predicted = estimate(prepared)
+    predicted = estimate_cost(prepared)
     if as_json:
         print_json(as_data(prepared, predicted, calibration))
     else:
         show(prepared, predicted, calibration)
 
 
-def as_data(prepared: State, predicted: Estimate, calibration: float) -> dict[str, Any]:
+def as_data(prepared: State, predicted: CostEstimate, calibration: float) -> dict[str, Any]:
     """The plan as plain data."""
     plan = have(prepared.plan)
     return {
@@ -62,7 +62,7 @@ def as_data(prepared: State, predicted: Estimate, calibration: float) -> dict[st
     }
 
 
-def show(prepared: State, predicted: Estimate, calibration: float) -> None:
+def show(prepared: State, predicted: CostEstimate, calibration: float) -> None:
     """The plan as tables."""
     plan = have(prepared.plan)
     rows = []

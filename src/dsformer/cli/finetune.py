@@ -11,7 +11,7 @@ from dsformer.cli.output import console, duration, print_json, table
 from dsformer.cli.recipe_flags import with_training_flags
 from dsformer.errors import InputError
 from dsformer.recipe import Recipe, load_recipe
-from dsformer.utils.distributed import leading
+from dsformer.utils.distributed import is_first_rank
 from dsformer.utils.progress import shown_progress
 
 FIELDS = (
@@ -53,7 +53,7 @@ def finetune(
             trust_remote_code=trust_remote_code,
             progress=progress,
         )
-    if not leading():
+    if not is_first_rank():
         return
     if as_json:
         print_json({"output": str(output), "seconds": round(done.seconds, 1), **done.report})

@@ -14,7 +14,7 @@ from dsformer.cli.evaluate import evaluate
 from dsformer.cli.finetune import finetune
 from dsformer.cli.inspect import inspect
 from dsformer.cli.sweep import sweep
-from dsformer.utils.shutdown import end_when_asked, exit_code, leave
+from dsformer.utils.shutdown import exit_code, handle_signals, leave
 
 app = typer.Typer(
     name="dsformer",
@@ -46,7 +46,7 @@ def _options(
 
 def run() -> None:
     """The entry point."""
-    end_when_asked()
+    handle_signals()
     try:
         app()
     except SystemExit as end:

@@ -8,17 +8,17 @@ from typing import Any
 from transformers import PretrainedConfig, PreTrainedModel
 
 from dsformer.data.reading import file_kind
-from dsformer.data.supervised import TASK_NAMES, Columns, Kind, SupervisedTask, load_task
+from dsformer.data.supervised import TASK_NAMES, Columns, SupervisedTask, TaskKind, load_task
 from dsformer.data.supervised.files import FORMATS
 from dsformer.data.supervised.targets import listed
 from dsformer.errors import InputError
 from dsformer.evaluation.score import Score
 from dsformer.evaluation.scoring import score_model
-from dsformer.models.architectures import architecture_of
-from dsformer.models.head_classes import names_of
-from dsformer.models.heads import has_head, in_order_of, of_kind, open_head
+from dsformer.models.architectures import get_architecture
+from dsformer.models.head_classes import get_class_names
+from dsformer.models.heads import align_classes, has_head, is_of_kind, open_head
 from dsformer.models.pretrained import load_tokenizer
-from dsformer.models.source import config_of, is_gguf, model_place, open_source, quiet
+from dsformer.models.source import is_gguf, open_config, open_source, quiet, resolve_model
 
 OWN = "score it on texts and labels of its own: --tasks FILE.csv (or .tsv, .jsonl, .parquet)"
 """What can be done with a model that none of the named tasks is for."""
@@ -38,7 +38,7 @@ def fits(model: str | Path, name: str, encoders_too: bool) -> bool:
         return False
     if is_gguf(model):
         return True
-    head = architecture_of(config_of(model))
+    head = get_architecture(open_config(model))
     if encoders_too:
         return head.endswith("ForSequenceClassification")
     return "For" in head or head.endswith("LMHeadModel")
@@ -77,20 +77,20 @@ def measure(
         task = load_task(name, data_dir)
     with quiet():
         network, tokenizer = _opened(model, task)
-    task = in_order_of(network.config, task)
+    task = align_classes(network.config, task)
     examples = task.evaluation.take(limit, seed=0)
     value = score_model(network, tokenizer, task, examples)[task.metric]
     return Score(name, task.metric, value, None, len(examples), perf_counter() - started)
 
 
-def _kind_of(model: str | Path) -> Kind | None:
+def _kind_of(model: str | Path) -> TaskKind | None:
     """What the labels of a file have to be for a model's head; None: what they look like."""
     if is_gguf(model):
         return "causal_lm"
-    config = config_of(model)
-    if of_kind(config, "classification"):
+    config = open_config(model)
+    if is_of_kind(config, "classification"):
         return "regression" if config.num_labels == 1 else "classification"
-    return next((kind for kind in ("masked_lm", "causal_lm") if of_kind(config, kind)), None)
+    return next((kind for kind in ("masked_lm", "causal_lm") if is_of_kind(config, kind)), None)
 
 
 def _opened(model: str | Path, task: SupervisedTask) -> tuple[PreTrainedModel, Any]:
@@ -99,17 +99,17 @@ def _opened(model: str | Path, task: SupervisedTask) -> tuple[PreTrainedModel, A
         source = open_source(model)
         _check_head(model, source.model.config, task)
         return source.model, source.tokenizer
-    _check_head(model, config_of(model), task)
-    place = model_place(model)
+    _check_head(model, open_config(model), task)
+    place = resolve_model(model)
     return open_head(place, task.kind), load_tokenizer(place)
 
 
 def _check_head(model: str | Path, config: PretrainedConfig, task: SupervisedTask) -> None:
     if has_head(config, task):
         return
-    if of_kind(config, task.kind) and task.labels:
+    if is_of_kind(config, task.kind) and task.labels:
         raise InputError(
-            f"{model}: its classes ({listed(names_of(config))}) are not those of the task {task.name} "
+            f"{model}: its classes ({listed(get_class_names(config))}) are not those of the task {task.name} "
             f"({listed(task.labels)}); {OWN}"
         )
     raise InputError(f"{model}: has no head for the task {task.name} ({task.kind}, {len(task.labels)} labels); {OWN}")

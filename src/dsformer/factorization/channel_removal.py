@@ -12,22 +12,22 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from dsformer.factorization.gptq import round_compensated
+from dsformer.factorization.gptq import quantize_gptq
 from dsformer.factorization.metric import Metric
 from dsformer.factorization.search import Fitted
-from dsformer.factorization.target import Weight
-from dsformer.format.channels import Kept
+from dsformer.factorization.target import Target
+from dsformer.format.channels import KeptChannels
 from dsformer.format.form import Form, dense_form
 from dsformer.format.precision import Precision
-from dsformer.format.quantized import RoundedForm
-from dsformer.utils.threads import end_if_unwanted
+from dsformer.format.quantized import QuantizedForm
+from dsformer.utils.threads import raise_if_cancelled
 
 # Part of the columns left that may go at once; the interplay of those that do is then taken account of only in values.
 AT_ONCE = 1 / 32
 
 
 @dataclass(frozen=True)
-class Removal:
+class ChannelOrder:
     """Channels one after another.
 
     Attributes:
@@ -46,7 +46,7 @@ class Removal:
         return left.nonzero()[:, 0]
 
 
-def removal(weight: Weight, size: int) -> Removal:
+def order_channels(weight: Target, size: int) -> ChannelOrder:
     """The order in which channels of ``size`` neighbouring columns go, each time the cheapest of what is left."""
     metric = weight.metric
     matrix = weight.matrix.double()
@@ -58,7 +58,7 @@ def removal(weight: Weight, size: int) -> Removal:
     order: list[int] = []
     errors = [0.0]
     while len(left) > 1:
-        end_if_unwanted()
+        raise_if_cancelled()
         costs = _costs(matrix, inverse, size)
         going = costs.argsort()[: min(max(1, int(AT_ONCE * len(left) / size)), len(left) - 1)]
         columns = (going[:, None] * size + torch.arange(size)).flatten()
@@ -67,7 +67,7 @@ def removal(weight: Weight, size: int) -> Removal:
             errors.append(min(1.0, errors[len(order)] + share * spent / energy))
         order += left[going].tolist()
         left = left[_others(len(left), going)]
-    return Removal(torch.tensor(order, dtype=torch.long), torch.tensor(errors, dtype=torch.float64))
+    return ChannelOrder(torch.tensor(order, dtype=torch.long), torch.tensor(errors, dtype=torch.float64))
 
 
 def _costs(matrix: Float[Tensor, "out in"], inverse: Float[Tensor, "in in"], size: int) -> Float[Tensor, " channels"]:
@@ -98,7 +98,7 @@ def _others(count: int, gone: Int[Tensor, " gone"]) -> Int[Tensor, " left"]:
     return left.nonzero()[:, 0]
 
 
-def repaired(
+def repair_columns(
     matrix: Float[Tensor, "out in"], metric: Metric, columns: Int[Tensor, " kept"]
 ) -> Float[Tensor, "out kept"]:
     """The weight of the columns that stay which comes nearest to the whole one, in the metric of the inputs."""
@@ -107,7 +107,7 @@ def repaired(
     return torch.linalg.solve(gram[columns][:, columns], cross.T).T.float()
 
 
-def keep(weight: Weight, kept: Kept, precision: Precision | None = None) -> Fitted:
+def remove_channels(weight: Target, kept: KeptChannels, precision: Precision | None = None) -> Fitted:
     """A dense weight of what stays, repaired, and rounded if asked to.
 
     The error is of all its rows; those that no layer reads any more count as exact.
@@ -115,10 +115,10 @@ def keep(weight: Weight, kept: Kept, precision: Precision | None = None) -> Fitt
     matrix, metric = weight.matrix, weight.metric
     columns = torch.arange(matrix.shape[1]) if kept.columns is None else kept.columns
     rows = torch.arange(matrix.shape[0]) if kept.rows is None else kept.rows
-    left = matrix if kept.columns is None else repaired(matrix, metric, columns)
-    form: Form | RoundedForm = dense_form(left[rows])
+    left = matrix if kept.columns is None else repair_columns(matrix, metric, columns)
+    form: Form | QuantizedForm = dense_form(left[rows])
     if precision is not None and isinstance(form, Form):
-        form = round_compensated(form, metric.gram[columns][:, columns], precision)
+        form = quantize_gptq(form, metric.gram[columns][:, columns], precision)
     whole = torch.zeros_like(matrix).index_copy_(1, columns, left.index_copy(0, rows, form.dense()))
     error = metric.weighed(matrix - whole).norm() / metric.weighed(matrix).norm().clamp_min(1e-30)
     return Fitted(form, float(error))

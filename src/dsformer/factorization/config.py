@@ -5,10 +5,10 @@ from typing import Annotated
 from pydantic import Field
 
 from dsformer.factorization.dense_sparse import Effort
-from dsformer.utils.config import Strict
+from dsformer.utils.config import StrictModel
 
 
-class EffortConfig(Strict):
+class EffortConfig(StrictModel):
     """How long each weight is searched and fitted."""
 
     iterations: Annotated[int, Field(ge=1, description="alternations of the final fit of a weight")] = Effort.iterations

@@ -9,13 +9,13 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from dsformer.factorization.least_squares import Coupling, Problem
-from dsformer.factorization.sparse_coding import Atoms, least_squares, penalised_codes, update_dictionary
+from dsformer.factorization.least_squares import LeastSquares, OutputMetric
+from dsformer.factorization.sparse_coding import Atoms, code_penalised, solve_least_squares, update_dictionary
 from dsformer.factorization.support import Supports, labels_of
 from dsformer.format.form import Form
-from dsformer.format.indices import selected
+from dsformer.format.indices import select_codes
 from dsformer.format.spec import FormSpec
-from dsformer.utils.threads import end_if_unwanted
+from dsformer.utils.threads import raise_if_cancelled
 
 # The penalty holding codes to their supports grows geometrically between these, relative to atoms of norm 1. Starting
 # lower lets supports wander without converging; ending higher freezes them early (both measured as larger errors).
@@ -84,9 +84,9 @@ class Pursuit:
 
     def step(self, penalty: float, regroup: bool, learn: bool) -> float:
         """Codes, duals and, if it is learned, the dictionary. Returns how far the codes moved, relatively."""
-        end_if_unwanted()
+        raise_if_cancelled()
         before, atoms = self.codes, self.atoms
-        least = penalised_codes(atoms, before - self.dual, penalty)
+        least = code_penalised(atoms, before - self.dual, penalty)
         relaxed = before + self.relaxation * (least - before) + self.dual
         codes = relaxed * self.supports.select(relaxed, regroup)
         self.codes, self.dual = codes, relaxed - codes
@@ -100,7 +100,7 @@ class Pursuit:
 
 
 def fit(
-    problem: Problem,
+    problem: LeastSquares,
     spec: FormSpec,
     iterations: int,
     tolerance: float = 1e-4,
@@ -118,23 +118,23 @@ def fit(
     mask, order = supports.select(codes, regroup=False), supports.order(len(codes))
     for _ in range(POLISH_ROUNDS if learn else 1):
         atoms = Atoms(problem, dictionary, spec.canonical)
-        codes = least_squares(atoms, codes, mask, order, spec.pattern.group)
+        codes = solve_least_squares(atoms, codes, mask, order, spec.pattern.group)
         if learn:
             dictionary, norm = update_dictionary(atoms, codes)
             codes[:, : spec.atoms] *= norm.T
     error = problem.error(Atoms(problem, dictionary, spec.canonical).combine(codes))
-    indices = selected(mask[:, spec.core :], spec, order)
+    indices = select_codes(mask[:, spec.core :], spec, order)
     return problem.form(spec, codes, dictionary, indices, order if spec.permuted else None), error
 
 
-def screen(problem: Problem, spec: FormSpec, iterations: int) -> float:
+def screen_shape(problem: LeastSquares, spec: FormSpec, iterations: int) -> float:
     """Error after a few alternations: ranks shapes without paying for a full fit."""
     codes, dictionary, _ = _alternate(problem, spec, iterations, 0.0, None)
     return problem.error(Atoms(problem, dictionary, spec.canonical).combine(codes))
 
 
 def refit(
-    problem: Problem,
+    problem: LeastSquares,
     spec: FormSpec,
     codes: Float[Tensor, "units positions"],
     dictionary: Float[Tensor, "atoms width"],
@@ -153,11 +153,11 @@ def refit(
     for _ in range(iterations):
         pursuit.step(WARM_PENALTY, regroup=False, learn=spec.atoms > 0)
     mask = supports.select(pursuit.codes, regroup=False)
-    codes = least_squares(pursuit.atoms, pursuit.codes, mask, order, spec.pattern.group)
+    codes = solve_least_squares(pursuit.atoms, pursuit.codes, mask, order, spec.pattern.group)
     return codes, mask, pursuit.atoms.dictionary
 
 
-def penalties(spec: FormSpec, iterations: int, coupling: Coupling | None = None) -> list[float]:
+def penalties(spec: FormSpec, iterations: int, coupling: OutputMetric | None = None) -> list[float]:
     """The penalty of every alternation."""
     grouped = spec.pattern.group > 1
     part = COUPLED if coupling and spec.atoms and not grouped else 1.0
@@ -168,7 +168,7 @@ def penalties(spec: FormSpec, iterations: int, coupling: Coupling | None = None)
 
 
 def _alternate(
-    problem: Problem,
+    problem: LeastSquares,
     spec: FormSpec,
     iterations: int,
     tolerance: float,

@@ -14,13 +14,13 @@ from jaxtyping import Float
 from torch import Tensor
 
 from dsformer.factorization.dense_sparse import penalties
-from dsformer.factorization.least_squares import Problem
-from dsformer.factorization.linalg import conjugate_gradients, eigen
-from dsformer.factorization.sparse_coder import Part
+from dsformer.factorization.least_squares import LeastSquares
+from dsformer.factorization.linalg import conjugate_gradients, decompose_symmetric
+from dsformer.factorization.sparse_coder import SparseCoder
 from dsformer.format.form import Form
 from dsformer.format.pattern import largest
 from dsformer.format.spec import FormSpec
-from dsformer.utils.threads import end_if_unwanted
+from dsformer.utils.threads import raise_if_cancelled
 
 # How far a step of the dictionary goes, in units of that to the quadratic's minimum; .5 to 1 % better than 1.
 RELAXATION = 1.3
@@ -28,16 +28,16 @@ RELAXATION = 1.3
 POLISH_ROUNDS, POLISH_STEPS = 4, 20
 
 
-def fit_double(problem: Problem, spec: FormSpec, iterations: int) -> tuple[Form, float]:
+def fit_double(problem: LeastSquares, spec: FormSpec, iterations: int) -> tuple[Form, float]:
     """Fit ``spec``, whose dictionary is sparse, to a problem of an input dictionary.
 
     Returns the form and its relative whitened error. Deterministic.
     """
     dictionary = _start(problem, spec)
-    part = Part(problem, spec, 1.0, dictionary)
+    part = SparseCoder(problem, spec, 1.0, dictionary)
     search = Entries(part, part.normalised(dictionary))
     for penalty in penalties(spec, iterations):
-        end_if_unwanted()
+        raise_if_cancelled()
         part.pursuit.step(penalty, regroup=False, learn=False)
         search.step(penalty)
     mask = part.pursuit.supports.select(part.pursuit.codes, regroup=False)
@@ -48,7 +48,7 @@ def fit_double(problem: Problem, spec: FormSpec, iterations: int) -> tuple[Form,
     return part.form(mask, search.dictionary), part.error()
 
 
-def _start(problem: Problem, spec: FormSpec) -> Float[Tensor, "atoms in"]:
+def _start(problem: LeastSquares, spec: FormSpec) -> Float[Tensor, "atoms in"]:
     plain = torch.eye(spec.width) if problem.unwhiten is None else problem.unwhiten
     if spec.canonical:
         return problem.start(spec.atoms) @ plain
@@ -60,7 +60,7 @@ def _start(problem: Problem, spec: FormSpec) -> Float[Tensor, "atoms in"]:
 class Entries:
     """The entries of a sparse dictionary, as ADMM finds them."""
 
-    def __init__(self, part: Part, dictionary: Float[Tensor, "atoms in"]):
+    def __init__(self, part: SparseCoder, dictionary: Float[Tensor, "atoms in"]):
         self.part, self.dictionary = part, dictionary
         self.dual = torch.zeros_like(dictionary)
 
@@ -69,7 +69,7 @@ class Entries:
         problem, (system, right) = self.part.problem, self.part.system()
         system.diagonal().add_(1e-6 * float(system.diagonal().mean()) + 1e-12)
         shift = penalty * float(system.diagonal().mean()) * float(problem.atom_gram.diagonal().mean())
-        (of_inputs, basis), (of_codes, mixed) = problem.atom_eigen, eigen(system)
+        (of_inputs, basis), (of_codes, mixed) = problem.atom_eigen, decompose_symmetric(system)
         wanted = mixed.T @ (right + shift * (self.dictionary - self.dual)) @ basis
         least = mixed @ (wanted / (of_codes[:, None].clamp_min(0) * of_inputs + shift)) @ basis.T
         relaxed = self.dictionary + RELAXATION * (least - self.dictionary) + self.dual

@@ -13,7 +13,7 @@ SMALL_SYSTEMS = 0.1
 SMALL_PRODUCTS = 0.35
 
 
-def alternation(spec: FormSpec, curved: bool = False) -> float:
+def count_alternation_flops(spec: FormSpec, curved: bool = False) -> float:
     """One step of codes and dictionary; ``curved`` where the outputs have a metric too."""
     units, width, atoms, positions = spec.units, spec.width, spec.atoms, spec.core + spec.candidates
     dictionary = 2 * units * atoms * (atoms + width) + 2 * atoms**2 * width
@@ -31,7 +31,7 @@ def alternation(spec: FormSpec, curved: bool = False) -> float:
     return float(dictionary + codes + CODE * units * positions)
 
 
-def polish(spec: FormSpec, curved: bool = False) -> float:
+def count_polish_flops(spec: FormSpec, curved: bool = False) -> float:
     """Exact codes on the final support, twice."""
     kept = spec.core + spec.mean_nonzeros
     if spec.orientation == "input" and not curved:

@@ -17,14 +17,14 @@ from torch import Tensor
 from dsformer.factorization.sparse_coding import SYSTEM_ENTRIES
 from dsformer.format.form import Form
 from dsformer.format.precision import INT8, Precision
-from dsformer.format.quantized import RoundedForm, by_row, nearest, positions, round_form, row_scales
-from dsformer.utils.threads import end_if_unwanted
+from dsformer.format.quantized import QuantizedForm, by_row, positions, quantize, quantize_form, row_scales
+from dsformer.utils.threads import raise_if_cancelled
 
 # Part of the mean diagonal added to a system before its numbers are rounded (that of the authors), and before solving.
 DAMPING, SOLVING = 1e-2, 1e-6
 
 
-def round_compensated(form: Form, gram: Float[Tensor, "in in"], precision: Precision = INT8) -> RoundedForm:
+def quantize_gptq(form: Form, gram: Float[Tensor, "in in"], precision: Precision = INT8) -> QuantizedForm:
     """A form's factors rounded so that the weight it stands for changes little in the metric of the layer's inputs.
 
     That the form is near to the dense weight, and not that weight itself, is what is aimed for: it may have been
@@ -34,23 +34,23 @@ def round_compensated(form: Form, gram: Float[Tensor, "in in"], precision: Preci
         form: what is rounded; its supports stay.
         gram: second moment of the inputs.
     """
-    return _compensated(round_form(form, precision), form, gram)
+    return _compensated(quantize_form(form, precision), form, gram)
 
 
-def round_parts(
+def quantize_gptq_by_input(
     form: Form, grams: Sequence[Float[Tensor, "in in"]], rows: Sequence[int], precision: Precision = INT8
-) -> RoundedForm:
+) -> QuantizedForm:
     """The same for a form whose rows, so many at a time, read inputs with second moments of their own."""
     if len(rows) == 1:
-        return round_compensated(form, grams[0], precision)
-    plain = round_form(form, precision).split(rows)
-    return RoundedForm.joined([_compensated(*one) for one in zip(plain, form.split(rows), grams, strict=True)])
+        return quantize_gptq(form, grams[0], precision)
+    plain = quantize_form(form, precision).split(rows)
+    return QuantizedForm.joined([_compensated(*one) for one in zip(plain, form.split(rows), grams, strict=True)])
 
 
-def _compensated(plain: RoundedForm, form: Form, gram: Float[Tensor, "in in"]) -> RoundedForm:
+def _compensated(plain: QuantizedForm, form: Form, gram: Float[Tensor, "in in"]) -> QuantizedForm:
     weight = form.dense().float()
 
-    def error(rounded: RoundedForm) -> float:
+    def error(rounded: QuantizedForm) -> float:
         left = rounded.dense() - weight
         return float((left @ gram * left).sum())
 
@@ -61,8 +61,8 @@ def _compensated(plain: RoundedForm, form: Form, gram: Float[Tensor, "in in"]) -
 
 
 def _round_codes(
-    rounded: RoundedForm, weight: Tensor, gram: Tensor, there: Bool[Tensor, "units kept"] | None
-) -> RoundedForm:
+    rounded: QuantizedForm, weight: Tensor, gram: Tensor, there: Bool[Tensor, "units kept"] | None
+) -> QuantizedForm:
     """Input dictionary: the codes are solved for on their supports, given the rounded dictionary.
 
     Args:
@@ -79,7 +79,7 @@ def _round_codes(
     step = len(places) if alike else max(1, SYSTEM_ENTRIES // max(1, places.shape[1] ** 2))
     every = torch.ones_like(places, dtype=torch.bool) if there is None else there
     for rows, wanted, held in zip(places.split(step), along.split(step), every.split(step), strict=True):
-        end_if_unwanted()
+        raise_if_cancelled()
         systems = rows[:1] if alike else rows
         matrices = system[systems[:, :, None], systems[:, None, :]]
         if there is not None:
@@ -92,7 +92,7 @@ def _round_codes(
     return replace(rounded, values=torch.cat(values), value_scales=torch.cat(scales))
 
 
-def _round_dictionary(rounded: RoundedForm, weight: Tensor, gram: Tensor) -> RoundedForm:
+def _round_dictionary(rounded: QuantizedForm, weight: Tensor, gram: Tensor) -> QuantizedForm:
     """Output dictionary: it is solved for, given the rounded codes; its rows share one system."""
     spec, precision = rounded.spec, rounded.precision
     if not spec.atoms:
@@ -150,7 +150,7 @@ class _Systems:
         spread = by_row(scales.float(), rows.shape, precision).expand_as(rows).gather(1, order)
         rows, whole = rows.gather(1, order), torch.zeros_like(rows, dtype=torch.int8)
         for j in range(rows.shape[1]):
-            whole[:, j] = nearest(rows[:, j], spread[:, j], bits)
+            whole[:, j] = quantize(rows[:, j], spread[:, j], bits)
             wrong = (rows[:, j] - whole[:, j] * spread[:, j]) / self.upper[:, j, j]
             rows[:, j:] -= wrong[:, None] * self.upper[:, j, j:]
         return torch.zeros_like(whole).scatter_(1, order, whole), scales

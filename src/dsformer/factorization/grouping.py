@@ -7,7 +7,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from dsformer.format.pattern import largest
-from dsformer.format.row_spans import Span
+from dsformer.format.row_spans import RowSpan
 from dsformer.utils.matching import deferred_acceptance
 
 
@@ -19,7 +19,7 @@ class Grouping:
         size: units in a group.
     """
 
-    def __init__(self, spans: tuple[Span, ...], size: int):
+    def __init__(self, spans: tuple[RowSpan, ...], size: int):
         self.size = size
         self.spans = spans
         self.labels: Int[Tensor, " units"] | None = None

@@ -21,10 +21,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from dsformer.factorization.linalg import eigen, rough
+from dsformer.factorization.linalg import decompose_symmetric, to_low_precision
 from dsformer.factorization.metric import Metric
 from dsformer.format.form import Form
-from dsformer.format.row_spans import Span, stacked
+from dsformer.format.row_spans import RowSpan, stack_spans
 from dsformer.format.spec import FormSpec
 
 # Above this width the start is found by a randomized range finder (Halko et al., arXiv 0909.4061).
@@ -32,7 +32,7 @@ RANDOMIZED_ABOVE = 1024
 
 
 @dataclass(frozen=True)
-class Coupling:
+class OutputMetric:
     """Unit metric M with unit diagonal."""
 
     gram: Float[Tensor, "units units"]
@@ -40,7 +40,7 @@ class Coupling:
     @cached_property
     def eigen(self) -> tuple[Float[Tensor, " units"], Float[Tensor, "units units"]]:
         """Eigenvalues and eigenvectors (columns) of M; only the pursuit needs them."""
-        values, vectors = eigen(self.gram)
+        values, vectors = decompose_symmetric(self.gram)
         return values.clamp_min(0), vectors
 
     @cached_property
@@ -50,19 +50,19 @@ class Coupling:
 
     @cached_property
     def rough_vectors(self) -> Float[Tensor, "units units"]:
-        return rough(self.eigen[1])
+        return to_low_precision(self.eigen[1])
 
     def rotated(self, rows: Float[Tensor, "units width"]) -> Float[Tensor, "units width"]:
         """In coordinates of the eigenvectors, one a row; not exactly."""
-        return (self.rough_vectors.T @ rough(rows)).float()
+        return (self.rough_vectors.T @ to_low_precision(rows)).float()
 
     def rotated_back(self, rows: Float[Tensor, "units width"]) -> Float[Tensor, "units width"]:
         """The inverse, not exactly either."""
-        return (self.rough_vectors @ rough(rows)).float()
+        return (self.rough_vectors @ to_low_precision(rows)).float()
 
 
 @dataclass(frozen=True)
-class Problem:
+class LeastSquares:
     """See the module's docstring.
 
     Attributes:
@@ -82,10 +82,10 @@ class Problem:
     whiten: Float[Tensor, "width width"] | None
     unwhiten: Float[Tensor, "width width"] | None
     unit_scale: Float[Tensor, " units"]
-    coupling: Coupling | None
-    spans: tuple[Span, ...]
+    coupling: OutputMetric | None
+    spans: tuple[RowSpan, ...]
 
-    def of(self, weight: Float[Tensor, "units width"]) -> "Problem":
+    def of(self, weight: Float[Tensor, "units width"]) -> "LeastSquares":
         """The same problem for another weight, one row a unit."""
         target = weight if self.whiten is None else weight @ self.whiten
         return replace(self, target=target * self.unit_scale[:, None])
@@ -115,18 +115,18 @@ class Problem:
         """Eigenvalues of CᵀC, and the canonical atoms and X in coordinates of its eigenvectors: the same in every step
         of pruning, which learns no atoms."""
         assert self.canonical is not None
-        values, basis = eigen(self.canonical_moment)
+        values, basis = decompose_symmetric(self.canonical_moment)
         return values.clamp_min(0), self.canonical @ basis, self.target @ basis
 
     @cached_property
     def rough_turned(self) -> Float[Tensor, "width width"]:
         """The canonical atoms so, for products that need not be exact."""
-        return rough(self.turned[1])
+        return to_low_precision(self.turned[1])
 
     @cached_property
     def rough_canonical(self) -> Float[Tensor, "width width"] | None:
         """The canonical atoms, for products that need not be exact."""
-        return None if self.canonical is None else rough(self.canonical)
+        return None if self.canonical is None else to_low_precision(self.canonical)
 
     @cached_property
     def atom_gram(self) -> Float[Tensor, "width width"]:
@@ -228,12 +228,12 @@ def randomized_eigh(moment: Float[Tensor, "width width"], count: int) -> tuple[T
     return values.flip(0)[:count].clamp_min(0).float(), vectors.flip(1).T[:count].contiguous()
 
 
-def input_problem(
+def pose_input_problem(
     weight: Float[Tensor, "out in"],
     metric: Metric,
-    spans: tuple[Span, ...] | None = None,
+    spans: tuple[RowSpan, ...] | None = None,
     unit_weights: Float[Tensor, " out"] | None = None,
-) -> Problem:
+) -> LeastSquares:
     """Fit output rows with atoms of the input space.
 
     Args:
@@ -244,37 +244,37 @@ def input_problem(
     coupling = None
     if metric.output is not None:
         scale, coupling = _coupling(metric.output)
-    return Problem(
+    return LeastSquares(
         target=weight.float() @ metric.factor * scale[:, None],
         **_whitening(metric),
         unit_scale=scale,
         coupling=coupling,
-        spans=spans or stacked([len(weight)]),
+        spans=spans or stack_spans([len(weight)]),
     )
 
 
-def output_problem(weight: Float[Tensor, "out in"], metric: Metric) -> Problem:
+def pose_output_problem(weight: Float[Tensor, "out in"], metric: Metric) -> LeastSquares:
     """Fit input columns with atoms of the output space; the metric couples them."""
     scale, coupling = _coupling(metric)
     target, whitening = weight.float().T, _PLAIN | {"canonical_norm": torch.ones(len(weight))}
     if metric.output is not None:
         target, whitening = target @ metric.output.factor, _whitening(metric.output)
-    return Problem(
+    return LeastSquares(
         target=target * scale[:, None],
         **whitening,
         unit_scale=scale,
         coupling=coupling,
-        spans=stacked([weight.shape[1]]),
+        spans=stack_spans([weight.shape[1]]),
     )
 
 
 _PLAIN: dict[str, Any] = {"canonical": None, "whiten": None, "unwhiten": None}
 
 
-def _coupling(metric: Metric) -> tuple[Float[Tensor, " units"], Coupling]:
+def _coupling(metric: Metric) -> tuple[Float[Tensor, " units"], OutputMetric]:
     """The scale of units that gives M a unit diagonal, and M."""
     scale = metric.gram.diagonal().sqrt()
-    return scale, Coupling(metric.gram / scale[:, None] / scale[None])
+    return scale, OutputMetric(metric.gram / scale[:, None] / scale[None])
 
 
 def _whitening(metric: Metric) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from dsformer.utils.hardware import fast_bf16
-from dsformer.utils.threads import end_if_unwanted
+from dsformer.utils.threads import raise_if_cancelled
 
 # Curvature along a direction that is no more than rounding, relative to what it is a product of: nothing is left to
 # find, and a step would be as long as chance has it.
@@ -31,7 +31,7 @@ def conjugate_gradients(
     direction = step = precondition(residual)
     energy = (residual * step).sum()
     for _ in range(steps):
-        end_if_unwanted()
+        raise_if_cancelled()
         image = apply(direction)
         curvature = (direction * image).sum()
         if float(curvature) <= ROUNDING * float(direction.norm() * image.norm()):
@@ -44,7 +44,9 @@ def conjugate_gradients(
     return found
 
 
-def eigen(matrix: Float[Tensor, "width width"]) -> tuple[Float[Tensor, " width"], Float[Tensor, "width width"]]:
+def decompose_symmetric(
+    matrix: Float[Tensor, "width width"],
+) -> tuple[Float[Tensor, " width"], Float[Tensor, "width width"]]:
     """Eigenvalues, ascending, and eigenvectors (columns) of a symmetric matrix, in its own precision.
 
     LAPACK's single precision can fail to converge where many rows are zero, as those of atoms are that no code uses, or
@@ -59,6 +61,6 @@ def eigen(matrix: Float[Tensor, "width width"]) -> tuple[Float[Tensor, " width"]
     return values.to(matrix.dtype), vectors.to(matrix.dtype)
 
 
-def rough(matrix: Float[Tensor, "rows columns"]) -> Float[Tensor, "rows columns"]:
+def to_low_precision(matrix: Float[Tensor, "rows columns"]) -> Float[Tensor, "rows columns"]:
     """A factor of such products, in the type that is multiplied fastest here: bfloat16 keeps 2 to 3 digits."""
     return matrix.to(torch.bfloat16) if fast_bf16() else matrix

@@ -2,12 +2,12 @@
 
 import torch
 
-from dsformer.factorization.least_squares import Problem
+from dsformer.factorization.least_squares import LeastSquares
 from dsformer.format.form import Form
 from dsformer.format.spec import FormSpec
 
 
-def fit_low_rank(problem: Problem, spec: FormSpec) -> tuple[Form, float]:
+def fit_low_rank(problem: LeastSquares, spec: FormSpec) -> tuple[Form, float]:
     """The optimum of rank ``spec.atoms`` (Eckart and Young). Returns the form and its relative whitened error."""
     atoms = problem.start(spec.atoms)
     codes = problem.target @ atoms.T

@@ -13,12 +13,12 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from dsformer.factorization.least_squares import Problem
+from dsformer.factorization.least_squares import LeastSquares
 from dsformer.factorization.linalg import conjugate_gradients
 from dsformer.format.form import Form
-from dsformer.format.indices import unstored
+from dsformer.format.indices import implied_support
 from dsformer.format.spec import FormSpec
-from dsformer.utils.threads import end_if_unwanted
+from dsformer.utils.threads import raise_if_cancelled
 
 # Conjugate-gradient steps of a round to either factor: twice as many end .05 % lower for half as much time again.
 STEPS = 2
@@ -27,7 +27,7 @@ STEPS = 2
 DAMPING = 1e-3
 
 
-def fit_monarch(problem: Problem, spec: FormSpec, rounds: int) -> tuple[Form, float]:
+def fit_monarch(problem: LeastSquares, spec: FormSpec, rounds: int) -> tuple[Form, float]:
     """Fit ``spec``, which has blocks, to a problem of an input dictionary.
 
     Returns the form and its relative whitened error. Deterministic.
@@ -35,7 +35,7 @@ def fit_monarch(problem: Problem, spec: FormSpec, rounds: int) -> tuple[Form, fl
     factors = Factors(problem, spec)
     factors.mix()
     for _ in range(rounds):
-        end_if_unwanted()
+        raise_if_cancelled()
         factors.turn()
         factors.mix()
     return factors.form(), factors.error()
@@ -52,7 +52,7 @@ class Factors:
     left: Float[Tensor, "j i p r"]
     right: Float[Tensor, "j i r s"]
 
-    def __init__(self, problem: Problem, spec: FormSpec):
+    def __init__(self, problem: LeastSquares, spec: FormSpec):
         self.problem, self.spec, b = problem, spec, spec.blocks
         each, self.size, self.rows = spec.atoms // b, spec.width // b, spec.units // b
         self.order = torch.arange(spec.units).view(self.rows, b).T.reshape(-1)
@@ -151,7 +151,7 @@ class Factors:
             own = group == j
             values[:, j] = self.left[j, block[own], :, place[own]].T
         values = values.view(spec.units, -1) / self.problem.unit_scale[:, None]
-        return Form(spec, dictionary.view(spec.atoms, spec.width), values, unstored(spec).clone())
+        return Form(spec, dictionary.view(spec.atoms, spec.width), values, implied_support(spec).clone())
 
 
 def _inverse(systems: Float[Tensor, "*batch n n"]) -> Float[Tensor, "*batch n n"]:

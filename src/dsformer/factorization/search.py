@@ -5,11 +5,11 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 from dsformer.factorization.dense_sparse import DEFAULT_EFFORT, Effort
-from dsformer.factorization.target import Weight
+from dsformer.factorization.target import Target
 from dsformer.format.form import Form
 from dsformer.format.pattern import FREE, Pattern
 from dsformer.format.precision import Precision
-from dsformer.format.quantized import RoundedForm
+from dsformer.format.quantized import QuantizedForm
 from dsformer.format.spec import FormSpec, Orientation
 
 # Numbers of atoms tried, in units of the rank that low rank would have at the same bits.
@@ -109,13 +109,13 @@ class Family:
 class Fitted:
     """The chosen form, its relative whitened error, and every shape tried with its error."""
 
-    form: Form | RoundedForm
+    form: Form | QuantizedForm
     error: float
     tried: list[tuple[FormSpec, float]] = field(default_factory=list)
 
 
 def search(
-    weight: Weight, budget: Budget, families: Sequence[Family], effort: Effort = DEFAULT_EFFORT, low_rank: bool = True
+    weight: Target, budget: Budget, families: Sequence[Family], effort: Effort = DEFAULT_EFFORT, low_rank: bool = True
 ) -> Fitted | None:
     """Screen the shapes of some families that fit the budget, fit the best, and return the form of least error.
 
@@ -145,7 +145,7 @@ def search(
     return chosen
 
 
-def _divides(group: int, family: Family, weight: Weight) -> bool:
+def _divides(group: int, family: Family, weight: Target) -> bool:
     """Whether rows can be divided into groups: none reaches into another layer."""
     return family.orientation == "output" or not any(span.size % group for span in weight.spans)
 
@@ -158,7 +158,7 @@ def _promising(descents: list["_Descent"], budget: Budget) -> list["_Descent"]:
     return [descent for descent in descents if descent.first <= HOPELESS * best]
 
 
-def _finalists(weight: Weight, contenders: list["_Descent"], effort: Effort) -> list[FormSpec]:
+def _finalists(weight: Target, contenders: list["_Descent"], effort: Effort) -> list[FormSpec]:
     """The specs to fit in full: one of every family, but where outputs have a metric, in which fits are three times as
     long and nothing has been screened, the one with the least error of a short fit."""
     specs = [descent.chosen for descent in contenders]
@@ -213,7 +213,7 @@ class _Descent:
         start: the number of atoms to begin at, in units of the low-rank rank.
     """
 
-    def __init__(self, weight: Weight, specs: dict[float, FormSpec], start: float, effort: Effort):
+    def __init__(self, weight: Target, specs: dict[float, FormSpec], start: float, effort: Effort):
         self.weight, self.effort = weight, effort
         self.specs = list(specs.values())
         self.errors: dict[int, float] = {}

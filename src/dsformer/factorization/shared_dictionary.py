@@ -14,9 +14,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from dsformer.factorization.dense_sparse import POLISH_ROUNDS, penalties
-from dsformer.factorization.least_squares import Problem
-from dsformer.factorization.linalg import conjugate_gradients, eigen
-from dsformer.factorization.sparse_coder import Part
+from dsformer.factorization.least_squares import LeastSquares
+from dsformer.factorization.linalg import conjugate_gradients, decompose_symmetric
+from dsformer.factorization.sparse_coder import SparseCoder
 from dsformer.format.form import Form
 from dsformer.format.spec import FormSpec
 
@@ -25,7 +25,7 @@ DICTIONARY_STEPS = 6
 
 
 def fit_shared(
-    problems: Sequence[Problem], spec: FormSpec, weights: Sequence[float], iterations: int
+    problems: Sequence[LeastSquares], spec: FormSpec, weights: Sequence[float], iterations: int
 ) -> tuple[Form, list[float]]:
     """Fit a form of stacked weights to all of them at once.
 
@@ -42,7 +42,7 @@ def fit_shared(
     if all(problem.coupling is not None for problem in problems):
         specs = [one.unevenly() for one in specs]
     dictionary = _start(problems, weights, spec.atoms)
-    parts = [Part(*one, dictionary) for one in zip(problems, specs, weights, strict=True)]
+    parts = [SparseCoder(*one, dictionary) for one in zip(problems, specs, weights, strict=True)]
     for penalty in penalties(spec, iterations, problems[0].coupling):
         for part in parts:
             part.pursuit.step(penalty, regroup=False, learn=False)
@@ -57,7 +57,7 @@ def fit_shared(
     return Form.joined(forms), [part.error() for part in parts]
 
 
-def _start(problems: Sequence[Problem], weights: Sequence[float], atoms: int) -> Float[Tensor, "atoms in"]:
+def _start(problems: Sequence[LeastSquares], weights: Sequence[float], atoms: int) -> Float[Tensor, "atoms in"]:
     """The leading directions of all weights together, in the mean of their metrics."""
     width = problems[0].target.shape[1]
     plain = [one.target if one.unwhiten is None else one.target @ one.unwhiten for one in problems]
@@ -67,11 +67,11 @@ def _start(problems: Sequence[Problem], weights: Sequence[float], atoms: int) ->
         whitened = rows.double() @ factor
         weighted = whitened if problem.coupling is None else problem.coupling.gram.double() @ whitened
         moment += weight * whitened.T @ weighted
-    directions = eigen(moment)[1].flip(1).T[:atoms]
+    directions = decompose_symmetric(moment)[1].flip(1).T[:atoms]
     return torch.linalg.solve_triangular(factor, directions, upper=False, left=False).float()
 
 
-def _updated(parts: Sequence[Part], dictionary: Float[Tensor, "atoms in"]) -> Float[Tensor, "atoms in"]:
+def _updated(parts: Sequence[SparseCoder], dictionary: Float[Tensor, "atoms in"]) -> Float[Tensor, "atoms in"]:
     """The dictionary nearer to its optimum for the present codes; the parts follow it."""
     systems, rights = zip(*[part.system() for part in parts], strict=True)
     grams = [part.problem.atom_gram for part in parts]

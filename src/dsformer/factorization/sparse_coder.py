@@ -7,18 +7,18 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from dsformer.factorization.dense_sparse import Pursuit
-from dsformer.factorization.least_squares import Problem
-from dsformer.factorization.sparse_coding import Atoms, least_squares
+from dsformer.factorization.least_squares import LeastSquares
+from dsformer.factorization.sparse_coding import Atoms, solve_least_squares
 from dsformer.factorization.support import Supports
 from dsformer.format.form import Form
-from dsformer.format.indices import selected
+from dsformer.format.indices import select_codes
 from dsformer.format.spec import FormSpec
 
 # A dictionary that is not the best for the codes does not go well with steps that are longer than those to the minimum.
 PLAIN = 1.0
 
 
-class Part:
+class SparseCoder:
     """A weight whose codes are pursued here while the dictionary is given from outside, in plain coordinates.
 
     Args:
@@ -28,7 +28,7 @@ class Part:
         dictionary: to begin with.
     """
 
-    def __init__(self, problem: Problem, spec: FormSpec, weight: float, dictionary: Float[Tensor, "atoms in"]):
+    def __init__(self, problem: LeastSquares, spec: FormSpec, weight: float, dictionary: Float[Tensor, "atoms in"]):
         self.problem, self.spec, self.weight = problem, spec, weight
         atoms = self._whitened(dictionary)
         supports, codes = Supports(problem, spec), atoms.product()
@@ -55,7 +55,9 @@ class Part:
 
     def settle(self, mask: Bool[Tensor, "units positions"]) -> None:
         """The best codes on a support."""
-        self.pursuit.codes = least_squares(self.pursuit.atoms, self.pursuit.codes, mask, torch.arange(len(mask)), 1)
+        self.pursuit.codes = solve_least_squares(
+            self.pursuit.atoms, self.pursuit.codes, mask, torch.arange(len(mask)), 1
+        )
 
     def learned(self) -> Float[Tensor, "units atoms"]:
         """Codes of learned atoms of the length they have in the dictionary."""
@@ -77,7 +79,7 @@ class Part:
     def form(self, mask: Tensor, dictionary: Float[Tensor, "atoms in"]) -> Form:
         codes, spec = self.pursuit.codes.clone(), self.spec
         codes[:, : spec.atoms] = self.learned()
-        indices = selected(mask[:, spec.core :], spec)
+        indices = select_codes(mask[:, spec.core :], spec)
         whitened = self.pursuit.atoms.dictionary * self.norm
         # Undoing the whitening gives each weight the same dictionary but for what rounding does.
         return replace(self.problem.form(spec, codes, whitened, indices, None), dictionary=dictionary)

@@ -9,9 +9,9 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from dsformer.factorization.least_squares import Problem
-from dsformer.factorization.linalg import conjugate_gradients, eigen, rough
-from dsformer.format.indices import filled
+from dsformer.factorization.least_squares import LeastSquares
+from dsformer.factorization.linalg import conjugate_gradients, decompose_symmetric, to_low_precision
+from dsformer.format.indices import fill_support
 
 # Rows of a batch of small systems solved at once, to bound memory.
 SYSTEM_ENTRIES = 2**23
@@ -26,7 +26,7 @@ CONJUGATE_STEPS = 5
 class Atoms:
     """The atoms of one iterate: learned ones (norm 1), then the canonical ones if allowed."""
 
-    def __init__(self, problem: Problem, dictionary: Float[Tensor, "atoms width"], canonical: bool):
+    def __init__(self, problem: LeastSquares, dictionary: Float[Tensor, "atoms width"], canonical: bool):
         self.problem, self.dictionary, self.canonical = problem, dictionary, canonical
 
     def combine(self, codes: Float[Tensor, "units positions"]) -> Float[Tensor, "units width"]:
@@ -42,8 +42,8 @@ class Atoms:
 
     def roughly_transposed(self, rows: Float[Tensor, "units width"]) -> Float[Tensor, "units positions"]:
         """The same, not exactly."""
-        rows, canonical = rough(rows), self.problem.rough_canonical
-        learned = (rows @ rough(self.dictionary).T).float()
+        rows, canonical = to_low_precision(rows), self.problem.rough_canonical
+        learned = (rows @ to_low_precision(self.dictionary).T).float()
         if not self.canonical:
             return learned
         return torch.cat([learned, (rows if canonical is None else rows @ canonical.T).float()], 1)
@@ -57,7 +57,7 @@ class Atoms:
 
     def moment_eigen(self) -> tuple[Float[Tensor, " width"], Float[Tensor, "width width"]]:
         """Eigenvalues and eigenvectors (columns) of AᵀA, canonical atoms in whitened coordinates among them."""
-        return eigen(self.dictionary.T @ self.dictionary + self.problem.canonical_moment)
+        return decompose_symmetric(self.dictionary.T @ self.dictionary + self.problem.canonical_moment)
 
     def product(self) -> Float[Tensor, "units positions"]:
         """X Aᵀ."""
@@ -65,7 +65,7 @@ class Atoms:
         return torch.cat([learned, self.problem.canonical_product], 1) if self.canonical else learned
 
 
-def penalised_codes(
+def code_penalised(
     atoms: Atoms, anchor: Float[Tensor, "units positions"], penalty: float
 ) -> Float[Tensor, "units positions"]:
     """argmin over C of ``tr EᵀME + penalty ‖C - anchor‖²``."""
@@ -83,7 +83,7 @@ def penalised_codes(
         # Where nothing is learned AᵀA stays, and what is diagonal in its eigenbasis need not leave it.
         moment, turned, target = problem.turned
         rotated = coupling.rotated(target - anchor @ turned) / (shift + moment)
-        return anchor + (rough(coupling.rotated_back(rotated)) @ problem.rough_turned.T).float()
+        return anchor + (to_low_precision(coupling.rotated_back(rotated)) @ problem.rough_turned.T).float()
     rotated = coupling.rotated(problem.target - atoms.combine(anchor))
     return anchor + atoms.roughly_transposed(coupling.rotated_back(_resolvent(atoms, rotated, shift)))
 
@@ -95,12 +95,14 @@ def _resolvent(
     dictionary = atoms.dictionary
     if atoms.canonical and atoms.problem.canonical is not None:
         values, basis = atoms.moment_eigen()
-        basis = rough(basis)
-        return (rough((rough(residual) @ basis).float() / (shift + values.clamp_min(0))) @ basis.T).float()
+        basis = to_low_precision(basis)
+        return (
+            to_low_precision((to_low_precision(residual) @ basis).float() / (shift + values.clamp_min(0))) @ basis.T
+        ).float()
     # AᵀA, identity aside, is diagonalised through the small DDᵀ. What cancels here has to be exact.
     if atoms.canonical:
         shift = shift + 1
-    values, basis = eigen(dictionary @ dictionary.T)
+    values, basis = decompose_symmetric(dictionary @ dictionary.T)
     values = values.clamp_min(1e-6)
     directions = (basis / values.sqrt()).T @ dictionary
     along = residual @ directions.T
@@ -124,7 +126,7 @@ def update_dictionary(
     return dictionary / norm, norm
 
 
-def least_squares(
+def solve_least_squares(
     atoms: Atoms,
     codes: Float[Tensor, "units positions"],
     mask: Bool[Tensor, "units positions"],
@@ -167,7 +169,7 @@ def _of_uneven(
     at = 0
     while at < len(by_count) and (kept := int(mask[by_count[at]].sum())):
         rows = by_count[at : at + max(1, min(UNEVEN_ROWS, SYSTEM_ENTRIES // kept**2))]
-        index = filled(mask[rows], kept)
+        index = fill_support(mask[rows], kept)
         there = mask[rows].gather(1, index)
         systems = gram[index[:, :, None], index[:, None, :]] * (there[:, :, None] & there[:, None, :])
         systems.diagonal(dim1=1, dim2=2).add_((~there) + UNEVEN_DAMPING)

@@ -5,13 +5,13 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from dsformer.factorization.grouping import Grouping, group_energy
-from dsformer.factorization.least_squares import Problem
-from dsformer.format.indices import unstored
+from dsformer.factorization.least_squares import LeastSquares
+from dsformer.format.indices import implied_support
 from dsformer.format.pattern import largest, n_of_m
 from dsformer.format.spec import FormSpec
 
 
-def support_of(
+def choose_support(
     spec: FormSpec, codes: Float[Tensor, "units positions"], labels: Int[Tensor, " units"] | None
 ) -> Bool[Tensor, "units positions"]:
     """The core, and the largest of the other codes that the pattern allows.
@@ -21,9 +21,9 @@ def support_of(
     """
     scores = codes[:, spec.core :]
     if spec.uneven:
-        return uneven_support(spec, scores.abs())
+        return choose_ragged_support(spec, scores.abs())
     if spec.blocks:
-        return torch.zeros_like(scores, dtype=torch.bool).scatter_(1, unstored(spec, scores.device).long(), True)
+        return torch.zeros_like(scores, dtype=torch.bool).scatter_(1, implied_support(spec, scores.device).long(), True)
     if labels is not None:
         chosen = largest(group_energy(scores.square(), labels, spec.pattern.group), spec.nonzeros)[labels]
     elif spec.pattern.m:
@@ -34,7 +34,9 @@ def support_of(
     return torch.cat([core, chosen], 1)
 
 
-def uneven_support(spec: FormSpec, scores: Float[Tensor, "units candidates"]) -> Bool[Tensor, "units candidates"]:
+def choose_ragged_support(
+    spec: FormSpec, scores: Float[Tensor, "units candidates"]
+) -> Bool[Tensor, "units candidates"]:
     """The largest of every stacked layer, no more in a unit than the spec says."""
     if spec.nonzeros < spec.candidates:
         # No less than all others of its unit: then the largest in all are also the largest that are allowed.
@@ -59,7 +61,7 @@ class Supports:
         labels: groups to begin with; None: they are made from the first codes.
     """
 
-    def __init__(self, problem: Problem, spec: FormSpec, labels: Int[Tensor, " units"] | None = None):
+    def __init__(self, problem: LeastSquares, spec: FormSpec, labels: Int[Tensor, " units"] | None = None):
         self.spec = spec
         self.grouping = Grouping(problem.spans, spec.pattern.group) if spec.pattern.group > 1 else None
         if self.grouping is not None:
@@ -68,10 +70,10 @@ class Supports:
     def select(self, codes: Float[Tensor, "units positions"], regroup: bool) -> Bool[Tensor, "units positions"]:
         """The support of these codes, their groups improved first if asked to."""
         if self.grouping is None:
-            return support_of(self.spec, codes, None)
+            return choose_support(self.spec, codes, None)
         if regroup or self.grouping.labels is None:
             self.grouping.improve(codes[:, self.spec.core :].square(), self.spec.nonzeros)
-        return support_of(self.spec, codes, self.grouping.labels)
+        return choose_support(self.spec, codes, self.grouping.labels)
 
     def order(self, units: int) -> Int[Tensor, " units"]:
         """Units in the order that makes groups neighbours."""

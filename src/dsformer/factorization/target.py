@@ -9,13 +9,13 @@ from torch import Tensor
 
 from dsformer.factorization import dense_sparse
 from dsformer.factorization.dense_sparse import Effort
-from dsformer.factorization.least_squares import Problem, input_problem, output_problem
+from dsformer.factorization.least_squares import LeastSquares, pose_input_problem, pose_output_problem
 from dsformer.factorization.low_rank import fit_low_rank
 from dsformer.factorization.metric import Metric
 from dsformer.format.form import Form
-from dsformer.format.indices import settled
-from dsformer.format.quantized import RoundedForm
-from dsformer.format.row_spans import Span, stacked
+from dsformer.format.indices import sort_entries
+from dsformer.format.quantized import QuantizedForm
+from dsformer.format.row_spans import RowSpan, stack_spans
 from dsformer.format.spec import FormSpec, Orientation
 
 # Rows of a table that its dictionary is learned on, and rows coded at once with the finished dictionary.
@@ -24,7 +24,7 @@ CHUNK_ROWS = 8192
 
 
 @dataclass(frozen=True)
-class Weight:
+class Target:
     """A block's stacked weight and its metric.
 
     Attributes:
@@ -35,22 +35,22 @@ class Weight:
     matrix: Float[Tensor, "out in"]
     metric: Metric
     members: tuple[int, ...]
-    free: tuple[Span, ...] | None = field(default=None, kw_only=True)
+    free: tuple[RowSpan, ...] | None = field(default=None, kw_only=True)
 
     @property
-    def spans(self) -> tuple[Span, ...]:
+    def spans(self) -> tuple[RowSpan, ...]:
         """Rows that may share a group."""
-        return self.free or stacked(self.members)
+        return self.free or stack_spans(self.members)
 
     @cached_property
-    def input(self) -> Problem:
-        return input_problem(self.matrix, self.metric, self.spans)
+    def input(self) -> LeastSquares:
+        return pose_input_problem(self.matrix, self.metric, self.spans)
 
     @cached_property
-    def output(self) -> Problem:
-        return output_problem(self.matrix, self.metric)
+    def output(self) -> LeastSquares:
+        return pose_output_problem(self.matrix, self.metric)
 
-    def problem(self, orientation: Orientation) -> Problem:
+    def problem(self, orientation: Orientation) -> LeastSquares:
         return self.input if orientation == "input" else self.output
 
     @property
@@ -69,14 +69,14 @@ class Weight:
         spec = FormSpec(self.narrow, rows, columns, atoms=rank, core=rank)
         return fit_low_rank(self.problem(self.narrow), spec)
 
-    def error(self, form: Form | RoundedForm) -> float:
+    def error(self, form: Form | QuantizedForm) -> float:
         """Relative whitened error of a form made in another way."""
         metric = self.metric
         energy = metric.weighed(self.matrix).norm().clamp_min(1e-30)
         return float(metric.weighed(self.matrix - form.dense()).norm() / energy)
 
     @cached_property
-    def of_inputs(self) -> "Weight":
+    def of_inputs(self) -> "Target":
         """The same with outputs that matter alike: shapes rank about the same, and a fit costs a third."""
         return replace(self, metric=replace(self.metric, output=None)) if self.metric.curved else self
 
@@ -87,7 +87,7 @@ class Weight:
 
     def screen(self, spec: FormSpec, effort: Effort) -> float:
         """Error after a short run, in the metric of the inputs alone."""
-        return dense_sparse.screen(self.of_inputs.problem(spec.orientation), self.suited(spec), effort.screening)
+        return dense_sparse.screen_shape(self.of_inputs.problem(spec.orientation), self.suited(spec), effort.screening)
 
     def trial(self, spec: FormSpec, effort: Effort) -> float:
         """Error of a short fit."""
@@ -96,14 +96,14 @@ class Weight:
     def fit(self, spec: FormSpec, effort: Effort) -> tuple[Form, float]:
         """The fitted form and its error."""
         form, error = self._fitted(spec, effort, effort.final(spec, self.metric.curved))
-        return settled(form, self.members), error
+        return sort_entries(form, self.members), error
 
     def _fitted(self, spec: FormSpec, effort: Effort, iterations: int) -> tuple[Form, float]:
         return dense_sparse.fit(self.problem(spec.orientation), self.suited(spec), iterations, effort.tolerance)
 
 
 @dataclass(frozen=True)
-class Table(Weight):
+class EmbeddingTarget(Target):
     """A long embedding table: its dictionary is learned on a sample of rows, then all rows are coded.
 
     Attributes:
@@ -111,28 +111,28 @@ class Table(Weight):
     """
 
     row_weights: Float[Tensor, " out"]
-    _samples: dict[int, Problem] = field(init=False, default_factory=dict, compare=False, repr=False)
+    _samples: dict[int, LeastSquares] = field(init=False, default_factory=dict, compare=False, repr=False)
 
     @cached_property
-    def input(self) -> Problem:
-        return input_problem(self.matrix, self.metric, unit_weights=self.row_weights)
+    def input(self) -> LeastSquares:
+        return pose_input_problem(self.matrix, self.metric, unit_weights=self.row_weights)
 
-    def sample(self, group: int) -> Problem:
+    def sample(self, group: int) -> LeastSquares:
         """Rows drawn by the root of their weight and weighted by its other root: unbiased, with less variance. As many
         as can be divided into groups of a size."""
         count = _whole(min(SAMPLE_ROWS, len(self.matrix)), group)
         if count not in self._samples:
             root = self.row_weights.sqrt()
             rows = torch.multinomial(root, count, generator=torch.Generator().manual_seed(0)).sort().values
-            self._samples[count] = input_problem(self.matrix[rows], self.metric, unit_weights=root[rows])
+            self._samples[count] = pose_input_problem(self.matrix[rows], self.metric, unit_weights=root[rows])
         return self._samples[count]
 
-    def _sampled(self, spec: FormSpec) -> tuple[Problem, FormSpec]:
+    def _sampled(self, spec: FormSpec) -> tuple[LeastSquares, FormSpec]:
         sample = self.sample(spec.pattern.group)
         return sample, replace(spec, out_features=len(sample.target))
 
     def screen(self, spec: FormSpec, effort: Effort) -> float:
-        return dense_sparse.screen(*self._sampled(spec), effort.screening)
+        return dense_sparse.screen_shape(*self._sampled(spec), effort.screening)
 
     def fit(self, spec: FormSpec, effort: Effort) -> tuple[Form, float]:
         learned, _ = dense_sparse.fit(*self._sampled(spec), effort.final(spec, False), effort.tolerance)
@@ -141,12 +141,12 @@ class Table(Weight):
         for start in range(0, spec.units, size):
             rows = slice(start, min(start + size, spec.units))
             part = replace(spec, out_features=rows.stop - rows.start)
-            problem = input_problem(self.matrix[rows], self.metric, unit_weights=self.row_weights[rows])
+            problem = pose_input_problem(self.matrix[rows], self.metric, unit_weights=self.row_weights[rows])
             forms.append(dense_sparse.fit(problem, part, effort.screening, 0.0, learned.dictionary / norm)[0])
         form = _stacked(spec, forms, size)
         return form, self.error(form)
 
-    def error(self, form: Form | RoundedForm) -> float:
+    def error(self, form: Form | QuantizedForm) -> float:
         residual = (self.matrix - form.dense()) * self.row_weights.sqrt()[:, None]
         return float(residual.norm()) / max(self.input.energy, 1e-30) ** 0.5
 

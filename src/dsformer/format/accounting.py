@@ -10,14 +10,14 @@ from dsformer.format.spec import FormSpec
 
 
 @dataclass(frozen=True)
-class Types:
+class ValueTypes:
     """Bits of a stored value: of factors, and of everything else. A dense weight has the fewer of the factors' bits."""
 
     factors: Precision
     rest: int
 
     @classmethod
-    def of(cls, source: torch.dtype, dtype: str, factors: str) -> "Types":
+    def of(cls, source: torch.dtype, dtype: str, factors: str) -> "ValueTypes":
         """Find the types of an artefact.
 
         Args:
@@ -29,14 +29,14 @@ class Types:
         return cls(FACTORS.get(factors, Precision.of(rest)), rest)
 
 
-def support_and_permutation_bytes(spec: FormSpec, members: Sequence[int]) -> tuple[int, int]:
+def count_support_bytes(spec: FormSpec, members: Sequence[int]) -> tuple[int, int]:
     """Bytes of supports (a sparse dictionary's too) and permutations of a stacked block, those of each layer whole."""
     parts = spec.split(members)
     supports = spec.dictionary_support_bytes + sum(part.support_bytes for part in parts)
     return supports, sum(part.permutation_bytes for part in parts)
 
 
-def describe(spec: FormSpec) -> str:
+def describe_form(spec: FormSpec) -> str:
     """What the field calls a form."""
     if spec.core == spec.atoms and not spec.nonzeros:
         return "low rank"

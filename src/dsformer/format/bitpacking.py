@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 
-def pack_numbers(numbers: Int8[Tensor, "rows columns"], bits: int) -> Int8[Tensor, "rows bytes"]:
+def pack_integers(numbers: Int8[Tensor, "rows columns"], bits: int) -> Int8[Tensor, "rows bytes"]:
     """Numbers of the given range, ``bits`` apiece."""
     fields = (numbers.view(torch.uint8)[:, :, None] >> _places(bits, numbers)) & 1
     stream = pad(fields.flatten(1), (0, -numbers.shape[1] * bits % 8))
@@ -20,7 +20,7 @@ def pack_numbers(numbers: Int8[Tensor, "rows columns"], bits: int) -> Int8[Tenso
     )
 
 
-def unpack_numbers(packed: Int8[Tensor, "rows bytes"], columns: int, bits: int) -> Int8[Tensor, "rows columns"]:
+def unpack_integers(packed: Int8[Tensor, "rows bytes"], columns: int, bits: int) -> Int8[Tensor, "rows columns"]:
     """What was packed."""
     stream = ((packed.view(torch.uint8)[:, :, None] >> _places(8, packed)) & 1).flatten(1)
     fields = stream[:, : columns * bits].view(len(packed), columns, bits) << _places(bits, packed)

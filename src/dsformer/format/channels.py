@@ -7,7 +7,7 @@ from torch import Tensor
 
 
 @dataclass(frozen=True)
-class Kept:
+class KeptChannels:
     """What stays of a block: rows, and columns, by number; None: all.
 
     Attributes:

@@ -12,7 +12,7 @@ from dsformer.format.form import Form
 from dsformer.format.spec import FormSpec
 
 
-def selected(
+def select_codes(
     mask: Bool[Tensor, "units candidates"], spec: FormSpec, order: Int[Tensor, " units"] | None = None
 ) -> Int[Tensor, "groups nonzeros"]:
     """The indices of a form whose supports are given.
@@ -21,12 +21,12 @@ def selected(
         order: units in the order that makes groups neighbours.
     """
     if spec.uneven:
-        return filled(mask, spec.nonzeros)
+        return fill_support(mask, spec.nonzeros)
     groups = mask if order is None else mask[order[:: spec.pattern.group]]
     return groups.nonzero()[:, 1].view(spec.groups, spec.nonzeros)
 
 
-def filled(mask: Bool[Tensor, "rows columns"], count: int) -> Int[Tensor, "rows count"]:
+def fill_support(mask: Bool[Tensor, "rows columns"], count: int) -> Int[Tensor, "rows count"]:
     """Columns that are there, ascending, with the first of the others where a row has fewer than so many.
 
     Raises:
@@ -37,7 +37,7 @@ def filled(mask: Bool[Tensor, "rows columns"], count: int) -> Int[Tensor, "rows 
     return mask.to(torch.int8).argsort(dim=1, descending=True, stable=True)[:, :count].sort(1).values
 
 
-def settled(form: Form, members: Sequence[int]) -> Form:
+def sort_entries(form: Form, members: Sequence[int]) -> Form:
     """An uneven form of stacked layers that says how many entries each of them has, and the most of a unit."""
     spec = form.spec
     if not spec.uneven:
@@ -49,11 +49,11 @@ def settled(form: Form, members: Sequence[int]) -> Form:
     most = max(1, int(there.sum(1).max()))
     layers = tuple((units, max(1, count)) for units, count in zip(sizes, counts, strict=True))
     spec = replace(spec, nonzeros=most, uneven=layers)
-    indices = filled(there, most)
+    indices = fill_support(there, most)
     return Form(spec, form.dictionary, codes.gather(1, indices), indices)
 
 
-def unstored(spec: FormSpec, device: torch.device | None = None) -> Int[Tensor, "groups nonzeros"]:
+def implied_support(spec: FormSpec, device: torch.device | None = None) -> Int[Tensor, "groups nonzeros"]:
     """The candidates of every group where no support is stored, int32: all there are or, with blocks, those of its own
     block. By operations that can be part of a graph."""
     each = torch.arange(spec.nonzeros, dtype=torch.int32, device=device)
@@ -65,7 +65,7 @@ def unstored(spec: FormSpec, device: torch.device | None = None) -> Int[Tensor, 
     return unit // (spec.units // spec.blocks) * spec.nonzeros + each
 
 
-def kept_entries(
+def find_nonzeros(
     spec: FormSpec, dictionary: Float[Tensor, "atoms width"] | Int8[Tensor, "atoms width"]
 ) -> Int[Tensor, "atoms kept"]:
     """Which entries of a sparse dictionary to store, ascending: those that are there, then zeros.
@@ -74,5 +74,5 @@ def kept_entries(
         InputError: an atom has more.
     """
     if spec.inner and spec.blocks:
-        return unstored(spec.inner, dictionary.device).long()
-    return filled(dictionary != 0, spec.dictionary_nonzeros)
+        return implied_support(spec.inner, dictionary.device).long()
+    return fill_support(dictionary != 0, spec.dictionary_nonzeros)

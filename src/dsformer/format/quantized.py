@@ -26,7 +26,7 @@ CLIPPINGS = (1.0, 0.95, 0.9, 0.85, 0.8, 0.75, 0.7, 0.65, 0.6)
 
 
 @dataclass(frozen=True)
-class RoundedForm:
+class QuantizedForm:
     """A form in whole numbers: a number is what is stored times its scale.
 
     Attributes:
@@ -65,11 +65,11 @@ class RoundedForm:
             return scales[positions(self.spec, self.indices)]
         return by_row(scales, self.values.shape, self.precision)
 
-    def in_own_order(self) -> "RoundedForm":
+    def in_own_order(self) -> "QuantizedForm":
         """As ``Form.in_own_order``."""
         return replace(self, spec=replace(self.spec, permuted=False), permutation=None)
 
-    def split(self, out_features: Sequence[int]) -> list["RoundedForm"]:
+    def split(self, out_features: Sequence[int]) -> list["QuantizedForm"]:
         """As ``Form.split``."""
         if len(out_features) == 1:
             return [self]
@@ -93,7 +93,7 @@ class RoundedForm:
         ]
 
     @classmethod
-    def joined(cls, forms: Sequence["RoundedForm"]) -> "RoundedForm":
+    def joined(cls, forms: Sequence["QuantizedForm"]) -> "QuantizedForm":
         """As ``Form.joined``."""
         whole = Form.joined([one.form() for one in forms])
         return replace(
@@ -121,30 +121,30 @@ def positions(spec: FormSpec, indices: Int[Tensor, "groups nonzeros"]) -> Int[Te
     return torch.cat([core, spec.core + indices.long().repeat_interleave(spec.pattern.group, 0)], 1)
 
 
-def round_form(form: Form, precision: Precision = INT8) -> RoundedForm:
+def quantize_form(form: Form, precision: Precision = INT8) -> QuantizedForm:
     """The form to nearest."""
     even = _balanced(form)
     spec = form.spec
     dictionary, dictionary_scales = even.dictionary.to(torch.int8), torch.empty(0, dtype=torch.bfloat16)
     if spec.atoms:
-        dictionary, dictionary_scales = round_rows(even.dictionary, precision.dictionary, precision)
+        dictionary, dictionary_scales = quantize_rows(even.dictionary, precision.dictionary, precision)
     if spec.orientation == "input":
-        values, value_scales = round_rows(even.values, precision.codes, precision)
+        values, value_scales = quantize_rows(even.values, precision.codes, precision)
     else:
         places = positions(spec, form.indices)
-        value_scales = fitting_scales(even.values, places, spec.core + spec.candidates, precision.codes)
-        values = nearest(even.values, value_scales.float()[places], precision.codes)
-    return RoundedForm(
+        value_scales = choose_scales(even.values, places, spec.core + spec.candidates, precision.codes)
+        values = quantize(even.values, value_scales.float()[places], precision.codes)
+    return QuantizedForm(
         spec, dictionary, values, form.indices, form.permutation, dictionary_scales, value_scales, precision
     )
 
 
-def round_rows(
+def quantize_rows(
     matrix: Float[Tensor, "rows columns"], bits: int, precision: Precision
 ) -> tuple[Int8[Tensor, "rows columns"], BFloat16[Tensor, " scales"]]:
     """A matrix to nearest, with scales by row, and those."""
     scales = row_scales(matrix, bits, precision)
-    return nearest(matrix, by_row(scales.float(), matrix.shape, precision), bits), scales
+    return quantize(matrix, by_row(scales.float(), matrix.shape, precision), bits), scales
 
 
 def row_scales(matrix: Float[Tensor, "rows columns"], bits: int, precision: Precision) -> BFloat16[Tensor, " scales"]:
@@ -152,10 +152,10 @@ def row_scales(matrix: Float[Tensor, "rows columns"], bits: int, precision: Prec
     each = precision.scales(matrix.shape[1])
     columns = torch.arange(matrix.shape[1], device=matrix.device) // (precision.span or max(1, matrix.shape[1]))
     places = torch.arange(len(matrix), device=matrix.device)[:, None] * each + columns
-    return fitting_scales(matrix, places, len(matrix) * each, bits)
+    return choose_scales(matrix, places, len(matrix) * each, bits)
 
 
-def fitting_scales(
+def choose_scales(
     numbers: Float[Tensor, "rows columns"], places: Int[Tensor, "rows columns"], count: int, bits: int
 ) -> BFloat16[Tensor, " scales"]:
     """For every scale the one that suits the numbers it is of: ``places`` says which that is."""
@@ -173,30 +173,30 @@ def fitting_scales(
     for part in CLIPPINGS:
         tried = (farthest * part).to(torch.bfloat16)
         spread = tried.float()[places]
-        error = reduced((nearest(numbers, spread, bits) * spread - numbers).square(), "sum")
+        error = reduced((quantize(numbers, spread, bits) * spread - numbers).square(), "sum")
         scales, best = torch.where(error < best, tried, scales), torch.minimum(error, best)
     return scales
 
 
-def bounds(bits: int) -> tuple[int, int]:
+def integer_bounds(bits: int) -> tuple[int, int]:
     """The lowest and the highest whole number of so many bits."""
     return (-LARGEST, LARGEST) if bits == 8 else (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1)
 
 
-def nearest(numbers: Float[Tensor, "*shape"], scales: Float[Tensor, "..."], bits: int) -> Int8[Tensor, "*shape"]:
+def quantize(numbers: Float[Tensor, "*shape"], scales: Float[Tensor, "..."], bits: int) -> Int8[Tensor, "*shape"]:
     """The whole numbers nearest to given ones in units of the scales, as far as so many bits go."""
     if not numbers.numel():
         return numbers.to(torch.int8)
-    low, high = bounds(bits)
+    low, high = integer_bounds(bits)
     whole = torch.where(scales != 0, numbers.float() / scales, torch.zeros_like(numbers))
     return whole.round().clamp(low, high).to(torch.int8)
 
 
-def steps(
+def step_sizes(
     form: Form, precision: Precision
 ) -> tuple[Float[Tensor, "units kept"], Float[Tensor, "atoms width"] | Float[Tensor, "width atoms"]]:
     """How far apart the numbers are that rounding to nearest would leave every value and entry of the dictionary."""
-    rounded, spec, factors = round_form(form, precision), form.spec, _factors(form)
+    rounded, spec, factors = quantize_form(form, precision), form.spec, _factors(form)
     dictionary = torch.zeros_like(form.dictionary, dtype=torch.float32)
     if spec.atoms:
         lengths = factors[: spec.atoms]

@@ -9,12 +9,12 @@ from jaxtyping import Bool, Int, Shaped, UInt8
 from torch import Tensor
 
 from dsformer.errors import ArtefactError, InputError
-from dsformer.format.indices import filled
+from dsformer.format.indices import fill_support
 from dsformer.format.spec import FormSpec
 from dsformer.format.support_codec import stored_bytes, used_bits
 
 
-def stored_cells(spec: FormSpec, values: Shaped[Tensor, "units kept"]) -> Bool[Tensor, "units kept"]:
+def stored_entries(spec: FormSpec, values: Shaped[Tensor, "units kept"]) -> Bool[Tensor, "units kept"]:
     """Which values are stored: those that are not zero, and of the others the first, as many as the spec still has.
 
     Raises:
@@ -28,7 +28,7 @@ def stored_cells(spec: FormSpec, values: Shaped[Tensor, "units kept"]) -> Bool[T
     return there.view_as(values)
 
 
-def pack_uneven(
+def pack_ragged_support(
     spec: FormSpec, indices: Int[Tensor, "units kept"], cells: Bool[Tensor, "units kept"]
 ) -> UInt8[Tensor, " bytes"]:
     """The support as exactly ``spec.support_bytes`` bytes."""
@@ -37,7 +37,7 @@ def pack_uneven(
     return torch.from_numpy(np.packbits(mask.numpy().reshape(-1), bitorder="little"))
 
 
-def unpack_uneven(
+def unpack_ragged_support(
     spec: FormSpec, packed: UInt8[Tensor, " bytes"] | None
 ) -> tuple[Int[Tensor, "units kept"], Int[Tensor, " entries"]]:
     """The candidates of every unit, ascending, filled up with others (int32), and the places of the stored values among
@@ -50,11 +50,11 @@ def unpack_uneven(
     mask = torch.from_numpy(bits).bool().view(spec.units, spec.candidates)
     if int(mask.sum()) != spec.code_count or int(mask.sum(1).max()) > spec.nonzeros:
         raise ArtefactError(f"support: not {spec.code_count} entries, at most {spec.nonzeros} in a row")
-    indices = filled(mask, spec.nonzeros)
+    indices = fill_support(mask, spec.nonzeros)
     return indices.int(), mask.gather(1, indices).flatten().nonzero()[:, 0]
 
 
-def spread(
+def pad_ragged(
     spec: FormSpec, values: Shaped[Tensor, " entries"], slots: Int[Tensor, " entries"]
 ) -> Shaped[Tensor, "units kept"]:
     """The stored values in their places, zeros in the others."""

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
-class Span:
+class RowSpan:
     """Neighbouring units that may change places, and what has to move with them.
 
     Attributes:
@@ -17,7 +17,7 @@ class Span:
     size: int
 
 
-def stacked(members: Sequence[int]) -> tuple[Span, ...]:
+def stack_spans(members: Sequence[int]) -> tuple[RowSpan, ...]:
     """The spans of layers that lie one after another, each with an order of its own."""
     starts = [sum(members[:i]) for i in range(len(members))]
-    return tuple(Span((start,), units) for start, units in zip(starts, members, strict=True))
+    return tuple(RowSpan((start,), units) for start, units in zip(starts, members, strict=True))

@@ -11,7 +11,7 @@ from dsformer.format.pattern import Pattern
 from dsformer.format.precision import Precision, packed_bytes
 from dsformer.format.spec import FormSpec, Orientation
 
-Kind = Literal["linear", "conv1d", "embedding"]
+LayerKind = Literal["linear", "conv1d", "embedding"]
 Name = Annotated[str, Field(min_length=1, max_length=500)]
 Size = Annotated[int, Field(ge=1, le=2**31 - 1)]
 Bits = Literal[0, 2, 3, 4, 5, 6, 7, 8]
@@ -47,7 +47,7 @@ class BlockConfig(BaseModel):
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
-    kind: Kind
+    kind: LayerKind
     members: list[Member] = Field(min_length=1, max_length=1000)
     tied: list[Name] = Field(default=[], max_length=100)
     in_features: Size
@@ -71,7 +71,7 @@ class BlockConfig(BaseModel):
     @classmethod
     def of(
         cls,
-        kind: Kind,
+        kind: LayerKind,
         members: Sequence[tuple[str, int]],
         spec: FormSpec,
         tied: Sequence[str] = (),

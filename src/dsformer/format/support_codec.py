@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from dsformer.errors import ArtefactError
-from dsformer.format.indices import unstored
+from dsformer.format.indices import implied_support
 from dsformer.format.spec import FormSpec
 
 # Bits unpacked at a time: one byte a bit while they are, so this bounds the working memory.
@@ -45,7 +45,7 @@ def pack_support(spec: FormSpec, indices: Int[Tensor, "groups nonzeros"]) -> UIn
     array = indices.detach().cpu().numpy().astype(np.int64, copy=False)
     _validate(spec, array)
     if spec.encoding == "none":
-        if spec.blocks and not np.array_equal(array, unstored(spec).numpy()):
+        if spec.blocks and not np.array_equal(array, implied_support(spec).numpy()):
             raise ArtefactError(f"support: not that of {spec.blocks} blocks")
         return torch.empty(0, dtype=torch.uint8)
     chunks = []
@@ -68,7 +68,7 @@ def unpack_support(spec: FormSpec, packed: UInt8[Tensor, " bytes"] | None) -> In
             in the padding.
     """
     if spec.encoding == "none":
-        return unstored(spec).contiguous()
+        return implied_support(spec).contiguous()
     data = stored_bytes(spec, packed)
     indices = np.empty((spec.groups, spec.nonzeros), dtype=np.int32)
     bits_per_group = _bits_per_group(spec)

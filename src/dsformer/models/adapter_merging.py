@@ -13,7 +13,7 @@ from transformers import PretrainedConfig, PreTrainedModel
 
 from dsformer.errors import InputError
 from dsformer.models.adapters import require_peft
-from dsformer.models.architectures import class_of, find_class
+from dsformer.models.architectures import find_model_class, get_model_class
 from dsformer.models.checkpoint import first_line
 from dsformer.models.directory import ModelDirectory
 from dsformer.models.pretrained import load_config, load_pretrained, load_tokenizer
@@ -36,7 +36,7 @@ _SAME, _SAME_IN_FEWER_BITS = 1e-3, 0.1
 _PROBE = 8
 
 
-def merged(model: Any) -> PreTrainedModel | None:
+def merge_adapters(model: Any) -> PreTrainedModel | None:
     """The model that a model in memory is once its adapters are merged; None for one without any.
 
     Adapters of peft's own models, and those that transformers' ``add_adapter`` puts into a model.
@@ -101,12 +101,12 @@ def open_adapters(
 
 def _class_of(directory: ModelDirectory, base: ModelDirectory, settings: Any, config: PretrainedConfig) -> Any:
     if directory.task is not None:
-        return class_of(directory, config)
+        return get_model_class(directory, config)
     kind = getattr(settings.task_type, "value", settings.task_type)
     if kind:
         return getattr(transformers, _CLASSES.get(kind, "AutoModel"))
     named = (settings.auto_mapping or {}).get("base_model_class")
-    return (named and find_class(str(named), config)) or class_of(base, config)
+    return (named and find_model_class(str(named), config)) or get_model_class(base, config)
 
 
 def _fit_labels(loader: Any, config: PretrainedConfig, weights: Mapping[str, Tensor]) -> None:

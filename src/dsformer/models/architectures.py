@@ -28,7 +28,7 @@ _ENCODERS_ALONE = frozenset(
 )
 
 
-def class_of(directory: ModelDirectory, config: PretrainedConfig) -> Any:
+def get_model_class(directory: ModelDirectory, config: PretrainedConfig) -> Any:
     """The class (or the Auto class) that has the head a directory's model is used with.
 
     A directory of sentence-transformers says what its transformer is for; any other was saved from the class that
@@ -47,7 +47,7 @@ def class_of(directory: ModelDirectory, config: PretrainedConfig) -> Any:
     raise InputError(f"{directory.top}: its transformer is for {directory.task!r}, which {why}")
 
 
-def find_class(name: str, config: PretrainedConfig) -> type[PreTrainedModel] | None:
+def find_model_class(name: str, config: PretrainedConfig) -> type[PreTrainedModel] | None:
     """A class of transformers by its name: a public one, or one beside those of the configuration's kind of model.
 
     (sentence-transformers saves encoders of Marian, M2M100 and others, which transformers does not export.)
@@ -60,7 +60,7 @@ def find_class(name: str, config: PretrainedConfig) -> type[PreTrainedModel] | N
     return found if inspect.isclass(found) and issubclass(found, PreTrainedModel) else None
 
 
-def architecture_of(config: Any) -> str:
+def get_architecture(config: Any) -> str:
     """The name of the class a model was saved from; empty where it is not known.
 
     Raises:
@@ -72,13 +72,13 @@ def architecture_of(config: Any) -> str:
 
 
 def _saved_class(config: PretrainedConfig) -> Any:
-    name = architecture_of(config)
+    name = get_architecture(config)
     remote = getattr(config, "auto_map", None) or {}
     for auto, reference in remote.items():
         # "module.Class", of a hub's model with the repository before it.
         if auto.startswith("AutoModel") and name and str(reference).endswith(f".{name}"):
             return getattr(transformers, auto, AutoModel)
-    return (find_class(name, config) if name else None) or AutoModel
+    return (find_model_class(name, config) if name else None) or AutoModel
 
 
 def _encoder_class(config: PretrainedConfig) -> Any:
@@ -87,7 +87,7 @@ def _encoder_class(config: PretrainedConfig) -> Any:
     if config.model_type not in _ENCODERS_ALONE or base is None:
         return AutoModel
     name = base.__name__.removesuffix("Model")
-    return find_class(f"{name}EncoderModel", config) or find_class(f"{name}Encoder", config) or AutoModel
+    return find_model_class(f"{name}EncoderModel", config) or find_model_class(f"{name}Encoder", config) or AutoModel
 
 
 def _base_class(config: PretrainedConfig) -> type | None:

@@ -9,19 +9,19 @@ from transformers import PreTrainedModel
 
 from dsformer.errors import ArtefactError, InputError
 from dsformer.format.schema import BlockConfig
-from dsformer.models.auxiliary_files import copy_companions, described
+from dsformer.models.auxiliary_files import copy_auxiliary_files, read_card_metadata
 from dsformer.models.checkpoint import Header, read_directory, weight_files
 from dsformer.models.checksum import check_record
 from dsformer.models.config import DSFormerConfig, read_config
 from dsformer.models.directory import MODULES, ModelDirectory
-from dsformer.models.empty_model import empty_model
-from dsformer.models.expected_tensors import check_shapes, check_stored, masks
+from dsformer.models.empty_model import make_empty_model
+from dsformer.models.expected_tensors import check_shapes, check_stored, find_masks
 from dsformer.models.model_card import model_card
 from dsformer.models.quantizer import mark
 from dsformer.models.source import Source
 from dsformer.models.values import check_values
 from dsformer.utils.atomic_io import user_path
-from dsformer.utils.output_directory import appearing, reserved
+from dsformer.utils.output_directory import reserve, write_atomically
 
 
 def save(
@@ -57,7 +57,7 @@ def save(
     if not isinstance(config, DSFormerConfig):
         raise InputError("the model is not compressed: there is nothing to save")
     mark(model, config)
-    with reserved(out_dir, overwrite) as target, appearing(target) as directory:
+    with reserve(out_dir, overwrite) as target, write_atomically(target) as directory:
         model.save_pretrained(directory, max_shard_size=max_shard_size)
         config.record = None  # of what was written just now, not of the model as it may become
         base = _copy_source(source, directory)
@@ -89,14 +89,14 @@ def check(directory: str | os.PathLike[str], *, values: bool = False) -> DSForme
     config, compression = read_config(path)
     headers = read_directory(path)
     record = check_record(compression, path, headers)
-    model = empty_model(path, config, compression)
+    model = make_empty_model(path, config, compression)
     if model is None:
         _check_blocks(headers, compression.blocks)
     else:
         check_stored(model, headers, whole=True)
         check_shapes(model, headers)
     if values:
-        check_values(weight_files(path), record, set() if model is None else masks(model))
+        check_values(weight_files(path), record, set() if model is None else find_masks(model))
     return compression
 
 
@@ -119,8 +119,8 @@ def _copy_source(source: Source | str | os.PathLike[str] | None, directory: Path
     files = source.files if isinstance(source, Source) else ModelDirectory.read(user_path(source))
     tokenizer = source.tokenizer if isinstance(source, Source) and not source.own_tokenizer else None
     if files is not None:
-        copy_companions(files, directory, tokenizer)
-        return described(files.top)
+        copy_auxiliary_files(files, directory, tokenizer)
+        return read_card_metadata(files.top)
     if isinstance(source, Source):
         source.tokenizer.save_pretrained(directory)
     return {}

@@ -13,7 +13,7 @@ from huggingface_hub.repocard import metadata_load
 from dsformer.errors import InputError
 from dsformer.models.checkpoint import INDEX, WEIGHTS
 from dsformer.models.directory import ADAPTER, MODULES, TRANSFORMER_CONFIGS, ModelDirectory, read_modules
-from dsformer.models.pretrained import fits, is_of_tokenizer, shortened, vocabulary_files
+from dsformer.models.pretrained import fits, is_of_tokenizer, shorten_names, vocabulary_files
 
 logger = logging.getLogger(__name__)
 
@@ -43,7 +43,7 @@ _SENTENCES = (MODULES, "config_sentence_transformers.json", *TRANSFORMER_CONFIGS
 _TOKENIZER_FOLDERS = ("additional_chat_templates",)
 
 
-def copy_companions(source: ModelDirectory, target: Path, tokenizer: Any = None) -> None:
+def copy_auxiliary_files(source: ModelDirectory, target: Path, tokenizer: Any = None) -> None:
     """Copy everything but weights and what stands in the target already; say what else was left behind, and why.
 
     The modules of a sentence-transformers model (pooling, normalization, ...) come with it; where those keep the
@@ -78,10 +78,10 @@ def copy_companions(source: ModelDirectory, target: Path, tokenizer: Any = None)
     if tokenizer is not None:
         tokenizer.save_pretrained(target)
     for why, names in left.items():
-        logger.info("%s: left behind %s (%s)", source.top, shortened(names), why)
+        logger.info("%s: left behind %s (%s)", source.top, shorten_names(names), why)
 
 
-def described(source: Path) -> dict[str, Any]:
+def read_card_metadata(source: Path) -> dict[str, Any]:
     """The header of the source's model card; one that cannot be read is left behind, and said."""
     card = source / "README.md"
     try:

@@ -5,7 +5,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from dsformer.models.empty_model import empty_copy
+from dsformer.models.empty_model import make_empty_copy
 
 try:
     from transformers.core_model_loading import build_glob_alternation
@@ -13,7 +13,7 @@ except ImportError:  # transformers 4
     build_glob_alternation = None  # type: ignore[assignment]
 
 
-def cast(model: nn.Module, dtype: torch.dtype) -> None:
+def cast_model(model: nn.Module, dtype: torch.dtype) -> None:
     """Change the type of a model's numbers in place, as ``from_pretrained(..., dtype=dtype)`` would have it.
 
     ``model.to(dtype)`` also changes what is computed anew whenever a model is loaded: rotary frequencies, which
@@ -52,7 +52,7 @@ def _computed(model: nn.Module, prefix: str, name: str) -> bool:
 
 def _types(model: nn.Module, dtype: torch.dtype) -> dict[str, torch.dtype]:
     """The types of the tensors of an empty model of the same class that is made in a type."""
-    empty = empty_copy(model, dtype)
+    empty = make_empty_copy(model, dtype)
     if empty is None:
         return {}
     return {name: tensor.dtype for name, tensor in (*empty.named_parameters(), *empty.named_buffers())}

@@ -57,7 +57,7 @@ class Record:
     tied: list[list[str]] = field(default_factory=list)
 
 
-def record_of(model: PreTrainedModel) -> dict[str, Any] | None:
+def make_record(model: PreTrainedModel) -> dict[str, Any] | None:
     """The record of a model about to be saved.
 
     None for one whose tensors are not all here (offloaded, or in parts on several devices), or of which adapters alone
@@ -75,7 +75,7 @@ def record_of(model: PreTrainedModel) -> dict[str, Any] | None:
         if tensor.numel():
             places.setdefault((tensor.device, tensor.data_ptr(), tensor.shape, tensor.stride()), []).append(name)
     record = Record(
-        {name: checksum(tensor) for name, tensor in tensors.items()},
+        {name: compute_checksum(tensor) for name, tensor in tensors.items()},
         _digest(config.quantization_config.blocks),
         _held(_written(model)),
         [names for names in places.values() if len(names) > 1],
@@ -83,7 +83,7 @@ def record_of(model: PreTrainedModel) -> dict[str, Any] | None:
     return asdict(record)
 
 
-def checksum(tensor: Tensor) -> str:
+def compute_checksum(tensor: Tensor) -> str:
     """CRC-32 of a tensor's type, shape and bytes: as fast as memory is read, and damage is all it is to find."""
     start = zlib.crc32(f"{tensor.dtype} {tuple(tensor.shape)}".encode())
     data = tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy()

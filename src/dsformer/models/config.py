@@ -9,7 +9,7 @@ from dsformer._version import __version__
 from dsformer.errors import ArtefactError
 from dsformer.format.schema import BlockConfig, parse_blocks
 from dsformer.models.checkpoint import CONFIG, read_json
-from dsformer.models.local_paths import without_local_paths
+from dsformer.models.local_paths import strip_local_paths
 
 METHOD = "dsformer"
 FORMAT_VERSION = 1
@@ -77,7 +77,7 @@ class DSFormerConfig(QuantizationConfigMixin):
             "format_version": self.format_version,
             "package_version": self.package_version,
             "blocks": blocks,
-            "summary": without_local_paths(self.summary),
+            "summary": strip_local_paths(self.summary),
         }
         return fields if self.record is None else {**fields, "written": self.record}
 

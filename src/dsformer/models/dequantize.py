@@ -11,10 +11,10 @@ from dsformer.errors import InputError, MissingExtraError
 from dsformer.models.checkpoint import first_line
 from dsformer.models.config import METHOD
 from dsformer.models.pretrained import load_pretrained
-from dsformer.nn.modules import exchange
+from dsformer.nn.modules import replace_modules
 
 
-def method_of(config: PretrainedConfig, compressed: bool = False) -> str | None:
+def get_quantization_method(config: PretrainedConfig, compressed: bool = False) -> str | None:
     """How a model is quantized. Raises InputError for one that this package has ``compressed``, unless it may be."""
     found = getattr(config, "quantization_config", None)
     if not found:
@@ -26,15 +26,15 @@ def method_of(config: PretrainedConfig, compressed: bool = False) -> str | None:
     return name
 
 
-def dequantized(model: PreTrainedModel) -> PreTrainedModel:
+def dequantize(model: PreTrainedModel) -> PreTrainedModel:
     """The model in floating point: itself, where it is already. Layers of torch's dynamic int8 are replaced, and
     weights of torchao, which transformers cannot turn back.
 
     Raises:
         InputError: transformers cannot turn it back.
     """
-    exchange(model, {module: _plain(module) for module in model.modules() if is_dynamic(module)})
-    method = method_of(model.config)
+    replace_modules(model, {module: _plain(module) for module in model.modules() if is_dynamic(module)})
+    method = get_quantization_method(model.config)
     if method is None:
         return model
     try:
@@ -43,14 +43,14 @@ def dequantized(model: PreTrainedModel) -> PreTrainedModel:
     except Exception as error:  # whatever the libraries of a method raise where they cannot
         raise refusal(method, error) from error
     packed = next((name for name, one in network.named_parameters() if not one.is_floating_point()), None)
-    if packed or method_of(network.config):
+    if packed or get_quantization_method(network.config):
         raise refusal(method, f"{packed or 'it'} is still quantized")
     return network
 
 
 def refuse_quantized(config: PretrainedConfig) -> None:
     """Raises InputError for a model that cannot be trained as it is."""
-    if method := method_of(config):
+    if method := get_quantization_method(config):
         raise InputError(f"the model is quantized with {method} and cannot be trained; give the original one")
 
 

@@ -14,7 +14,7 @@ from transformers import AutoConfig, PreTrainedModel
 from dsformer.errors import ArtefactError
 from dsformer.models.checkpoint import CONFIG, first_line
 from dsformer.models.config import DSFormerConfig
-from dsformer.models.expected_tensors import resolved
+from dsformer.models.expected_tensors import resolve_blocks
 from dsformer.models.tying import forget_tied
 from dsformer.nn.replace import install
 
@@ -22,7 +22,7 @@ from dsformer.nn.replace import install
 _MAX_LAYERS = 10_000
 
 
-def empty_model(directory: Path, config: dict[str, Any], compression: DSFormerConfig) -> PreTrainedModel | None:
+def make_empty_model(directory: Path, config: dict[str, Any], compression: DSFormerConfig) -> PreTrainedModel | None:
     """The compressed model on the meta device; None when its class is not one of transformers' own.
 
     Raises:
@@ -38,7 +38,7 @@ def empty_model(directory: Path, config: dict[str, Any], compression: DSFormerCo
         raise ArtefactError(f"{directory / CONFIG}: {max(layers)} layers")
     with _described(directory), torch.device("meta"):
         model = model_class(AutoConfig.from_pretrained(directory, local_files_only=True))
-    install(model, resolved(model, compression.blocks, whole=True))
+    install(model, resolve_blocks(model, compression.blocks, whole=True))
     forget_tied(model)
     with _described(directory):
         model.tie_weights()
@@ -54,7 +54,7 @@ def _described(directory: Path) -> Iterator[None]:
         raise ArtefactError(f"{directory / CONFIG}: describes no model ({first_line(error)})") from None
 
 
-def empty_copy(model: nn.Module, dtype: torch.dtype = torch.float32) -> PreTrainedModel | None:
+def make_empty_copy(model: nn.Module, dtype: torch.dtype = torch.float32) -> PreTrainedModel | None:
     """A model of the same class and configuration on the meta device, made in a type as ``from_pretrained`` does.
 
     None where the configuration alone does not make one.

@@ -18,7 +18,7 @@ _TENSORS = ("weight", "dictionary", *INTEGERS)
 _MADE_ANEW = {"rotary_emb.inv_freq": r"rotary_emb\.inv_freq", "position_ids": r"(^|\.)position_ids$"}
 
 
-def resolved(
+def resolve_blocks(
     model: nn.Module,
     blocks: Sequence[BlockConfig],
     headers: Mapping[str, Header] | None = None,
@@ -155,7 +155,7 @@ def _grouped(model: PreTrainedModel) -> list[set[str]]:
     return list(groups.values())
 
 
-def masks(model: nn.Module) -> set[str]:
+def find_masks(model: nn.Module) -> set[str]:
     """Names of buffers that are not of compressed modules, which may be infinite."""
     ours = {f"{name}.{key}" for name, module in stored_modules(model) for key, _ in module.named_buffers()}
     names = {name for name, _ in model.named_buffers()} - ours

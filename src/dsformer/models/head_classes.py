@@ -36,17 +36,17 @@ class Matching:
         return self.order == tuple(range(len(self.order)))
 
 
-def names_of(config: Any) -> list[str]:
+def get_class_names(config: Any) -> list[str]:
     """What a model calls its classes, in their order."""
     return [str(config.id2label.get(number, f"LABEL_{number}")) for number in range(config.num_labels)]
 
 
-def match(config: Any, task: SupervisedTask) -> Matching | None:
+def match_classes(config: Any, task: SupervisedTask) -> Matching | None:
     """How the classes of a model's head answer those of a task; None: they are others.
 
     All of the task's have to be among the model's by name, or as many as those where one of both has numbers for names.
     """
-    names, labels = names_of(config), task.labels
+    names, labels = get_class_names(config), task.labels
     known = ClassIndex(names)
     found = [known.find(label) for label in labels]
     if None not in found and len(set(found)) == len(found):
@@ -75,7 +75,7 @@ def _are_generic(names: Sequence[str]) -> bool:
 def renew_outputs(network: PreTrainedModel) -> None:
     """Give the outputs of a model's classes new random values: tensors whose shape goes by their number."""
     config = deepcopy(network.config)
-    config.num_labels = len(names_of(config)) + 1
+    config.num_labels = len(get_class_names(config)) + 1
     with torch.device("meta"):
         other = {name: values.shape for name, values in type(network)(config).named_parameters()}
     changed = [name for name, values in network.named_parameters() if values.shape != other[name]]

@@ -9,19 +9,19 @@ import transformers
 from torch import nn
 from transformers import PreTrainedModel
 
-from dsformer.data.supervised import Kind, SupervisedTask
+from dsformer.data.supervised import SupervisedTask, TaskKind
 from dsformer.data.supervised.targets import listed
 from dsformer.errors import InputError
-from dsformer.models.architectures import architecture_of
+from dsformer.models.architectures import get_architecture
 from dsformer.models.dequantize import refuse_quantized
-from dsformer.models.head_classes import match, names_of, renew_outputs
-from dsformer.models.inputs import pad
-from dsformer.models.pretrained import load_config, load_pretrained, load_tokenizer, shortened
-from dsformer.models.source import model_place, quiet
+from dsformer.models.head_classes import get_class_names, match_classes, renew_outputs
+from dsformer.models.inputs import set_padding_token
+from dsformer.models.pretrained import load_config, load_pretrained, load_tokenizer, shorten_names
+from dsformer.models.source import quiet, resolve_model
 
 logger = logging.getLogger(__name__)
 
-_CLASSES: dict[Kind, str] = {
+_CLASSES: dict[TaskKind, str] = {
     "classification": "AutoModelForSequenceClassification",
     "regression": "AutoModelForSequenceClassification",
     "token_classification": "AutoModelForTokenClassification",
@@ -29,7 +29,7 @@ _CLASSES: dict[Kind, str] = {
     "masked_lm": "AutoModelForMaskedLM",
     "causal_lm": "AutoModelForCausalLM",
 }
-_SUFFIXES: dict[Kind, tuple[str, ...]] = {
+_SUFFIXES: dict[TaskKind, tuple[str, ...]] = {
     "classification": ("ForSequenceClassification",),
     "regression": ("ForSequenceClassification",),
     "token_classification": ("ForTokenClassification",),
@@ -38,35 +38,35 @@ _SUFFIXES: dict[Kind, tuple[str, ...]] = {
     "causal_lm": ("ForCausalLM", "LMHeadModel"),
 }
 
-_PROBLEMS: dict[Kind, str] = {"classification": "single_label_classification", "regression": "regression"}
+_PROBLEMS: dict[TaskKind, str] = {"classification": "single_label_classification", "regression": "regression"}
 
 
 def has_head(config: Any, task: SupervisedTask) -> bool:
     """Whether a model's configuration is that of a model with this task's head."""
-    if not of_kind(config, task.kind):
+    if not is_of_kind(config, task.kind):
         return False
     if task.kind == "regression":
         return config.num_labels == 1
-    return not task.labels or match(config, task) is not None
+    return not task.labels or match_classes(config, task) is not None
 
 
-def of_kind(config: Any, kind: Kind) -> bool:
+def is_of_kind(config: Any, kind: TaskKind) -> bool:
     """Whether a model's configuration is that of a model with a head of this kind, of whatever classes."""
-    return architecture_of(config).endswith(_SUFFIXES[kind])
+    return get_architecture(config).endswith(_SUFFIXES[kind])
 
 
-def learns(config: Any, kind: Kind) -> bool:
+def has_loss_of(config: Any, kind: TaskKind) -> bool:
     """Whether the loss of a model with such a head is that of such a task."""
     return getattr(config, "problem_type", None) in (None, _PROBLEMS.get(kind))
 
 
-def in_order_of(config: Any, task: SupervisedTask) -> SupervisedTask:
+def align_classes(config: Any, task: SupervisedTask) -> SupervisedTask:
     """The task with its classes numbered as a model with its head numbers them; classes that only the model knows are
     added. The task itself for a model without its head."""
-    found = match(config, task) if task.labels and of_kind(config, task.kind) else None
+    found = match_classes(config, task) if task.labels and is_of_kind(config, task.kind) else None
     if found is None:
         return task
-    names = names_of(config)
+    names = get_class_names(config)
     if found.guessed:
         pairs = ", ".join(f"{name} is {label!r}" for name, label in zip(names, task.labels, strict=True))
         logger.warning("task %s: the model does not name its classes; by their order %s", task.name, pairs)
@@ -83,7 +83,7 @@ def open_for_task(model: str | Path, task: SupervisedTask) -> tuple[PreTrainedMo
         InputError: it cannot be found or loaded, is compressed, or its architecture has no head of this kind.
     """
     with quiet():
-        place = model_place(model)
+        place = resolve_model(model)
         made: set[str] = set()
 
         def new(name: str, network: PreTrainedModel, reshaped: bool) -> bool:
@@ -95,7 +95,7 @@ def open_for_task(model: str | Path, task: SupervisedTask) -> tuple[PreTrainedMo
         try:
             config = load_config(place)
             refuse_quantized(config)
-            headless = not of_kind(config, task.kind)
+            headless = not is_of_kind(config, task.kind)
             renewed = _set_outputs(config, task)
             network = load_pretrained(
                 getattr(transformers, _CLASSES[task.kind]), place, new=new, config=config, ignore_mismatched_sizes=True
@@ -104,10 +104,10 @@ def open_for_task(model: str | Path, task: SupervisedTask) -> tuple[PreTrainedMo
         except InputError as error:
             raise InputError(f"{model}: cannot be opened for {task.kind} ({error})") from error
     if made:
-        logger.info("%s: a new head for %s (%s), to be trained", model, task.name, shortened(sorted(made)))
+        logger.info("%s: a new head for %s (%s), to be trained", model, task.name, shorten_names(sorted(made)))
     if renewed:
         renew_outputs(network)
-    pad(network, tokenizer)
+    set_padding_token(network, tokenizer)
     if task.kind == "regression" and task.train is not None:
         _centre(network, made, mean(task.train.targets))
     return network.float(), tokenizer
@@ -120,8 +120,8 @@ def _set_outputs(config: Any, task: SupervisedTask) -> bool:
         config.problem_type = _PROBLEMS[task.kind]
     if task.kind not in _PROBLEMS and not task.labels:
         return False
-    there, names = of_kind(config, task.kind), names_of(config)
-    found = match(config, task) if there and task.labels else None
+    there, names = is_of_kind(config, task.kind), get_class_names(config)
+    found = match_classes(config, task) if there and task.labels else None
     kept = found is not None or (there and not task.labels and len(names) == 1)
     if there and not kept:
         wanted = f"its classes ({listed(task.labels)}) are" if task.labels else "its number is"
@@ -139,17 +139,17 @@ def _set_outputs(config: Any, task: SupervisedTask) -> bool:
 def _centre(network: PreTrainedModel, new: set[str], middle: float) -> None:
     """Let a new output start at the mean of its targets. From zero the first steps do nothing but move it there,
     through all of its inputs, and training may take an epoch to come back from that (MiniLM on STS-B)."""
-    for name, parameter in head_of(network).items():
+    for name, parameter in get_head(network).items():
         if name in new and name.endswith("bias") and parameter.numel() == 1:
             nn.init.constant_(parameter, middle)
 
 
-def open_head(place: Path, kind: Kind) -> PreTrainedModel:
+def open_head(place: Path, kind: TaskKind) -> PreTrainedModel:
     """A model, dense or compressed, in the class that has its head."""
     return load_pretrained(getattr(transformers, _CLASSES[kind]), place).eval()
 
 
-def head_of(model: PreTrainedModel) -> dict[str, nn.Parameter]:
+def get_head(model: PreTrainedModel) -> dict[str, nn.Parameter]:
     """Parameters outside the base model, which start from nothing; those tied into it are not among them."""
     return {name: p for name, p in model.named_parameters() if is_of_head(name, model)}
 

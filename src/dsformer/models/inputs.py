@@ -12,7 +12,7 @@ NO_LIMIT = 2**20
 _POSITIONS = ("max_position_embeddings", "max_encoder_position_embeddings", "max_target_positions")
 
 
-def pad(model: PreTrainedModel, tokenizer: Any) -> None:
+def set_padding_token(model: PreTrainedModel, tokenizer: Any) -> None:
     """Give a tokenizer without a padding token one of its others, and a classifier that knows of none the tokenizer's:
     those made of decoders read the last token that is no padding."""
     if tokenizer.pad_token is None:
@@ -22,7 +22,7 @@ def pad(model: PreTrainedModel, tokenizer: Any) -> None:
         model.config.pad_token_id = tokenizer.pad_token_id
 
 
-def takes_decoder_text(model: PreTrainedModel) -> bool:
+def has_decoder_input(model: PreTrainedModel) -> bool:
     """Whether it has a decoder, which reads a text too; an encoder taken out of such a model has none."""
     decodes = getattr(model.config, "is_encoder_decoder", False)
     return bool(decodes) and "decoder_input_ids" in inspect.signature(model.forward).parameters

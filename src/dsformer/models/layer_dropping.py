@@ -10,7 +10,7 @@ from transformers import PreTrainedModel
 from dsformer.errors import UnreachableError
 
 
-def shorten(model: PreTrainedModel, ratio: float) -> list[nn.Module]:
+def drop_layers(model: PreTrainedModel, ratio: float) -> list[nn.Module]:
     """Drop layers, evenly, until one fewer would be less than one part in ``ratio`` of them. Changes the model.
 
     Layer ``i`` of those left was the one after which the same part of all layers has run; the last stays.
@@ -35,7 +35,7 @@ def teacher_layer(layer: int, count: int, of: int) -> int:
     return round(layer * of / count)
 
 
-def in_teacher(names: Sequence[str], layer: int, student: PreTrainedModel, teacher: PreTrainedModel) -> list[str]:
+def find_in_teacher(names: Sequence[str], layer: int, student: PreTrainedModel, teacher: PreTrainedModel) -> list[str]:
     """What modules of a layer of a student (the first is 0) are called in the layer of its teacher it is to follow."""
     ours, theirs = (getattr(model.config, "num_hidden_layers", 0) for model in (student, teacher))
     if ours == theirs:

@@ -6,9 +6,9 @@ from typing import Any
 from transformers import PreTrainedModel
 
 from dsformer.errors import ArtefactError, InputError
-from dsformer.models.architectures import class_of
+from dsformer.models.architectures import get_model_class
 from dsformer.models.artefact import check
-from dsformer.models.auxiliary_files import copy_companions
+from dsformer.models.auxiliary_files import copy_auxiliary_files
 from dsformer.models.directory import ModelDirectory
 from dsformer.models.pretrained import load_config, load_pretrained
 from dsformer.models.quantizer import unmark
@@ -16,7 +16,7 @@ from dsformer.models.remote_code import trusting
 from dsformer.models.source import quiet
 from dsformer.nn.replace import densify as densify_layers
 from dsformer.utils.atomic_io import user_path
-from dsformer.utils.output_directory import appearing, reserved
+from dsformer.utils.output_directory import reserve, write_atomically
 
 CARD = """# A dense copy of a model compressed with DSFormer
 
@@ -40,7 +40,7 @@ def load(directory: str | Path, *, trust_remote_code: bool = False, **options: A
     check(path)
     with quiet(), trusting(trust_remote_code):
         try:
-            loader = class_of(ModelDirectory(path, path), load_config(path))
+            loader = get_model_class(ModelDirectory(path, path), load_config(path))
             return load_pretrained(loader, path, **{"dtype": "auto", **options}).eval()
         except InputError as error:
             raise ArtefactError(str(error)) from error
@@ -67,14 +67,14 @@ def densify(
         InputError: ``output`` is there already, cannot be written, or is ``directory``.
     """
     source = user_path(directory)
-    with reserved(output, overwrite, [source]) as target:
+    with reserve(output, overwrite, [source]) as target:
         check(source)
         model = load(source, trust_remote_code=trust_remote_code)
         densify_layers(model)
         forget_compression(model)
-        with appearing(target) as written, quiet():
+        with write_atomically(target) as written, quiet():
             model.save_pretrained(written)
-            copy_companions(ModelDirectory.read(source), written)
+            copy_auxiliary_files(ModelDirectory.read(source), written)
             (written / "README.md").write_text(CARD, encoding="utf-8")
     return target
 

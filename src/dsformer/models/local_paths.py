@@ -12,15 +12,15 @@ _ABSOLUTE = re.compile(r"(?:~[\w.-]*)?[/\\]|[A-Za-z]:[/\\]")
 _WITHIN = re.compile(rf"(?<=[\s'\"=,(])(?:{_ABSOLUTE.pattern})[^\s'\",)]+")
 
 
-def without_local_paths(value: Any) -> Any:
+def strip_local_paths(value: Any) -> Any:
     """JSON values with the last part alone of every path to something on this machine.
 
     Those are absolute paths, and relative ones to what is there. Keys of objects stay.
     """
     if isinstance(value, dict):
-        return {key: without_local_paths(one) for key, one in value.items()}
+        return {key: strip_local_paths(one) for key, one in value.items()}
     if isinstance(value, list | tuple):
-        return [without_local_paths(one) for one in value]
+        return [strip_local_paths(one) for one in value]
     if not isinstance(value, str):
         return value
     if _is_local(value):
@@ -32,7 +32,7 @@ def forget_places(config: PretrainedConfig) -> None:
     """Let the configurations within one not say where they were read from; transformers sees to the outer one."""
     for part in vars(config).values():
         if isinstance(part, PretrainedConfig):
-            part.name_or_path = without_local_paths(part.name_or_path)
+            part.name_or_path = strip_local_paths(part.name_or_path)
             forget_places(part)
 
 

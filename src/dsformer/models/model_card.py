@@ -7,7 +7,7 @@ from typing import Any
 import yaml
 from huggingface_hub import ModelCardData
 
-from dsformer.models.local_paths import without_local_paths
+from dsformer.models.local_paths import strip_local_paths
 
 # What the name of a class with a head ends in, and the class of transformers that finds it.
 _HEADS = {
@@ -36,7 +36,7 @@ def model_card(summary: Mapping[str, Any], library: str = "transformers", source
         library: the library the model is loaded with.
         source: the header of the base model's card.
     """
-    summary, source = without_local_paths(dict(summary)), without_local_paths(dict(source))
+    summary, source = strip_local_paths(dict(summary)), strip_local_paths(dict(source))
     name = short_name(summary.get("model"))
     sections = [
         header(source, library, hub_name(summary.get("model")), "quantized", ["dsformer", "compression"]),

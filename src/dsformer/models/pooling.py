@@ -27,7 +27,7 @@ def first_pooling(
     return hidden[:, 0]
 
 
-def pooling_of(directory: Path) -> Pooling:
+def read_pooling(directory: Path) -> Pooling:
     """Mean or first-token pooling, as the directory says; the mean where it says nothing.
 
     Raises:

@@ -55,7 +55,7 @@ def load_pretrained(
             model.get_parameter(name).zero_()
     if missing := [name for name in missing if name not in spare]:
         raise InputError(
-            f"{place}: {len(missing)} weights of {type(model).__name__} are not in its files ({shortened(missing)}): "
+            f"{place}: {len(missing)} weights of {type(model).__name__} are not in its files ({shorten_names(missing)}): "
             "they are damaged, or config.json is of another model"
         )
     return model
@@ -122,7 +122,7 @@ def vocabulary_files(tokenizer_class: Any) -> set[str]:
         return set()
 
 
-def shortened(names: Collection[str]) -> str:
+def shorten_names(names: Collection[str]) -> str:
     """The first of some names, and how many more there are."""
     shown = ", ".join(list(names)[:_SHOWN])
     return shown + (f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else "")

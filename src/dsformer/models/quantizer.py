@@ -12,11 +12,11 @@ from transformers.quantizers.base import HfQuantizer
 
 from dsformer.errors import ArtefactError
 from dsformer.format.schema import BlockConfig
-from dsformer.models.casting import cast
+from dsformer.models.casting import cast_model
 from dsformer.models.checkpoint import read_headers, weight_files
-from dsformer.models.checksum import check_record, record_of
+from dsformer.models.checksum import check_record, make_record
 from dsformer.models.config import DSFormerConfig
-from dsformer.models.expected_tensors import check_stored, masks, resolved, stored_modules
+from dsformer.models.expected_tensors import check_stored, find_masks, resolve_blocks, stored_modules
 from dsformer.models.local_paths import forget_places
 from dsformer.models.tying import forget_tied, remember_tied
 from dsformer.models.values import check_values
@@ -47,7 +47,7 @@ class DSFormerQuantizer(HfQuantizer):
         headers = read_headers(files)
         record = check_record(config, files[0].parent, headers) if files else None
         whole = type(model).__name__ in (getattr(model.config, "architectures", None) or ())
-        config.blocks = resolved(model, config.blocks, headers, whole)
+        config.blocks = resolve_blocks(model, config.blocks, headers, whole)
         install(model, config.blocks)
         for _, module in stored_modules(model):
             # Nothing for the model's class to initialise: some read a weight's two sizes then, which these do not have.
@@ -58,7 +58,7 @@ class DSFormerQuantizer(HfQuantizer):
         forget_tied(model)
         if files:
             check_stored(model, headers, whole)
-        check_values(files, record, masks(model))
+        check_values(files, record, find_masks(model))
         return model
 
     def _process_model_after_weight_loading(self, model: PreTrainedModel, **kwargs: Any) -> PreTrainedModel:
@@ -87,7 +87,7 @@ class DSFormerQuantizer(HfQuantizer):
         densify(model)
         unmark(model)
         if dtype is not None:
-            cast(model, dtype)
+            cast_model(model, dtype)
         return model
 
     def get_state_dict_and_metadata(
@@ -96,7 +96,7 @@ class DSFormerQuantizer(HfQuantizer):
         """Called before anything is saved: the configuration then says how its tensors were."""
         if isinstance(config := getattr(model.config, "quantization_config", None), DSFormerConfig):
             forget_places(model.config)
-            config.record = record_of(model)
+            config.record = make_record(model)
         return None, {}
 
     def is_serializable(self, safe_serialization: bool | None = None) -> bool:

@@ -15,10 +15,10 @@ from torch import nn
 from transformers import PretrainedConfig, PreTrainedModel
 
 from dsformer.errors import InputError
-from dsformer.models.adapter_merging import merged, open_adapters
-from dsformer.models.architectures import class_of
+from dsformer.models.adapter_merging import merge_adapters, open_adapters
+from dsformer.models.architectures import get_model_class
 from dsformer.models.checkpoint import first_line
-from dsformer.models.dequantize import dequantized, from_gguf, method_of, refusal
+from dsformer.models.dequantize import dequantize, from_gguf, get_quantization_method, refusal
 from dsformer.models.directory import ModelDirectory
 from dsformer.models.pretrained import load_config, load_pretrained, load_tokenizer
 from dsformer.models.remote_code import trusted, untrusted
@@ -107,11 +107,11 @@ def _opened(model: Any, tokenizer: Any) -> Source:
     directory = find_directory(model)
     if directory.holds_adapters:
         network, own, theirs = open_adapters(directory, find_directory)
-        return Source(str(model), dequantized(network).eval(), tokenizer or own, directory, theirs and not tokenizer)
+        return Source(str(model), dequantize(network).eval(), tokenizer or own, directory, theirs and not tokenizer)
     config = load_config(directory.place)
-    method = method_of(config)
+    method = get_quantization_method(config)
     try:
-        network = dequantized(load_pretrained(class_of(directory, config), directory.place, dtype="auto"))
+        network = dequantize(load_pretrained(get_model_class(directory, config), directory.place, dtype="auto"))
     except InputError as error:
         raise (error if method is None else refusal(method, error)) from error
     own = tokenizer or load_tokenizer(directory.place)
@@ -126,9 +126,9 @@ def _of_object(model: Any, tokenizer: Any) -> Source:
         scratch = tempfile.TemporaryDirectory()
         model.save(scratch.name)
         files, network = ModelDirectory.read(Path(scratch.name)), _transformer_of(model)
-        network = dequantized(merged(network) or network).eval()
+        network = dequantize(merge_adapters(network) or network).eval()
         return Source(name, network, tokenizer or model.tokenizer, files, tokenizer is None, scratch)
-    network = merged(model) or model
+    network = merge_adapters(model) or model
     if not isinstance(network, PreTrainedModel):
         raise InputError(
             f"expected a directory, a hub name, a model of transformers, a SentenceTransformer or a CrossEncoder, not "
@@ -136,9 +136,9 @@ def _of_object(model: Any, tokenizer: Any) -> Source:
         )
     if tokenizer is None:
         raise InputError("a model given as an object needs a tokenizer: tokenizer=...")
-    network = dequantized(network).eval()
+    network = dequantize(network).eval()
     origin = Path(getattr(network.config, "name_or_path", None) or "")
-    known = files_of(network, ModelDirectory.read(origin)) if (origin / "config.json").is_file() else None
+    known = find_files(network, ModelDirectory.read(origin)) if (origin / "config.json").is_file() else None
     return Source(str(known.top if known else type(network).__name__), network, tokenizer, known, False)
 
 
@@ -162,12 +162,12 @@ def _transformer_of(model: Any) -> PreTrainedModel:
     return outer[0]
 
 
-def files_of(model: PreTrainedModel, directory: ModelDirectory) -> ModelDirectory:
+def find_files(model: PreTrainedModel, directory: ModelDirectory) -> ModelDirectory:
     """The files that travel with a model out of the directory it came from: those of sentence-transformers only where
     it is of the class that these use."""
     if directory.task is None:
         return directory
-    wanted = class_of(directory, model.config)
+    wanted = get_model_class(directory, model.config)
     mapping = getattr(wanted, "_model_mapping", None)
     classes = mapping.get(type(model.config), ()) if mapping is not None else wanted
     same = type(model) in (classes if isinstance(classes, tuple | list) else (classes,))
@@ -180,7 +180,7 @@ def require_model(model: str | Path) -> None:
         find_directory(model)
 
 
-def model_place(model: str | Path) -> Path:
+def resolve_model(model: str | Path) -> Path:
     """The directory with a model's configuration and weights: inside a sentence-transformers one, its transformer's.
 
     Raises:
@@ -189,7 +189,7 @@ def model_place(model: str | Path) -> Path:
     return find_directory(model).place
 
 
-def config_of(model: str | Path) -> PretrainedConfig:
+def open_config(model: str | Path) -> PretrainedConfig:
     """The configuration of a model's directory, or of that of its transformer.
 
     Raises:
@@ -228,9 +228,9 @@ def require_encoder(model: str | Path) -> None:
     if not directory.holds_adapters:
         config = load_config(directory.place)
         own = directory if directory.task else replace(directory, task="feature-extraction")
-        if method_of(config, compressed=True) is None:
+        if get_quantization_method(config, compressed=True) is None:
             # On no device: the names of what is there are enough.
-            load_pretrained(class_of(own, config), directory.place, device_map="meta")
+            load_pretrained(get_model_class(own, config), directory.place, device_map="meta")
         load_tokenizer(directory.place)
 
 

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from dsformer.errors import ArtefactError
 from dsformer.models.checkpoint import opened
-from dsformer.models.checksum import Record, checksum
+from dsformer.models.checksum import Record, compute_checksum
 
 # Its square is at the end of float32: no model has such weights, but a flipped bit of an exponent gives them.
 LARGEST = 1e18
@@ -31,7 +31,7 @@ def check_values(files: Sequence[Path], record: Record | None, unbounded: Contai
         with opened(file) as weights:
             for name in weights.keys():  # noqa: SIM118 (not a mapping)
                 tensor = weights.get_tensor(name)
-                if record is not None and checksum(tensor) != record.tensors.get(name):
+                if record is not None and compute_checksum(tensor) != record.tensors.get(name):
                     raise ArtefactError(f"{file}: {name} is damaged: its checksum is not the one it was written with")
                 if name not in unbounded and not (size := size_of(name, tensor)) <= LARGEST:
                     found = f"values of {size:.0e}, as no model has" if isfinite(size) else "NaN or Inf values"

@@ -5,12 +5,12 @@ from jaxtyping import Float, Int, Int8
 from torch import Tensor
 
 from dsformer.errors import InputError
-from dsformer.format.bitpacking import pack_numbers, unpack_numbers
+from dsformer.format.bitpacking import pack_integers, unpack_integers
 from dsformer.format.form import Form
-from dsformer.format.indices import kept_entries
+from dsformer.format.indices import find_nonzeros
 from dsformer.format.precision import packed_bytes
-from dsformer.format.quantized import RoundedForm
-from dsformer.format.ragged import pack_uneven, spread, stored_cells, unpack_uneven
+from dsformer.format.quantized import QuantizedForm
+from dsformer.format.ragged import pack_ragged_support, pad_ragged, stored_entries, unpack_ragged_support
 from dsformer.format.support_codec import (
     check_permutation,
     pack_permutation,
@@ -19,7 +19,7 @@ from dsformer.format.support_codec import (
     unpack_support,
 )
 from dsformer.nn.parameters import StoredTensors
-from dsformer.ops.unpacking import traceable_indices, traceable_uneven
+from dsformer.ops.unpacking import unpack_ragged_traceable, unpack_support_traceable
 
 
 class StoredForm(StoredTensors):
@@ -45,7 +45,7 @@ class StoredForm(StoredTensors):
         inner, support, device = self.inner, self.dictionary_support, self.weight.device
         assert inner is not None
         if torch.compiler.is_compiling():
-            return traceable_indices(inner, support, device)
+            return unpack_support_traceable(inner, support, device)
         sources = () if support is None else (support,)
         return self._unpacked.entries.get(sources, lambda: unpack_support(inner, support)).to(device)
 
@@ -56,7 +56,7 @@ class StoredForm(StoredTensors):
 
     def _values(self) -> Tensor:
         if self.spec.uneven:
-            return spread(self.spec, self.weight, self._uneven()[1])
+            return pad_ragged(self.spec, self.weight, self._uneven()[1])
         return self.weight.view(self.spec.units, self.spec.core + self.spec.nonzeros)
 
     def _uneven(self) -> tuple[Int[Tensor, "units nonzeros"], Int[Tensor, " entries"]]:
@@ -64,11 +64,11 @@ class StoredForm(StoredTensors):
         support = self.support
         assert support is not None
         if torch.compiler.is_compiling():
-            return traceable_uneven(self.spec, support)
+            return unpack_ragged_traceable(self.spec, support)
         return self._unpacked.uneven.get((support,), lambda: self._unpacked_uneven())
 
     def _unpacked_uneven(self) -> tuple[Int[Tensor, "units nonzeros"], Int[Tensor, " entries"]]:
-        indices, slots = unpack_uneven(self.spec, self.support)
+        indices, slots = unpack_ragged_support(self.spec, self.support)
         return indices.to(self.weight.device), slots.to(self.weight.device)
 
     def _as_floats(self) -> Form:
@@ -76,7 +76,7 @@ class StoredForm(StoredTensors):
             return self.rounded_form(self.indices).form(self.dtype)
         return self._unpacked.numbers.get(self.sources, lambda: self.rounded_form(self.unpacked()).form(self.dtype))
 
-    def rounded_form(self, indices: Int[Tensor, "groups nonzeros"]) -> RoundedForm:
+    def rounded_form(self, indices: Int[Tensor, "groups nonzeros"]) -> QuantizedForm:
         """What is stored in whole numbers, given the support; int8 ones share memory with the module."""
         assert self.precision is not None
         lead = self.lead
@@ -85,7 +85,7 @@ class StoredForm(StoredTensors):
             torch.empty(0, dtype=torch.bfloat16) if scale is None else scale.view(torch.bfloat16)
             for scale in (lead.dictionary_scale, self.weight_scale)
         )
-        return RoundedForm(
+        return QuantizedForm(
             self.spec, dictionary, values, indices, self._unpacked_order(), of_atoms, of_codes, self.precision
         )
 
@@ -102,7 +102,7 @@ class StoredForm(StoredTensors):
             dictionary = _unpacked(lead.dictionary.detach(), rows, columns, self.precision.dictionary)
         values = _unpacked(self.weight.detach(), *spec.code_shape, self.precision.codes)
         if spec.uneven:
-            values = spread(spec, values[0], self._uneven()[1])
+            values = pad_ragged(spec, values[0], self._uneven()[1])
         return values, dictionary
 
     def _unpacked_order(self) -> Int[Tensor, " units"] | None:
@@ -114,7 +114,7 @@ class StoredForm(StoredTensors):
         if self.spec.uneven:
             return self._uneven()[0]
         if torch.compiler.is_compiling():
-            return traceable_indices(self.spec, self.support, self.weight.device)
+            return unpack_support_traceable(self.spec, self.support, self.weight.device)
         sources = () if self.support is None else (self.support,)
         return self._unpacked.indices.get(sources, self.unpacked).to(self.weight.device)
 
@@ -141,7 +141,7 @@ class StoredForm(StoredTensors):
             check_permutation(self.spec, self.permutation)
 
     @torch.no_grad()
-    def fill(self, form: Form | RoundedForm) -> None:
+    def fill(self, form: Form | QuantizedForm) -> None:
         """Take over a form's numbers, cast to the type of this module.
 
         Raises:
@@ -149,7 +149,7 @@ class StoredForm(StoredTensors):
         """
         if form.spec != self.spec or (form.permutation is None) == self.spec.permuted:
             raise InputError(f"the form of {form.spec} does not fit a layer of {self.spec}")
-        precision = form.precision if isinstance(form, RoundedForm) else None
+        precision = form.precision if isinstance(form, QuantizedForm) else None
         if precision != self.precision:
             raise InputError(f"a form with numbers of {precision} does not fit a layer of {self.precision}")
         # 8: numbers stay as they are, floats too.
@@ -158,7 +158,7 @@ class StoredForm(StoredTensors):
         self.weight.copy_(_packed(values, codes).reshape(self.weight.shape))
         if self.dictionary is not None:
             self.dictionary.copy_(_packed(self._stored_dictionary(form), bits))
-        if isinstance(form, RoundedForm):
+        if isinstance(form, QuantizedForm):
             for mine, scales in zip(self._scales(), (form.value_scales, form.dictionary_scales), strict=True):
                 if mine is not None:
                     mine.copy_(scales.view(torch.int16))
@@ -167,18 +167,18 @@ class StoredForm(StoredTensors):
         if self.permutation is not None and form.permutation is not None:
             self.permutation.copy_(pack_permutation(form.spec, form.permutation))
 
-    def _stored_codes(self, form: Form | RoundedForm) -> tuple[Tensor, Tensor]:
+    def _stored_codes(self, form: Form | QuantizedForm) -> tuple[Tensor, Tensor]:
         """The values of a form that are stored, and its support in bytes."""
         if not self.spec.uneven:
             return form.values, pack_support(self.spec, form.indices)
-        cells = stored_cells(self.spec, form.values)
-        return form.values[cells][None], pack_uneven(self.spec, form.indices, cells)
+        cells = stored_entries(self.spec, form.values)
+        return form.values[cells][None], pack_ragged_support(self.spec, form.indices, cells)
 
-    def _stored_dictionary(self, form: Form | RoundedForm) -> Tensor:
+    def _stored_dictionary(self, form: Form | QuantizedForm) -> Tensor:
         """What is stored of a form's dictionary; the support of a sparse one is written on the way."""
         if self.inner is None:
             return form.dictionary
-        entries = kept_entries(self.spec, form.dictionary)
+        entries = find_nonzeros(self.spec, form.dictionary)
         if self.dictionary_support is not None:
             self.dictionary_support.copy_(pack_support(self.inner, entries))
         return form.dictionary.gather(1, entries)
@@ -206,9 +206,9 @@ class StoredForm(StoredTensors):
 
 
 def _packed(numbers: Tensor, bits: int) -> Tensor:
-    return numbers if bits == 8 else pack_numbers(numbers, bits)
+    return numbers if bits == 8 else pack_integers(numbers, bits)
 
 
 def _unpacked(stored: Tensor, rows: int, columns: int, bits: int) -> Tensor:
     stored = stored.view(rows, packed_bytes(columns, bits))
-    return stored if bits == 8 else unpack_numbers(stored, columns, bits)
+    return stored if bits == 8 else unpack_integers(stored, columns, bits)

@@ -6,10 +6,10 @@ from torch import Tensor, nn
 
 from dsformer.errors import InputError
 from dsformer.nn.compressed import StoredForm
-from dsformer.nn.cpu_linear import enabled
+from dsformer.nn.cpu_linear import kernels_enabled
 from dsformer.ops.cpu import CpuTable
 from dsformer.ops.packed import PackedEmbedding
-from dsformer.utils.tensor_cache import Derived
+from dsformer.utils.tensor_cache import TensorCache
 
 
 class StoredTable(StoredForm):
@@ -30,7 +30,7 @@ class CpuEmbedding(PackedEmbedding):
 
     def __init__(self, layer: StoredTable):
         self._layer = layer
-        self._table: Derived[CpuTable | None] = Derived()
+        self._table: TensorCache[CpuTable | None] = TensorCache()
 
     def read(self, ids: Int[Tensor, "*batch"]) -> Float[Tensor, "*batch dim"] | None:
         """Rows without gradients; None where the kernels do not apply."""
@@ -48,7 +48,7 @@ class CpuEmbedding(PackedEmbedding):
 
     def _make(self) -> CpuTable | None:
         layer = self._layer
-        if not enabled():
+        if not kernels_enabled():
             return None
         scales: tuple[Tensor | None, Tensor] | None = None
         values, dictionary = layer.weight.detach(), layer.dictionary

@@ -9,13 +9,13 @@ from torch import Tensor, nn
 
 from dsformer.errors import InputError
 from dsformer.format.form import Form
-from dsformer.format.quantized import RoundedForm
+from dsformer.format.quantized import QuantizedForm
 from dsformer.nn.compressed import StoredForm
 from dsformer.nn.parameters import parameter_of
-from dsformer.nn.shared_input import Shared
-from dsformer.ops.cpu import ChainedPlan, CpuPlan, available, plan_of
+from dsformer.nn.shared_input import SharedValue
+from dsformer.ops.cpu import ChainedPlan, CpuPlan, available, make_cpu_plan
 from dsformer.ops.packed import PackedLinear
-from dsformer.utils.tensor_cache import Derived
+from dsformer.utils.tensor_cache import TensorCache
 
 _TYPES = (torch.float32, torch.bfloat16)
 
@@ -25,7 +25,7 @@ class _Packed:
     """A plan and what it says of the last input. Other weights make another plan, so outputs never outlive theirs."""
 
     plan: CpuPlan | ChainedPlan
-    outputs: Shared[list[Tensor]]
+    outputs: SharedValue[list[Tensor]]
 
 
 class StoredLinear(nn.Module):
@@ -48,7 +48,7 @@ class CpuLinear(PackedLinear):
 
     def __init__(self) -> None:
         self._layers: list[StoredLinear] = []
-        self._packed: Derived[_Packed | None] = Derived()
+        self._packed: TensorCache[_Packed | None] = TensorCache()
 
     def add(self, layer: StoredLinear) -> int:
         """Register a layer. Returns its index among those that read the same input."""
@@ -88,14 +88,14 @@ class CpuLinear(PackedLinear):
         return (*tensors, *[bias for bias in biases if bias is not None])
 
     def _make(self) -> "_Packed | None":
-        if not enabled():
+        if not kernels_enabled():
             return None
         layers, stored = self._layers, [layer.stored for layer in self._layers]
         if stored[0].dense:
             return None
-        form: Form | RoundedForm
+        form: Form | QuantizedForm
         if stored[0].in_bytes:
-            form = RoundedForm.joined([one.rounded_form(one.unpacked()) for one in stored])
+            form = QuantizedForm.joined([one.rounded_form(one.unpacked()) for one in stored])
         else:
             form = Form.joined([one.form() for one in stored])
         bias, dtype = None, stored[0].dtype
@@ -105,13 +105,13 @@ class CpuLinear(PackedLinear):
                 [zero if one.bias is None else one.bias.detach() for one, zero in zip(layers, zeros, strict=True)]
             )
         try:
-            plan = plan_of(form, bias, [one.spec.out_features for one in stored], dtype)
+            plan = make_cpu_plan(form, bias, [one.spec.out_features for one in stored], dtype)
         except InputError:
             return None
-        return _Packed(plan, Shared(len(layers)))
+        return _Packed(plan, SharedValue(len(layers)))
 
 
 @torch.compiler.assume_constant_result
-def enabled() -> bool:
+def kernels_enabled() -> bool:
     """Whether native kernels are used: they are there, and ``DSFORMER_KERNELS`` does not say ``reference``."""
     return os.environ.get("DSFORMER_KERNELS", "") != "reference" and available()

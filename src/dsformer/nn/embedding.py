@@ -11,10 +11,10 @@ from dsformer.format.precision import Precision
 from dsformer.format.spec import FormSpec
 from dsformer.nn.compressed import StoredForm
 from dsformer.nn.cpu_embedding import CpuEmbedding, StoredTable
-from dsformer.nn.cpu_linear import enabled
+from dsformer.nn.cpu_linear import kernels_enabled
 from dsformer.nn.linear import LinearProduct
 from dsformer.ops.packed import TRACEABLE, packed_embedding
-from dsformer.utils.tensor_cache import Derived
+from dsformer.utils.tensor_cache import TensorCache
 
 
 class DenseSparseEmbedding(StoredTable):
@@ -38,13 +38,13 @@ class DenseSparseEmbedding(StoredTable):
     ):
         super().__init__(spec, False, None, device, dtype, precision)
         self.num_embeddings, self.embedding_dim, self.padding_idx = spec.out_features, spec.in_features, padding_idx
-        self._code_of: Derived[Tensor | None] = Derived()
+        self._code_of: TensorCache[Tensor | None] = TensorCache()
         self._packed = CpuEmbedding(self)
 
     def forward(self, ids: Int[Tensor, "*batch"]) -> Float[Tensor, "*batch dim"]:
         if torch.compiler.is_compiling():
             plain = ids.device.type == "cpu" and not torch.is_grad_enabled()
-            if TRACEABLE and plain and enabled() and not torch.compiler.is_exporting():
+            if TRACEABLE and plain and kernels_enabled() and not torch.compiler.is_exporting():
                 return packed_embedding(ids, self._packed, self.embedding_dim, self.dtype)
             return self.operate(ids)
         native = self._packed.read(ids)

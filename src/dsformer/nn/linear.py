@@ -12,12 +12,12 @@ from dsformer import ops
 from dsformer.format.precision import Precision
 from dsformer.format.spec import FormSpec
 from dsformer.nn.compressed import StoredForm
-from dsformer.nn.cpu_linear import CpuLinear, StoredLinear, enabled
+from dsformer.nn.cpu_linear import CpuLinear, StoredLinear, kernels_enabled
 from dsformer.nn.shared_input import SharedProduct
-from dsformer.nn.strategy import Plan, cheapest
+from dsformer.nn.strategy import ExecutionPlan, choose_strategy
 from dsformer.ops.packed import TRACEABLE, packed_linear
 from dsformer.ops.reference import dense_codes, linear_bytes
-from dsformer.utils.tensor_cache import Derived
+from dsformer.utils.tensor_cache import TensorCache
 
 L = TypeVar("L", bound="LinearProduct")
 
@@ -32,7 +32,7 @@ class LinearProduct(StoredLinear):
     """
 
     def __init__(self) -> None:
-        self._plan: Derived[Plan] = Derived()
+        self._plan: TensorCache[ExecutionPlan] = TensorCache()
         self._settled = False
         self._own_product = SharedProduct(1)
         self._packed = CpuLinear()
@@ -73,7 +73,7 @@ class LinearProduct(StoredLinear):
     def _compiled(self, x: Tensor) -> Tensor:
         plain = x.device.type == "cpu" and x.dtype == self.stored.dtype
         plain = plain and not (torch.is_grad_enabled() or torch.is_autocast_enabled("cpu"))
-        if TRACEABLE and plain and self._settled and enabled() and not torch.compiler.is_exporting():
+        if TRACEABLE and plain and self._settled and kernels_enabled() and not torch.compiler.is_exporting():
             return packed_linear(x, self._packed, self._member, self.stored.spec.out_features)
         return self.operate(x)
 
@@ -113,21 +113,21 @@ class LinearProduct(StoredLinear):
         layout = (stored.order, spec.core, spec.pattern.group, spec.core + spec.candidates)
         return dense_codes(stored.values, indices, *layout)
 
-    def _make_plan(self) -> Plan:
+    def _make_plan(self) -> ExecutionPlan:
         stored, spec = self.stored, self.stored.spec
         if stored.in_bytes:
-            return Plan("factored", self._codes(stored.unpacked()))
-        way = cheapest(spec, self._product.members)
+            return ExecutionPlan("factored", self._codes(stored.unpacked()))
+        way = choose_strategy(spec, self._product.members)
         if way == "gathered":
-            return Plan(way)
+            return ExecutionPlan(way)
         if stored.dense:
-            return Plan(way, stored.values.detach())
+            return ExecutionPlan(way, stored.values.detach())
         if way == "dense":
-            return Plan(way, stored.form().dense())
+            return ExecutionPlan(way, stored.form().dense())
         codes = self._codes(stored.unpacked())
-        return Plan(way, codes if spec.orientation == "input" else codes.t().contiguous())
+        return ExecutionPlan(way, codes if spec.orientation == "input" else codes.t().contiguous())
 
-    def _run(self, plan: Plan, x: Tensor) -> Tensor:
+    def _run(self, plan: ExecutionPlan, x: Tensor) -> Tensor:
         if plan.matrix is None:
             return self.operate(x)
         if self.stored.in_bytes:

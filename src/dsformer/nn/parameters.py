@@ -9,7 +9,7 @@ from dsformer.errors import InputError
 from dsformer.format.form import Form
 from dsformer.format.precision import Precision, packed_bytes
 from dsformer.format.spec import FormSpec
-from dsformer.utils.tensor_cache import Derived
+from dsformer.utils.tensor_cache import TensorCache
 
 INTEGERS = {
     "support": torch.uint8,
@@ -34,11 +34,11 @@ class Unpacked:
     """What has been unpacked of stored tensors, each part until what it is made of changes."""
 
     def __init__(self) -> None:
-        self.entries: Derived[Tensor] = Derived()
-        self.numbers: Derived[Form] = Derived()
-        self.indices: Derived[Tensor] = Derived()
-        self.order: Derived[Tensor] = Derived()
-        self.uneven: Derived[tuple[Tensor, Tensor]] = Derived()
+        self.entries: TensorCache[Tensor] = TensorCache()
+        self.numbers: TensorCache[Form] = TensorCache()
+        self.indices: TensorCache[Tensor] = TensorCache()
+        self.order: TensorCache[Tensor] = TensorCache()
+        self.uneven: TensorCache[tuple[Tensor, Tensor]] = TensorCache()
 
 
 class StoredTensors(nn.Module):

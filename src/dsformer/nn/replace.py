@@ -8,13 +8,13 @@ from transformers.pytorch_utils import Conv1D
 
 from dsformer.errors import ArtefactError, InputError
 from dsformer.format.form import Form
-from dsformer.format.quantized import RoundedForm, round_form
+from dsformer.format.quantized import QuantizedForm, quantize_form
 from dsformer.format.schema import BlockConfig
 from dsformer.nn.compressed import StoredForm
 from dsformer.nn.embedding import DenseSparseEmbedding, TiedEmbedding, TiedHead
 from dsformer.nn.linear import DenseSparseLinear
-from dsformer.nn.modules import exchange, is_linear
-from dsformer.nn.resize import Part, row_parts, tell_heads, widened
+from dsformer.nn.modules import is_linear, replace_modules
+from dsformer.nn.resize import Part, match_row_parts, set_head_counts, widen_layer
 
 
 def install(model: nn.Module, blocks: Sequence[BlockConfig]) -> None:
@@ -33,7 +33,7 @@ def install(model: nn.Module, blocks: Sequence[BlockConfig]) -> None:
             _check_tied(block, modules.get(name), name)
     fresh = [block for block in blocks if block.heads and _is_full(block, modules)]
     replacements: dict[str, nn.Module] = {}
-    parts = row_parts(blocks)
+    parts = match_row_parts(blocks)
     for block in blocks:
         replacements |= _new_modules(block, modules, parts)
     by_module = {id(modules[name]): new for name, new in replacements.items()}
@@ -43,13 +43,13 @@ def install(model: nn.Module, blocks: Sequence[BlockConfig]) -> None:
         if new is not None:
             model.set_submodule(name, new)
     for block in fresh:
-        tell_heads(model, block.names[0], block.full_members[0], block.members[0].out_features)
+        set_head_counts(model, block.names[0], block.full_members[0], block.members[0].out_features)
 
 
 def install_forms(
     model: nn.Module,
     blocks: Sequence[BlockConfig],
-    forms: Sequence[Form | RoundedForm],
+    forms: Sequence[Form | QuantizedForm],
     dtype: torch.dtype | None = None,
 ) -> None:
     """Replace the modules the blocks name by compressed ones with the numbers of the forms.
@@ -67,7 +67,7 @@ def install_forms(
     if len(blocks) != len(forms):
         raise InputError(f"{len(blocks)} blocks, but {len(forms)} forms")
     for block, form in zip(blocks, forms, strict=True):
-        precision = form.precision if isinstance(form, RoundedForm) else None
+        precision = form.precision if isinstance(form, QuantizedForm) else None
         if form.spec != block.spec() or precision != block.precision:
             raise InputError(f"{block.names[0]}: the form of {form.spec} is not that of the block")
     install(model, blocks)
@@ -81,8 +81,8 @@ def install_forms(
             module.fill(part)
 
 
-def round_factors(
-    model: nn.Module, blocks: Sequence[BlockConfig], rounder: Callable[[BlockConfig, Form], RoundedForm] | None = None
+def quantize_factors(
+    model: nn.Module, blocks: Sequence[BlockConfig], rounder: Callable[[BlockConfig, Form], QuantizedForm] | None = None
 ) -> list[BlockConfig]:
     """Replace every compressed module the blocks name by one with rounded factors.
 
@@ -94,13 +94,13 @@ def round_factors(
     """
     modules = dict(model.named_modules(remove_duplicate=False))
     rounded = []
-    rows = row_parts(blocks)
+    rows = match_row_parts(blocks)
     for block in blocks:
         stored = [model.get_submodule(name) for name in block.names]
         forms = [module.form() for module in stored if isinstance(module, StoredForm)]
         assert len(forms) == len(stored), block.names
         joined = Form.joined(forms)
-        whole = round_form(joined) if rounder is None else rounder(block, joined)
+        whole = quantize_form(joined) if rounder is None else rounder(block, joined)
         parts = whole.split([member.out_features for member in block.members])
         rounded.append(block.rounded(whole.precision))
         new = _new_modules(rounded[-1], modules, rows)
@@ -128,15 +128,15 @@ def densify(model: nn.Module) -> None:
     for module in modules.values():
         if isinstance(module, (TiedEmbedding, TiedHead)):
             dense[module] = module.densified(dense[module.owner].weight)  # type: ignore[arg-type]
-    exchange(model, dense)
+    replace_modules(model, dense)
     for name, module in counting.items():
-        tell_heads(model, name, module.out_features, module.replaces[0])
+        set_head_counts(model, name, module.out_features, module.replaces[0])
 
 
 def _full(module: DenseSparseLinear | DenseSparseEmbedding) -> nn.Module:
     """The plain module of the size the model's own has."""
     if isinstance(module, DenseSparseLinear) and module.replaces is not None:
-        return widened(module.densified(), module.parts, module.replaces[1])
+        return widen_layer(module.densified(), module.parts, module.replaces[1])
     return module.densified()
 
 

@@ -8,9 +8,9 @@ from jaxtyping import Int
 from torch import Tensor, nn
 from transformers.pytorch_utils import Conv1D
 
-from dsformer.format.channels import Kept
+from dsformer.format.channels import KeptChannels
 from dsformer.format.schema import BlockConfig
-from dsformer.nn.modules import exchange
+from dsformer.nn.modules import replace_modules
 
 Plain = nn.Linear | Conv1D
 # Rows of a part of a layer: how many there were, and how many are left.
@@ -31,7 +31,7 @@ _HEAD_SIZES = (
 )
 
 
-def narrowed(
+def narrow_layer(
     layer: nn.Module, rows: Int[Tensor, " rows"] | None = None, columns: Int[Tensor, " columns"] | None = None
 ) -> Plain:
     """A plain layer with some of a plain one's output features (rows) and input features (columns); None: all."""
@@ -44,7 +44,7 @@ def narrowed(
     return _plain(weight, bias if bias is None or rows is None else bias[rows], turned, layer.training)
 
 
-def widened(layer: Plain, parts: Sequence[Part], in_features: int) -> Plain:
+def widen_layer(layer: Plain, parts: Sequence[Part], in_features: int) -> Plain:
     """A layer that does the same among zeros: with rows that give 0 and columns that are not read.
 
     Args:
@@ -65,7 +65,7 @@ def widened(layer: Plain, parts: Sequence[Part], in_features: int) -> Plain:
     return _plain(wide, bias, turned, layer.training)
 
 
-def row_parts(blocks: Sequence[BlockConfig]) -> dict[str, list[Part]]:
+def match_row_parts(blocks: Sequence[BlockConfig]) -> dict[str, list[Part]]:
     """The parts of every layer that has fewer rows than the one it replaces.
 
     One layer may hold gate and up, or queries, keys and values, one after another; each has lost the same channels. How
@@ -117,7 +117,7 @@ def _plain(weight: Tensor, bias: Tensor | None, turned: bool, training: bool) ->
     return layer.train(training)
 
 
-def tell_heads(model: nn.Module, projection: str, before: int, after: int) -> None:
+def set_head_counts(model: nn.Module, projection: str, before: int, after: int) -> None:
     """Let attention know that a projection, given by name, has ``after`` output features instead of ``before``."""
     attention = model.get_submodule(projection.rpartition(".")[0])
     for name in _HEAD_SIZES:
@@ -126,7 +126,7 @@ def tell_heads(model: nn.Module, projection: str, before: int, after: int) -> No
             setattr(attention, name, size * after // before)
 
 
-def narrow(model: nn.Module, names: Sequence[str], kept: Kept) -> dict[nn.Module, nn.Module]:
+def narrow_layers(model: nn.Module, names: Sequence[str], kept: KeptChannels) -> dict[nn.Module, nn.Module]:
     """Replace plain layers that are stacked in one block by narrower ones.
 
     Args:
@@ -141,10 +141,10 @@ def narrow(model: nn.Module, names: Sequence[str], kept: Kept) -> dict[nn.Module
     sizes = [_size(layer) for layer in layers]
     rows = [None] * len(layers) if kept.rows is None else split_rows(kept.rows, sizes)
     parts = zip(layers, rows, strict=True)
-    new: dict[nn.Module, nn.Module] = {module: narrowed(module, own, kept.columns) for module, own in parts}
-    exchange(model, new)
+    new: dict[nn.Module, nn.Module] = {module: narrow_layer(module, own, kept.columns) for module, own in parts}
+    replace_modules(model, new)
     if kept.heads and kept.rows is not None:
-        tell_heads(model, names[0], sum(sizes), len(kept.rows))
+        set_head_counts(model, names[0], sum(sizes), len(kept.rows))
     return new
 
 

@@ -14,7 +14,7 @@ from dsformer.utils.tensor_cache import Fingerprint
 T = TypeVar("T")
 
 
-class Shared(Generic[T]):
+class SharedValue(Generic[T]):
     """Remembers a value computed from the last input until every member of the block has used it once.
 
     The remembered value serves only the same input tensor, unchanged, with the same unchanged weights and under the
@@ -55,7 +55,7 @@ class Shared(Generic[T]):
         return type(self), (self.members,)
 
 
-class SharedProduct(Shared[Tensor]):
+class SharedProduct(SharedValue[Tensor]):
     """The product of the input with a shared dictionary."""
 
     def get(
@@ -68,7 +68,7 @@ class SharedProduct(Shared[Tensor]):
 class _Key:
     """The input, weights and modes a value was computed under."""
 
-    def __init__(self, x: Tensor, weights: tuple[Tensor, ...], owner: Shared):
+    def __init__(self, x: Tensor, weights: tuple[Tensor, ...], owner: SharedValue):
         self._mode = _mode(x)
         self._weights = [Fingerprint(weight) for weight in weights]
         self._x: Fingerprint | None = None
@@ -78,7 +78,7 @@ class _Key:
         else:
             self._x = Fingerprint(x, self._dropper(owner))
 
-    def _dropper(self, owner: Shared):
+    def _dropper(self, owner: SharedValue):
         weak_owner, weak_key = weakref.ref(owner), weakref.ref(self)
 
         def drop(_: object) -> None:

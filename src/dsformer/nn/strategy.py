@@ -21,22 +21,22 @@ from torch import Tensor
 from dsformer.format.spec import FormSpec
 from dsformer.ops.reference import gathered_cost
 
-Way = Literal["dense", "factored", "gathered"]
+Strategy = Literal["dense", "factored", "gathered"]
 
 
 @dataclass(frozen=True)
-class Plan:
+class ExecutionPlan:
     """A way to run and the matrix it needs: the weight (dense), the codes (factored), nothing (gathered)."""
 
-    way: Way
+    way: Strategy
     matrix: Float[Tensor, "..."] | None = None
 
 
-def costs(spec: FormSpec, sharing: int = 1) -> dict[Way, int]:
+def strategy_costs(spec: FormSpec, sharing: int = 1) -> dict[Strategy, int]:
     """Cost of every possible way for one token; ``sharing`` layers share the dictionary."""
     dictionary = spec.atoms * spec.width // sharing
     positions = spec.core + spec.candidates
-    result: dict[Way, int] = {
+    result: dict[Strategy, int] = {
         "dense": spec.units * spec.width,
         "factored": dictionary + spec.units * positions,
     }
@@ -47,7 +47,7 @@ def costs(spec: FormSpec, sharing: int = 1) -> dict[Way, int]:
     return result
 
 
-def cheapest(spec: FormSpec, sharing: int = 1) -> Way:
+def choose_strategy(spec: FormSpec, sharing: int = 1) -> Strategy:
     """The way that costs least; the earlier one in doubt."""
-    options = costs(spec, sharing)
+    options = strategy_costs(spec, sharing)
     return min(options, key=options.__getitem__)

@@ -9,12 +9,12 @@ from jaxtyping import Int, UInt8
 from torch import Tensor
 from torch.utils.weak import WeakTensorKeyDictionary
 
-from dsformer.format.indices import unstored
+from dsformer.format.indices import implied_support
 from dsformer.format.pattern import Pattern
-from dsformer.format.ragged import unpack_uneven
+from dsformer.format.ragged import unpack_ragged_support
 from dsformer.format.spec import FormSpec
 from dsformer.format.support_codec import unpack_support
-from dsformer.utils.tensor_cache import Derived
+from dsformer.utils.tensor_cache import TensorCache
 
 _LIBRARY = torch.library.Library("dsformer", "FRAGMENT")
 _LIBRARY.define(
@@ -28,35 +28,35 @@ _LIBRARY.define(
 _known = WeakTensorKeyDictionary()
 
 
-def traceable_indices(
+def unpack_support_traceable(
     spec: FormSpec, support: UInt8[Tensor, " bytes"] | None, device: torch.device
 ) -> Int[Tensor, "groups nonzeros"]:
     """The selected candidates (int32), by operations that can be part of a graph."""
     if support is None:
-        return unstored(spec, device)
+        return implied_support(spec, device)
     pattern = spec.pattern
     return torch.ops.dsformer.unpack_support(support, spec.groups, spec.candidates, spec.nonzeros, pattern.n, pattern.m)
 
 
-def traceable_uneven(
+def unpack_ragged_traceable(
     spec: FormSpec, support: UInt8[Tensor, " bytes"]
 ) -> tuple[Int[Tensor, "units nonzeros"], Int[Tensor, " entries"]]:
-    """What ``unpack_uneven`` says, by operations that can be part of a graph."""
+    """What ``unpack_ragged_support`` says, by operations that can be part of a graph."""
     return torch.ops.dsformer.unpack_uneven(support, spec.units, spec.candidates, spec.nonzeros, spec.code_count)
 
 
 def _unpack(support: Tensor, groups: int, candidates: int, nonzeros: int, n: int, m: int) -> Tensor:
     # Only the support matters here: a spec with as many units as there are groups has the same one.
     spec = FormSpec("input", groups, 1, atoms=candidates, nonzeros=nonzeros, pattern=Pattern(n=n, m=m))
-    derived = _known.setdefault(support, Derived())
+    derived = _known.setdefault(support, TensorCache())
     # A copy: a graph may write over a result it no longer needs.
     return derived.get((support,), lambda: unpack_support(spec, support).to(support.device)).clone()
 
 
 def _unpack_uneven(support: Tensor, units: int, candidates: int, nonzeros: int, entries: int) -> tuple[Tensor, Tensor]:
     spec = FormSpec("input", units, 1, atoms=candidates, nonzeros=nonzeros, uneven=((units, entries),))
-    derived = _known.setdefault(support, Derived())
-    indices, slots = derived.get((support,), lambda: unpack_uneven(spec, support))
+    derived = _known.setdefault(support, TensorCache())
+    indices, slots = derived.get((support,), lambda: unpack_ragged_support(spec, support))
     return indices.to(support.device).clone(), slots.to(support.device).clone()
 
 

@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from dsformer.allocation.plan import Plan, make_plan
+from dsformer.allocation.plan import Plan, plan_blocks
 from dsformer.errors import InputError
 from dsformer.format.pattern import Pattern
 from dsformer.pipeline.checkpoints import Checkpoints
@@ -18,7 +18,7 @@ def allocate(state: State) -> State:
     """
     model, recipe, tracing = have(state.source).model, state.recipe, have(state.tracing)
     checkpoints = Checkpoints.of(state)
-    plan = make_plan(
+    plan = plan_blocks(
         model,
         tracing,
         have(state.statistics),

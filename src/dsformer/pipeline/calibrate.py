@@ -6,19 +6,19 @@ from dataclasses import replace
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from dsformer.calibration.batching import model_batches
+from dsformer.calibration.batching import make_model_batches
 from dsformer.calibration.calibrate import calibrate as measure
-from dsformer.calibration.replaceable import replaceable
+from dsformer.calibration.replaceable import keep_replaceable
 from dsformer.calibration.trace import Tracing, trace
 from dsformer.data import bundled_passages, read_texts
 from dsformer.data.text import Text
 from dsformer.errors import DSFormerError, InputError
 from dsformer.factorization.methods import METHODS
 from dsformer.models.checkpoint import first_line
-from dsformer.models.layer_dropping import shorten
+from dsformer.models.layer_dropping import drop_layers
 from dsformer.pipeline.state import State, have
 from dsformer.recipe import Recipe
-from dsformer.training.data import text_to_calibrate
+from dsformer.training.data import sample_training_text
 
 # What measuring sensitivities may cost, in operations; models with more have fewer texts, but no fewer than that.
 PROBE_OPERATIONS, LEAST_PROBES = 3e13, 2
@@ -33,10 +33,10 @@ def calibrate(state: State) -> State:
     recipe, source, settings = state.recipe, have(state.source), state.recipe.calibration
     method, model = METHODS[recipe.method], source.model
     texts = calibration_texts(state)
-    dropped = shorten(model, recipe.ratio) if method.shallow else []
-    batches = model_batches(model, source.tokenizer, texts, settings.length, settings.batch_size)
+    dropped = drop_layers(model, recipe.ratio) if method.shallow else []
+    batches = make_model_batches(model, source.tokenizer, texts, settings.length, settings.batch_size)
     tracing = _traced(model, batches[-1], recipe, stacked=not method.apart)
-    tracing = replaceable(model, batches[-1], tracing, recipe.factors != "float" or method.rounds)
+    tracing = keep_replaceable(model, batches[-1], tracing, recipe.factors != "float" or method.rounds)
     tables = tracing.tables if recipe.with_embeddings else []
 
     def tick(done: int) -> None:
@@ -57,7 +57,7 @@ def calibration_texts(state: State) -> list[Text]:
     if state.data is not None:
         return state.data.sample(settings)
     training = state.recipe.training
-    found = text_to_calibrate(training, settings, request.data_dir, source.tokenizer, source.model)
+    found = sample_training_text(training, settings, request.data_dir, source.tokenizer, source.model)
     return [*bundled_passages(min(settings.passages, 512))] if found is None else found
 
 

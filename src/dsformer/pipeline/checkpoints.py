@@ -17,14 +17,14 @@ from torch import Tensor, nn
 from dsformer._version import __version__
 from dsformer.allocation.planned_block import Allotment
 from dsformer.factorization.search import Fitted
-from dsformer.format.channels import Kept
+from dsformer.format.channels import KeptChannels
 from dsformer.format.form import Form
 from dsformer.format.pattern import Pattern
 from dsformer.format.precision import Precision
-from dsformer.format.quantized import RoundedForm
+from dsformer.format.quantized import QuantizedForm
 from dsformer.format.spec import FormSpec
 from dsformer.pipeline.state import State, have
-from dsformer.utils.atomic_io import appearing_file, write_text
+from dsformer.utils.atomic_io import write_file_atomically, write_text
 
 _log = logging.getLogger("dsformer")
 
@@ -88,7 +88,7 @@ class Checkpoints:
         if self._directory is None:
             return
         fields, tensors = _write_fitted(fitted)
-        with appearing_file(self._path(name)) as fresh:
+        with write_file_atomically(self._path(name)) as fresh:
             save_file(tensors, fresh, {"fitted": json.dumps(fields)})
 
     def _path(self, name: str) -> Path:
@@ -117,7 +117,7 @@ def _read_allotment(fields: dict[str, Any]) -> Allotment:
     kept = fields.get("kept")
     if kept is not None:
         rows, columns = (None if kept[key] is None else torch.tensor(kept[key]) for key in ("rows", "columns"))
-        kept = Kept(rows, columns, kept["heads"])
+        kept = KeptChannels(rows, columns, kept["heads"])
     return Allotment(fields["bits"], fields["importance"], kept)
 
 
@@ -125,7 +125,7 @@ def _write_fitted(fitted: Fitted) -> tuple[dict[str, Any], dict[str, Tensor]]:
     form = fitted.form
     fields: dict[str, Any] = {"spec": asdict(form.spec), "error": fitted.error}
     fields["tried"] = [(asdict(spec), error) for spec, error in fitted.tried]
-    if isinstance(form, RoundedForm):
+    if isinstance(form, QuantizedForm):
         fields["precision"] = asdict(form.precision)
     found = {name: getattr(form, name, None) for name in _TENSORS}
     return fields, {name: one.contiguous().clone() for name, one in found.items() if one is not None}
@@ -133,9 +133,9 @@ def _write_fitted(fitted: Fitted) -> tuple[dict[str, Any], dict[str, Tensor]]:
 
 def _read_fitted(fields: dict[str, Any], tensors: dict[str, Tensor]) -> Fitted:
     spec, permutation = _read_spec(fields["spec"]), tensors.pop("permutation", None)
-    form: Form | RoundedForm
+    form: Form | QuantizedForm
     if "precision" in fields:
-        form = RoundedForm(spec=spec, permutation=permutation, precision=Precision(**fields["precision"]), **tensors)
+        form = QuantizedForm(spec=spec, permutation=permutation, precision=Precision(**fields["precision"]), **tensors)
     else:
         form = Form(spec=spec, permutation=permutation, **tensors)
     return Fitted(form, fields["error"], [(_read_spec(one), error) for one, error in fields["tried"]])

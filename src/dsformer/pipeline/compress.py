@@ -20,8 +20,8 @@ from dsformer.pipeline.workdir import working
 from dsformer.recipe import Recipe
 from dsformer.training.schedule import require_training
 from dsformer.utils.atomic_io import scratch_directory, user_path
-from dsformer.utils.distributed import count
-from dsformer.utils.output_directory import reserved_by_first
+from dsformer.utils.distributed import world_size
+from dsformer.utils.output_directory import reserve_on_first_rank
 from dsformer.utils.progress import Progress, silent
 
 
@@ -89,7 +89,7 @@ def prepare(
 def _require_possible(request: Request, output: str | Path | None) -> None:
     """Raises InputError: the request contradicts itself."""
     if not request.trains:
-        if count() > 1:
+        if world_size() > 1:
             raise InputError("only training can be shared by several processes; start this without torchrun")
         return
     if request.tokenizer is not None:
@@ -97,7 +97,7 @@ def _require_possible(request: Request, output: str | Path | None) -> None:
     if not isinstance(request.model, str | Path):
         raise InputError("training starts from a directory or a hub name, not from a model in memory")
     require_training(request.recipe.training)
-    if output is None and count() > 1:
+    if output is None and world_size() > 1:
         raise InputError("several processes need a directory to write: output")
 
 
@@ -107,10 +107,10 @@ def _prepared(request: Request, output: str | Path | None) -> Iterator[Request]:
     with ExitStack() as held:
         inputs = [request.model] if isinstance(request.model, str | Path) else []
         if output is None or not inputs:
-            target = None if output is None else held.enter_context(reserved_by_first(output, request.overwrite))
+            target = None if output is None else held.enter_context(reserve_on_first_rank(output, request.overwrite))
             yield replace(request, output=target, work=held.enter_context(scratch_directory()))
             return
-        target = held.enter_context(reserved_by_first(output, request.overwrite, inputs))
+        target = held.enter_context(reserve_on_first_rank(output, request.overwrite, inputs))
         work = held.enter_context(working(target, _described(request), discards=not request.trains))
         yield replace(request, output=target, work=work, resumes=True)
 

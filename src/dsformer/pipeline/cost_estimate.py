@@ -14,14 +14,14 @@ import torch
 
 from dsformer.allocation.planned_block import PlannedBlock
 from dsformer.factorization.dense_sparse import Effort
-from dsformer.factorization.flops import EIGEN, alternation, polish
+from dsformer.factorization.flops import EIGEN, count_alternation_flops, count_polish_flops
 from dsformer.factorization.methods import METHODS
 from dsformer.factorization.search import Family, rank_within
 from dsformer.factorization.target import CHUNK_ROWS, SAMPLE_ROWS
 from dsformer.format.pattern import Pattern
 from dsformer.format.spec import FormSpec
 from dsformer.pipeline.state import State, have
-from dsformer.utils.threads import one_thread_each
+from dsformer.utils.threads import single_threaded_pool
 
 # Shapes screened in the family that is searched (the others are looked at once); measured on MiniLM.
 SCREENED = 4.5
@@ -29,7 +29,7 @@ PROBE_SIDE, PROBE_SECONDS = 512, 0.05
 
 
 @dataclass(frozen=True)
-class Estimate:
+class CostEstimate:
     """Predicted seconds of all fits and peak memory of the process, for a number of blocks fitted side by side."""
 
     seconds: float
@@ -37,18 +37,18 @@ class Estimate:
     workers: int
 
 
-def estimate(prepared: State) -> Estimate:
+def estimate_cost(prepared: State) -> CostEstimate:
     """Time and memory of ``factorize`` on this machine. Takes about 50 ms."""
     blocks, recipe = have(prepared.plan).blocks, prepared.recipe
     pattern, effort = Pattern.parse(recipe.pattern), recipe.effort.as_effort()
-    workers, rate = torch.get_num_threads(), matmul_rate()
+    workers, rate = torch.get_num_threads(), measure_matmul_rate()
     costs = [fit_operations(planned, pattern, recipe.method, effort) / rate for planned in blocks]
-    sets = sorted((working_set(planned, pattern, recipe.method) for planned in blocks), reverse=True)
+    sets = sorted((count_working_set(planned, pattern, recipe.method) for planned in blocks), reverse=True)
     peak = resident_bytes(prepared) + sum(sets[:workers])
-    return Estimate(max(sum(costs) / workers, max(costs)), peak, workers)
+    return CostEstimate(max(sum(costs) / workers, max(costs)), peak, workers)
 
 
-def matmul_rate() -> float:
+def measure_matmul_rate() -> float:
     """Operations a second of single-threaded products, for each of several running at once.
 
     Seconds are the processor's: on a machine that is busy just now the wall's would make minutes of work an hour.
@@ -63,7 +63,7 @@ def matmul_rate() -> float:
         return 2 * PROBE_SIDE**3 * count / elapsed
 
     workers = torch.get_num_threads()
-    with one_thread_each() as pool:
+    with single_threaded_pool() as pool:
         return sum(pool.map(probe, range(workers))) / workers
 
 
@@ -80,15 +80,17 @@ def fit_operations(planned: PlannedBlock, pattern: Pattern, method: str, effort:
             total += _table_operations(spec, effort)
             continue
         screens = SCREENED if position == 0 else 1
-        total += screens * effort.screening * alternation(spec, curved)
+        total += screens * effort.screening * count_alternation_flops(spec, curved)
         if position == 0:
-            total += effort.final(spec, curved) * alternation(spec, curved) + polish(spec, curved)
+            total += effort.final(spec, curved) * count_alternation_flops(spec, curved) + count_polish_flops(
+                spec, curved
+            )
             # The eigenvectors that every step of pruning takes.
             total += EIGEN * columns**3 if curved and not spec.atoms else 0
     return total
 
 
-def working_set(planned: PlannedBlock, pattern: Pattern, method: str) -> int:
+def count_working_set(planned: PlannedBlock, pattern: Pattern, method: str) -> int:
     """Bytes alive at the worst moment of a block's search."""
     rows, columns = planned.block.shape
     table = planned.row_weights is not None
@@ -141,5 +143,7 @@ def _table_operations(spec: FormSpec, effort: Effort) -> float:
     """A long table: search and fit on a sample of rows, then codes for all of them. Its families are close rivals."""
     group = spec.pattern.group
     sample = replace(spec, out_features=min(SAMPLE_ROWS, spec.units) // group * group)
-    learning = (SCREENED * effort.screening + effort.final(spec, False)) * alternation(sample) + polish(sample)
-    return learning + effort.screening * alternation(spec) + polish(spec)
+    learning = (SCREENED * effort.screening + effort.final(spec, False)) * count_alternation_flops(
+        sample
+    ) + count_polish_flops(sample)
+    return learning + effort.screening * count_alternation_flops(spec) + count_polish_flops(spec)

@@ -5,11 +5,11 @@ from pathlib import Path
 
 from dsformer.data.supervised import SupervisedTask
 from dsformer.errors import InputError
-from dsformer.models.heads import has_head, in_order_of, learns
-from dsformer.models.source import config_of, find_directory, open_source
+from dsformer.models.heads import align_classes, has_head, has_loss_of
+from dsformer.models.source import find_directory, open_config, open_source
 from dsformer.pipeline.state import State
-from dsformer.training.data import of_task, of_text, the_task
-from dsformer.utils.distributed import by_one
+from dsformer.training.data import load_training_task, tokenize_task, tokenize_text
+from dsformer.utils.distributed import run_on_first_rank
 from dsformer.vocabulary.stage import write_with_vocabulary
 
 
@@ -18,7 +18,7 @@ def prune_vocabulary(state: State) -> State:
     corpus, place = state.recipe.vocabulary, state.request.work / "vocabulary"
     if corpus is None:
         return state
-    by_one(lambda: None if place.is_dir() else write_with_vocabulary(state.dense, corpus, place))
+    run_on_first_rank(lambda: None if place.is_dir() else write_with_vocabulary(state.dense, corpus, place))
     return replace(state, dense=place)
 
 
@@ -28,9 +28,9 @@ def finetune(state: State) -> State:
     if not request.trains or settings.train == "distill":
         return state
     model = _saved(state)
-    task = in_order_of(config_of(model), the_task(settings, request.data_dir))
-    config = config_of(model)
-    if has_head(config, task) and learns(config, task.kind):
+    task = align_classes(open_config(model), load_training_task(settings, request.data_dir))
+    config = open_config(model)
+    if has_head(config, task) and has_loss_of(config, task.kind):
         return replace(state, task=task)
     return replace(state, dense=_teacher(state, model, task), task=task)
 
@@ -44,7 +44,7 @@ def _teacher(state: State, model: str | Path, task: SupervisedTask) -> Path:
     if not directory.is_dir():
         work = request.work / "finetuning"
         network, tokenizer, _ = train_dense(model, task, state.recipe.training, work, request.progress, "finetune")
-        by_one(lambda: write_dense(network, tokenizer, find_directory(model), directory))
+        run_on_first_rank(lambda: write_dense(network, tokenizer, find_directory(model), directory))
     return directory
 
 
@@ -58,9 +58,9 @@ def open_dense(state: State) -> State:
     if not request.trains:
         return state
     if state.task is not None:
-        return replace(state, data=of_task(state.task, settings, source.tokenizer, source.model))
+        return replace(state, data=tokenize_task(state.task, settings, source.tokenizer, source.model))
     if settings.train == "distill":
-        return replace(state, data=of_text(settings, source.tokenizer, source.model))
+        return replace(state, data=tokenize_text(settings, source.tokenizer, source.model))
     return state
 
 

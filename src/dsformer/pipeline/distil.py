@@ -9,7 +9,7 @@ from dsformer.pipeline.save import save
 from dsformer.pipeline.state import Compressed, Request, State, have
 from dsformer.pipeline.train import account, quantize_trained, teacher_of
 from dsformer.recipe import Recipe
-from dsformer.training.data import of_text
+from dsformer.training.data import tokenize_text
 from dsformer.utils.atomic_io import scratch_directory
 from dsformer.utils.progress import Progress
 
@@ -31,7 +31,7 @@ def distil(done: Compressed, source: str | Path, output: Path, recipe: Recipe, p
     from dsformer.training.loop import learn
 
     origin = open_source(source)
-    data = of_text(recipe.training, origin.tokenizer, origin.model)
+    data = tokenize_text(recipe.training, origin.tokenizer, origin.model)
     started = perf_counter()
     with scratch_directory() as work:
         learn(done.model, teacher_of(origin, None), data, recipe.learning, work, False, progress)

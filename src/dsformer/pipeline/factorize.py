@@ -6,11 +6,11 @@ from functools import partial
 
 import torch
 
-from dsformer.allocation.basis_sharing import share
+from dsformer.allocation.basis_sharing import share_dictionaries
 from dsformer.allocation.planned_block import FittedBlock, PlannedBlock
-from dsformer.calibration.symmetry import reorder
+from dsformer.calibration.symmetry import permute_rows
 from dsformer.errors import InputError
-from dsformer.factorization.channel_removal import keep
+from dsformer.factorization.channel_removal import remove_channels
 from dsformer.factorization.methods import fit_weight
 from dsformer.factorization.search import Fitted
 from dsformer.format.pattern import Pattern
@@ -18,7 +18,7 @@ from dsformer.pipeline.checkpoints import Checkpoints
 from dsformer.pipeline.quantize import quantize_fitted
 from dsformer.pipeline.state import State, have
 from dsformer.recipe import Recipe
-from dsformer.utils.threads import as_done
+from dsformer.utils.threads import iterate_as_done
 
 
 def factorize(state: State) -> State:
@@ -45,12 +45,12 @@ def factorize(state: State) -> State:
         if block.exchange and (order := fitted[block.name].form.permutation) is not None:
             reader = planned[block.exchange.reader]
             fitted[block.name] = replace(fitted[block.name], form=fitted[block.name].form.in_own_order())
-            reorder(block.block, reader.block, block.exchange, order)
+            permute_rows(block.block, reader.block, block.exchange, order)
             planned[reader.name] = reader.reordered(block.exchange.read(order, reader.block.shape[1]))
     fit([block for name, block in planned.items() if name in readers], tick=tick)
     done = [FittedBlock(block, fitted[name]) for name, block in planned.items()]
     if recipe.share_dictionaries:
-        done = share(done, recipe, partial(state.progress, "share"))
+        done = share_dictionaries(done, recipe, partial(state.progress, "share"))
     return replace(state, blocks=tuple(done))
 
 
@@ -71,7 +71,7 @@ def _fit_all(
     tick()
     # Largest first, so that no long fit is left for the end.
     left.sort(key=lambda block: -block.block.shape[0] * block.block.shape[1] ** 2)
-    for block, one in as_done(partial(_fit, recipe=recipe), left):
+    for block, one in iterate_as_done(partial(_fit, recipe=recipe), left):
         checkpoints.write_fitted(block.name, one)
         fitted[block.name] = one
         tick()
@@ -83,7 +83,7 @@ def _fit(planned: PlannedBlock, recipe: Recipe) -> Fitted:
         target = planned.target()
         try:
             if planned.kept is not None:
-                return keep(target, planned.kept, precision)
+                return remove_channels(target, planned.kept, precision)
             fitted = fit_weight(target, planned.budget, pattern, recipe.method, recipe.effort.as_effort())
             return fitted if precision is None else quantize_fitted(fitted, target, precision)
         except InputError as error:

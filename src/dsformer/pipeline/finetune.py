@@ -13,19 +13,19 @@ from dsformer.data.supervised import SupervisedTask
 from dsformer.data.supervised.report import FILE
 from dsformer.errors import InputError
 from dsformer.evaluation.scoring import report_on
-from dsformer.models.auxiliary_files import described
+from dsformer.models.auxiliary_files import read_card_metadata
 from dsformer.models.remote_code import trusting
-from dsformer.models.source import files_of, find_directory
+from dsformer.models.source import find_directory, find_files
 from dsformer.pipeline.workdir import working
 from dsformer.recipe import Recipe
-from dsformer.training.card import dense_card
+from dsformer.training.card import make_dense_card
 from dsformer.training.config import TrainingConfig
-from dsformer.training.data import the_task
+from dsformer.training.data import load_training_task
 from dsformer.training.finetune import train_dense, write_dense
 from dsformer.training.schedule import require_training
 from dsformer.utils.atomic_io import user_path
-from dsformer.utils.distributed import by_one
-from dsformer.utils.output_directory import reserved_by_first
+from dsformer.utils.distributed import run_on_first_rank
+from dsformer.utils.output_directory import reserve_on_first_rank
 from dsformer.utils.progress import Progress, silent
 
 
@@ -91,8 +91,8 @@ def _finetune(
         raise InputError("give the task to train on: task")
     require_training(settings)
     run = {"model": str(model), "training": settings.model_dump(mode="json"), "data_dir": str(data_dir or "")}
-    with reserved_by_first(output, overwrite, [model]) as target:
-        task = the_task(settings, None if data_dir is None else user_path(data_dir))
+    with reserve_on_first_rank(output, overwrite, [model]) as target:
+        task = load_training_task(settings, None if data_dir is None else user_path(data_dir))
         started = perf_counter()
         with working(target, run) as work:
             network, tokenizer, task = train_dense(model, task, settings, work, progress, "finetune")
@@ -102,7 +102,7 @@ def _finetune(
                 "README.md": _card(model, network, task, settings, report["scores"]),
                 FILE: json.dumps(report, indent=2, ensure_ascii=False),
             }
-            by_one(lambda: write_dense(network, tokenizer, find_directory(model), target, files))
+            run_on_first_rank(lambda: write_dense(network, tokenizer, find_directory(model), target, files))
     return Finetuned(network, tokenizer, task, report["scores"], seconds, target, report)
 
 
@@ -114,6 +114,8 @@ def _card(
     scores: Mapping[str, float],
 ) -> str:
     source = find_directory(model)
-    sentences = files_of(network, source).task is not None
+    sentences = find_files(network, source).task is not None
     library = "sentence-transformers" if sentences else "transformers"
-    return dense_card(model, task, scores, settings, type(network).__name__, library, described(source.top))
+    return make_dense_card(
+        model, task, scores, settings, type(network).__name__, library, read_card_metadata(source.top)
+    )

@@ -9,16 +9,16 @@ from transformers import PreTrainedModel
 from dsformer.allocation.planned_block import FittedBlock
 from dsformer.errors import UnreachableError
 from dsformer.factorization.methods import METHODS
-from dsformer.format.quantized import RoundedForm
+from dsformer.format.quantized import QuantizedForm
 from dsformer.format.schema import BlockConfig
-from dsformer.models.casting import cast
+from dsformer.models.casting import cast_model
 from dsformer.models.checkpoint import first_line
 from dsformer.models.quantizer import attach
 from dsformer.nn.replace import install_forms
-from dsformer.nn.resize import narrow, split_rows
+from dsformer.nn.resize import narrow_layers, split_rows
 from dsformer.pipeline.state import State, have
 from dsformer.report.block_summary import BlockSummary
-from dsformer.report.summary import summarise
+from dsformer.report.summary import summarize
 
 
 def install(state: State) -> State:
@@ -31,16 +31,16 @@ def install(state: State) -> State:
     network = source.model
     for fitted in state.blocks:
         if fitted.planned.kept is not None:
-            narrow(network, fitted.block.names, fitted.planned.kept)
+            narrow_layers(network, fitted.block.names, fitted.planned.kept)
     configs = [config_of_block(fitted) for fitted in state.blocks]
     if recipe.dtype != "keep":
-        cast(network, getattr(torch, recipe.dtype))
+        cast_model(network, getattr(torch, recipe.dtype))
     install_forms(network, configs, [fitted.fitted.form for fitted in state.blocks])
     if METHODS[recipe.method].structured:
         _require_run(network, have(state.probe))
     blocks = [BlockSummary.of(fitted, plan.types) for fitted in state.blocks]
     tokens = have(state.statistics).tokens
-    summary = summarise(source.name, recipe, plan, tracing, blocks, tokens, state.request.seconds)
+    summary = summarize(source.name, recipe, plan, tracing, blocks, tokens, state.request.seconds)
     attach(network, configs, summary.as_dict())
     return replace(state, network=network, summary=summary)
 
@@ -48,7 +48,7 @@ def install(state: State) -> State:
 def config_of_block(fitted: FittedBlock) -> BlockConfig:
     """What the artefact says about a block."""
     block, form, kept = fitted.block, fitted.fitted.form, fitted.planned.kept
-    precision = form.precision if isinstance(form, RoundedForm) else None
+    precision = form.precision if isinstance(form, QuantizedForm) else None
     members = list(zip(block.names, block.members, strict=True))
     if kept is None:
         return BlockConfig.of(block.kind, members, form.spec, block.tied, precision, block.inputs)

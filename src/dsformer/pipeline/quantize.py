@@ -6,22 +6,22 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from dsformer.calibration.second_moments import collect
+from dsformer.calibration.second_moments import collect_second_moments
 from dsformer.calibration.trace import Block
-from dsformer.factorization.gptq import round_compensated, round_parts
+from dsformer.factorization.gptq import quantize_gptq, quantize_gptq_by_input
 from dsformer.factorization.search import Fitted
-from dsformer.factorization.target import Weight
+from dsformer.factorization.target import Target
 from dsformer.format.form import Form
 from dsformer.format.precision import Precision
-from dsformer.format.quantized import RoundedForm
+from dsformer.format.quantized import QuantizedForm
 from dsformer.format.schema import BlockConfig
-from dsformer.nn.replace import round_factors
+from dsformer.nn.replace import quantize_factors
 
 
-def quantize_fitted(fitted: Fitted, weight: Weight, precision: Precision) -> Fitted:
+def quantize_fitted(fitted: Fitted, weight: Target, precision: Precision) -> Fitted:
     """Quantize a fitted form (GPTQ); returns it with the error it has then."""
     assert isinstance(fitted.form, Form)
-    form = round_compensated(fitted.form, weight.metric.gram, precision)
+    form = quantize_gptq(fitted.form, weight.metric.gram, precision)
     return Fitted(form, weight.error(form), fitted.tried)
 
 
@@ -39,13 +39,15 @@ def quantize_model(
     reading = [(block.kind, members) for block in blocks if block.kind != "embedding" for members in block.readers]
     names = [(kind, tuple(member.name for member in members)) for kind, members in reading]
     read = [Block(kind, own, tuple(map(model.get_submodule, own))) for kind, own in names]
-    grams = collect(model.eval(), batches, read, []).grams
+    grams = collect_second_moments(model.eval(), batches, read, []).grams
 
-    def rounder(block: BlockConfig, form: Form) -> RoundedForm:
+    def rounder(block: BlockConfig, form: Form) -> QuantizedForm:
         own = [_scaled(grams.get(members[0].name), form.spec.in_features) for members in block.readers]
-        return round_parts(form, own, [sum(m.out_features for m in members) for members in block.readers], precision)
+        return quantize_gptq_by_input(
+            form, own, [sum(m.out_features for m in members) for members in block.readers], precision
+        )
 
-    return round_factors(model, blocks, rounder)
+    return quantize_factors(model, blocks, rounder)
 
 
 def _scaled(gram: Float[Tensor, "in in"] | None, size: int) -> Float[Tensor, "in in"]:

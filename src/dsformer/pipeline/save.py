@@ -9,7 +9,7 @@ from dsformer.models.casting import keep_wide
 from dsformer.models.quantizer import attach
 from dsformer.models.source import quiet
 from dsformer.pipeline.state import State, have
-from dsformer.utils.distributed import by_one
+from dsformer.utils.distributed import run_on_first_rank
 
 
 def save(state: State) -> State:
@@ -22,7 +22,9 @@ def save(state: State) -> State:
     output = request.output
     if output is not None:
         with quiet():
-            by_one(lambda: save_artefact(network, output, source=source, overwrite=request.overwrite, files=files))
+            run_on_first_rank(
+                lambda: save_artefact(network, output, source=source, overwrite=request.overwrite, files=files)
+            )
     if not request.trains:
         keep_wide(network)
     return replace(state, summary=summary)

@@ -29,7 +29,7 @@ from dsformer.pipeline.save import save
 from dsformer.pipeline.state import State, have
 from dsformer.pipeline.train import evaluate, quantize, train
 from dsformer.report.summary import Summary
-from dsformer.utils.distributed import by_one
+from dsformer.utils.distributed import run_on_first_rank
 
 Stage = Callable[[State], State]
 
@@ -52,7 +52,7 @@ def compress_dense(state: State) -> State:
             with quiet():
                 save_artefact(have(done.network), directory, source=own)
 
-    by_one(write)
+    run_on_first_rank(write)
     network = load(directory)
     return replace(state, network=network, summary=Summary.from_dict(network.config.quantization_config.summary))
 

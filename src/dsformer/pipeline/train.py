@@ -7,17 +7,17 @@ from typing import Any
 
 from transformers import PreTrainedModel, set_seed
 
-from dsformer.calibration.batching import model_batches
+from dsformer.calibration.batching import make_model_batches
 from dsformer.data.supervised import SupervisedTask
 from dsformer.errors import InputError
 from dsformer.evaluation.scoring import report_on
 from dsformer.format.precision import FACTORS
-from dsformer.format.quantized import round_form
-from dsformer.models.heads import in_order_of, open_for_task
-from dsformer.models.pooling import pooling_of
+from dsformer.format.quantized import quantize_form
+from dsformer.models.heads import align_classes, open_for_task
+from dsformer.models.pooling import read_pooling
 from dsformer.models.quantizer import attach
-from dsformer.models.source import Source, config_of
-from dsformer.nn.replace import round_factors
+from dsformer.models.source import Source, open_config
+from dsformer.nn.replace import quantize_factors
 from dsformer.pipeline.quantize import quantize_model
 from dsformer.pipeline.state import State, have
 from dsformer.recipe import Recipe
@@ -26,7 +26,7 @@ from dsformer.training.config import TrainingConfig
 from dsformer.training.data import TrainingData
 from dsformer.training.schedule import total_steps
 from dsformer.training.teacher import Teacher
-from dsformer.utils.distributed import leading
+from dsformer.utils.distributed import is_first_rank
 
 
 def train(state: State) -> State:
@@ -80,9 +80,9 @@ def quantize_trained(network: PreTrainedModel, recipe: Recipe, data: TrainingDat
     config, how, precision = network.config.quantization_config, recipe.calibration, FACTORS[recipe.factors]
     if recipe.training.rounding_aware:
         # They have learned to be rounded to nearest.
-        blocks = round_factors(network, config.blocks, lambda block, form: round_form(form, precision))
+        blocks = quantize_factors(network, config.blocks, lambda block, form: quantize_form(form, precision))
     else:
-        batches = model_batches(network, tokenizer, data.sample(how), how.length, how.batch_size)
+        batches = make_model_batches(network, tokenizer, data.sample(how), how.length, how.batch_size)
         blocks = quantize_model(network, config.blocks, batches, precision)
     attach(network, blocks, config.summary)
 
@@ -114,7 +114,7 @@ def account(
 
 def teacher_of(source: Source, task: SupervisedTask | None) -> Teacher:
     """The dense model: in the class it was saved from, or the plain one of a sentence encoder."""
-    pooling = pooling_of(source.directory) if task is None and source.directory is not None else None
+    pooling = read_pooling(source.directory) if task is None and source.directory is not None else None
     return Teacher(source.model, source.tokenizer, pooling)
 
 
@@ -133,7 +133,7 @@ def _untrained(state: State) -> PreTrainedModel | None:
     # A new head is then the one that the dense model began with.
     set_seed(settings.seed)
     network, _ = open_for_task(start, task)
-    if in_order_of(config_of(start), task) is not task:
+    if align_classes(open_config(start), task) is not task:
         raise InputError(f"training.start: {start} has the task's classes in another order than {asked_for}")
     shapes = {name: values.shape for name, values in network.state_dict().items()}
     if shapes != {name: values.shape for name, values in source.model.state_dict().items()}:
@@ -144,7 +144,7 @@ def _untrained(state: State) -> PreTrainedModel | None:
 def _report(
     model: PreTrainedModel, source: Source, task: SupervisedTask | None, settings: TrainingConfig
 ) -> dict[str, Any] | None:
-    if task is None or not leading():
+    if task is None or not is_first_rank():
         return None
     return report_on(model, source.tokenizer, task, length=settings.length)
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from dsformer.errors import DSFormerError, WorkError
 from dsformer.utils.atomic_io import write_text
-from dsformer.utils.distributed import by_one, leading, wait
+from dsformer.utils.distributed import is_first_rank, run_on_first_rank, wait_for_all
 
 _log = logging.getLogger("dsformer")
 
@@ -35,17 +35,17 @@ def working(output: Path, described: dict[str, Any], discards: bool = False) -> 
     directory = output.with_name(f"{output.name}.work")
     record = directory / RECORD
     text = json.dumps(described | ({"discards": True} if discards else {}), indent=1, sort_keys=True)
-    by_one(lambda: _begin(directory, record, text))
+    run_on_first_rank(lambda: _begin(directory, record, text))
     over = False
     try:
         yield directory
-        wait()
+        wait_for_all()
         over = True
     except DSFormerError:
         over = discards
         raise
     finally:
-        if leading() and (over or all(file == record or file.is_dir() for file in directory.rglob("*"))):
+        if is_first_rank() and (over or all(file == record or file.is_dir() for file in directory.rglob("*"))):
             shutil.rmtree(directory, ignore_errors=True)
 
 

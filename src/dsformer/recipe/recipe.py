@@ -16,10 +16,10 @@ from dsformer.recipe.stages import STAGES, validate_order
 from dsformer.training.config import LearningConfig, TrainingConfig
 from dsformer.training.learners import DEFAULT_LEARNER, LEARNERS
 from dsformer.utils.atomic_io import user_path
-from dsformer.utils.config import Strict, UserPath
+from dsformer.utils.config import StrictModel, UserPath
 
 
-class Recipe(Strict):
+class Recipe(StrictModel):
     """How to compress a model."""
 
     ratio: Annotated[float, Field(gt=1, description="stored bytes before / after, everything counted")] = 2.8

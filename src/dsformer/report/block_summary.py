@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 
 from dsformer.allocation.planned_block import FittedBlock, dense_bytes
-from dsformer.format.accounting import Types, describe, support_and_permutation_bytes
-from dsformer.format.quantized import RoundedForm
+from dsformer.format.accounting import ValueTypes, count_support_bytes, describe_form
+from dsformer.format.quantized import QuantizedForm
 
 
 @dataclass(frozen=True)
@@ -39,17 +39,17 @@ class BlockSummary:
     uneven: int = 0
 
     @classmethod
-    def of(cls, one: FittedBlock, types: Types) -> "BlockSummary":
+    def of(cls, one: FittedBlock, types: ValueTypes) -> "BlockSummary":
         """Account for a block whose values have these types."""
         planned, fitted = one.planned, one.fitted
         form, spec = fitted.form, fitted.form.spec
-        precision = form.precision if isinstance(form, RoundedForm) else types.factors
-        supports, permutations = support_and_permutation_bytes(spec, planned.block.members)
+        precision = form.precision if isinstance(form, QuantizedForm) else types.factors
+        supports, permutations = count_support_bytes(spec, planned.block.members)
         return cls(
             names=planned.block.names,
             kind=planned.block.kind,
             shape=planned.block.shape,
-            form=describe(spec),
+            form=describe_form(spec),
             orientation=spec.orientation,
             pattern=str(spec.pattern),
             atoms=spec.atoms,

@@ -9,7 +9,7 @@ from typing import Any
 
 from dsformer.calibration.trace import SMALLEST_SIDE, TABLE_ASPECT
 from dsformer.errors import ArtefactError
-from dsformer.format.accounting import Types, describe, support_and_permutation_bytes
+from dsformer.format.accounting import ValueTypes, count_support_bytes, describe_form
 from dsformer.format.precision import SCALE_BITS, Precision, packed_bytes
 from dsformer.format.schema import BlockConfig
 from dsformer.format.spec import FormSpec
@@ -183,7 +183,7 @@ def _stored_block(
         names=names,
         kind=block.kind,
         shape=shape,
-        form=describe(spec),
+        form=describe_form(spec),
         orientation=spec.orientation,
         pattern=str(spec.pattern),
         atoms=spec.atoms,
@@ -193,12 +193,12 @@ def _stored_block(
         error=errors.get(names),
         bytes_before=shape[0] * weight + full_biases * rest,
         stored=stored,
-        expected=_expected(spec, members, Types(precision, 8 * rest), biases),
+        expected=_expected(spec, members, ValueTypes(precision, 8 * rest), biases),
     )
 
 
-def _expected(spec: FormSpec, members: list[int], types: Types, biases: int) -> dict[str, int]:
-    support, permutation = support_and_permutation_bytes(spec, members)
+def _expected(spec: FormSpec, members: list[int], types: ValueTypes, biases: int) -> dict[str, int]:
+    support, permutation = count_support_bytes(spec, members)
     return {
         "dictionary": spec.dictionary_bytes(types.factors),
         "codes": spec.code_bytes(types.factors),

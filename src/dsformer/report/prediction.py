@@ -3,7 +3,7 @@
 from dsformer.allocation.plan import Plan
 from dsformer.allocation.planned_block import dense_bytes
 from dsformer.calibration.trace import Tracing
-from dsformer.format.accounting import Types
+from dsformer.format.accounting import ValueTypes
 from dsformer.format.precision import Precision
 
 
@@ -18,7 +18,7 @@ def predict_bytes(plan: Plan, tracing: Tracing) -> dict[str, float]:
         if planned.block.kind == "embedding"
     }
     embeddings = sum(
-        tables.get(block.name, dense_bytes(block, Types(Precision.of(plan.types.rest), plan.types.rest)))
+        tables.get(block.name, dense_bytes(block, ValueTypes(Precision.of(plan.types.rest), plan.types.rest)))
         for block in tracing.tables
     )
     bits = plan.types.factors.least * plan.type_factor

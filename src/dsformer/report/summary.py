@@ -9,7 +9,7 @@ from dsformer.allocation.plan import Plan
 from dsformer.calibration.left_dense import LeftDense
 from dsformer.calibration.trace import Tracing
 from dsformer.factorization.methods import METHODS
-from dsformer.format.accounting import Types
+from dsformer.format.accounting import ValueTypes
 from dsformer.format.precision import SCALE_BITS, Precision, packed_bytes
 from dsformer.recipe import Recipe
 from dsformer.report.block_summary import BlockSummary
@@ -63,7 +63,7 @@ class Summary:
     recipe: dict[str, Any]
     blocks: tuple[BlockSummary, ...]
     rest_bytes: int
-    types: Types
+    types: ValueTypes
     type_factor: float
     embedding_share: float
     silent: tuple[str, ...]
@@ -88,7 +88,7 @@ class Summary:
         kept = {key: _tuple(value) for key, value in fields.items() if key in own}
         left = tuple(LeftDense(**{key: _tuple(value) for key, value in one.items()}) for one in fields.get("left", ()))
         training = fields.get("training")
-        types = Types(Precision(**fields["types"]["factors"]), fields["types"]["rest"])
+        types = ValueTypes(Precision(**fields["types"]["factors"]), fields["types"]["rest"])
         known = {"blocks": blocks, "left": left, "types": types}
         return cls(**kept | known | {"training": TrainingSummary(**training) if training else None})
 
@@ -195,7 +195,7 @@ class Summary:
         return fields | {name: getattr(self, name) for name in derived}
 
 
-def summarise(
+def summarize(
     model: str,
     recipe: Recipe,
     plan: Plan,

@@ -98,14 +98,14 @@ def _as_an_encoder(cell: Cell, place: Path) -> dict[str, Any]:
 
 def _on_a_task(cell: Cell, place: Path) -> dict[str, Any]:
     from dsformer.evaluation.scoring import score_model
-    from dsformer.models.heads import in_order_of
-    from dsformer.training.data import of_task, the_task
+    from dsformer.models.heads import align_classes
+    from dsformer.training.data import load_training_task, tokenize_task
 
     recipe, output, teacher = recipe_of(cell, place), model_place(cell, place), teacher_place(cell, place)
-    task = the_task(recipe.training, None if cell.data_dir is None else user_path(cell.data_dir))
+    task = load_training_task(recipe.training, None if cell.data_dir is None else user_path(cell.data_dir))
     source = open_source(teacher)
-    task = in_order_of(source.model.config, task)
-    data = of_task(task, recipe.training, source.tokenizer, source.model)
+    task = align_classes(source.model.config, task)
+    data = tokenize_task(task, recipe.training, source.tokenizer, source.model)
     texts = data.sample(recipe.calibration)
     data_dir = cell.data_dir
     done = compress(teacher, output, recipe=recipe, texts=texts, data_dir=data_dir, overwrite=True)

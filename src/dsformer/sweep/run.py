@@ -16,7 +16,7 @@ from dsformer.sweep.latency import measured
 from dsformer.sweep.workers import in_processes
 from dsformer.utils.atomic_io import Row, add_row, check_apart, read_rows, user_path, write_rows
 from dsformer.utils.hardware import check_threads
-from dsformer.utils.output_directory import locked
+from dsformer.utils.output_directory import lock
 from dsformer.utils.progress import Progress, silent
 
 RESULTS = "results.jsonl"
@@ -52,7 +52,7 @@ def sweep(
     if place.exists() and not place.is_dir():
         raise InputError(f"{place}: is a file")
     check_apart(place.resolve(), [grid.model], replaced=False)
-    with locked(place.resolve()):
+    with lock(place.resolve()):
         return _swept(grid, place, workers, seconds, progress)
 
 

@@ -14,7 +14,7 @@ from typing import Any
 
 from dsformer.errors import DSFormerError, InputError
 from dsformer.utils.atomic_io import remove_unfinished
-from dsformer.utils.shutdown import WORKERS_PATIENCE, end_when_asked, exit_code, leave
+from dsformer.utils.shutdown import WORKERS_PATIENCE, exit_code, handle_signals, leave
 
 # For workers to end by themselves.
 LAST_SECONDS = WORKERS_PATIENCE + 0.3
@@ -105,7 +105,7 @@ def _received(receiver: Any) -> tuple[Any, Exception | None]:
 
 
 def _work(job: Job, sender: Connection) -> None:
-    end_when_asked(WORKERS_PATIENCE)
+    handle_signals(WORKERS_PATIENCE)
     _end_with_parent()
     try:
         sender.send((job(), None))

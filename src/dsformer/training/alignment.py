@@ -9,13 +9,13 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from dsformer.calibration.symmetry import interchangeable, reorder
+from dsformer.calibration.symmetry import find_permutation_symmetries, permute_rows
 from dsformer.calibration.trace import Block
-from dsformer.format.row_spans import Span
+from dsformer.format.row_spans import RowSpan
 from dsformer.utils.matching import deferred_acceptance
 
 
-def align(
+def align_rows(
     model: nn.Module,
     batch: Mapping[str, Tensor],
     blocks: Sequence[Block],
@@ -30,13 +30,13 @@ def align(
         group: rows of a group.
     """
     blocks_of = {block.name: block for block in blocks}
-    for name, exchange in interchangeable(model, batch, blocks, group).items():
-        order = matching(blocks_of[name].weight(), compressed[name].cpu().float(), exchange.spans)
-        reorder(blocks_of[name], blocks_of[exchange.reader], exchange, order)
+    for name, exchange in find_permutation_symmetries(model, batch, blocks, group).items():
+        order = match_rows(blocks_of[name].weight(), compressed[name].cpu().float(), exchange.spans)
+        permute_rows(blocks_of[name], blocks_of[exchange.reader], exchange, order)
 
 
-def matching(
-    rows: Float[Tensor, "out in"], others: Float[Tensor, "out in"], spans: Sequence[Span]
+def match_rows(
+    rows: Float[Tensor, "out in"], others: Float[Tensor, "out in"], spans: Sequence[RowSpan]
 ) -> Int[Tensor, " out"]:
     """The allowed order of ``rows`` in which they are most like ``others``, place by place (a stable matching)."""
     order = torch.arange(len(rows))

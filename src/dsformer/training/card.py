@@ -7,12 +7,12 @@ from typing import Any
 import yaml
 
 from dsformer.data.supervised import SupervisedTask
-from dsformer.models.local_paths import without_local_paths
+from dsformer.models.local_paths import strip_local_paths
 from dsformer.models.model_card import header, hub_name, loading_code, markdown_table, short_name
 from dsformer.training.config import TrainingConfig
 
 
-def dense_card(
+def make_dense_card(
     model: str | Path,
     task: SupervisedTask,
     scores: Mapping[str, float],
@@ -32,10 +32,10 @@ def dense_card(
         library: what it is loaded with.
         source: the header of the base model's card.
     """
-    base, name = hub_name(without_local_paths(str(model))), short_name(task.name)
-    recipe = without_local_paths(settings.model_dump(mode="json", exclude_defaults=True))
+    base, name = hub_name(strip_local_paths(str(model))), short_name(task.name)
+    recipe = strip_local_paths(settings.model_dump(mode="json", exclude_defaults=True))
     sections = [
-        header(without_local_paths(dict(source)), library, base, "finetune", ["dsformer"]),
+        header(strip_local_paths(dict(source)), library, base, "finetune", ["dsformer"]),
         f"# {short_name(model)}, fine-tuned on {name}",
         f"A dense model for {name} ({task.kind.replace('_', ' ')}), trained with [DSFormer]"
         f"(https://arxiv.org/abs/2312.13211)'s `finetune`.\nBase model: `{base or short_name(model)}`.",

@@ -9,10 +9,10 @@ from dsformer.calibration.config import CalibrationConfig
 from dsformer.format.precision import Precision
 from dsformer.training.distillation import TERMS
 from dsformer.training.learners import DEFAULT_LEARNER, LEARNERS
-from dsformer.utils.config import Strict, UserPath
+from dsformer.utils.config import StrictModel, UserPath
 
 
-class TrainingConfig(Strict):
+class TrainingConfig(StrictModel):
     """How the factorizations are learned, on a task or on plain text."""
 
     train: Annotated[

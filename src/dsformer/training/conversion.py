@@ -9,16 +9,16 @@ from transformers import PreTrainedModel
 from dsformer.errors import InputError
 from dsformer.format.form import Form
 from dsformer.format.schema import BlockConfig
-from dsformer.models.heads import head_of
+from dsformer.models.heads import get_head
 from dsformer.nn.linear import DenseSparseLinear
-from dsformer.nn.modules import exchange
+from dsformer.nn.modules import replace_modules
 from dsformer.nn.replace import install_forms, read_forms
 from dsformer.training.parametrization import LearnedBlock, LearnedBlocks
 
 NAME = "learned_blocks"
 
 
-def begin(
+def install_learned_blocks(
     model: PreTrainedModel,
     configs: Sequence[BlockConfig],
     make: Callable[[BlockConfig, Form], LearnedBlock] = LearnedBlock,
@@ -42,7 +42,7 @@ def begin(
 
 
 @torch.no_grad()
-def restart(model: PreTrainedModel, untrained: PreTrainedModel) -> list[nn.Parameter]:
+def reset_to_untrained(model: PreTrainedModel, untrained: PreTrainedModel) -> list[nn.Parameter]:
     """Give what is not factorized the values of a model of the same shapes that has not learned the task.
 
     Returns the parameters of the task's head.
@@ -51,10 +51,10 @@ def restart(model: PreTrainedModel, untrained: PreTrainedModel) -> list[nn.Param
     shared = {name: values for name, values in untrained.named_parameters() if name in own}
     for name, values in shared.items():
         own[name].copy_(values)
-    return [own[name] for name in head_of(untrained) if name in own]
+    return [own[name] for name in get_head(untrained) if name in own]
 
 
-def finish(model: PreTrainedModel, learned: LearnedBlocks) -> None:
+def install_learned_forms(model: PreTrainedModel, learned: LearnedBlocks) -> None:
     """Put what was learned back into compressed layers."""
     delattr(model, NAME)
     learned.detach()
@@ -70,4 +70,4 @@ def _densify(model: nn.Module, names: Set[str]) -> None:
         assert isinstance(stored, DenseSparseLinear), name
         dense[stored] = plain = stored.densified()
         plain.register_parameter("bias", stored.bias)  # the same tensor: it may be tied to others
-    exchange(model, dense)
+    replace_modules(model, dense)

@@ -17,12 +17,12 @@ from dsformer.data.supervised import (
     SupervisedTask,
     collator,
     encode,
+    list_texts,
     load_task,
-    texts_of,
 )
 from dsformer.data.text import Text
 from dsformer.errors import InputError
-from dsformer.models.inputs import longest_input, pad
+from dsformer.models.inputs import longest_input, set_padding_token
 from dsformer.training.config import TrainingConfig
 
 # Longest passage of plain text, in tokens.
@@ -51,7 +51,7 @@ class TrainingData:
         return [self.texts[i] for i in even_indices(len(self.texts), count)]
 
 
-def the_task(settings: TrainingConfig, data_dir: Path | None) -> SupervisedTask:
+def load_training_task(settings: TrainingConfig, data_dir: Path | None) -> SupervisedTask:
     """The recipe's task. Raises InputError when it is not there, or has nothing to train on."""
     assert settings.task is not None
     columns = None
@@ -69,7 +69,9 @@ def the_task(settings: TrainingConfig, data_dir: Path | None) -> SupervisedTask:
     return task
 
 
-def of_task(task: SupervisedTask, settings: TrainingConfig, tokenizer: Any, model: PreTrainedModel) -> TrainingData:
+def tokenize_task(
+    task: SupervisedTask, settings: TrainingConfig, tokenizer: Any, model: PreTrainedModel
+) -> TrainingData:
     """The training part of a task, tokenized: no longer than the model takes.
 
     Args:
@@ -79,13 +81,13 @@ def of_task(task: SupervisedTask, settings: TrainingConfig, tokenizer: Any, mode
         model: that will be trained.
     """
     assert task.train is not None
-    pad(model, tokenizer)
+    set_padding_token(model, tokenizer)
     examples = task.train.take(settings.examples, seed=0)
     length = min(settings.length or task.length, longest_input(model))
-    return TrainingData(encode(task, examples, tokenizer, length), collator(task, tokenizer), texts_of(examples))
+    return TrainingData(encode(task, examples, tokenizer, length), collator(task, tokenizer), list_texts(examples))
 
 
-def of_text(settings: TrainingConfig, tokenizer: Any, model: PreTrainedModel) -> TrainingData:
+def tokenize_text(settings: TrainingConfig, tokenizer: Any, model: PreTrainedModel) -> TrainingData:
     """Plain text, tokenized: no longer than the model takes."""
     assert settings.text is not None
     column = None if file_kind(settings.text) == ".txt" else settings.text_column
@@ -96,7 +98,7 @@ def of_text(settings: TrainingConfig, tokenizer: Any, model: PreTrainedModel) ->
     return TrainingData(features, DataCollatorWithPadding(tokenizer), list(texts))
 
 
-def text_to_calibrate(
+def sample_training_text(
     settings: TrainingConfig,
     calibration: CalibrationConfig,
     data_dir: Path | None,
@@ -111,5 +113,5 @@ def text_to_calibrate(
     if calibration.text is not None or (settings.task is None and settings.text is None):
         return None
     if settings.task is None or settings.train == "distill":
-        return of_text(settings, tokenizer, model).sample(calibration)
-    return of_task(the_task(settings, data_dir), settings, tokenizer, model).sample(calibration)
+        return tokenize_text(settings, tokenizer, model).sample(calibration)
+    return tokenize_task(load_training_task(settings, data_dir), settings, tokenizer, model).sample(calibration)

@@ -7,7 +7,7 @@ from torch import nn
 
 
 @contextmanager
-def without_dropout(model: nn.Module, wanted: bool = True) -> Iterator[None]:
+def disable_dropout(model: nn.Module, wanted: bool = True) -> Iterator[None]:
     """Set every rate of dropout to 0, and back on leaving; nothing if not ``wanted``.
 
     A compressed model follows a dense one that drops nothing, and has little to overfit with. (MiniLM at 3.57x, 160

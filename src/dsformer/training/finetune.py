@@ -7,15 +7,15 @@ from typing import Any
 from transformers import PreTrainedModel, set_seed
 
 from dsformer.data.supervised import SupervisedTask
-from dsformer.models.auxiliary_files import copy_companions
+from dsformer.models.auxiliary_files import copy_auxiliary_files
 from dsformer.models.directory import ModelDirectory
-from dsformer.models.heads import head_of, in_order_of, open_for_task
-from dsformer.models.source import config_of, files_of, quiet
+from dsformer.models.heads import align_classes, get_head, open_for_task
+from dsformer.models.source import find_files, open_config, quiet
 from dsformer.training.config import TrainingConfig
-from dsformer.training.data import of_task
+from dsformer.training.data import tokenize_task
 from dsformer.training.freezing import freeze_embeddings
 from dsformer.training.trainer import FactorizationTrainer, training_arguments
-from dsformer.utils.output_directory import appearing
+from dsformer.utils.output_directory import write_atomically
 from dsformer.utils.progress import Progress
 
 
@@ -31,9 +31,9 @@ def write_dense(
         target: the directory.
         files: further files by name.
     """
-    with appearing(target) as directory, quiet():
+    with write_atomically(target) as directory, quiet():
         network.save_pretrained(directory)
-        copy_companions(files_of(network, source), directory, tokenizer)
+        copy_auxiliary_files(find_files(network, source), directory, tokenizer)
         for name, text in files.items():
             (directory / name).write_text(text, encoding="utf-8")
 
@@ -47,10 +47,10 @@ def train_dense(
     """
     set_seed(settings.seed)
     network, tokenizer = open_for_task(model, task)
-    task = in_order_of(config_of(model), task)
+    task = align_classes(open_config(model), task)
     if not settings.train_embeddings:
         freeze_embeddings(network)
-    data = of_task(task, settings, tokenizer, network)
+    data = tokenize_task(task, settings, tokenizer, network)
     with quiet():
         trainer = FactorizationTrainer(
             model=network,
@@ -58,7 +58,7 @@ def train_dense(
             train_dataset=data.features,
             data_collator=data.collate,
             settings=settings,
-            head=[p for p in head_of(network).values() if p.requires_grad],
+            head=[p for p in get_head(network).values() if p.requires_grad],
             progress=progress,
             stage=stage,
         )

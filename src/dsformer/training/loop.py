@@ -6,30 +6,30 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel, set_seed
 
-from dsformer.calibration.batching import model_batches
+from dsformer.calibration.batching import make_model_batches
 from dsformer.calibration.calibrate import calibrate
 from dsformer.calibration.trace import Block
 from dsformer.factorization.metric import Metric, linear_metric
 from dsformer.format.schema import BlockConfig
-from dsformer.models.casting import cast
+from dsformer.models.casting import cast_model
 from dsformer.models.config import DSFormerConfig
-from dsformer.models.layer_dropping import in_teacher
+from dsformer.models.layer_dropping import find_in_teacher
 from dsformer.models.quantizer import attach
 from dsformer.models.source import quiet
-from dsformer.training.alignment import align
+from dsformer.training.alignment import align_rows
 from dsformer.training.config import LearningConfig, TrainingConfig
-from dsformer.training.conversion import begin, finish, restart
+from dsformer.training.conversion import install_learned_blocks, install_learned_forms, reset_to_untrained
 from dsformer.training.data import TrainingData
 from dsformer.training.distillation import Distiller
-from dsformer.training.dropout import without_dropout
+from dsformer.training.dropout import disable_dropout
 from dsformer.training.freezing import freeze_embeddings
 from dsformer.training.learners import LEARNERS, Stage
 from dsformer.training.parametrization import LearnedBlocks
-from dsformer.training.projection import Projection, oriented
+from dsformer.training.projection import Projection, orient
 from dsformer.training.schedule import steps_per_epoch, total_steps
 from dsformer.training.teacher import Teacher
 from dsformer.training.trainer import FactorizationTrainer, training_arguments
-from dsformer.utils.distributed import share_gradients
+from dsformer.utils.distributed import average_gradients
 from dsformer.utils.progress import Progress, silent
 
 
@@ -54,12 +54,12 @@ def learn(
     """
     dtype, stored = next(model.parameters()).dtype, model.config.quantization_config
     trainer = make_trainer(model, teacher, data, config, work, supervised, progress)
-    with quiet(), without_dropout(model, not config.training.dropout):
+    with quiet(), disable_dropout(model, not config.training.dropout):
         trainer.go_on(work)
     assert trainer.learner is not None
     trainer.learner.finish()
-    finish(model, trainer.learner.stage.blocks)
-    cast(model, dtype)
+    install_learned_forms(model, trainer.learner.stage.blocks)
+    cast_model(model, dtype)
     model.requires_grad_(True).eval()
     attach(model, stored.blocks, stored.summary)
 
@@ -77,17 +77,17 @@ def make_trainer(
     settings, stored = config.training, model.config.quantization_config
     assert isinstance(stored, DSFormerConfig)
     set_seed(settings.seed)
-    cast(model, torch.float32)
+    cast_model(model, torch.float32)
     kind = LEARNERS[settings.learner]
-    learned = begin(model, stored.blocks, kind.block_type)
-    head = [] if teacher.untrained is None else restart(model, teacher.untrained)
+    learned = install_learned_blocks(model, stored.blocks, kind.block_type)
+    head = [] if teacher.untrained is None else reset_to_untrained(model, teacher.untrained)
     stage = _stage(learned, teacher, data, config)
     learner = kind(stage, settings)
     if settings.rounding_aware:
         for block in learned:
             assert config.precision is not None
             block.round_to(config.precision)
-    share_gradients(model, learned)
+    average_gradients(model, learned)
     if not settings.train_embeddings:
         freeze_embeddings(model)
     with quiet():
@@ -111,14 +111,14 @@ def _stage(learned: LearnedBlocks, teacher: Teacher, data: TrainingData, config:
     weights: list[Tensor] = []
     if config.trains_weights:
         origin = teacher.model if teacher.untrained is None else teacher.untrained
-        weights = [oriented(_dense(origin, block.config).weight().float(), block.spec) for block in learned]
+        weights = [orient(_dense(origin, block.config).weight().float(), block.spec) for block in learned]
     if LEARNERS[settings.learner].projects:
         dense = [_dense(teacher.model, block.config) for block in learned]
         batches = _batches(teacher, data, config)
         _order_alike(teacher.model, batches[-1], dense, learned)
         metrics = _metrics(teacher, dense, batches, config)
         made = [
-            Projection(block, metrics[one.name], oriented(one.weight(), block.spec))
+            Projection(block, metrics[one.name], orient(one.weight(), block.spec))
             for block, one in zip(learned, dense, strict=True)
         ]
     total, epoch = total_steps(settings, examples), steps_per_epoch(settings, examples)
@@ -132,7 +132,7 @@ def _dense(teacher: nn.Module, config: BlockConfig) -> Block:
 def _batches(teacher: Teacher, data: TrainingData, config: LearningConfig) -> list[dict[str, Tensor]]:
     """What the factorization was calibrated on."""
     how = config.calibration
-    return model_batches(teacher.model, teacher.tokenizer, data.sample(how), how.length, how.batch_size)
+    return make_model_batches(teacher.model, teacher.tokenizer, data.sample(how), how.length, how.batch_size)
 
 
 def _order_alike(model: nn.Module, batch: dict[str, Tensor], dense: list[Block], learned: LearnedBlocks) -> None:
@@ -141,10 +141,10 @@ def _order_alike(model: nn.Module, batch: dict[str, Tensor], dense: list[Block],
     if group > 1:
         with torch.no_grad():
             weights = {
-                one.name: oriented(block.unit_weight().detach(), block.spec)
+                one.name: orient(block.unit_weight().detach(), block.spec)
                 for one, block in zip(dense, learned, strict=True)
             }
-        align(model.eval(), batch, dense, weights, group)
+        align_rows(model.eval(), batch, dense, weights, group)
 
 
 def _metrics(
@@ -172,5 +172,5 @@ def _distiller(
         settings.terms,
         settings.temperature,
         teacher.pooling,
-        [(names, in_teacher(names, i, model, teacher.model)) for i, names in enumerate(attention)],
+        [(names, find_in_teacher(names, i, model, teacher.model)) for i, names in enumerate(attention)],
     )

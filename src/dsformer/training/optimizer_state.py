@@ -8,7 +8,9 @@ from dsformer.training.parametrization import LearnedBlock
 
 
 @torch.no_grad()
-def carry(optimizer: torch.optim.Optimizer, block: LearnedBlock, before: Int[Tensor, "units kept"]) -> None:
+def carry_optimizer_state(
+    optimizer: torch.optim.Optimizer, block: LearnedBlock, before: Int[Tensor, "units kept"]
+) -> None:
     """Follow a block from its support ``before`` to the present one.
 
     Values that stay keep both moments. New ones start with no first moment and the mean second moment of their unit:

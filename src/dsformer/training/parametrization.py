@@ -13,12 +13,12 @@ from torch import Tensor, nn
 from transformers.pytorch_utils import Conv1D
 
 from dsformer.format.form import Form
-from dsformer.format.indices import filled, kept_entries
+from dsformer.format.indices import fill_support, find_nonzeros
 from dsformer.format.precision import Precision
 from dsformer.format.schema import BlockConfig
 from dsformer.format.spec import FormSpec
-from dsformer.training.qat import block_steps, rounded
-from dsformer.training.reconstruct import Multiply, Places
+from dsformer.training.qat import block_steps, fake_quantize
+from dsformer.training.reconstruct import EntryPositions, ReconstructWeight
 
 GradientHook = Callable[[Float[Tensor, "units width"]], None]
 
@@ -58,7 +58,7 @@ class LearnedBlock(nn.Module):
         self.register_buffer("order", order.clone())
         self.watcher: GradientHook | None = None
         self.precision: Precision | None = None
-        self._places: Places | None = None
+        self._places: EntryPositions | None = None
         self.register_load_state_dict_pre_hook(_resize)
         self.register_load_state_dict_post_hook(lambda module, keys: module.moved())
 
@@ -81,8 +81,8 @@ class LearnedBlock(nn.Module):
         dictionary = self.atoms()
         if self.precision is None:
             return self.values, dictionary
-        values = rounded(self.values, self.value_steps, self.precision.codes)
-        return values, rounded(dictionary, self.dictionary_steps, self.precision.dictionary)
+        values = fake_quantize(self.values, self.value_steps, self.precision.codes)
+        return values, fake_quantize(dictionary, self.dictionary_steps, self.precision.dictionary)
 
     def atoms(self) -> Float[Tensor, "atoms width"]:
         """The dictionary, with nothing where a sparse one has no entry."""
@@ -93,9 +93,9 @@ class LearnedBlock(nn.Module):
         self._places = None
 
     @property
-    def places(self) -> Places:
+    def places(self) -> EntryPositions:
         if self._places is None:
-            self._places = Places.of(self.columns, self.spec.atoms, self.spec.width, self.there())
+            self._places = EntryPositions.of(self.columns, self.spec.atoms, self.spec.width, self.there())
         return self._places
 
     def unit_weight(self) -> Float[Tensor, "units width"]:
@@ -110,7 +110,7 @@ class LearnedBlock(nn.Module):
         device = self.values.device.type
         dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else torch.float32
         with torch.autocast(device, enabled=False):
-            weight = Multiply.apply(*self.factors(), self.places, dtype)
+            weight = ReconstructWeight.apply(*self.factors(), self.places, dtype)
         assert isinstance(weight, Tensor)
         return weight
 
@@ -145,7 +145,7 @@ class LearnedBlock(nn.Module):
         """Other codes on another support."""
         device = self.values.device
         codes, mask = codes.to(device) * mask.to(device), mask.to(device)
-        self.columns = filled(mask, int(mask.sum(1).max())).int()
+        self.columns = fill_support(mask, int(mask.sum(1).max())).int()
         # The parameter stays the one the optimizer knows, whatever its size.
         self.values.data = codes.gather(1, self.columns.long())
         self.values.grad = None
@@ -168,7 +168,7 @@ def _entries(spec: FormSpec, atoms: Float[Tensor, "atoms width"]) -> Bool[Tensor
     """Where a sparse dictionary has entries; None: it is dense."""
     if spec.inner is None:
         return None
-    return torch.zeros_like(atoms, dtype=torch.bool).scatter_(1, kept_entries(spec, atoms), True)
+    return torch.zeros_like(atoms, dtype=torch.bool).scatter_(1, find_nonzeros(spec, atoms), True)
 
 
 def _resize(block: LearnedBlock, state: dict[str, Any], prefix: str, *_: Any) -> None:

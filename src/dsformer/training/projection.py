@@ -5,7 +5,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from dsformer.factorization.dense_sparse import refit
-from dsformer.factorization.least_squares import input_problem, output_problem
+from dsformer.factorization.least_squares import pose_input_problem, pose_output_problem
 from dsformer.factorization.metric import Metric
 from dsformer.format.spec import FormSpec
 from dsformer.training.parametrization import LearnedBlock
@@ -22,9 +22,9 @@ class Projection:
     def __init__(self, block: LearnedBlock, metric: Metric, weight: Float[Tensor, "units width"]):
         self.block, self.weight = block, weight
         if block.spec.orientation == "input":
-            self.problem = input_problem(weight, metric)
+            self.problem = pose_input_problem(weight, metric)
         else:
-            self.problem = output_problem(weight.T, metric)
+            self.problem = pose_output_problem(weight.T, metric)
 
     @torch.no_grad()
     def __call__(self, target: Float[Tensor, "units width"], spec: FormSpec, iterations: int) -> None:
@@ -40,6 +40,6 @@ class Projection:
         block.take(codes, mask, dictionary / norm)
 
 
-def oriented(weight: Float[Tensor, "out in"], spec: FormSpec) -> Float[Tensor, "units width"]:
+def orient(weight: Float[Tensor, "out in"], spec: FormSpec) -> Float[Tensor, "units width"]:
     """A weight with one row a unit."""
     return weight if spec.orientation == "input" else weight.T.contiguous()

@@ -13,7 +13,7 @@ from torch import Tensor
 
 
 @dataclass(frozen=True)
-class Places:
+class EntryPositions:
     """Where every value of the codes goes.
 
     Attributes:
@@ -35,7 +35,7 @@ class Places:
         atoms: int,
         width: int,
         there: Bool[Tensor, "units kept"] | None = None,
-    ) -> "Places":
+    ) -> "EntryPositions":
         """From the position (learned atoms first, then canonical ones) of every value of every unit.
 
         Args:
@@ -56,7 +56,7 @@ class Places:
         )
 
 
-class Multiply(torch.autograd.Function):
+class ReconstructWeight(torch.autograd.Function):
     """``S D + S'`` for codes S of learned atoms and S' of canonical ones: (units, width), in the type asked for."""
 
     @staticmethod
@@ -64,7 +64,7 @@ class Multiply(torch.autograd.Function):
         ctx: Any,
         values: Float[Tensor, "units kept"],
         dictionary: Float[Tensor, "atoms width"],
-        places: Places,
+        places: EntryPositions,
         dtype: torch.dtype,
     ) -> Float[Tensor, "units width"]:
         units, atoms = len(values), len(dictionary)
@@ -83,7 +83,7 @@ class Multiply(torch.autograd.Function):
     def backward(ctx: Any, *gradients: Any) -> Any:
         (gradient,) = gradients
         codes, dictionary = ctx.saved_tensors
-        places: Places = ctx.places
+        places: EntryPositions = ctx.places
         of_codes = (gradient @ dictionary.T).view(-1).index_select(0, places.codes).to(ctx.types[0])
         if places.learned is None:
             of_values = of_codes

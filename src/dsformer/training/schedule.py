@@ -7,7 +7,7 @@ import torch
 
 from dsformer.errors import InputError, MissingExtraError
 from dsformer.training.config import TrainingConfig
-from dsformer.utils.distributed import count
+from dsformer.utils.distributed import world_size
 from dsformer.utils.hardware import fast_bf16
 
 # The modules of the extra "train" without which a run fails, some only at its end, when it is scored.
@@ -34,7 +34,7 @@ def require_training(settings: TrainingConfig) -> None:
 def steps_per_epoch(settings: TrainingConfig, examples: int) -> int:
     """Optimizer steps of an epoch."""
     # Processes share the batches.
-    batches = math.ceil(math.ceil(examples / settings.batch_size) / count())
+    batches = math.ceil(math.ceil(examples / settings.batch_size) / world_size())
     return math.ceil(batches / settings.accumulate)
 
 

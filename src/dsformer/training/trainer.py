@@ -20,7 +20,7 @@ from dsformer.training.divergence import DivergedError, is_finite, what_diverged
 from dsformer.training.learners import Learner
 from dsformer.training.qat import EVERY
 from dsformer.training.schedule import bf16, total_steps
-from dsformer.utils.distributed import leading
+from dsformer.utils.distributed import is_first_rank
 from dsformer.utils.progress import Progress, silent, tell_loss
 from dsformer.utils.system_errors import as_os_errors
 
@@ -78,7 +78,7 @@ class FactorizationTrainer(Trainer):
             with as_os_errors(work):
                 self.train(resume_from_checkpoint=None if found is None else str(found))
         except BaseException:
-            if leading():
+            if is_first_rank():
                 remove_incomplete(work)
             raise
         self.accelerator.unwrap_model(self.model, keep_fp32_wrapper=False)

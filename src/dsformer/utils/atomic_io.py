@@ -127,7 +127,7 @@ def leftovers(path: Path) -> list[Path]:
 
 
 @contextmanager
-def appearing_file(path: Path) -> Iterator[Path]:
+def write_file_atomically(path: Path) -> Iterator[Path]:
     """A new file that takes the path's name on leaving, and vanishes when something is raised.
 
     Processes that write the same file at the same time do not meet: the last one's stays. What killed ones left is
@@ -147,7 +147,7 @@ def appearing_file(path: Path) -> Iterator[Path]:
 def write_text(path: Path, text: str) -> None:
     """Write a file as a whole, with its folder."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    with appearing_file(path) as fresh:
+    with write_file_atomically(path) as fresh:
         fresh.write_text(text, encoding="utf-8")
 
 

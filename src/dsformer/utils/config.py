@@ -15,7 +15,7 @@ LARGEST = 2**32 - 1
 UserPath = Annotated[Path, BeforeValidator(lambda path: user_path(path) if isinstance(path, str) else path)]
 
 
-class Strict(BaseModel):
+class StrictModel(BaseModel):
     """Unknown fields are refused, and numbers that are none (NaN, infinity)."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)

@@ -16,19 +16,19 @@ from dsformer.errors import InputError
 PATIENCE = timedelta(hours=24)
 
 
-def count() -> int:
+def world_size() -> int:
     """How many there are."""
     return int(os.environ.get("WORLD_SIZE", "1"))
 
 
-def leading() -> bool:
+def is_first_rank() -> bool:
     """Whether this is the one that writes files and reports."""
     return int(os.environ.get("RANK", "0")) == 0
 
 
-def wait() -> None:
+def wait_for_all() -> None:
     """Go on when all have come as far as this."""
-    if count() > 1:
+    if world_size() > 1:
         # Imported late: accelerate comes with the extra for training.
         from accelerate import PartialState
 
@@ -51,21 +51,21 @@ def _part() -> None:
     time.sleep(0.1)
 
 
-def by_one(work: Callable[[], object]) -> None:
+def run_on_first_rank(work: Callable[[], object]) -> None:
     """Do something in the first process, the others waiting for it.
 
     Raises:
         InputError: in the others, what went wrong in the first.
     """
     failure: Exception | None = None
-    if leading():
+    if is_first_rank():
         try:
             work()
         except Exception as error:
             failure = error
     told = [None if failure is None else str(failure)]
-    if count() > 1:
-        wait()
+    if world_size() > 1:
+        wait_for_all()
         distributed.broadcast_object_list(told, 0)
     if failure is not None:
         raise failure
@@ -73,24 +73,24 @@ def by_one(work: Callable[[], object]) -> None:
         raise InputError(told[0])
 
 
-def average(tensors: Iterable[Tensor]) -> None:
+def average_over_ranks(tensors: Iterable[Tensor]) -> None:
     """Replace each by its mean over the processes."""
-    if count() > 1:
+    if world_size() > 1:
         for tensor in tensors:
             distributed.all_reduce(tensor)
-            tensor /= count()
+            tensor /= world_size()
 
 
-def make_alike(tensors: Iterable[Tensor]) -> None:
+def broadcast_from_first(tensors: Iterable[Tensor]) -> None:
     """Replace each by that of the first process."""
-    if count() > 1:
+    if world_size() > 1:
         for tensor in tensors:
             distributed.broadcast(tensor, 0)
 
 
-def share_gradients(model: nn.Module, part: nn.Module) -> None:
+def average_gradients(model: nn.Module, part: nn.Module) -> None:
     """Average the gradients of a part whose parameters may change their size, which DistributedDataParallel cannot."""
-    if count() == 1:
+    if world_size() == 1:
         return
     held = {id(tensor) for tensor in (*part.parameters(), *part.buffers())}
     named = [*model.named_parameters(), *model.named_buffers()]
@@ -103,4 +103,4 @@ def share_gradients(model: nn.Module, part: nn.Module) -> None:
 def _average_gradient(parameter: Tensor) -> None:
     # Of what has been accumulated so far: the mean of earlier batches stays what it is.
     if parameter.grad is not None:
-        average([parameter.grad])
+        average_over_ranks([parameter.grad])

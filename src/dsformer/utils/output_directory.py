@@ -9,7 +9,7 @@ from pathlib import Path
 
 from dsformer.errors import InputError
 from dsformer.utils.atomic_io import check_apart, fresh_name, leftovers, unfinished, user_path
-from dsformer.utils.distributed import by_one
+from dsformer.utils.distributed import run_on_first_rank
 from dsformer.utils.locks import TakenError, take
 from dsformer.utils.system_errors import as_os_errors
 
@@ -18,7 +18,7 @@ _held = threading.local()
 
 
 @contextmanager
-def reserved(
+def reserve(
     out_dir: str | os.PathLike[str], overwrite: bool = False, inputs: Iterable[str | os.PathLike[str]] = ()
 ) -> Iterator[Path]:
     """Make sure that a directory can be written, and by nobody else, before hours are spent on what is to be in it.
@@ -44,7 +44,7 @@ def reserved(
     check_apart(target, map(Path, inputs))
     with ExitStack() as held:
         try:
-            held.enter_context(locked(target))
+            held.enter_context(lock(target))
             full = target.is_dir() and any(target.iterdir())
         except OSError as error:
             raise InputError(f"{target}: cannot be written ({error.strerror})") from None
@@ -54,17 +54,17 @@ def reserved(
 
 
 @contextmanager
-def reserved_by_first(
+def reserve_on_first_rank(
     out_dir: str | os.PathLike[str], overwrite: bool = False, inputs: Iterable[str | os.PathLike[str]] = ()
 ) -> Iterator[Path]:
     """The same where several processes may train together: the first of them holds it for all."""
     with ExitStack() as held:
-        by_one(lambda: held.enter_context(reserved(out_dir, overwrite, inputs)))
+        run_on_first_rank(lambda: held.enter_context(reserve(out_dir, overwrite, inputs)))
         yield user_path(out_dir).resolve()
 
 
 @contextmanager
-def locked(target: Path) -> Iterator[None]:
+def lock(target: Path) -> Iterator[None]:
     """Be the only one to write a directory; what killed runs left beside it is removed first.
 
     Raises:
@@ -98,14 +98,14 @@ def locked(target: Path) -> Iterator[None]:
 
 
 @contextmanager
-def appearing(target: Path) -> Iterator[Path]:
+def write_atomically(target: Path) -> Iterator[Path]:
     """A new directory that takes the target's name on leaving, and vanishes when something is raised.
 
     Raises:
         InputError: another run is writing it.
         OSError: it cannot be written, also where a library says so otherwise.
     """
-    with locked(target), unfinished(fresh_name(target)) as partial, as_os_errors(target):
+    with lock(target), unfinished(fresh_name(target)) as partial, as_os_errors(target):
         partial.mkdir()
         yield partial
         _readable(partial)

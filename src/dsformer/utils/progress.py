@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from time import monotonic
 from typing import Protocol, runtime_checkable
 
-from dsformer.utils.distributed import leading
+from dsformer.utils.distributed import is_first_rank
 
 # A line is written at each of so many parts of a stage, some seconds after the last one at the earliest, and at the
 # latest.
@@ -42,7 +42,7 @@ def duration(seconds: float) -> str:
 @contextmanager
 def shown_progress(quiet: bool = False) -> Iterator[Progress]:
     """Bars in a terminal, lines elsewhere, on standard error, so that ``--json`` stays clean."""
-    if quiet or not leading():
+    if quiet or not is_first_rank():
         yield silent
     elif sys.stderr.isatty():
         with _bars() as progress:

@@ -20,7 +20,7 @@ _SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if
 _received: list[int] = []
 
 
-def end_when_asked(patience: float = PATIENCE) -> None:
+def handle_signals(patience: float = PATIENCE) -> None:
     """From now on signals end this process soon; those that are ignored (``nohup``) stay so. In the main thread.
 
     Args:

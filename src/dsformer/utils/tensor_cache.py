@@ -39,7 +39,7 @@ def _unchanged(prints: tuple[Fingerprint, ...], tensors: tuple[Tensor, ...]) -> 
     return len(prints) == len(tensors) and all(map(Fingerprint.matches, prints, tensors))
 
 
-class Derived(Generic[T]):
+class TensorCache(Generic[T]):
     """A value computed from tensors, computed again once one of them has changed.
 
     The cached entry is one tuple, replaced as a whole, so threads may share it. Copies and pickles start empty.

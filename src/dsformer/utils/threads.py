@@ -15,19 +15,19 @@ Result = TypeVar("Result")
 _own = threading.local()
 
 
-class UnwantedError(Exception):
+class CancelledWorkError(Exception):
     """Ends a job whose result nobody waits for."""
 
 
-def end_if_unwanted() -> None:
+def raise_if_cancelled() -> None:
     """To be called at each step of a long job: raises UnwantedError if an error or Ctrl-C has ended what it was for."""
     left: threading.Event | None = getattr(_own, "left", None)
     if left is not None and left.is_set():
-        raise UnwantedError
+        raise CancelledWorkError
 
 
 @contextmanager
-def one_thread_each() -> Iterator[ThreadPoolExecutor]:
+def single_threaded_pool() -> Iterator[ThreadPoolExecutor]:
     """A pool of as many workers as torch has threads; torch has one in each of them, and here, until it is left.
 
     Where it is left by an error, jobs not begun are dropped and others end at their next step; Ctrl-C does not wait for
@@ -53,9 +53,9 @@ def one_thread_each() -> Iterator[ThreadPoolExecutor]:
         torch.set_num_threads(threads)
 
 
-def as_done(work: Callable[[Job], Result], jobs: Iterable[Job]) -> Iterator[tuple[Job, Result]]:
+def iterate_as_done(work: Callable[[Job], Result], jobs: Iterable[Job]) -> Iterator[tuple[Job, Result]]:
     """Every job with its result, in the order in which they are done."""
-    with one_thread_each() as pool:
+    with single_threaded_pool() as pool:
         futures = {pool.submit(work, job): job for job in jobs}
         for done in as_completed(futures):
             yield futures[done], done.result()

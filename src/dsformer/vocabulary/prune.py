@@ -8,17 +8,17 @@ from typing import Any
 import torch
 from transformers import PreTrainedModel
 
-from dsformer.calibration.batching import model_batches
+from dsformer.calibration.batching import make_model_batches
 from dsformer.errors import InputError
-from dsformer.models.auxiliary_files import copy_companions
+from dsformer.models.auxiliary_files import copy_auxiliary_files
 from dsformer.models.directory import ModelDirectory
 from dsformer.models.remote_code import trusting
 from dsformer.models.source import Source, open_source, quiet
-from dsformer.utils.output_directory import appearing, reserved
+from dsformer.utils.output_directory import reserve, write_atomically
 from dsformer.vocabulary.ids import needed_ids
-from dsformer.vocabulary.rows import says_the_same, select_rows, table_rows
-from dsformer.vocabulary.tokenizer import rewritten
-from dsformer.vocabulary.tokens import each_encoded, kept_tokens
+from dsformer.vocabulary.rows import gives_same_outputs, select_rows, table_rows
+from dsformer.vocabulary.tokenizer import rewrite_tokenizer
+from dsformer.vocabulary.tokens import choose_tokens, each_encoded
 
 # Texts the two models are compared on.
 PROBES = 8
@@ -47,13 +47,13 @@ def prune_vocabulary(
     Raises:
         InputError: the model or its tokenizer cannot be changed so.
     """
-    with reserved(output, overwrite, [model]) as target:
+    with reserve(output, overwrite, [model]) as target:
         with trusting(trust_remote_code):
             source = open_source(model)
         if not getattr(source.tokenizer, "is_fast", False):
             raise InputError("vocabulary: only fast tokenizers (with a tokenizer.json) can be rewritten")
         rows = table_rows(source.model)
-        found = kept_tokens(source.tokenizer, texts, needed_ids(source.model, rows))
+        found = choose_tokens(source.tokenizer, texts, needed_ids(source.model, rows))
         # Tokens beyond the table, added and never used, stay beyond it: the model is as it was without them.
         numbers = {old: new for new, old in enumerate(found)}
         kept = torch.tensor([old for old in found if old < rows])
@@ -64,18 +64,18 @@ def prune_vocabulary(
 
 
 def _write(network: PreTrainedModel, tokenizer: Any, companions: ModelDirectory | None, target: Path) -> None:
-    with appearing(target) as directory, quiet():
+    with write_atomically(target) as directory, quiet():
         network.save_pretrained(directory)
         if companions is None:
             tokenizer.save_pretrained(directory)
         else:
-            copy_companions(companions, directory, tokenizer)
+            copy_auxiliary_files(companions, directory, tokenizer)
 
 
 def _checked(tokenizer: Any, numbers: dict[int, int], texts: Sequence[str], rows: int) -> Any:
     """The rewritten tokenizer, once it has been seen to split all texts as the old one does."""
     with quiet():
-        new = rewritten(tokenizer, numbers)
+        new = rewrite_tokenizer(tokenizer, numbers)
     for text, old, own in zip(texts, each_encoded(tokenizer, texts), each_encoded(new, texts), strict=True):
         if old and max(old) >= rows:
             token = tokenizer.convert_ids_to_tokens(max(old))
@@ -92,8 +92,8 @@ def _selected(source: Source, kept: torch.Tensor, numbers: dict[int, int], texts
     places = torch.full((table_rows(source.model),), -1)
     places[kept] = torch.arange(len(kept))
     # One by one: the token that batches are padded with may be one that has no row.
-    for batch in model_batches(source.model, source.tokenizer, texts[:PROBES], 64, 1):
+    for batch in make_model_batches(source.model, source.tokenizer, texts[:PROBES], 64, 1):
         renumbered = {name: places[ids] if name.endswith("input_ids") else ids for name, ids in batch.items()}
-        if not says_the_same(source.model, network, batch, renumbered, kept):
+        if not gives_same_outputs(source.model, network, batch, renumbered, kept):
             raise InputError("vocabulary: this model does not say the same with fewer tokens, so it cannot be changed")
     return network

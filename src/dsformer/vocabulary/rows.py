@@ -70,7 +70,7 @@ def _set(module: nn.Module, name: str, tensor: Tensor) -> None:
 
 
 @torch.no_grad()
-def says_the_same(
+def gives_same_outputs(
     before: nn.Module,
     after: nn.Module,
     batch: Mapping[str, Tensor],

@@ -15,7 +15,7 @@ from dsformer.vocabulary.tokens import merged, split_merge
 FILES = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "chat_template.jinja")
 
 
-def rewritten(tokenizer: Any, numbers: Mapping[int, int]) -> Any:
+def rewrite_tokenizer(tokenizer: Any, numbers: Mapping[int, int]) -> Any:
     """The tokenizer of the same class whose tokens have other numbers, and those without a number are gone.
 
     Args:

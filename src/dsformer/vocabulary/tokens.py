@@ -16,7 +16,7 @@ _BYTE = re.compile("<0x[0-9A-F]{2}>")
 _MARKS = ("##", "▁", "Ġ", "</w>")
 
 
-def kept_tokens(tokenizer: Any, texts: Sequence[str], also: Iterable[int] = ()) -> list[int]:
+def choose_tokens(tokenizer: Any, texts: Sequence[str], also: Iterable[int] = ()) -> list[int]:
     """Ids that stay, ascending.
 
     Those of the texts; special and added ones, and all that the tokenizer itself names; the bytes that unknown

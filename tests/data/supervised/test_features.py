@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from dsformer.data.supervised import Encoded, Examples, SupervisedTask, collator, encode
+from dsformer.data.supervised import EncodedExamples, Examples, SupervisedTask, collator, encode
 from dsformer.errors import InputError
 
 
@@ -11,7 +11,7 @@ def task(kind: str, examples: Examples, labels: tuple[str, ...] = ()) -> Supervi
 
 
 def test_an_encoded_split_is_a_sequence_of_plain_dicts():
-    encoded = Encoded({"input_ids": [np.array([1, 2], np.int32), np.array([3], np.int32)], "labels": (0, 1)})
+    encoded = EncodedExamples({"input_ids": [np.array([1, 2], np.int32), np.array([3], np.int32)], "labels": (0, 1)})
     assert list(encoded) == [{"input_ids": [1, 2], "labels": 0}, {"input_ids": [3], "labels": 1}]
     assert encoded[-1:] == [encoded[1]]
 

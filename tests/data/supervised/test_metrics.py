@@ -4,7 +4,7 @@ import sys
 import numpy as np
 import pytest
 
-from dsformer.data.supervised import Encoded, Examples, SupervisedTask, encode, score
+from dsformer.data.supervised import EncodedExamples, Examples, SupervisedTask, encode, score
 from dsformer.data.supervised.spans import entities, entity_scores
 from dsformer.data.supervised.squad_metric import normalize, squad_scores, token_f1
 from dsformer.errors import MissingExtraError
@@ -15,7 +15,7 @@ GUESSES = [1, 1, 0, 0, 1, 1]
 
 def scored(kind: str, metric: str, predictions, targets=TARGETS, labels=("a", "b")) -> dict[str, float]:
     examples = Examples(("x",) * len(targets), targets=targets)
-    encoded = Encoded({"input_ids": [np.zeros(1, np.int32)] * len(targets)})
+    encoded = EncodedExamples({"input_ids": [np.zeros(1, np.int32)] * len(targets)})
     return score(SupervisedTask("test", kind, labels, None, examples, metric), examples, encoded, predictions)
 
 

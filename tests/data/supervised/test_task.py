@@ -2,7 +2,7 @@ from collections import Counter
 
 import pytest
 
-from dsformer.data.supervised import TASK_NAMES, Examples, load_task, texts_of
+from dsformer.data.supervised import TASK_NAMES, Examples, list_texts, load_task
 
 PAIRS = Examples(("a", "b", "c"), ("x", "y", "z"), (0, 1, 0), ("i", "j", "k"))
 
@@ -31,9 +31,9 @@ def test_take_of_all_is_the_same_object(count: int | None):
 
 
 def test_texts_for_calibration():
-    assert texts_of(PAIRS) == [("a", "x"), ("b", "y"), ("c", "z")]
+    assert list_texts(PAIRS) == [("a", "x"), ("b", "y"), ("c", "z")]
     words = Examples((("one", "two"), ("three",)), targets=((0, 0), (0,)))
-    assert texts_of(words) == ["one two", "three"]
+    assert list_texts(words) == ["one two", "three"]
 
 
 def test_bundled_movie_reviews_hold_out_every_fifth_sentence_of_each_class():

@@ -12,10 +12,10 @@ from dsformer.factorization.methods.baselines.oats import spec_within
 from dsformer.factorization.methods.baselines.sparsegpt import inverse_factor, prune
 from dsformer.factorization.metric import Metric
 from dsformer.factorization.search import Budget
-from dsformer.factorization.target import Table, Weight
+from dsformer.factorization.target import EmbeddingTarget, Target
 from dsformer.format.pattern import Pattern
 from dsformer.format.precision import SCALE_BITS, Precision
-from dsformer.format.quantized import RoundedForm
+from dsformer.format.quantized import QuantizedForm
 from dsformer.format.spec import FormSpec
 from dsformer.format.support_codec import pack_support, unpack_support
 from dsformer.recipe import Recipe
@@ -28,11 +28,11 @@ CASES = [(name, PATTERNS[kind]) for name, method in ALONE.items() for kind in (m
 
 @pytest.mark.parametrize("value_bits", [32, 16, 8])
 @pytest.mark.parametrize(("method", "pattern"), CASES)
-def test_forms_fit_the_budget_and_can_be_stored(tall: Weight, method: str, pattern: str, value_bits: int):
+def test_forms_fit_the_budget_and_can_be_stored(tall: Target, method: str, pattern: str, value_bits: int):
     budget = Budget(tall.matrix.numel() * value_bits // 2, value_bits)
     found = fit_weight(tall, budget, Pattern.parse(pattern), method, QUICK)
     spec = found.form.spec
-    precision = found.form.precision if isinstance(found.form, RoundedForm) else value_bits
+    precision = found.form.precision if isinstance(found.form, QuantizedForm) else value_bits
     parts = spec.split(tall.members)
     again = 8 * (spec.dictionary_bytes(precision) + spec.dictionary_support_bytes)
     again += SCALE_BITS * spec.dictionary_scales(Precision.of(precision)) if Precision.of(precision).rounded else 0
@@ -44,7 +44,7 @@ def test_forms_fit_the_budget_and_can_be_stored(tall: Weight, method: str, patte
 
 
 @pytest.mark.parametrize("method", ["double_sparse", "dense_sparse", "low_rank", "pruning"])
-def test_stronger_methods_have_lower_errors(tall: Weight, method: str):
+def test_stronger_methods_have_lower_errors(tall: Target, method: str):
     rivals = {"low_rank": ("svd", "asvd"), "pruning": ("magnitude", "wanda", "sparsegpt")}
     budget = Budget(tall.matrix.numel() * 16 // 2, 16)
     errors = {name: fit_weight(tall, budget, method=name).error for name in ALONE}
@@ -53,21 +53,21 @@ def test_stronger_methods_have_lower_errors(tall: Weight, method: str):
     assert errors[method] <= min(errors[name] for name in weaker) + 1e-4
 
 
-def test_error_compensation_compensates(tall: Weight):
+def test_error_compensation_compensates(tall: Target):
     form = fit_weight(tall, Budget(tall.matrix.numel() * 16 // 2, 16), method="sparsegpt").form
     only_left_out = tall.matrix * (form.dense() != 0)
     form_error, bare = tall.error(form), (tall.matrix - only_left_out) @ tall.metric.factor
     assert form_error < float(bare.norm() / (tall.matrix @ tall.metric.factor).norm())
 
 
-def test_plain_svd_attains_its_optimum(tall: Weight):
+def test_plain_svd_attains_its_optimum(tall: Target):
     budget = Budget(tall.matrix.numel() * 32 // 2, 32)
     form = fit_weight(tall, budget, method="svd").form
     tail = torch.linalg.svdvals(tall.matrix.double())[form.spec.atoms :]
     assert float((tall.matrix - form.dense()).norm()) == pytest.approx(float(tail.norm()), rel=1e-4)
 
 
-def test_whitened_svd_attains_its_optimum(tall: Weight):
+def test_whitened_svd_attains_its_optimum(tall: Target):
     budget = Budget(tall.matrix.numel() * 32 // 2, 32)
     found = fit_weight(tall, budget, method="low_rank")
     values = torch.linalg.svdvals((tall.matrix @ tall.metric.factor).double())
@@ -75,7 +75,7 @@ def test_whitened_svd_attains_its_optimum(tall: Weight):
     assert found.error == pytest.approx(float(tail), rel=1e-4)
 
 
-def test_fwsvd_is_the_optimum_for_weighted_rows(tall: Weight):
+def test_fwsvd_is_the_optimum_for_weighted_rows(tall: Target):
     importance = torch.rand(len(tall.matrix), generator=torch.Generator().manual_seed(2)) + 0.1
     output = Metric.from_gram(torch.diag(importance), 1e-6)
     weight = replace(tall, metric=replace(tall.metric, output=output))
@@ -87,7 +87,7 @@ def test_fwsvd_is_the_optimum_for_weighted_rows(tall: Weight):
 
 def test_scales_do_not_matter_where_inputs_are_alike():
     matrix = torch.randn(40, 24, generator=torch.Generator().manual_seed(1))
-    weight, budget = Weight(matrix, Metric.identity(24), (40,)), Budget(40 * 24 * 16, 32)
+    weight, budget = Target(matrix, Metric.identity(24), (40,)), Budget(40 * 24 * 16, 32)
     for one, other in (
         ("svd", "low_rank"),
         ("asvd", "svd"),
@@ -99,7 +99,7 @@ def test_scales_do_not_matter_where_inputs_are_alike():
         torch.testing.assert_close(*forms, rtol=1e-3, atol=1e-4)
 
 
-def test_what_is_pruned_is_made_up_for_as_brute_force_would(tall: Weight):
+def test_what_is_pruned_is_made_up_for_as_brute_force_would(tall: Target):
     gram, width = tall.metric.gram[:12, :12], 12
     matrix = tall.matrix[:6, :12].clone()
     matrix[:, 0] = 1e-3 * matrix[:, 0]
@@ -115,7 +115,7 @@ def test_what_is_pruned_is_made_up_for_as_brute_force_would(tall: Weight):
     torch.testing.assert_close(upper.T @ upper, torch.linalg.inv(damped), rtol=1e-3, atol=1e-4)
 
 
-def test_sets_are_chosen_once_what_was_left_out_before_is_made_up_for(tall: Weight):
+def test_sets_are_chosen_once_what_was_left_out_before_is_made_up_for(tall: Target):
     """As in the code of SparseGPT's authors: an n:m set when it is come to, from weights as they are then."""
     matrix, gram = tall.matrix[:5, :16], tall.metric.gram[:16, :16]
     values, kept = prune(matrix, gram, FormSpec("input", 5, 16, 0, 0, 4, True, Pattern(n=1, m=4)))
@@ -136,7 +136,7 @@ def test_sets_are_chosen_once_what_was_left_out_before_is_made_up_for(tall: Weig
     torch.testing.assert_close(values.double(), weight * wanted, rtol=1e-3, atol=1e-4)
 
 
-def test_rounding_takes_the_most_bits_that_fit(tall: Weight):
+def test_rounding_takes_the_most_bits_that_fit(tall: Target):
     count = tall.matrix.numel()
     errors: dict[str, list[float]] = {"rtn": [], "gptq": []}
     for bits, scale in ((8, 16 / tall.matrix.shape[1]), (6, 0.5), (4, 0.5), (3, 0.5), (2, 0.5)):
@@ -150,8 +150,10 @@ def test_rounding_takes_the_most_bits_that_fit(tall: Weight):
         fit_weight(tall, Budget(count * 2, 32), method="rtn")
 
 
-def test_a_table_is_never_stored_in_the_shape_it_had(tall: Weight):
-    table = Table(tall.matrix, Metric.identity(tall.matrix.shape[1]), tall.members, torch.ones(len(tall.matrix)))
+def test_a_table_is_never_stored_in_the_shape_it_had(tall: Target):
+    table = EmbeddingTarget(
+        tall.matrix, Metric.identity(tall.matrix.shape[1]), tall.members, torch.ones(len(tall.matrix))
+    )
     assert fit_weight(table, Budget(tall.matrix.numel() * 16, 32), method="rtn").form.precision.codes == 7
 
 
@@ -161,7 +163,7 @@ def test_rounding_methods_go_with_neither_factors_nor_training(fields: dict):
         Recipe().merged({"method": "gptq", **fields})
 
 
-def test_n_of_m_keeps_the_largest_of_every_set(tall: Weight):
+def test_n_of_m_keeps_the_largest_of_every_set(tall: Target):
     spec = FormSpec("input", *tall.matrix.shape, 0, 0, tall.matrix.shape[1] // 4, True, Pattern(n=1, m=4))
     found = fit_weight(tall, Budget(spec.stored_bits(32), 32), Pattern(n=1, m=4), "magnitude")
     sets = tall.matrix.view(len(tall.matrix), 4, -1)
@@ -171,7 +173,7 @@ def test_n_of_m_keeps_the_largest_of_every_set(tall: Weight):
         fit_weight(tall, Budget(spec.stored_bits(32), 32), Pattern(n=2, m=4), "magnitude")
 
 
-def test_alternating_finds_better_sets_than_one_pass(tall: Weight):
+def test_alternating_finds_better_sets_than_one_pass(tall: Target):
     pattern = Pattern(n=2, m=8)
     spec = FormSpec("input", *tall.matrix.shape, 0, 0, tall.matrix.shape[1] // 4, True, pattern)
     budget = Budget(spec.stored_bits(32) + 8 * len(tall.members), 32)
@@ -179,7 +181,7 @@ def test_alternating_finds_better_sets_than_one_pass(tall: Weight):
     assert errors["pruning"] < errors["sparsegpt"] < errors["magnitude"]
 
 
-def test_low_rank_plus_sparse_shares_the_bits(tall: Weight):
+def test_low_rank_plus_sparse_shares_the_bits(tall: Target):
     shape = (tall.matrix.shape[0], tall.matrix.shape[1])
     budget = Budget(tall.matrix.numel() * 16 // 2, 16)
     spec = spec_within(shape, budget)
@@ -202,7 +204,7 @@ def test_patterns_a_method_has_no_forms_of_are_refused_with_the_recipe(method: s
         Recipe().merged({"method": method, "pattern": pattern})
 
 
-def test_one_step_is_between_low_rank_and_the_full_search(tall: Weight):
+def test_one_step_is_between_low_rank_and_the_full_search(tall: Target):
     budget = Budget(tall.matrix.numel() * 16 // 2, 16)
     errors = {name: fit_weight(tall, budget, method=name).error for name in ("low_rank", "rocket", "dense_sparse")}
     assert errors["dense_sparse"] < errors["rocket"] < errors["low_rank"]

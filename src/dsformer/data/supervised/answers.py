@@ -4,7 +4,7 @@ import numpy as np
 from jaxtyping import Float, Int
 from numpy.lib.stride_tricks import sliding_window_view
 
-from dsformer.data.supervised.encoded import Encoded
+from dsformer.data.supervised.encoded import EncodedExamples
 from dsformer.data.supervised.task import Examples
 
 # Those scripts' settings: answers start and end at one of the 20 best tokens, and have at most 30 tokens.
@@ -14,7 +14,7 @@ _LONGEST = 30
 
 def best_answers(
     examples: Examples,
-    encoded: Encoded,
+    encoded: EncodedExamples,
     starts: Float[np.ndarray, "windows tokens"],
     ends: Float[np.ndarray, "windows tokens"],
     *,

@@ -8,7 +8,7 @@ import numpy as np
 
 
 @dataclass(frozen=True, eq=False)
-class Encoded(Sequence[dict[str, Any]]):
+class EncodedExamples(Sequence[dict[str, Any]]):
     """The features a model is trained on or scored on; each item is a dict of plain lists and numbers.
 
     Attributes:

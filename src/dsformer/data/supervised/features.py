@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from transformers import BatchEncoding, PreTrainedTokenizerBase
 
-from dsformer.data.supervised.encoded import Encoded, compact
+from dsformer.data.supervised.encoded import EncodedExamples, compact
 from dsformer.data.supervised.task import Examples, SupervisedTask
 from dsformer.errors import InputError
 
@@ -21,7 +21,9 @@ _STRIDE = 64
 _SHORTEST_WINDOW = 32
 
 
-def encode(task: SupervisedTask, examples: Examples, tokenizer: PreTrainedTokenizerBase, length: int) -> Encoded:
+def encode(
+    task: SupervisedTask, examples: Examples, tokenizer: PreTrainedTokenizerBase, length: int
+) -> EncodedExamples:
     """Tokenize examples of a task.
 
     Args:
@@ -52,7 +54,7 @@ def encode(task: SupervisedTask, examples: Examples, tokenizer: PreTrainedTokeni
     columns = _Columns()
     for part in _parts(examples):
         columns.add(tokenizer(list(part.texts), _list(part.pairs), truncation=True, max_length=length))
-    return Encoded({**columns.rows, "labels": examples.targets})
+    return EncodedExamples({**columns.rows, "labels": examples.targets})
 
 
 class _Columns:
@@ -80,7 +82,7 @@ def _check_fast(tokenizer: PreTrainedTokenizerBase) -> None:
         raise InputError(f"{type(tokenizer).__name__} cannot tell where tokens stand in the text; use a fast tokenizer")
 
 
-def _encode_words(examples: Examples, tokenizer: PreTrainedTokenizerBase, length: int) -> Encoded:
+def _encode_words(examples: Examples, tokenizer: PreTrainedTokenizerBase, length: int) -> EncodedExamples:
     """Label the first token of every word.
 
     The words are joined by spaces and found again by their characters, since some tokenizers (RoBERTa's) take lists of
@@ -98,7 +100,7 @@ def _encode_words(examples: Examples, tokenizer: PreTrainedTokenizerBase, length
             words.append(firsts)
             labels.append(np.where(firsts < 0, IGNORED, np.asarray(tags, np.int32)[firsts]))
         columns.add(batch)
-    return Encoded({**columns.rows, "labels": labels}, {"words": words})
+    return EncodedExamples({**columns.rows, "labels": labels}, {"words": words})
 
 
 def _first_tokens(words: Sequence[str], offsets: Sequence[tuple[int, int]]) -> np.ndarray:
@@ -115,7 +117,7 @@ def _first_tokens(words: Sequence[str], offsets: Sequence[tuple[int, int]]) -> n
     return found
 
 
-def _encode_questions(examples: Examples, tokenizer: PreTrainedTokenizerBase, length: int) -> Encoded:
+def _encode_questions(examples: Examples, tokenizer: PreTrainedTokenizerBase, length: int) -> EncodedExamples:
     _check_fast(tokenizer)
     if length < _SHORTEST_WINDOW:
         raise InputError(f"Question answering needs a length of at least {_SHORTEST_WINDOW} tokens, not {length}")
@@ -144,7 +146,7 @@ def _encode_questions(examples: Examples, tokenizer: PreTrainedTokenizerBase, le
             positions["end_positions"].append(end)
         columns.add(batch)
         done += len(part)
-    return Encoded({**columns.rows, **positions}, alignment)
+    return EncodedExamples({**columns.rows, **positions}, alignment)
 
 
 def _cut_questions(questions: Sequence[str], tokenizer: PreTrainedTokenizerBase, tokens: int) -> list[str]:
@@ -190,7 +192,7 @@ def _answer_tokens(
 
 def _encode_running_text(
     examples: Examples, tokenizer: PreTrainedTokenizerBase, length: int, *, causal: bool
-) -> Encoded:
+) -> EncodedExamples:
     columns = _Columns()
     for part in _parts(examples):
         # Texts longer than the model reads are no mistake here; verbose would warn of them.
@@ -200,4 +202,4 @@ def _encode_running_text(
         joined = np.concatenate(rows)
         count = len(joined) // length
         pieces[name] = list(joined[: count * length].reshape(count, length)) if count else [joined]
-    return Encoded({**pieces, "labels": pieces["input_ids"]} if causal else pieces)
+    return EncodedExamples({**pieces, "labels": pieces["input_ids"]} if causal else pieces)

@@ -9,12 +9,12 @@ from typing import Any
 from dsformer.data.reading import check_column, file_kind, open_parquet, read_jsonl, read_table
 from dsformer.data.supervised.classes import ClassIndex, check_label, class_key, class_names
 from dsformer.data.supervised.targets import number, parsed
-from dsformer.data.supervised.task import Examples, Kind, SupervisedTask
+from dsformer.data.supervised.task import Examples, SupervisedTask, TaskKind
 from dsformer.errors import InputError
 
 FORMATS = (".csv", ".tsv", ".jsonl", ".parquet")
 _UNLABELLED = ("masked_lm", "causal_lm")
-_METRICS: Mapping[Kind, str] = {
+_METRICS: Mapping[TaskKind, str] = {
     "classification": "accuracy",
     "regression": "spearman",
     "masked_lm": "perplexity",
@@ -43,7 +43,7 @@ class Columns:
     pair: str | None = None
     label: str | None = "label"
     evaluation: Path | None = None
-    kind: Kind | None = None
+    kind: TaskKind | None = None
 
 
 @dataclass(frozen=True)
@@ -131,7 +131,7 @@ def _cells(path: Path, names: Sequence[str]) -> Iterator[tuple[str, Sequence[Any
         raise InputError(f"{path}: a task is read from {', '.join(FORMATS)} (the first three may be followed by .gz)")
 
 
-def _infer_kind(rows: Sequence[_Row]) -> Kind:
+def _infer_kind(rows: Sequence[_Row]) -> TaskKind:
     numbers = [parsed(row.label) for row in rows]
     if all(value is None or value.is_integer() for value in numbers):
         return "classification"
@@ -153,7 +153,7 @@ def _classes(path: Path, rows: Sequence[_Row]) -> tuple[str, ...]:
     return names
 
 
-def _examples(rows: Sequence[_Row], kind: Kind, labels: Sequence[str], columns: Columns) -> Examples:
+def _examples(rows: Sequence[_Row], kind: TaskKind, labels: Sequence[str], columns: Columns) -> Examples:
     targets: tuple[Any, ...] = ()
     if kind == "classification":
         known = ClassIndex(labels)
@@ -164,7 +164,7 @@ def _examples(rows: Sequence[_Row], kind: Kind, labels: Sequence[str], columns: 
     return Examples(tuple(row.text for row in rows), pairs, targets)
 
 
-def _set_aside(path: Path, examples: Examples, kind: Kind) -> tuple[Examples, Examples]:
+def _set_aside(path: Path, examples: Examples, kind: TaskKind) -> tuple[Examples, Examples]:
     if len(examples) <= _PART:
         raise InputError(f"{path} holds {len(examples)} rows, too few to set some aside: name a file to evaluate on")
     order = random.Random(_SEED).sample(range(len(examples)), len(examples))

@@ -10,7 +10,7 @@ from dsformer.data.sources import find_file, find_local, find_optional
 from dsformer.data.stsb import read_pairs
 from dsformer.data.supervised.hub import HubSource, hub_column, load_hub
 from dsformer.data.supervised.targets import class_index, filled, number
-from dsformer.data.supervised.task import Examples, Kind, SupervisedTask
+from dsformer.data.supervised.task import Examples, SupervisedTask, TaskKind
 
 _REPOSITORY = "nyu-mll/glue"
 _ENTAILMENT = ("entailment", "not_entailment")
@@ -122,7 +122,7 @@ def load(name: str, data_dir: Path | None = None) -> SupervisedTask:
         evaluation = _read(find_file(folder, *layout.evaluation), layout)
         train = _read_optional(folder, layout.train, layout)
         held_out = _read_optional(folder, layout.held_out, layout)
-    kind: Kind = "classification" if layout.labels else "regression"
+    kind: TaskKind = "classification" if layout.labels else "regression"
     return SupervisedTask(name, kind, layout.labels, train, evaluation, layout.metric, held_out)
 
 

@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Float, Int, Num
 
 from dsformer.data.supervised.answers import best_answers
-from dsformer.data.supervised.encoded import Encoded
+from dsformer.data.supervised.encoded import EncodedExamples
 from dsformer.data.supervised.spans import entity_scores
 from dsformer.data.supervised.squad_metric import squad_scores
 from dsformer.data.supervised.task import Examples, SupervisedTask
@@ -16,7 +16,9 @@ from dsformer.errors import MissingExtraError
 Predictions = np.ndarray | tuple[np.ndarray, ...] | float
 
 
-def score(task: SupervisedTask, examples: Examples, encoded: Encoded, predictions: Predictions) -> dict[str, float]:
+def score(
+    task: SupervisedTask, examples: Examples, encoded: EncodedExamples, predictions: Predictions
+) -> dict[str, float]:
     """Score predictions with the metrics the task is usually reported by; `task.metric` names the main one.
 
     Args:
@@ -67,7 +69,10 @@ def _perplexity(loss: Predictions) -> float:
 
 
 def _score_tags(
-    task: SupervisedTask, examples: Examples, encoded: Encoded, logits: Float[np.ndarray, "features tokens tags"]
+    task: SupervisedTask,
+    examples: Examples,
+    encoded: EncodedExamples,
+    logits: Float[np.ndarray, "features tokens tags"],
 ) -> dict[str, float]:
     """Words that were cut off, or that the tokenizer gave no token, count as predicted to be outside of entities."""
     predicted = []

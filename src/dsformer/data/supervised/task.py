@@ -8,7 +8,9 @@ from typing import Any, Literal
 
 from dsformer.data.text import Text
 
-Kind = Literal["classification", "regression", "token_classification", "question_answering", "masked_lm", "causal_lm"]
+TaskKind = Literal[
+    "classification", "regression", "token_classification", "question_answering", "masked_lm", "causal_lm"
+]
 
 # Of data without an official split, every fifth example of each class is held out.
 _HELD_OUT = 5
@@ -77,7 +79,7 @@ class SupervisedTask:
     """
 
     name: str
-    kind: Kind
+    kind: TaskKind
     labels: tuple[str, ...]
     train: Examples | None
     evaluation: Examples
@@ -137,7 +139,7 @@ def split_every_fifth(examples: Examples) -> tuple[Examples, Examples]:
     return examples.select(train), examples.select(held)
 
 
-def texts_of(examples: Examples) -> list[Text]:
+def list_texts(examples: Examples) -> list[Text]:
     """Every example as plain text: one string, or two where there is a second text; words are joined by spaces."""
     texts: list[str] = [text if isinstance(text, str) else " ".join(text) for text in examples.texts]
     return [*texts] if examples.pairs is None else [*zip(texts, examples.pairs, strict=True)]

@@ -7,10 +7,10 @@ from dsformer.data.reading import open_text
 from dsformer.data.sources import find_file, find_local, find_optional
 from dsformer.data.supervised.hub import HubSource, hub_column, load_hub
 from dsformer.data.supervised.targets import filled
-from dsformer.data.supervised.task import Examples, Kind, SupervisedTask
+from dsformer.data.supervised.task import Examples, SupervisedTask, TaskKind
 
 FOLDER = "wikitext2"
-KINDS: Mapping[str, Kind] = {"wikitext2": "masked_lm", "wikitext2_causal": "causal_lm"}
+KINDS: Mapping[str, TaskKind] = {"wikitext2": "masked_lm", "wikitext2_causal": "causal_lm"}
 _HUB = HubSource("Salesforce/wikitext", FOLDER, "wikitext-2-raw-v1")
 
 

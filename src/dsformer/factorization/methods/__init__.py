@@ -13,7 +13,7 @@ from dsformer.factorization.methods.low_rank import ASVD, FWSVD, LOW_RANK, SVD
 from dsformer.factorization.methods.monarch import MONARCH
 from dsformer.factorization.methods.quantization import GPTQ, RTN
 from dsformer.factorization.search import Budget, Fitted
-from dsformer.factorization.target import Weight
+from dsformer.factorization.target import Target
 from dsformer.format.pattern import FREE, Pattern
 
 METHODS: dict[str, Method] = {
@@ -39,7 +39,7 @@ METHODS: dict[str, Method] = {
 
 
 def fit_weight(
-    weight: Weight,
+    weight: Target,
     budget: Budget,
     pattern: Pattern = FREE,
     method: str = "dense_sparse",

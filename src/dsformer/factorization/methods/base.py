@@ -6,7 +6,7 @@ from typing import Literal
 
 from dsformer.factorization.dense_sparse import Effort
 from dsformer.factorization.search import Budget, Family, Fitted
-from dsformer.factorization.target import Weight
+from dsformer.factorization.target import Target
 from dsformer.format.pattern import Pattern
 
 Kind = Literal["free", "grouped", "n:m"]
@@ -37,7 +37,7 @@ class Method:
             MiniLM, ``dense_sparse``, free pattern, 2x to 3.57x); bits are divided between blocks by that.
     """
 
-    fit: Callable[[Weight, Budget, Pattern, Effort], Fitted | None]
+    fit: Callable[[Target, Budget, Pattern, Effort], Fitted | None]
     about: str
     patterns: tuple[Kind, ...] = ()
     families: Callable[[tuple[int, int], Pattern, bool], list[Family]] | None = None

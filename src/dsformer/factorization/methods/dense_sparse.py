@@ -3,7 +3,7 @@
 from dsformer.factorization.dense_sparse import Effort
 from dsformer.factorization.methods.base import Method
 from dsformer.factorization.search import Budget, Family, Fitted, search
-from dsformer.factorization.target import Weight
+from dsformer.factorization.target import Target
 from dsformer.format.pattern import Pattern
 from dsformer.format.spec import Orientation
 
@@ -20,7 +20,7 @@ def families(shape: tuple[int, int], pattern: Pattern, stacked: bool) -> list[Fa
     ]
 
 
-def fit(weight: Weight, budget: Budget, pattern: Pattern, effort: Effort) -> Fitted | None:
+def fit(weight: Target, budget: Budget, pattern: Pattern, effort: Effort) -> Fitted | None:
     """The form of least error; low rank is always a candidate."""
     shape = (weight.matrix.shape[0], weight.matrix.shape[1])
     return search(weight, budget, families(shape, pattern, len(weight.members) > 1), effort)

@@ -4,11 +4,11 @@ from dataclasses import replace
 
 from dsformer.factorization.dense_sparse import Effort
 from dsformer.factorization.double_sparse import fit_double
-from dsformer.factorization.flops import EIGEN, alternation, polish
+from dsformer.factorization.flops import EIGEN, count_alternation_flops, count_polish_flops
 from dsformer.factorization.methods.base import Method
 from dsformer.factorization.search import Budget, Fitted, most, most_nonzeros
-from dsformer.factorization.target import Weight
-from dsformer.format.indices import settled
+from dsformer.factorization.target import Target
+from dsformer.format.indices import sort_entries
 from dsformer.format.pattern import Pattern
 from dsformer.format.spec import FormSpec
 
@@ -38,7 +38,7 @@ def _filled(blank: FormSpec, budget: Budget, part: float) -> FormSpec | None:
     return replace(empty, nonzeros=nonzeros) if alone and nonzeros else None
 
 
-def fit(weight: Weight, budget: Budget, pattern: Pattern, effort: Effort) -> Fitted | None:
+def fit(weight: Target, budget: Budget, pattern: Pattern, effort: Effort) -> Fitted | None:
     """The form of least error among a few shapes, ranked after a few alternations in the metric of the inputs."""
     budget = replace(budget, bits=budget.bits - 8 * len(weight.members))
     known = specs((weight.matrix.shape[0], weight.matrix.shape[1]), budget)
@@ -47,7 +47,7 @@ def fit(weight: Weight, budget: Budget, pattern: Pattern, effort: Effort) -> Fit
     tried = [(spec, fit_double(weight.of_inputs.input, spec, effort.screening)[1]) for spec in known]
     best = min(tried, key=lambda one: one[1])[0]
     form, error = fit_double(weight.input, weight.suited(best), PATIENCE * effort.iterations)
-    return Fitted(settled(form, weight.members), error, tried)
+    return Fitted(sort_entries(form, weight.members), error, tried)
 
 
 def operations(shape: tuple[int, int], members: tuple[int, ...], budget: Budget, effort: Effort, curved: bool) -> float:
@@ -56,11 +56,11 @@ def operations(shape: tuple[int, int], members: tuple[int, ...], budget: Budget,
 
     def step(spec: FormSpec, curved: bool) -> float:
         entries = EIGEN * spec.atoms**3 + 6 * spec.atoms * spec.width**2 + 4 * spec.atoms**2 * spec.width
-        return alternation(spec, curved) + entries
+        return count_alternation_flops(spec, curved) + entries
 
     eigenvectors = EIGEN * (shape[1] ** 3 + (shape[0] ** 3 if curved else 0))
     screened = sum(effort.screening * step(spec, False) for spec in known)
-    fitted = sum(final * step(spec, curved) + polish(spec, curved) for spec in known)
+    fitted = sum(final * step(spec, curved) + count_polish_flops(spec, curved) for spec in known)
     return eigenvectors + screened + fitted / max(1, len(known))
 
 

@@ -14,7 +14,7 @@ from dsformer.factorization.dense_sparse import Effort
 from dsformer.factorization.methods.base import Method
 from dsformer.factorization.metric import Metric
 from dsformer.factorization.search import Budget, Fitted, rank_within
-from dsformer.factorization.target import Weight
+from dsformer.factorization.target import Target
 from dsformer.format.pattern import Pattern
 
 # Exponent of the inputs' size in ASVD's scaling, as its authors recommend.
@@ -22,7 +22,7 @@ ASVD_EXPONENT = 0.5
 
 
 def truncated(
-    metric: Callable[[Metric], Metric], weight: Weight, budget: Budget, pattern: Pattern, effort: Effort
+    metric: Callable[[Metric], Metric], weight: Target, budget: Budget, pattern: Pattern, effort: Effort
 ) -> Fitted | None:
     """The optimum of the largest rank that fits, in a metric made from that of the inputs."""
     shape = (weight.matrix.shape[0], weight.matrix.shape[1])

@@ -8,7 +8,7 @@ from dsformer.factorization.methods.base import Method
 from dsformer.factorization.methods.low_rank import LOW_RANK
 from dsformer.factorization.monarch import STEPS, fit_monarch
 from dsformer.factorization.search import Budget, Fitted, most
-from dsformer.factorization.target import Weight
+from dsformer.factorization.target import Target
 from dsformer.format.pattern import Pattern
 from dsformer.format.spec import FormSpec
 
@@ -37,7 +37,7 @@ def _largest(shape: tuple[int, int], blocks: int, budget: Budget) -> FormSpec | 
     return with_rank(rank) if rank else None
 
 
-def fit(weight: Weight, budget: Budget, pattern: Pattern, effort: Effort) -> Fitted | None:
+def fit(weight: Target, budget: Budget, pattern: Pattern, effort: Effort) -> Fitted | None:
     """The form of least error among those of several numbers of blocks, ranked by a short fit in the inputs' metric.
 
     A weight that none of these divides, such as a classifier of 77 classes, has one block, which is low rank."""

@@ -4,14 +4,14 @@ from collections.abc import Callable
 from functools import partial
 
 from dsformer.factorization.dense_sparse import Effort
-from dsformer.factorization.gptq import round_compensated
+from dsformer.factorization.gptq import quantize_gptq
 from dsformer.factorization.methods.base import Method
 from dsformer.factorization.search import Budget, Fitted
-from dsformer.factorization.target import Table, Weight
+from dsformer.factorization.target import EmbeddingTarget, Target
 from dsformer.format.form import Form, dense_form
 from dsformer.format.pattern import Pattern
 from dsformer.format.precision import INT8, Precision
-from dsformer.format.quantized import RoundedForm, round_form
+from dsformer.format.quantized import QuantizedForm, quantize_form
 
 # Numbers of a row that share a scale, with fewer than 8 bits: what most tools take.
 SPAN = 64
@@ -21,15 +21,15 @@ PRECISIONS = (INT8, *(Precision(bits, bits, SPAN) for bits in (7, 6, 5, 4, 3, 2)
 
 
 def fit(
-    rounded: Callable[[Form, Weight, Precision], RoundedForm],
-    weight: Weight,
+    rounded: Callable[[Form, Target, Precision], QuantizedForm],
+    weight: Target,
     budget: Budget,
     pattern: Pattern,
     effort: Effort,
 ) -> Fitted | None:
     """Rounded to the most bits that the budget holds."""
     whole = dense_form(weight.matrix)
-    known = PRECISIONS[1:] if isinstance(weight, Table) else PRECISIONS
+    known = PRECISIONS[1:] if isinstance(weight, EmbeddingTarget) else PRECISIONS
     precision = next((one for one in known if whole.spec.stored_bits(one) <= budget.bits), None)
     if precision is None:
         return None
@@ -37,14 +37,14 @@ def fit(
     return Fitted(form, weight.error(form))
 
 
-def to_nearest(form: Form, weight: Weight, precision: Precision) -> RoundedForm:
+def to_nearest(form: Form, weight: Target, precision: Precision) -> QuantizedForm:
     """Every number by itself."""
-    return round_form(form, precision)
+    return quantize_form(form, precision)
 
 
-def compensated(form: Form, weight: Weight, precision: Precision) -> RoundedForm:
+def compensated(form: Form, weight: Target, precision: Precision) -> QuantizedForm:
     """Column after column, what is still to come making up for what was."""
-    return round_compensated(form, weight.metric.gram, precision)
+    return quantize_gptq(form, weight.metric.gram, precision)
 
 
 RTN = Method(

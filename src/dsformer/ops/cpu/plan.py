@@ -12,7 +12,7 @@ from torch import Tensor
 
 from dsformer.errors import InputError
 from dsformer.format.form import Form
-from dsformer.format.quantized import RoundedForm
+from dsformer.format.quantized import QuantizedForm
 from dsformer.ops.cpu.library import DTYPES, WEIGHTS, FormStruct, TuningStruct, address, library
 from dsformer.ops.cpu.pages import LARGE, use_large_pages
 
@@ -45,7 +45,7 @@ class CpuPlan:
         in_features: only needed where no tensor tells, for an input dictionary without learned atoms.
         activation: applied after the bias.
         tuning: for measurements: ``panel_vectors``, ``small_tokens``, ``block_bytes``, ``unpaired`` of ``dsf_tuning``.
-        scales: with int8 values, those of the dictionary's rows and of the values, as of ``RoundedForm``.
+        scales: with int8 values, those of the dictionary's rows and of the values, as of ``QuantizedForm``.
         dtype: with int8 values, float32 or bfloat16: type of x and the bias.
 
     Raises:
@@ -127,7 +127,7 @@ class CpuPlan:
     @classmethod
     def of(
         cls,
-        form: Form | RoundedForm,
+        form: Form | QuantizedForm,
         bias: Float[Tensor, " out"] | None = None,
         members: Sequence[int] | None = None,
         activation: Activation = "none",
@@ -151,7 +151,7 @@ class CpuPlan:
             spec.in_features,
             activation,
             tuning,
-            (form.dictionary_scales, form.value_scales) if isinstance(form, RoundedForm) else None,
+            (form.dictionary_scales, form.value_scales) if isinstance(form, QuantizedForm) else None,
             dtype,
         )
 

@@ -40,7 +40,7 @@ _lock = threading.Lock()
 _known: dict[str, Tuning] = {}
 
 
-def tuned(spec: FormSpec, dtype: torch.dtype, make: Maker) -> CpuPlan:
+def tune(spec: FormSpec, dtype: torch.dtype, make: Maker) -> CpuPlan:
     """The plan of a layer, with the tuning of its kind."""
     if os.environ.get("DSFORMER_AUTOTUNE") == "0":
         return make({})

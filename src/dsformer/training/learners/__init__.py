@@ -1,19 +1,19 @@
 """Ways to learn the factorizations on a task, by name."""
 
-from dsformer.training.learners.alternate import Alternate
+from dsformer.training.learners.alternate import AlternatingLearner
 from dsformer.training.learners.base import Learner as Learner
 from dsformer.training.learners.base import Stage as Stage
 from dsformer.training.learners.movement import Movement, Platon
-from dsformer.training.learners.projected_gradient import Refactor
-from dsformer.training.learners.sr_ste import StraightThroughCodes
-from dsformer.training.learners.stf import StraightThrough
+from dsformer.training.learners.projected_gradient import ProjectedGradient
+from dsformer.training.learners.sr_ste import SRSTE
+from dsformer.training.learners.stf import StraightThroughFactorizer
 
 LEARNERS: dict[str, type[Learner]] = {
     "fixed": Learner,
-    "alternate": Alternate,
-    "refactor": Refactor,
-    "codes": StraightThroughCodes,
-    "stf": StraightThrough,
+    "alternate": AlternatingLearner,
+    "refactor": ProjectedGradient,
+    "codes": SRSTE,
+    "stf": StraightThroughFactorizer,
     "movement": Movement,
     "platon": Platon,
 }

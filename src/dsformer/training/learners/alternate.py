@@ -6,7 +6,7 @@ from dsformer.training.learners.base import Learner
 TURNS = 4
 
 
-class Alternate(Learner):
+class AlternatingLearner(Learner):
     """Trains the values for a while, then the dictionaries, and so on: block coordinate descent on the task."""
 
     def resume(self, step: int) -> None:

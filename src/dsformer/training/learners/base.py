@@ -9,11 +9,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from dsformer.training.optimizer_state import carry
+from dsformer.training.optimizer_state import carry_optimizer_state
 from dsformer.training.parametrization import LearnedBlock, LearnedBlocks
 from dsformer.training.projection import Projection
-from dsformer.utils.distributed import make_alike
-from dsformer.utils.threads import one_thread_each
+from dsformer.utils.distributed import broadcast_from_first
+from dsformer.utils.threads import single_threaded_pool
 
 
 @dataclass
@@ -81,13 +81,13 @@ class Learner:
     def project_all(self, jobs: list[partial[None]]) -> None:
         """Run projections side by side, then carry the optimizer's memory over to the new supports."""
         before = [block.columns.clone() for block in self.stage.blocks]
-        with one_thread_each() as pool:
+        with single_threaded_pool() as pool:
             for done in [pool.submit(job) for job in jobs]:
                 done.result()
         for block in self.stage.blocks:
-            make_alike([block.columns, *[parameter.data for parameter in block.parameters()]])
+            broadcast_from_first([block.columns, *[parameter.data for parameter in block.parameters()]])
             block.moved()
         self.stage.blocks.settle()
         if self.stage.optimizer is not None:
             for block, columns in zip(self.stage.blocks, before, strict=True):
-                carry(self.stage.optimizer, block, columns)
+                carry_optimizer_state(self.stage.optimizer, block, columns)

@@ -7,11 +7,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from dsformer.factorization.support import support_of
+from dsformer.factorization.support import choose_support
 from dsformer.format.form import Form
 from dsformer.format.schema import BlockConfig
-from dsformer.training.learners.sr_ste import DenseCodesBlock, StraightThroughCodes
-from dsformer.utils.distributed import average
+from dsformer.training.learners.sr_ste import SRSTE, DenseCodesBlock
+from dsformer.utils.distributed import average_over_ranks
 
 # Parts of the run in which all weights stay, and after which no weight comes or goes; between them a cubic schedule.
 FROM, UNTIL = 0.1, 0.7
@@ -56,7 +56,7 @@ class MovingBlock(DenseCodesBlock):
     def keep(self, part: float) -> None:
         """Keep the entries of the highest scores, a multiple of as many as stay in the end."""
         above = self.scores - self.scores.amin()
-        self.latent_mask.copy_(support_of(self.spec.with_entries(part), above, None))
+        self.latent_mask.copy_(choose_support(self.spec.with_entries(part), above, None))
 
 
 class SensitiveBlock(MovingBlock):
@@ -83,7 +83,7 @@ class SensitiveBlock(MovingBlock):
         torch.mul(self.sensitivity, self.uncertainty, out=self.scores)
 
 
-class Movement(StraightThroughCodes):
+class Movement(SRSTE):
     """Trains dense weights of which fewer and fewer stay: those that gradients take away from zero."""
 
     block_type = MovingBlock
@@ -93,7 +93,7 @@ class Movement(StraightThroughCodes):
         part = step / self.stage.total
         last = part >= UNTIL and (step - 1) / self.stage.total < UNTIL
         if last or (step % EVERY == 0 and FROM < part < UNTIL):
-            average(block.get_buffer("scores") for block in self.stage.blocks)
+            average_over_ranks(block.get_buffer("scores") for block in self.stage.blocks)
             left = max(0.0, 1 - (part - FROM) / (UNTIL - FROM)) ** 3
             for block in self.stage.blocks:
                 assert isinstance(block, MovingBlock)

@@ -35,7 +35,7 @@ class DenseBlock(LearnedBlock):
         self.latent.copy_(super().multiplied())
 
 
-class Refactor(Learner):
+class ProjectedGradient(Learner):
     """Trains dense weights for an epoch, factorizes them from the present factorization on, and goes on from there."""
 
     block_type = DenseBlock

@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from dsformer.factorization.support import labels_of, support_of
+from dsformer.factorization.support import choose_support, labels_of
 from dsformer.format.form import Form
 from dsformer.format.schema import BlockConfig
 from dsformer.training.learners.base import Learner
@@ -69,7 +69,7 @@ class DenseCodesBlock(LearnedBlock):
         # Atoms may have left norm 1.
         norm = self.dictionary.norm(dim=1)
         scale = torch.cat([norm, norm.new_ones(spec.width if spec.canonical else 0)])
-        self.latent_mask.copy_(support_of(spec, self.latent * scale, labels_of(self.order, spec.pattern.group)))
+        self.latent_mask.copy_(choose_support(spec, self.latent * scale, labels_of(self.order, spec.pattern.group)))
 
     @torch.no_grad()
     def settle(self) -> None:
@@ -77,7 +77,7 @@ class DenseCodesBlock(LearnedBlock):
         self.take(self.latent.detach(), self.latent_mask, self.dictionary.detach())
 
 
-class StraightThroughCodes(Learner):
+class SRSTE(Learner):
     """Trains latent codes; every few steps the largest become the support."""
 
     block_type = DenseCodesBlock

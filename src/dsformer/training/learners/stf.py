@@ -21,13 +21,13 @@ from dsformer.format.spec import FormSpec
 from dsformer.training.learners.base import Learner, Stage
 from dsformer.training.parametrization import LearnedBlock
 from dsformer.training.projection import Projection
-from dsformer.utils.distributed import average
+from dsformer.utils.distributed import average_over_ranks
 
 # Pursuit steps of the projection that makes the gentle start.
 START_STEPS = 6
 
 
-class StraightThrough(Learner):
+class StraightThroughFactorizer(Learner):
     """See the module's docstring."""
 
     projects = True
@@ -73,7 +73,7 @@ class StraightThrough(Learner):
         if step > self.last or (step < self.last and step % self.every):
             return
         if self.settings.latent_rate:
-            average(block.get_buffer("residual") for block in self.stage.blocks)
+            average_over_ranks(block.get_buffer("residual") for block in self.stage.blocks)
         self.project_all([partial(self.project, block, one, step) for block, one in self.over_blocks()])
         if step == self.last:
             for block in self.stage.blocks:

@@ -7,15 +7,15 @@ from jaxtyping import Float
 from torch import Tensor
 
 from dsformer.factorization.dense_sparse import Effort
-from dsformer.factorization.linalg import eigen
+from dsformer.factorization.linalg import decompose_symmetric
 from dsformer.factorization.methods.base import Method
 from dsformer.factorization.search import Budget, Fitted, most_nonzeros, rank_within
-from dsformer.factorization.target import Weight
+from dsformer.factorization.target import Target
 from dsformer.format.form import Form
-from dsformer.format.indices import selected
+from dsformer.format.indices import select_codes
 from dsformer.format.pattern import Pattern, largest
 from dsformer.format.spec import FormSpec
-from dsformer.utils.threads import end_if_unwanted
+from dsformer.utils.threads import raise_if_cancelled
 
 # Part of the values that the low-rank term gets, and alternations between the two terms: the authors' choices.
 RANK_SHARE, ALTERNATIONS = 0.25, 80
@@ -29,7 +29,7 @@ def spec_within(shape: tuple[int, int], budget: Budget) -> FormSpec | None:
     return replace(empty, nonzeros=most) if most else None
 
 
-def fit(weight: Weight, budget: Budget, pattern: Pattern, effort: Effort) -> Fitted | None:
+def fit(weight: Target, budget: Budget, pattern: Pattern, effort: Effort) -> Fitted | None:
     """OATS (arXiv 2409.13652): alternating thresholding, columns scaled by the norm of their inputs."""
     shape = (weight.matrix.shape[0], weight.matrix.shape[1])
     spec = spec_within(shape, budget)
@@ -39,13 +39,13 @@ def fit(weight: Weight, budget: Budget, pattern: Pattern, effort: Effort) -> Fit
     scaled = weight.matrix * scale
     sparse = torch.zeros_like(scaled)
     for _ in range(ALTERNATIONS):
-        end_if_unwanted()
+        raise_if_cancelled()
         basis = _leading(scaled - sparse, spec.core)
         codes = (scaled - sparse) @ basis.T
         residual = scaled - codes @ basis
         mask = largest(residual.abs(), spec.nonzeros)
         sparse = residual * mask
-    indices = selected(mask, spec)
+    indices = select_codes(mask, spec)
     values = torch.cat([codes, (sparse / scale).gather(1, indices)], 1)
     form = Form(spec, (basis / scale).contiguous(), values, indices)
     return Fitted(form, weight.error(form))
@@ -54,8 +54,8 @@ def fit(weight: Weight, budget: Budget, pattern: Pattern, effort: Effort) -> Fit
 def _leading(matrix: Float[Tensor, "out in"], rank: int) -> Float[Tensor, "rank in"]:
     """Leading right singular vectors, one a row, by way of the smaller side."""
     if matrix.shape[0] >= matrix.shape[1]:
-        return eigen(matrix.T @ matrix)[1][:, -rank:].T
-    left = eigen(matrix @ matrix.T)[1][:, -rank:]
+        return decompose_symmetric(matrix.T @ matrix)[1][:, -rank:].T
+    left = decompose_symmetric(matrix @ matrix.T)[1][:, -rank:]
     return torch.nn.functional.normalize(left.T @ matrix, dim=1)
 
 

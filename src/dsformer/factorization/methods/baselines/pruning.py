@@ -11,15 +11,15 @@ from dsformer.factorization.dense_sparse import Effort
 from dsformer.factorization.methods.base import Kind, Method
 from dsformer.factorization.methods.baselines.sparsegpt import prune
 from dsformer.factorization.search import Budget, Family, Fitted, search
-from dsformer.factorization.support import support_of
-from dsformer.factorization.target import Weight
+from dsformer.factorization.support import choose_support
+from dsformer.factorization.target import Target
 from dsformer.format.form import Form
-from dsformer.format.indices import selected
+from dsformer.format.indices import select_codes
 from dsformer.format.pattern import Pattern
 from dsformer.format.spec import FormSpec
 
 # Weights to keep, from which the entries of a row that stay and their values follow.
-Chooser = Callable[[Weight, FormSpec], tuple[Float[Tensor, "out in"], Bool[Tensor, "out in"]]]
+Chooser = Callable[[Target, FormSpec], tuple[Float[Tensor, "out in"], Bool[Tensor, "out in"]]]
 
 
 def families(shape: tuple[int, int], pattern: Pattern, stacked: bool) -> list[Family]:
@@ -27,13 +27,13 @@ def families(shape: tuple[int, int], pattern: Pattern, stacked: bool) -> list[Fa
     return [Family("input", True, pattern, 0.0)]
 
 
-def fit_support(weight: Weight, budget: Budget, pattern: Pattern, effort: Effort) -> Fitted | None:
+def fit_support(weight: Target, budget: Budget, pattern: Pattern, effort: Effort) -> Fitted | None:
     """Supports and values by ADMM and least squares."""
     shape = (weight.matrix.shape[0], weight.matrix.shape[1])
     return search(weight, budget, families(shape, pattern, False), effort, low_rank=False)
 
 
-def chosen(choose: Chooser, weight: Weight, budget: Budget, pattern: Pattern, effort: Effort) -> Fitted | None:
+def chosen(choose: Chooser, weight: Target, budget: Budget, pattern: Pattern, effort: Effort) -> Fitted | None:
     """Supports and values from one pass over the weight, as many entries in every row: of the largest of all rows
     together, or of a block of columns, rows get more that matter no more (on MiniLM at 2.8x that is 4 to 6 lower in
     fidelity)."""
@@ -42,23 +42,23 @@ def chosen(choose: Chooser, weight: Weight, budget: Budget, pattern: Pattern, ef
     if spec is None:
         return None
     values, mask = choose(weight, spec)
-    indices = selected(mask, spec)
+    indices = select_codes(mask, spec)
     empty = torch.empty(0, spec.width)
     form = Form(spec, empty, values.gather(1, indices).contiguous(), indices)
     return Fitted(form, weight.error(form))
 
 
-def magnitude(weight: Weight, spec: FormSpec) -> tuple[Tensor, Tensor]:
+def magnitude(weight: Target, spec: FormSpec) -> tuple[Tensor, Tensor]:
     """The largest."""
-    return weight.matrix, support_of(spec, weight.matrix, None)
+    return weight.matrix, choose_support(spec, weight.matrix, None)
 
 
-def wanda(weight: Weight, spec: FormSpec) -> tuple[Tensor, Tensor]:
+def wanda(weight: Target, spec: FormSpec) -> tuple[Tensor, Tensor]:
     """The largest of every row after scaling by the norm of what they are multiplied with, as the authors have it."""
-    return weight.matrix, support_of(spec, weight.matrix * weight.metric.gram.diagonal().sqrt(), None)
+    return weight.matrix, choose_support(spec, weight.matrix * weight.metric.gram.diagonal().sqrt(), None)
 
 
-def sparsegpt(weight: Weight, spec: FormSpec) -> tuple[Tensor, Tensor]:
+def sparsegpt(weight: Target, spec: FormSpec) -> tuple[Tensor, Tensor]:
     """Chosen block by block of columns; what is left out is made up for by the columns still to come."""
     return prune(weight.matrix, weight.metric.gram, spec)
 

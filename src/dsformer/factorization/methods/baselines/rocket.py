@@ -4,15 +4,15 @@ from dsformer.factorization.dense_sparse import Effort
 from dsformer.factorization.methods.base import Method
 from dsformer.factorization.search import Budget, Family, Fitted, rank_within
 from dsformer.factorization.sparse_coding import Atoms, update_dictionary
-from dsformer.factorization.support import support_of
-from dsformer.factorization.target import Weight
+from dsformer.factorization.support import choose_support
+from dsformer.factorization.target import Target
 from dsformer.format.form import Form
-from dsformer.format.indices import selected
+from dsformer.format.indices import select_codes
 from dsformer.format.pattern import Pattern
 from dsformer.format.spec import FormSpec
 
 
-def fit(weight: Weight, budget: Budget, pattern: Pattern, effort: Effort) -> Fitted | None:
+def fit(weight: Target, budget: Budget, pattern: Pattern, effort: Effort) -> Fitted | None:
     """The best of all numbers of atoms, every one tried."""
     shape = (weight.matrix.shape[0], weight.matrix.shape[1])
     specs = Family(weight.narrow, False, pattern, 1.0).specs(shape, budget, rank_within(shape, budget))
@@ -23,14 +23,14 @@ def fit(weight: Weight, budget: Budget, pattern: Pattern, effort: Effort) -> Fit
     return None if best is None else Fitted(best.form, best.error, tried)
 
 
-def _one_step(weight: Weight, spec: FormSpec) -> Form:
+def _one_step(weight: Target, spec: FormSpec) -> Form:
     problem = weight.of_inputs.problem(spec.orientation)
     atoms = Atoms(problem, problem.start(spec.atoms), False)
     # In whitened coordinates and an orthonormal basis a coefficient's size is what leaving it out costs.
     codes = atoms.product()
-    mask = support_of(spec, codes, None)
+    mask = choose_support(spec, codes, None)
     dictionary, norm = update_dictionary(atoms, codes * mask)
-    return problem.form(spec, codes * mask * norm.T, dictionary, selected(mask, spec), None)
+    return problem.form(spec, codes * mask * norm.T, dictionary, select_codes(mask, spec), None)
 
 
 ROCKET = Method(

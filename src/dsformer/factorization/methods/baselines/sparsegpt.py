@@ -10,7 +10,7 @@ from torch import Tensor
 
 from dsformer.format.pattern import largest
 from dsformer.format.spec import FormSpec
-from dsformer.utils.threads import end_if_unwanted
+from dsformer.utils.threads import raise_if_cancelled
 
 # Columns of which the entries to stay are chosen at a time, and the part of the mean diagonal added to the Gram matrix:
 # the authors' values.
@@ -32,7 +32,7 @@ def prune(
     # A set of an n:m pattern is a block of its own, as the authors have it: what was left out before it counts.
     width, step = weight.shape[1], spec.pattern.m or BLOCK
     for start in range(0, width, step):
-        end_if_unwanted()
+        raise_if_cancelled()
         end = min(start + step, width)
         scores = (weight[:, start:end] / upper.diagonal()[start:end]).abs()
         count = round(spec.nonzeros * end / width) - round(spec.nonzeros * start / width)

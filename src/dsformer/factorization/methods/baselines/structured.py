@@ -3,18 +3,18 @@
 What is left is dense.
 """
 
-from dsformer.factorization.channel_removal import keep
+from dsformer.factorization.channel_removal import remove_channels
 from dsformer.factorization.dense_sparse import Effort
 from dsformer.factorization.methods.base import Method
 from dsformer.factorization.search import Budget, Fitted
-from dsformer.factorization.target import Weight
-from dsformer.format.channels import Kept
+from dsformer.factorization.target import Target
+from dsformer.format.channels import KeptChannels
 from dsformer.format.pattern import Pattern
 
 
-def fit(weight: Weight, budget: Budget, pattern: Pattern, effort: Effort) -> Fitted | None:
+def fit(weight: Target, budget: Budget, pattern: Pattern, effort: Effort) -> Fitted | None:
     """The weight as it is, if that fits."""
-    fitted = keep(weight, Kept())
+    fitted = remove_channels(weight, KeptChannels())
     return fitted if budget.holds(fitted.form.spec) else None
 
 
