@@ -76,7 +76,7 @@ def test_least_squares_where_units_have_different_numbers_of_codes(wide, canonic
     atoms = Atoms(problem, problem.start(8), canonical)
     product = atoms.product()
     units, positions = product.shape
-    spec = FormSpec("input", units, wide.matrix.shape[1], 8, 0, positions, canonical, uneven=((units, 4 * units),))
+    spec = FormSpec("input", units, wide.matrix.shape[1], 8, 0, positions, canonical, ragged=((units, 4 * units),))
     mask = choose_ragged_support(spec, product.abs())
     mask[3] = False
     assert len(set(mask.sum(1).tolist())) > 3

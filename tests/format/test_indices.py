@@ -19,7 +19,7 @@ from dsformer.format.spec import FormSpec
 from fixtures.forms import random_form
 
 EVEN = FormSpec("input", 24, 16, atoms=6, nonzeros=5, canonical=True)
-UNEVEN = replace(EVEN, nonzeros=9, uneven=((8, 50), (16, 70)))
+RAGGED = replace(EVEN, nonzeros=9, ragged=((8, 50), (16, 70)))
 
 
 @given(seed=st.integers(0, 999), cap=st.integers(2, 12))
@@ -27,7 +27,7 @@ UNEVEN = replace(EVEN, nonzeros=9, uneven=((8, 50), (16, 70)))
 def test_the_largest_of_every_layer_stay(seed: int, cap: int):
     generator = torch.Generator().manual_seed(seed)
     scores = torch.rand(24, 22, generator=generator)
-    spec = replace(UNEVEN, nonzeros=cap, uneven=((8, 7 * cap), (16, 3 * cap)))
+    spec = replace(RAGGED, nonzeros=cap, ragged=((8, 7 * cap), (16, 3 * cap)))
     mask = choose_ragged_support(spec, scores)
     assert int(mask.sum(1).max()) <= cap
     for rows, entries in ((slice(0, 8), 7 * cap), (slice(8, 24), 3 * cap)):
@@ -50,13 +50,13 @@ def test_rows_are_filled_up():
 
 
 def test_bytes_are_those_of_the_even_form():
-    uneven = EVEN.unevenly()
-    assert (uneven.code_count, uneven.value_count) == (EVEN.code_count, EVEN.value_count)
-    assert (uneven.support_bytes, uneven.encoding) == (EVEN.support_bytes, "mask")
+    ragged = EVEN.with_ragged_rows()
+    assert (ragged.code_count, ragged.value_count) == (EVEN.code_count, EVEN.value_count)
+    assert (ragged.support_bytes, ragged.encoding) == (EVEN.support_bytes, "mask")
     for precision in (Precision.of(32), INT8, Precision(4, 4)):
-        assert uneven.stored_bits(precision) <= EVEN.stored_bits(precision)
-    assert UNEVEN.support_bytes == (8 * 22 + 7) // 8 + (16 * 22 + 7) // 8
-    assert UNEVEN.code_bytes(Precision(4, 4)) == 25 + 35
+        assert ragged.stored_bits(precision) <= EVEN.stored_bits(precision)
+    assert RAGGED.support_bytes == (8 * 22 + 7) // 8 + (16 * 22 + 7) // 8
+    assert RAGGED.code_bytes(Precision(4, 4)) == 25 + 35
 
 
 @pytest.mark.parametrize(
@@ -69,48 +69,48 @@ def test_bytes_are_those_of_the_even_form():
     ],
 )
 def test_forms_that_stay_as_they_are(spec: FormSpec):
-    assert spec.unevenly() is spec
+    assert spec.with_ragged_rows() is spec
 
 
 @pytest.mark.parametrize(
     "changes",
     [
-        {"uneven": ((8, 50), (8, 70))},
-        {"uneven": ((8, 80), (16, 40))},
-        {"uneven": ((8, 0), (16, 40))},
+        {"ragged": ((8, 50), (8, 70))},
+        {"ragged": ((8, 80), (16, 40))},
+        {"ragged": ((8, 0), (16, 40))},
         {"core": 1},
     ],
 )
 def test_impossible_ones_are_refused(changes: dict):
-    with pytest.raises(InputError, match="uneven codes"):
-        replace(UNEVEN, **changes)
+    with pytest.raises(InputError, match="ragged codes"):
+        replace(RAGGED, **changes)
 
 
 def test_layers_are_taken_apart_and_joined():
-    form = random_form(UNEVEN)
+    form = random_form(RAGGED)
     parts = form.split((8, 16))
-    assert [part.spec.uneven for part in parts] == [((8, 50),), ((16, 70),)]
+    assert [part.spec.ragged for part in parts] == [((8, 50),), ((16, 70),)]
     again = Form.joined(parts)
     assert again.spec == form.spec
     assert torch.equal(again.dense(), form.dense())
-    assert [spec.uneven for spec in UNEVEN.split((24,))] == [UNEVEN.uneven]
+    assert [spec.ragged for spec in RAGGED.split((24,))] == [RAGGED.ragged]
     with pytest.raises(InputError, match="cannot be taken apart"):
-        UNEVEN.split((12, 12))
+        RAGGED.split((12, 12))
 
 
 def test_settled_forms_say_what_each_layer_has():
-    whole = replace(UNEVEN, nonzeros=22, uneven=((24, 120),))
+    whole = replace(RAGGED, nonzeros=22, ragged=((24, 120),))
     form = random_form(whole)
     found = sort_entries(form, (8, 16))
     assert torch.equal(found.dense(), form.dense())
     counts = (form.values != 0).sum(1)
     assert found.spec.nonzeros == int(counts.max()) == found.values.shape[1]
-    assert found.spec.uneven == ((8, int(counts[:8].sum())), (16, int(counts[8:].sum())))
+    assert found.spec.ragged == ((8, int(counts[:8].sum())), (16, int(counts[8:].sum())))
 
 
 def test_more_and_fewer():
-    assert UNEVEN.with_entries(0.5).uneven == ((8, 25), (16, 35))
-    assert UNEVEN.with_entries(100).uneven == ((8, 8 * 22), (16, 16 * 22))
+    assert RAGGED.with_entries(0.5).ragged == ((8, 25), (16, 35))
+    assert RAGGED.with_entries(100).ragged == ((8, 8 * 22), (16, 16 * 22))
     assert EVEN.with_entries(2).nonzeros == 10
 
 
@@ -135,5 +135,5 @@ def test_fits_are_better_than_even_ones(fields: dict, curved: bool):
         return
     assert error < 0.8 * even
     assert error == pytest.approx(weight.error(form), rel=1e-3)
-    assert form.spec.uneven[0][1] > form.spec.uneven[1][1]
+    assert form.spec.ragged[0][1] > form.spec.ragged[1][1]
     assert form.spec.code_count == spec.code_count

@@ -1,4 +1,4 @@
-"""Uneven codes as they are stored."""
+"""Ragged codes as they are stored."""
 
 from dataclasses import replace
 
@@ -18,7 +18,7 @@ from dsformer.format.spec import FormSpec
 from dsformer.nn.replace import install, install_forms, read_forms
 from fixtures.forms import all_specs, label, random_form
 
-SPECS = [spec for spec in all_specs() if spec.uneven]
+SPECS = [spec for spec in all_specs() if spec.ragged]
 
 
 @given(spec=st.sampled_from(SPECS), seed=st.integers(0, 99), data=st.data())
@@ -37,7 +37,7 @@ def test_what_is_unpacked_packs_to_the_same_bytes(spec: FormSpec, seed: int, dat
 
 
 def test_zeros_are_stored_up_to_the_number_there_is():
-    spec = FormSpec("input", 2, 8, atoms=0, nonzeros=3, canonical=True, uneven=((2, 5),))
+    spec = FormSpec("input", 2, 8, atoms=0, nonzeros=3, canonical=True, ragged=((2, 5),))
     values = torch.tensor([[1.0, 0.0, 2.0], [0.0, 3.0, 0.0]])
     assert stored_entries(spec, values).tolist() == [[True, True, True], [True, True, False]]
     with pytest.raises(InputError, match="6 values, where there is room for 5"):
@@ -63,7 +63,7 @@ class Pair(nn.Module):
         return torch.cat([self.a(x), self.b(x)], -1)
 
 
-STACK = FormSpec("input", 24, 16, atoms=6, nonzeros=9, canonical=True, uneven=((8, 50), (16, 70)))
+STACK = FormSpec("input", 24, 16, atoms=6, nonzeros=9, canonical=True, ragged=((8, 50), (16, 70)))
 MEMBERS = [("a", 8), ("b", 16)]
 
 
@@ -98,8 +98,8 @@ def test_stacked_layers_come_back(precision: Precision | None):
     [
         ({"entries": [50]}, "entries: not a number for every linear layer"),
         ({"entries": [50, 1000]}, "more entries than 9 for every unit"),
-        ({"entries": [0, 70]}, "uneven codes"),
-        ({"core": 2}, "uneven codes"),
+        ({"entries": [0, 70]}, "ragged codes"),
+        ({"core": 2}, "ragged codes"),
     ],
 )
 def test_nonsense_is_refused_in_one_line(change: dict, message: str):

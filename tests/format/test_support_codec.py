@@ -67,7 +67,7 @@ def test_what_is_unpacked_packs_to_the_same_bytes(spec: FormSpec, seed: int, dat
 
 
 @pytest.mark.parametrize(
-    "spec", [spec for spec in all_specs() if spec.encoding == "mask" and not spec.uneven], ids=label
+    "spec", [spec for spec in all_specs() if spec.encoding == "mask" and not spec.ragged], ids=label
 )
 def test_every_wrong_bit_of_a_mask_is_noticed(spec: FormSpec):
     """Positions have no such redundancy: some of theirs are other supports."""

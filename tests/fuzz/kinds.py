@@ -119,7 +119,7 @@ def _structured() -> list[BlockConfig]:
 _SPARSE = {"atoms": 16, "nonzeros": 4, "dictionary_nonzeros": 5}
 _MONARCH = {"atoms": 32, "nonzeros": 8, "dictionary_nonzeros": 8, "blocks": 4}
 
-# The forms of the first ones are free, grouped, n:m, low rank, pruned, canonical and uneven, with both orientations.
+# The forms of the first ones are free, grouped, n:m, low rank, pruned, canonical and ragged, with both orientations.
 KINDS: dict[str, Callable[[], PreTrainedModel]] = {
     "fp32": _compressed,
     "bf16": lambda: _compressed(dtype=torch.bfloat16),

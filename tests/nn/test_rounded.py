@@ -51,7 +51,7 @@ def test_by_the_operators_and_by_the_kernels(spec, precision, native_library, mo
         kept = layer(X)
     assert near(operators, exact)
     assert near(native, operators, 0.01)
-    assert torch.equal(kept, operators) if layer.in_bytes else near(kept, operators, 1e-5)
+    assert torch.equal(kept, operators) if layer.is_int8 else near(kept, operators, 1e-5)
 
 
 @pytest.mark.parametrize("precision", PRECISIONS, ids=str)
@@ -175,7 +175,7 @@ def test_tokens_are_rounded_one_by_one():
 def test_a_whole_weight_is_multiplied_as_a_dense_one(precision: Precision, native_library):  # noqa: F811
     layer = layer_of(FormSpec("input", 16, 12, atoms=0, nonzeros=12, canonical=True), precision=precision)
     assert layer.dense
-    assert not layer.in_bytes
+    assert not layer.is_int8
     with torch.no_grad():
         expected = nn.functional.linear(X, layer.form().dense(), layer.bias)
         torch.testing.assert_close(layer(X), expected)

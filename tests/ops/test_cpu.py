@@ -63,7 +63,7 @@ def cases(draw: st.DrawFn) -> Case:
     spec = FormSpec(orientation, out_features, in_features, atoms, core, nonzeros, canonical, pattern, permuted)
     if group == 1 and nonzeros and not core and not permuted and draw(st.booleans()):
         entries = draw(st.integers(1, spec.units * nonzeros))
-        spec = replace(spec, uneven=((spec.units, entries),))
+        spec = replace(spec, ragged=((spec.units, entries),))
     cuts = draw(st.sets(st.integers(1, out_features - 1), max_size=2)) if out_features > 1 else set()
     edges = [0, *sorted(cuts), out_features]
     members = tuple(b - a for a, b in pairwise(edges))

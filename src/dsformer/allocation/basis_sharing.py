@@ -69,7 +69,7 @@ class _Pair:
         own = sum(one.fitted.form.spec.atoms for one in self.blocks) / 2
         found = []
         for multiple in MULTIPLES:
-            empty = replace(spec, out_features=rows, atoms=min(round(multiple * own), width), nonzeros=0, uneven=())
+            empty = replace(spec, out_features=rows, atoms=min(round(multiple * own), width), nonzeros=0, ragged=())
             if most := most_nonzeros(empty, budget):
                 found.append(replace(empty, nonzeros=most))
         return found

@@ -137,7 +137,7 @@ def _allot(
         kept = choose_channels(model, blocks, own, probes, bits, types.factors, progress, all_heads)
         return {block.name: _of_channels(block, kept[block.name], types) for block in blocks}
     # A pruned weight has one form of an n:m pattern: it can take neither more bits nor fewer.
-    if recipe.allocation == "uniform" or method.rounds or (method.prunes and pattern.m):
+    if recipe.allocation == "uniform" or method.quantizes or (method.prunes and pattern.m):
         demands = [Demand(block.shape, torch.ones(1)) for block in blocks]
         shares = allocate_uniform(demands, bits)
     else:
@@ -211,7 +211,7 @@ def _demands(
 ) -> list[Demand]:
     """Error curves of the blocks, weighted by what their errors, probed with low rank, do to the model's output."""
     spectra: list[torch.Tensor] = []
-    gain = METHODS[recipe.method].gain
+    gain = METHODS[recipe.method].rank_gain
 
     def approximate(block: Block) -> tuple[torch.Tensor, float]:
         target = target_of(block, *metrics[block.name])

@@ -47,36 +47,34 @@ def compress(
     quiet: Quiet = False,
 ) -> None:
     """Compress a model: write each weight as a dense matrix times a sparse one."""
-    settled = (load_recipe(recipe) if recipe else Recipe()).merged(changes)
+    merged = (load_recipe(recipe) if recipe else Recipe()).merged(changes)
     tasks = parse_tasks(evaluate, data_dir) if evaluate is not None else []
     if dry_run_only:
-        dry_run(model, settled, data_dir, as_json=as_json, quiet=quiet)
+        dry_run(model, merged, data_dir, as_json=as_json, quiet=quiet)
         return
     if output is None:
         raise InputError("give the directory to write with -o / --output (or --dry-run to see the plan)")
     if report is not None:
-        _check_report(report, output, [model, recipe], settled)
+        _check_report(report, output, [model, recipe], merged)
     with shown_progress(quiet) as progress:
-        trains = settled.training.train != "none"
+        trains = merged.training.train != "none"
         with unfinished(output) if trains else nullcontext():
-            done = run_compress(
-                model, output, recipe=settled, data_dir=data_dir, overwrite=overwrite, progress=progress
-            )
+            done = run_compress(model, output, recipe=merged, data_dir=data_dir, overwrite=overwrite, progress=progress)
     if not is_first_rank():
         return
     summary = done.summary
     with after_writing(str(output)):
-        how = settled.training
+        how = merged.training
         columns = Columns(how.text_column, how.pair_column, how.label_column)
         rows = measure(str(output), model, tasks, data_dir, columns=columns) if tasks else []
         if report is not None:
-            write_page(report, summary, scores=rows, command=command_line(model, output, settled))
+            write_page(report, summary, scores=rows, command=command_line(model, output, merged))
     if as_json:
         scores = [{**vars(row), "change": row.change} for row in rows]
         print_json({**summary.as_dict(), "output": str(output), "scores": scores})
         return
     out = console()
-    out.print(calibration_line(settled, summary.calibration_tokens))
+    out.print(calibration_line(merged, summary.calibration_tokens))
     out.print(summary_table(summary))
     if summary.ratio_note:
         out.print(f"{summary.ratio_note}.")

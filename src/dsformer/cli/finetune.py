@@ -40,14 +40,14 @@ def finetune(
     # Imported late: transformers' Trainer takes a while.
     from dsformer.pipeline.finetune import finetune as run_finetune
 
-    settled = (load_recipe(recipe) if recipe else Recipe()).merged(changes)
+    merged = (load_recipe(recipe) if recipe else Recipe()).merged(changes)
     if output is None:
         raise InputError("give the directory to write with -o / --output")
     with shown_progress(quiet) as progress, unfinished(output):
         done = run_finetune(
             model,
             output,
-            recipe=settled,
+            recipe=merged,
             data_dir=data_dir,
             overwrite=overwrite,
             trust_remote_code=trust_remote_code,

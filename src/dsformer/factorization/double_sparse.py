@@ -42,9 +42,9 @@ def fit_double(problem: LeastSquares, spec: FormSpec, iterations: int) -> tuple[
         search.step(penalty)
     mask = part.pursuit.supports.select(part.pursuit.codes, regroup=False)
     for _ in range(POLISH_ROUNDS):
-        part.settle(mask)
+        part.fix_support(mask)
         search.polish()
-    part.settle(mask)
+    part.fix_support(mask)
     return part.form(mask, search.dictionary), part.error()
 
 

@@ -57,7 +57,7 @@ def _compensated(plain: QuantizedForm, form: Form, gram: Float[Tensor, "in in"])
     # Solutions of badly conditioned systems may have numbers of such sizes that steps become coarse.
     if form.spec.orientation == "output":
         return min(plain, _round_dictionary(plain, weight, gram), key=error)
-    return min(plain, _round_codes(plain, weight, gram, form.values != 0 if form.spec.uneven else None), key=error)
+    return min(plain, _round_codes(plain, weight, gram, form.values != 0 if form.spec.ragged else None), key=error)
 
 
 def _round_codes(

@@ -31,7 +31,7 @@ def fit_shared(
 
     Args:
         problems: of each weight, with the orientation of an input dictionary.
-        spec: of the stack; free and even, with an input dictionary. Codes become uneven where outputs have a metric.
+        spec: of the stack; free and even, with an input dictionary. Codes become ragged where outputs have a metric.
         weights: what a unit of each problem's squared error costs.
         iterations: alternations of codes and dictionary.
 
@@ -40,7 +40,7 @@ def fit_shared(
     """
     specs = spec.split([len(problem.target) for problem in problems])
     if all(problem.coupling is not None for problem in problems):
-        specs = [one.unevenly() for one in specs]
+        specs = [one.with_ragged_rows() for one in specs]
     dictionary = _start(problems, weights, spec.atoms)
     parts = [SparseCoder(*one, dictionary) for one in zip(problems, specs, weights, strict=True)]
     for penalty in penalties(spec, iterations, problems[0].coupling):
@@ -50,7 +50,7 @@ def fit_shared(
     masks = [part.pursuit.supports.select(part.pursuit.codes, regroup=False) for part in parts]
     for polish in range(POLISH_ROUNDS + 1):
         for part, mask in zip(parts, masks, strict=True):
-            part.settle(mask)
+            part.fix_support(mask)
         if polish < POLISH_ROUNDS:
             dictionary = _updated(parts, dictionary)
     forms = [part.form(mask, dictionary) for part, mask in zip(parts, masks, strict=True)]

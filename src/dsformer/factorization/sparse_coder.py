@@ -53,7 +53,7 @@ class SparseCoder:
         dictionary, self.norm = dictionary / self.norm, torch.ones_like(self.norm)
         return dictionary
 
-    def settle(self, mask: Bool[Tensor, "units positions"]) -> None:
+    def fix_support(self, mask: Bool[Tensor, "units positions"]) -> None:
         """The best codes on a support."""
         self.pursuit.codes = solve_least_squares(
             self.pursuit.atoms, self.pursuit.codes, mask, torch.arange(len(mask)), 1

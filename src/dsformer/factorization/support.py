@@ -20,7 +20,7 @@ def choose_support(
         labels: the group of every unit, for grouped patterns.
     """
     scores = codes[:, spec.core :]
-    if spec.uneven:
+    if spec.ragged:
         return choose_ragged_support(spec, scores.abs())
     if spec.blocks:
         return torch.zeros_like(scores, dtype=torch.bool).scatter_(1, implied_support(spec, scores.device).long(), True)
@@ -41,7 +41,7 @@ def choose_ragged_support(
     if spec.nonzeros < spec.candidates:
         # No less than all others of its unit: then the largest in all are also the largest that are allowed.
         scores = torch.where(largest(scores, spec.nonzeros), scores, scores.new_full((), -1.0))
-    layers = zip(scores.split([units for units, _ in spec.uneven]), spec.uneven, strict=True)
+    layers = zip(scores.split([units for units, _ in spec.ragged]), spec.ragged, strict=True)
     return torch.cat([largest(rows.reshape(1, -1), entries).view_as(rows) for rows, (_, entries) in layers])
 
 

@@ -83,7 +83,7 @@ class Target:
     def suited(self, spec: FormSpec) -> FormSpec:
         """A spec whose units may have different numbers of codes, where the metric knows which of them matter. By that
         of the inputs alone small rows would have few, however much the model makes of them."""
-        return spec.unevenly() if self.metric.curved else spec
+        return spec.with_ragged_rows() if self.metric.curved else spec
 
     def screen(self, spec: FormSpec, effort: Effort) -> float:
         """Error after a short run, in the metric of the inputs alone."""

@@ -24,7 +24,7 @@ class Form:
             no entry.
         values: one row a unit: its core values, then its selected ones in ascending candidate order.
         indices: one row a group of units: the selected candidates, ascending; candidate p is learned atom
-            ``core + p`` below ``atoms - core`` and canonical atom ``p - (atoms - core)`` from there on. Uneven rows are
+            ``core + p`` below ``atoms - core`` and canonical atom ``p - (atoms - core)`` from there on. Ragged rows are
             filled up with others, whose values are zero: the spec says how many values there are, not where.
         permutation: where code i belongs: unit ``permutation[i]`` of the weight, ascending within a group (so that it
             follows from which group every unit is in). None: unit i.
@@ -87,9 +87,9 @@ class Form:
         orders = [
             form.permutation + start for form, start in zip(forms, starts, strict=False) if form.permutation is not None
         ]
-        uneven = tuple(layer for form in forms for layer in form.spec.uneven)
+        ragged = tuple(layer for form in forms for layer in form.spec.ragged)
         return cls(
-            replace(first.spec, out_features=starts[-1], uneven=uneven),
+            replace(first.spec, out_features=starts[-1], ragged=ragged),
             first.dictionary,
             torch.cat([form.values for form in forms]),
             torch.cat([form.indices for form in forms]),

@@ -20,7 +20,7 @@ def select_codes(
     Args:
         order: units in the order that makes groups neighbours.
     """
-    if spec.uneven:
+    if spec.ragged:
         return fill_support(mask, spec.nonzeros)
     groups = mask if order is None else mask[order[:: spec.pattern.group]]
     return groups.nonzero()[:, 1].view(spec.groups, spec.nonzeros)
@@ -38,9 +38,9 @@ def fill_support(mask: Bool[Tensor, "rows columns"], count: int) -> Int[Tensor, 
 
 
 def sort_entries(form: Form, members: Sequence[int]) -> Form:
-    """An uneven form of stacked layers that says how many entries each of them has, and the most of a unit."""
+    """An ragged form of stacked layers that says how many entries each of them has, and the most of a unit."""
     spec = form.spec
-    if not spec.uneven:
+    if not spec.ragged:
         return form
     codes = form.codes()
     there = codes != 0
@@ -48,7 +48,7 @@ def sort_entries(form: Form, members: Sequence[int]) -> Form:
     counts = [int(rows.sum()) for rows in there.split(list(sizes))]
     most = max(1, int(there.sum(1).max()))
     layers = tuple((units, max(1, count)) for units, count in zip(sizes, counts, strict=True))
-    spec = replace(spec, nonzeros=most, uneven=layers)
+    spec = replace(spec, nonzeros=most, ragged=layers)
     indices = fill_support(there, most)
     return Form(spec, form.dictionary, codes.gather(1, indices), indices)
 

@@ -224,20 +224,20 @@ def _factors(form: Form) -> Float[Tensor, " positions"]:
     if not spec.atoms or not form.values.numel():
         return factors
     if spec.orientation == "output":
-        factors[: spec.atoms] = 1 / _settled(form.dictionary.float().square().mean(0).sqrt())
+        factors[: spec.atoms] = 1 / _balance(form.dictionary.float().square().mean(0).sqrt())
         return factors
     values = form.values.float()
     sums = _by_position(values.square(), spec, form.indices, "sum")
-    there = (values != 0).float() if spec.uneven else torch.ones_like(values)
+    there = (values != 0).float() if spec.ragged else torch.ones_like(values)
     counts = _by_position(there, spec, form.indices, "sum")
     sizes = (sums / counts.clamp_min(1)).sqrt()
     units = sizes[spec.atoms :]
     common = units.square().mean().sqrt() if spec.canonical else sizes.new_ones(())
-    factors[: spec.atoms] = _settled(sizes[: spec.atoms] / (common if common > 0 else 1))
+    factors[: spec.atoms] = _balance(sizes[: spec.atoms] / (common if common > 0 else 1))
     return factors
 
 
-def _settled(sizes: Float[Tensor, " atoms"]) -> Float[Tensor, " atoms"]:
+def _balance(sizes: Float[Tensor, " atoms"]) -> Float[Tensor, " atoms"]:
     """Atoms that nothing uses keep their length."""
     return torch.where(sizes > 0, sizes, torch.ones_like(sizes))
 

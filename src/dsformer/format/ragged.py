@@ -1,4 +1,4 @@
-"""Uneven codes: one bit for every unit and candidate, and the values that are there, one after another.
+"""Ragged codes: one bit for every unit and candidate, and the values that are there, one after another.
 
 In memory units have equally many values, the longest unit's, those that are not there being zero.
 """

@@ -107,7 +107,7 @@ class BlockConfig(BaseModel):
                 inputs=list(inputs),
                 dictionary_nonzeros=spec.dictionary_nonzeros,
                 blocks=spec.blocks,
-                entries=[entries for _, entries in spec.uneven],
+                entries=[entries for _, entries in spec.ragged],
                 **({} if precision is None else _bits(precision)),
             )
         except ValidationError as error:
@@ -211,7 +211,7 @@ class BlockConfig(BaseModel):
             permuted=self.permuted,
             dictionary_nonzeros=self.dictionary_nonzeros,
             blocks=self.blocks,
-            uneven=tuple(zip(sizes, entries, strict=True)) if entries else (),
+            ragged=tuple(zip(sizes, entries, strict=True)) if entries else (),
         )
 
 

@@ -21,7 +21,7 @@ class FormSpec:
     (output dictionary, ``W ~ [D, I] S``). Every unit has ``core`` atoms always on and ``nonzeros`` selected among the
     *candidates*: the other learned atoms, then the canonical ones (unit vectors of the dictionary's space).
     An input dictionary may be sparse itself: then every atom has ``dictionary_nonzeros`` entries; 0: all.
-    Where units have different numbers of selected atoms, as many as suit each, ``uneven`` has the units and the entries
+    Where units have different numbers of selected atoms, as many as suit each, ``ragged`` has the units and the entries
     of every stacked layer; ``nonzeros`` is then the most that a unit has.
     With ``blocks`` b the dictionary is block-diagonal, b blocks of atoms and of inputs, and unit u mixes the atoms a
     with ``a % b == u % b``: the factors of a Monarch matrix, whose supports need not be stored. 0: supports are free.
@@ -37,7 +37,7 @@ class FormSpec:
     pattern: Pattern = FREE
     permuted: bool = False
     dictionary_nonzeros: int = 0
-    uneven: tuple[tuple[int, int], ...] = ()
+    ragged: tuple[tuple[int, int], ...] = ()
     blocks: int = 0
 
     def __post_init__(self) -> None:
@@ -53,7 +53,7 @@ class FormSpec:
             raise InputError(f"{self.dictionary_nonzeros} entries of an atom of length {self.width}")
         if self.units % self.pattern.group:
             raise InputError(f"pattern {self.pattern}: {self.units} rows cannot be divided into groups")
-        if self.uneven:
+        if self.ragged:
             self._check_uneven()
         if self.blocks:
             self._check_blocks()
@@ -67,14 +67,14 @@ class FormSpec:
 
     def _check_uneven(self) -> None:
         if self.core or self.pattern != FREE or self.permuted:
-            raise InputError("uneven codes are free, without a core, in their own order")
-        if min(min(layer) for layer in self.uneven) < 1 or sum(units for units, _ in self.uneven) != self.units:
-            raise InputError(f"uneven codes: {self.uneven} are not the layers of {self.units} units")
-        if any(entries > units * self.nonzeros for units, entries in self.uneven):
-            raise InputError(f"uneven codes: more entries than {self.nonzeros} for every unit")
+            raise InputError("ragged codes are free, without a core, in their own order")
+        if min(min(layer) for layer in self.ragged) < 1 or sum(units for units, _ in self.ragged) != self.units:
+            raise InputError(f"ragged codes: {self.ragged} are not the layers of {self.units} units")
+        if any(entries > units * self.nonzeros for units, entries in self.ragged):
+            raise InputError(f"ragged codes: more entries than {self.nonzeros} for every unit")
 
     def _check_blocks(self) -> None:
-        if self.core or self.pattern != FREE or self.permuted or self.uneven or self.canonical == (self.atoms > 0):
+        if self.core or self.pattern != FREE or self.permuted or self.ragged or self.canonical == (self.atoms > 0):
             raise InputError("blocks: learned atoms alone, free, without a core, in their own order")
         whole = self.atoms and self.dictionary_nonzeros * self.blocks != self.width
         if self.units % self.blocks or self.nonzeros * self.blocks != self.candidates or whole:
@@ -109,7 +109,7 @@ class FormSpec:
     @property
     def whole(self) -> bool:
         """Whether the codes are the weight itself, all its entries."""
-        return not self.uneven and self.orientation == "input" and not self.atoms and self.nonzeros == self.candidates
+        return not self.ragged and self.orientation == "input" and not self.atoms and self.nonzeros == self.candidates
 
     @property
     def candidates(self) -> int:
@@ -131,19 +131,19 @@ class FormSpec:
 
     @property
     def code_shape(self) -> tuple[int, int]:
-        """Rows that the codes of one layer are stored in, and values of each; uneven ones are a single row."""
-        return (1, self.code_count) if self.uneven else (self.units, self.core + self.nonzeros)
+        """Rows that the codes of one layer are stored in, and values of each; ragged ones are a single row."""
+        return (1, self.code_count) if self.ragged else (self.units, self.core + self.nonzeros)
 
     @property
     def mean_nonzeros(self) -> float:
         """Of a unit."""
-        return sum(entries for _, entries in self.uneven) / self.units if self.uneven else self.nonzeros
+        return sum(entries for _, entries in self.ragged) / self.units if self.ragged else self.nonzeros
 
     @property
     def encoding(self) -> Encoding:
         """How the support is stored: not at all when it is empty, full or always the same, else the smaller of bitmask
         and positions."""
-        if self.uneven:
+        if self.ragged:
             return "mask"
         if self.blocks or self.nonzeros in (0, self.candidates):
             return "none"
@@ -153,8 +153,8 @@ class FormSpec:
     def support_bytes(self) -> int:
         if self.encoding == "none":
             return 0
-        if self.uneven:
-            return sum((units * self.candidates + 7) // 8 for units, _ in self.uneven)
+        if self.ragged:
+            return sum((units * self.candidates + 7) // 8 for units, _ in self.ragged)
         by_index = self.pattern.metadata_bits(self.candidates, self.nonzeros)
         return (self.groups * min(self.candidates, by_index) + 7) // 8
 
@@ -171,34 +171,34 @@ class FormSpec:
         """The spec of each stacked layer: its own units, the dictionary shared."""
         if len(members) == 1:
             return [self]
-        if self.uneven:
+        if self.ragged:
             return [
-                replace(self, out_features=sum(units for units, _ in layers), uneven=layers)
+                replace(self, out_features=sum(units for units, _ in layers), ragged=layers)
                 for layers in self._layers(members)
             ]
         return [replace(self, out_features=count) for count in members]
 
     def _layers(self, members: Sequence[int]) -> list[tuple[tuple[int, int], ...]]:
         """Those of every part of a stack."""
-        ends = list(accumulate(units for units, _ in self.uneven))
+        ends = list(accumulate(units for units, _ in self.ragged))
         bounds = [0, *accumulate(members)]
         if not set(bounds[1:]) <= set(ends) or bounds[-1] != ends[-1]:
-            raise InputError(f"uneven codes: {self.uneven} cannot be taken apart into {list(members)} units")
+            raise InputError(f"ragged codes: {self.ragged} cannot be taken apart into {list(members)} units")
         starts = [0, *(ends.index(end) + 1 for end in bounds[1:])]
-        return [self.uneven[start:end] for start, end in pairwise(starts)]
+        return [self.ragged[start:end] for start, end in pairwise(starts)]
 
-    def unevenly(self) -> "FormSpec":
+    def with_ragged_rows(self) -> "FormSpec":
         """As many entries in all, in the units that need them; itself where it has no such form, or a larger one."""
-        if self.core or self.pattern != FREE or self.permuted or self.uneven or self.encoding != "mask":
+        if self.core or self.pattern != FREE or self.permuted or self.ragged or self.encoding != "mask":
             return self
-        return replace(self, nonzeros=self.candidates, uneven=((self.units, self.units * self.nonzeros),))
+        return replace(self, nonzeros=self.candidates, ragged=((self.units, self.units * self.nonzeros),))
 
     def with_entries(self, part: float) -> "FormSpec":
         """With another number of selected entries, a multiple of what it has."""
-        if not self.uneven:
+        if not self.ragged:
             return replace(self, nonzeros=min(self.candidates, round(part * self.nonzeros)))
-        layers = [(units, min(units * self.candidates, round(part * entries))) for units, entries in self.uneven]
-        return replace(self, uneven=tuple(layers), nonzeros=self.nonzeros if part <= 1 else self.candidates)
+        layers = [(units, min(units * self.candidates, round(part * entries))) for units, entries in self.ragged]
+        return replace(self, ragged=tuple(layers), nonzeros=self.nonzeros if part <= 1 else self.candidates)
 
     def code_scales(self, precision: Precision) -> int:
         """Scales of rounded codes: of every unit of an input dictionary, every position of an output one."""
@@ -219,9 +219,9 @@ class FormSpec:
         return SCALE_BITS * (self.code_scales(precision) + self.dictionary_scales(precision))
 
     def code_bytes(self, bits: int | Precision) -> int:
-        """Bytes of the codes' values: every row is packed by itself, uneven ones together."""
-        if self.uneven:
-            return sum(packed_bytes(entries, Precision.of(bits).codes) for _, entries in self.uneven)
+        """Bytes of the codes' values: every row is packed by itself, ragged ones together."""
+        if self.ragged:
+            return sum(packed_bytes(entries, Precision.of(bits).codes) for _, entries in self.ragged)
         return self.units * packed_bytes(self.core + self.nonzeros, Precision.of(bits).codes)
 
     def dictionary_bytes(self, bits: int | Precision) -> int:

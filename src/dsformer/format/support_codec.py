@@ -9,7 +9,7 @@ to a whole byte at its very end and nowhere else:
   holds atoms ``j, j + q, j + 2q, ...`` with ``q = candidates / m``), and a field says which of the ``m`` is on;
 - encoding ``none``: nothing is stored, the support is empty, full or, with ``blocks``, always the same.
 
-Uneven supports are masks too (see ``uneven``).
+Ragged supports are masks too (see ``ragged``).
 
 A permutation is stored as the group of every unit, in the same kind of bit stream, one field a unit; within a group
 units ascend.

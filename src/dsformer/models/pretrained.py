@@ -55,8 +55,8 @@ def load_pretrained(
             model.get_parameter(name).zero_()
     if missing := [name for name in missing if name not in spare]:
         raise InputError(
-            f"{place}: {len(missing)} weights of {type(model).__name__} are not in its files ({shorten_names(missing)}): "
-            "they are damaged, or config.json is of another model"
+            f"{place}: {len(missing)} weights of {type(model).__name__} are not in its files "
+            f"({shorten_names(missing)}): they are damaged, or config.json is of another model"
         )
     return model
 

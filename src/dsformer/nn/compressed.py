@@ -55,32 +55,32 @@ class StoredForm(StoredTensors):
         return self._as_floats().values if self.precision else self._values()
 
     def _values(self) -> Tensor:
-        if self.spec.uneven:
-            return pad_ragged(self.spec, self.weight, self._uneven()[1])
+        if self.spec.ragged:
+            return pad_ragged(self.spec, self.weight, self._ragged()[1])
         return self.weight.view(self.spec.units, self.spec.core + self.spec.nonzeros)
 
-    def _uneven(self) -> tuple[Int[Tensor, "units nonzeros"], Int[Tensor, " entries"]]:
-        """The candidates of uneven codes and the places of their values among them."""
+    def _ragged(self) -> tuple[Int[Tensor, "units nonzeros"], Int[Tensor, " entries"]]:
+        """The candidates of ragged codes and the places of their values among them."""
         support = self.support
         assert support is not None
         if torch.compiler.is_compiling():
             return unpack_ragged_traceable(self.spec, support)
-        return self._unpacked.uneven.get((support,), lambda: self._unpacked_uneven())
+        return self._unpacked.ragged.get((support,), lambda: self._unpacked_ragged())
 
-    def _unpacked_uneven(self) -> tuple[Int[Tensor, "units nonzeros"], Int[Tensor, " entries"]]:
+    def _unpacked_ragged(self) -> tuple[Int[Tensor, "units nonzeros"], Int[Tensor, " entries"]]:
         indices, slots = unpack_ragged_support(self.spec, self.support)
         return indices.to(self.weight.device), slots.to(self.weight.device)
 
     def _as_floats(self) -> Form:
         if torch.compiler.is_compiling():
-            return self.rounded_form(self.indices).form(self.dtype)
-        return self._unpacked.numbers.get(self.sources, lambda: self.rounded_form(self.unpacked()).form(self.dtype))
+            return self.quantized_form(self.indices).form(self.dtype)
+        return self._unpacked.numbers.get(self.sources, lambda: self.quantized_form(self.unpacked()).form(self.dtype))
 
-    def rounded_form(self, indices: Int[Tensor, "groups nonzeros"]) -> QuantizedForm:
+    def quantized_form(self, indices: Int[Tensor, "groups nonzeros"]) -> QuantizedForm:
         """What is stored in whole numbers, given the support; int8 ones share memory with the module."""
         assert self.precision is not None
         lead = self.lead
-        values, dictionary = self.whole_numbers()
+        values, dictionary = self.integer_factors()
         of_atoms, of_codes = (
             torch.empty(0, dtype=torch.bfloat16) if scale is None else scale.view(torch.bfloat16)
             for scale in (lead.dictionary_scale, self.weight_scale)
@@ -89,7 +89,7 @@ class StoredForm(StoredTensors):
             self.spec, dictionary, values, indices, self._unpacked_order(), of_atoms, of_codes, self.precision
         )
 
-    def whole_numbers(self) -> tuple[Int8[Tensor, "units kept"], Int8[Tensor, "rows columns"]]:
+    def integer_factors(self) -> tuple[Int8[Tensor, "units kept"], Int8[Tensor, "rows columns"]]:
         """Rounded values and dictionary; those of 8 bits share memory with the module."""
         assert self.precision is not None
         spec, lead = self.spec, self.lead
@@ -101,8 +101,8 @@ class StoredForm(StoredTensors):
         elif lead.dictionary is not None:
             dictionary = _unpacked(lead.dictionary.detach(), rows, columns, self.precision.dictionary)
         values = _unpacked(self.weight.detach(), *spec.code_shape, self.precision.codes)
-        if spec.uneven:
-            values = pad_ragged(spec, values[0], self._uneven()[1])
+        if spec.ragged:
+            values = pad_ragged(spec, values[0], self._ragged()[1])
         return values, dictionary
 
     def _unpacked_order(self) -> Int[Tensor, " units"] | None:
@@ -111,8 +111,8 @@ class StoredForm(StoredTensors):
     @property
     def indices(self) -> Int[Tensor, "groups nonzeros"]:
         """The selected candidates, int32, unpacked when first needed. Raises ArtefactError for a damaged support."""
-        if self.spec.uneven:
-            return self._uneven()[0]
+        if self.spec.ragged:
+            return self._ragged()[0]
         if torch.compiler.is_compiling():
             return unpack_support_traceable(self.spec, self.support, self.weight.device)
         sources = () if self.support is None else (self.support,)
@@ -120,8 +120,8 @@ class StoredForm(StoredTensors):
 
     def unpacked(self) -> Int[Tensor, "groups nonzeros"]:
         """The indices, unpacked now and not kept."""
-        if self.spec.uneven:
-            return self._unpacked_uneven()[0]
+        if self.spec.ragged:
+            return self._unpacked_ragged()[0]
         return unpack_support(self.spec, self.support).to(self.weight.device)
 
     @property
@@ -169,7 +169,7 @@ class StoredForm(StoredTensors):
 
     def _stored_codes(self, form: Form | QuantizedForm) -> tuple[Tensor, Tensor]:
         """The values of a form that are stored, and its support in bytes."""
-        if not self.spec.uneven:
+        if not self.spec.ragged:
             return form.values, pack_support(self.spec, form.indices)
         cells = stored_entries(self.spec, form.values)
         return form.values[cells][None], pack_ragged_support(self.spec, form.indices, cells)
@@ -187,7 +187,7 @@ class StoredForm(StoredTensors):
     def form(self) -> Form:
         """The form stored here; values and dictionary share memory with the module, unless they are rounded."""
         if self.precision:
-            return self.rounded_form(self.unpacked().long()).form(self.dtype)
+            return self.quantized_form(self.unpacked().long()).form(self.dtype)
         spec, dictionary = self.spec, self.shared_dictionary
         stored = self.weight.new_empty(spec.dictionary_shape) if dictionary is None else dictionary.detach()
         return Form(spec, stored, self.values.detach(), self.unpacked().long(), self._unpacked_order())

@@ -54,10 +54,10 @@ class CpuEmbedding(PackedEmbedding):
         values, dictionary = layer.weight.detach(), layer.dictionary
         dictionary = None if dictionary is None else dictionary.detach()
         if layer.weight_scale is not None:
-            if not layer.in_bytes:
+            if not layer.is_int8:
                 return None
             scales = (layer.dictionary_scale, layer.weight_scale)
-            values, whole = layer.whole_numbers()
+            values, whole = layer.integer_factors()
             dictionary = whole if layer.spec.atoms else None
         try:
             return CpuTable(layer.spec, values, dictionary, layer.support, layer.code_of, scales, layer.dtype)

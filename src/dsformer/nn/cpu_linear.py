@@ -94,8 +94,8 @@ class CpuLinear(PackedLinear):
         if stored[0].dense:
             return None
         form: Form | QuantizedForm
-        if stored[0].in_bytes:
-            form = QuantizedForm.joined([one.rounded_form(one.unpacked()) for one in stored])
+        if stored[0].is_int8:
+            form = QuantizedForm.joined([one.quantized_form(one.unpacked()) for one in stored])
         else:
             form = Form.joined([one.form() for one in stored])
         bias, dtype = None, stored[0].dtype

@@ -26,22 +26,22 @@ class LinearProduct(StoredLinear):
     """``x W^T + bias`` with the weight of a stored form.
 
     It runs by the native kernels, or else in the cheapest other way (see ``execution``), where its weights need no
-    gradient and are *settled*: in evaluation mode, until they have been given a gradient. Otherwise it goes through the
+    gradient and are *fixed*: in evaluation mode, until they have been given a gradient. Otherwise it goes through the
     operators, which keep nothing: PyTorch does not tell when a fused optimiser has changed a weight. ``eval()`` and
     ``train()`` forget what was kept.
     """
 
     def __init__(self) -> None:
         self._plan: TensorCache[ExecutionPlan] = TensorCache()
-        self._settled = False
+        self._weights_fixed = False
         self._own_product = SharedProduct(1)
         self._packed = CpuLinear()
         self._member = self._packed.add(self)
 
     def train(self: L, mode: bool = True) -> L:
         # Encoders call eval() before every batch: a plan that is good already stays.
-        if mode or self.training != mode or not self._settled:
-            self._settled = not mode
+        if mode or self.training != mode or not self._weights_fixed:
+            self._weights_fixed = not mode
             self._forget()
         return nn.Module.train(self, mode)
 
@@ -53,17 +53,17 @@ class LinearProduct(StoredLinear):
         stored = self.stored
         if torch.compiler.is_compiling():
             return self._compiled(x)
-        if not self._settled:
+        if not self._weights_fixed:
             return self.operate(x)
         if torch.is_grad_enabled() and any(tensor.requires_grad for tensor in stored.sources):
             y = self.operate(x)
-            y.register_hook(self._unsettle)
+            y.register_hook(self._unfix_weights)
             return y
         native = self._packed.run(x, self._member)
         return self._run(self._plan.get(stored.sources, self._make_plan), x) if native is None else native
 
-    def _unsettle(self, _: Tensor) -> None:
-        self._settled = False
+    def _unfix_weights(self, _: Tensor) -> None:
+        self._weights_fixed = False
         self._forget()
 
     def _forget(self) -> None:
@@ -73,7 +73,7 @@ class LinearProduct(StoredLinear):
     def _compiled(self, x: Tensor) -> Tensor:
         plain = x.device.type == "cpu" and x.dtype == self.stored.dtype
         plain = plain and not (torch.is_grad_enabled() or torch.is_autocast_enabled("cpu"))
-        if TRACEABLE and plain and self._settled and kernels_enabled() and not torch.compiler.is_exporting():
+        if TRACEABLE and plain and self._weights_fixed and kernels_enabled() and not torch.compiler.is_exporting():
             return packed_linear(x, self._packed, self._member, self.stored.spec.out_features)
         return self.operate(x)
 
@@ -84,7 +84,7 @@ class LinearProduct(StoredLinear):
             x, weight, bias = _autocast(x, stored.values, self.bias)
             return linear(x, weight, bias)
         indices = stored.indices
-        if stored.in_bytes:
+        if stored.is_int8:
             return self._operate_bytes(x, self._codes(indices))
         x, dictionary, values, bias = _autocast(x, stored.shared_dictionary, stored.values, self.bias)
         permutation, core, group = stored.order, spec.core, spec.pattern.group
@@ -115,7 +115,7 @@ class LinearProduct(StoredLinear):
 
     def _make_plan(self) -> ExecutionPlan:
         stored, spec = self.stored, self.stored.spec
-        if stored.in_bytes:
+        if stored.is_int8:
             return ExecutionPlan("factored", self._codes(stored.unpacked()))
         way = choose_strategy(spec, self._product.members)
         if way == "gathered":
@@ -130,7 +130,7 @@ class LinearProduct(StoredLinear):
     def _run(self, plan: ExecutionPlan, x: Tensor) -> Tensor:
         if plan.matrix is None:
             return self.operate(x)
-        if self.stored.in_bytes:
+        if self.stored.is_int8:
             return self._operate_bytes(x, plan.matrix)
         dictionary = self.stored.shared_dictionary
         if plan.way == "dense" or dictionary is None:

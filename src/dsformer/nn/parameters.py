@@ -38,7 +38,7 @@ class Unpacked:
         self.numbers: TensorCache[Form] = TensorCache()
         self.indices: TensorCache[Tensor] = TensorCache()
         self.order: TensorCache[Tensor] = TensorCache()
-        self.uneven: TensorCache[tuple[Tensor, Tensor]] = TensorCache()
+        self.ragged: TensorCache[tuple[Tensor, Tensor]] = TensorCache()
 
 
 class StoredTensors(nn.Module):
@@ -158,7 +158,7 @@ class StoredTensors(nn.Module):
         return self.weight_scale, self.dictionary_scale
 
     @property
-    def in_bytes(self) -> bool:
+    def is_int8(self) -> bool:
         """Whether products are of whole numbers. With several scales a row they are of the numbers stood for."""
         return self.precision is not None and not self.precision.span and not self.dense
 

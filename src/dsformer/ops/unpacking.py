@@ -54,7 +54,7 @@ def _unpack(support: Tensor, groups: int, candidates: int, nonzeros: int, n: int
 
 
 def _unpack_uneven(support: Tensor, units: int, candidates: int, nonzeros: int, entries: int) -> tuple[Tensor, Tensor]:
-    spec = FormSpec("input", units, 1, atoms=candidates, nonzeros=nonzeros, uneven=((units, entries),))
+    spec = FormSpec("input", units, 1, atoms=candidates, nonzeros=nonzeros, ragged=((units, entries),))
     derived = _known.setdefault(support, TensorCache())
     indices, slots = derived.get((support,), lambda: unpack_ragged_support(spec, support))
     return indices.to(support.device).clone(), slots.to(support.device).clone()

@@ -33,10 +33,10 @@ def calibrate(state: State) -> State:
     recipe, source, settings = state.recipe, have(state.source), state.recipe.calibration
     method, model = METHODS[recipe.method], source.model
     texts = calibration_texts(state)
-    dropped = drop_layers(model, recipe.ratio) if method.shallow else []
+    dropped = drop_layers(model, recipe.ratio) if method.drops_layers else []
     batches = make_model_batches(model, source.tokenizer, texts, settings.length, settings.batch_size)
-    tracing = _traced(model, batches[-1], recipe, stacked=not method.apart)
-    tracing = keep_replaceable(model, batches[-1], tracing, recipe.factors != "float" or method.rounds)
+    tracing = _traced(model, batches[-1], recipe, stacked=not method.per_layer)
+    tracing = keep_replaceable(model, batches[-1], tracing, recipe.factors != "float" or method.quantizes)
     tables = tracing.tables if recipe.with_embeddings else []
 
     def tick(done: int) -> None:

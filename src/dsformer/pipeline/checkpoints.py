@@ -142,5 +142,5 @@ def _read_fitted(fields: dict[str, Any], tensors: dict[str, Tensor]) -> Fitted:
 
 
 def _read_spec(fields: dict[str, Any]) -> FormSpec:
-    uneven = tuple((size, entries) for size, entries in fields["uneven"])
-    return FormSpec(**{**fields, "pattern": Pattern(**fields["pattern"]), "uneven": uneven})
+    ragged = tuple((size, entries) for size, entries in fields["ragged"])
+    return FormSpec(**{**fields, "pattern": Pattern(**fields["pattern"]), "ragged": ragged})

@@ -102,9 +102,9 @@ class Recipe(StrictModel):
         reason = METHODS[self.method].refuses(Pattern.parse(self.pattern))
         if reason:
             raise ValueError(f"pattern: method {self.method} {reason}")
-        if METHODS[self.method].rounds and self.factors != "float":
+        if METHODS[self.method].quantizes and self.factors != "float":
             raise ValueError(f"factors: method {self.method} chooses the type of values by the ratio")
-        if METHODS[self.method].rounds and self.training.train != "none":
+        if METHODS[self.method].quantizes and self.training.train != "none":
             raise ValueError(f"training: method {self.method} gives whole numbers, which cannot be trained")
         if METHODS[self.method].structured:
             self._fits_structured()
@@ -133,15 +133,15 @@ class Recipe(StrictModel):
             return
         if self.factors == "float" or self.training.train == "none":
             raise ValueError("training: rounding_aware needs factors in whole numbers, and something to train on")
-        if not LEARNERS[self.training.learner].rounds:
-            able = [name for name, kind in LEARNERS.items() if kind.rounds]
+        if not LEARNERS[self.training.learner].quantizes:
+            able = [name for name, kind in LEARNERS.items() if kind.quantizes]
             raise ValueError(f"training: rounding_aware goes with {', '.join(able)}, not {self.training.learner}")
 
     def _fits_sharing(self) -> None:
         if not self.share_dictionaries:
             return
-        if not METHODS[self.method].shares or self.pattern != "free":
-            able = [name for name, method in METHODS.items() if method.shares]
+        if not METHODS[self.method].shares_dictionaries or self.pattern != "free":
+            able = [name for name, method in METHODS.items() if method.shares_dictionaries]
             raise ValueError(f"share_dictionaries: goes with method {' or '.join(able)} and pattern free")
         if others := self._instead_of_projecting:
             raise ValueError(f"share_dictionaries: train one of {others}, not {self.training.train}")

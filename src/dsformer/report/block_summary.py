@@ -67,7 +67,7 @@ class BlockSummary:
             kept=None if planned.kept is None else planned.kept.shape(planned.block.shape),
             inputs=max(1, len(planned.block.inputs)),
             dictionary_nonzeros=spec.dictionary_nonzeros,
-            uneven=spec.code_count if spec.uneven else 0,
+            uneven=spec.code_count if spec.ragged else 0,
         )
 
     @property

@@ -156,7 +156,7 @@ class Summary:
             return None
         numbers = sum(block.values for block in self.encoder_blocks)
         bits = 8 * sum(block.codes + block.dictionary for block in self.encoder_blocks) / max(1, numbers)
-        how = f" ({bits:.0f} bits)" if METHODS[self.method].rounds else ""
+        how = f" ({bits:.0f} bits)" if METHODS[self.method].quantizes else ""
         return f"Asked for {asked:g}x, {self.method} gives {given:.2f}x{how}: the nearest ratio it has"
 
     @property

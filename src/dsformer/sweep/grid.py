@@ -85,7 +85,7 @@ class Cell:
         training = self._training
         if self.variant.learner:
             training["train"] = self.variant.learner
-        elif METHODS[self.variant.method].rounds:
+        elif METHODS[self.variant.method].quantizes:
             # Whole numbers cannot be trained; beside methods that are, they stand for what a user has without.
             own["factors"], training["train"], training["rounding_aware"] = "float", "none", False
         recipe = Recipe().merged({**self.fields, **own, "training": training})

@@ -116,7 +116,7 @@ class LearnedBlock(nn.Module):
 
     def there(self) -> Bool[Tensor, "units kept"] | None:
         """Which values there are, where units have different numbers of them: those that are not zero. None: all."""
-        return self.values.detach() != 0 if self.spec.uneven else None
+        return self.values.detach() != 0 if self.spec.ragged else None
 
     def mask(self) -> Bool[Tensor, "units positions"]:
         """The support."""
@@ -198,7 +198,7 @@ class LearnedBlocks(nn.Module):
         for linears in self._linears:
             for linear in linears:
                 del linear._parameters["weight"]
-        self.settle()
+        self.fix_support()
         self._handle = model.register_forward_pre_hook(lambda *_: self.refresh())
 
     def __iter__(self) -> Iterator[LearnedBlock]:
@@ -220,13 +220,13 @@ class LearnedBlocks(nn.Module):
                 linear.__dict__["weight"] = part.T if isinstance(linear, Conv1D) else part
 
     @torch.no_grad()
-    def settle(self) -> None:
+    def fix_support(self) -> None:
         """Compute every weight without a graph: one that lives on would hold the parameters to their old shapes."""
         self.refresh()
 
     def detach(self) -> None:
         """Leave the linears with the present weights as parameters of their own."""
         self._handle.remove()
-        self.settle()
+        self.fix_support()
         for linear in (linear for linears in self._linears for linear in linears):
             linear.weight = nn.Parameter(linear.__dict__.pop("weight").detach().float().contiguous())

@@ -48,7 +48,7 @@ def test_stronger_methods_have_lower_errors(tall: Target, method: str):
     rivals = {"low_rank": ("svd", "asvd"), "pruning": ("magnitude", "wanda", "sparsegpt")}
     budget = Budget(tall.matrix.numel() * 16 // 2, 16)
     errors = {name: fit_weight(tall, budget, method=name).error for name in ALONE}
-    all_dense = [name for name in ALONE if not (METHODS[name].rounds or METHODS[name].sparse_dictionary)]
+    all_dense = [name for name in ALONE if not (METHODS[name].quantizes or METHODS[name].sparse_dictionary)]
     weaker = rivals.get(method, all_dense)
     assert errors[method] <= min(errors[name] for name in weaker) + 1e-4
 

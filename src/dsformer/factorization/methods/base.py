@@ -24,17 +24,17 @@ class Method:
         operations: what a fit costs beside whitening, for a weight's shape, its stacked layers' outputs, a budget, an
             effort, and whether outputs have a metric; None: what a search over its families does.
         about: what it does and where it was published, in one line.
-        rounds: its forms have whole numbers, of as many bits as fit: every weight gets the same ratio (types of values
-            are a part of it), and they cannot be trained.
+        quantizes: its forms have integers, of as many bits as fit: every weight gets the same ratio (types of values are
+            a part of it), and they cannot be trained.
         prunes: its forms are entries of the weight and nothing else.
         structured: whole heads and neurons go, so it is about blocks together (see ``channel_plan``), which then have
             dense weights of fewer rows and columns.
-        shallow: first whole layers go, as many as the ratio allows.
+        drops_layers: first whole layers go, as many as the ratio allows.
         sparse_dictionary: its dictionaries are sparse, which tables have no form of and projections do not keep.
-        shares: its dictionaries can be those of several layers (see ``shared_plan``).
-        apart: layers that read the same input are not stacked.
-        gain: its errors are about those of low rank at so many times the rank that the same bits have (1.6: measured on
-            MiniLM, ``dense_sparse``, free pattern, 2x to 3.57x); bits are divided between blocks by that.
+        shares_dictionaries: its dictionaries can be those of several layers (see ``allocation.basis_sharing``).
+        per_layer: layers that read the same input are not stacked.
+        rank_gain: its errors are about those of low rank at so many times the rank that the same bits have (1.6: measured
+            on MiniLM, ``dense_sparse``, free pattern, 2x to 3.57x); bits are divided between blocks by that.
     """
 
     fit: Callable[[Target, Budget, Pattern, Effort], Fitted | None]
@@ -42,14 +42,14 @@ class Method:
     patterns: tuple[Kind, ...] = ()
     families: Callable[[tuple[int, int], Pattern, bool], list[Family]] | None = None
     operations: Callable[[tuple[int, int], tuple[int, ...], Budget, Effort, bool], float] | None = None
-    rounds: bool = False
+    quantizes: bool = False
     prunes: bool = False
     structured: bool = False
-    shallow: bool = False
+    drops_layers: bool = False
     sparse_dictionary: bool = False
-    shares: bool = False
-    apart: bool = False
-    gain: float = 1.6
+    shares_dictionaries: bool = False
+    per_layer: bool = False
+    rank_gain: float = 1.6
 
     def refuses(self, pattern: Pattern) -> str | None:
         """Why it has no forms of this pattern; None: it has."""

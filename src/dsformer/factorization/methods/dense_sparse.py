@@ -31,5 +31,5 @@ DENSE_SPARSE = Method(
     "a small dense matrix times a sparse one, learned in the metric of the inputs (after DSFormer, arXiv 2312.13211)",
     ("free", "grouped", "n:m"),
     families,
-    shares=True,
+    shares_dictionaries=True,
 )

@@ -61,19 +61,19 @@ def whitened(metric: Metric) -> Metric:
 LOW_RANK = Method(
     partial(truncated, whitened),
     "truncated SVD of the whitened weight (SVD-LLM, arXiv 2403.07378)",
-    shares=True,
-    gain=1.0,
+    shares_dictionaries=True,
+    rank_gain=1.0,
 )
-SVD = Method(partial(truncated, plain), "truncated SVD of the weight", apart=True, gain=1.0)
+SVD = Method(partial(truncated, plain), "truncated SVD of the weight", per_layer=True, rank_gain=1.0)
 FWSVD = Method(
     partial(truncated, by_rows),
     "truncated SVD, rows weighted by Fisher information (arXiv 2207.00112)",
-    apart=True,
-    gain=1.0,
+    per_layer=True,
+    rank_gain=1.0,
 )
 ASVD = Method(
     partial(truncated, by_size),
     "truncated SVD, inputs scaled by their size (ASVD, arXiv 2312.05821)",
-    apart=True,
-    gain=1.0,
+    per_layer=True,
+    rank_gain=1.0,
 )

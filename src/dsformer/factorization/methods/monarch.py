@@ -68,5 +68,5 @@ MONARCH = Method(
     "two block-diagonal matrices, a fixed permutation between them (Monarch, arXiv 2204.00595)",
     operations=operations,
     sparse_dictionary=True,
-    gain=1.0,
+    rank_gain=1.0,
 )

@@ -48,8 +48,8 @@ def compensated(form: Form, weight: Target, precision: Precision) -> QuantizedFo
 
 
 RTN = Method(
-    partial(fit, to_nearest), "the dense weight rounded to nearest, 8 to 2 bits, a scale for 64 numbers", rounds=True
+    partial(fit, to_nearest), "the dense weight rounded to nearest, 8 to 2 bits, a scale for 64 numbers", quantizes=True
 )
 GPTQ = Method(
-    partial(fit, compensated), "the dense weight rounded with compensation (GPTQ, arXiv 2210.17323)", rounds=True
+    partial(fit, compensated), "the dense weight rounded with compensation (GPTQ, arXiv 2210.17323)", quantizes=True
 )

@@ -48,7 +48,7 @@ class Learner:
     block_type: type[LearnedBlock] = LearnedBlock
     projects = False
     """Whether it needs the dense weights and the metric to project in, which is measured only then."""
-    rounds = True
+    quantizes = True
     """Whether it computes weights from values and dictionaries, which can be rounded on the way."""
     latent = False
     """Whether it has a latent code for every position: the dense weight, where forms are entries of it alone. Such
@@ -87,7 +87,7 @@ class Learner:
         for block in self.stage.blocks:
             broadcast_from_first([block.columns, *[parameter.data for parameter in block.parameters()]])
             block.moved()
-        self.stage.blocks.settle()
+        self.stage.blocks.fix_support()
         if self.stage.optimizer is not None:
             for block, columns in zip(self.stage.blocks, before, strict=True):
                 carry_optimizer_state(self.stage.optimizer, block, columns)

@@ -30,7 +30,7 @@ class DenseBlock(LearnedBlock):
         return self.latent
 
     @torch.no_grad()
-    def settle(self) -> None:
+    def fix_support(self) -> None:
         """Make the dense weight the factorization's."""
         self.latent.copy_(super().multiplied())
 
@@ -39,7 +39,7 @@ class ProjectedGradient(Learner):
     """Trains dense weights for an epoch, factorizes them from the present factorization on, and goes on from there."""
 
     block_type = DenseBlock
-    rounds = False
+    quantizes = False
     projects = True
 
     def stepped(self, step: int) -> None:
@@ -57,4 +57,4 @@ class ProjectedGradient(Learner):
 def _project(block: LearnedBlock, projection: Projection) -> None:
     assert isinstance(block, DenseBlock)
     projection(block.latent.detach(), block.spec, ITERATIONS)
-    block.settle()
+    block.fix_support()

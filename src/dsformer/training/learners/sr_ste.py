@@ -72,7 +72,7 @@ class DenseCodesBlock(LearnedBlock):
         self.latent_mask.copy_(choose_support(spec, self.latent * scale, labels_of(self.order, spec.pattern.group)))
 
     @torch.no_grad()
-    def settle(self) -> None:
+    def fix_support(self) -> None:
         """Store the codes on the present support."""
         self.take(self.latent.detach(), self.latent_mask, self.dictionary.detach())
 
@@ -81,14 +81,14 @@ class SRSTE(Learner):
     """Trains latent codes; every few steps the largest become the support."""
 
     block_type = DenseCodesBlock
-    rounds = False
+    quantizes = False
     latent = True
 
     def start(self) -> None:
         for block, weight in zip(self.stage.blocks, self.stage.weights, strict=bool(self.stage.weights)):
             assert isinstance(block, DenseCodesBlock)
             block.begin(weight.to(block.latent.device), self.stage.untrained)
-        self.stage.blocks.settle()
+        self.stage.blocks.fix_support()
 
     def stepped(self, step: int) -> None:
         due = step % EVERY == 0 and step <= UNTIL * self.stage.total
@@ -100,4 +100,4 @@ class SRSTE(Learner):
     def finish(self) -> None:
         for block in self.stage.blocks:
             assert isinstance(block, DenseCodesBlock)
-            block.settle()
+            block.fix_support()

@@ -27,5 +27,5 @@ STUDENT = Method(
     fit,
     "a student for distillation: evenly spaced layers (DistilBERT, arXiv 1910.01108), without some heads and neurons",
     structured=True,
-    shallow=True,
+    drops_layers=True,
 )
