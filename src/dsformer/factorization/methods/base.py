@@ -24,8 +24,8 @@ class Method:
         operations: what a fit costs beside whitening, for a weight's shape, its stacked layers' outputs, a budget, an
             effort, and whether outputs have a metric; None: what a search over its families does.
         about: what it does and where it was published, in one line.
-        quantizes: its forms have integers, of as many bits as fit: every weight gets the same ratio (types of values are
-            a part of it), and they cannot be trained.
+        quantizes: its forms have integers, of as many bits as fit: every weight gets the same ratio (types of values
+            are a part of it), and they cannot be trained.
         prunes: its forms are entries of the weight and nothing else.
         structured: whole heads and neurons go, so it is about blocks together (see ``channel_plan``), which then have
             dense weights of fewer rows and columns.
@@ -33,8 +33,8 @@ class Method:
         sparse_dictionary: its dictionaries are sparse, which tables have no form of and projections do not keep.
         shares_dictionaries: its dictionaries can be those of several layers (see ``allocation.basis_sharing``).
         per_layer: layers that read the same input are not stacked.
-        rank_gain: its errors are about those of low rank at so many times the rank that the same bits have (1.6: measured
-            on MiniLM, ``dense_sparse``, free pattern, 2x to 3.57x); bits are divided between blocks by that.
+        rank_gain: its errors are about those of low rank at so many times the rank that the same bits have (1.6:
+            measured on MiniLM, ``dense_sparse``, free pattern, 2x to 3.57x); bits are divided between blocks by that.
     """
 
     fit: Callable[[Target, Budget, Pattern, Effort], Fitted | None]
