@@ -25,5 +25,5 @@ __all__ = [
     "encode",
     "load_task",
     "score",
-    "texts_of",
+    "list_texts",
 ]

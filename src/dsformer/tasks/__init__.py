@@ -1,0 +1,1 @@
+"""The former name of :mod:`dsformer.data`, for one release."""
