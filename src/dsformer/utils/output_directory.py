@@ -40,7 +40,7 @@ def reserve(
     if target.is_mount():
         raise InputError(f"{target}: is the root of a file system, which cannot be replaced; name a directory in it")
     if target.exists() and not target.is_dir():
-        raise InputError(f"{target}: no")
+        raise InputError(f"{target}: is a file")
     check_apart(target, map(Path, inputs))
     with ExitStack() as held:
         try:
