@@ -24,6 +24,7 @@ from dsformer.errors import InputError
 from dsformer.models.auxiliary_files import copy_auxiliary_files
 from dsformer.models.directory import TRANSFORMER_CONFIGS, ModelDirectory
 from fixtures.text import QUICK, sentences, sizes, word_tokenizer, write_model
+from fixtures.typechecking import unchecked
 
 FIELDS = {"ratio": 1.2, "texts": sentences(16), **QUICK}
 
@@ -163,7 +164,7 @@ def test_objects_that_cannot_be_taken():
         ("", "the name of the model is empty"),
         (SentenceTransformer(modules=[Pooling(64)], device="cpu"), "no transformer"),
     ):
-        with pytest.raises(InputError, match=message):
+        with unchecked(), pytest.raises(InputError, match=message):
             dsformer.compress(given, tokenizer=word_tokenizer(), **FIELDS)
     compiled = BertModel(BertConfig(**sizes()))
     compiled.compile()

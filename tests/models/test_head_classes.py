@@ -10,6 +10,7 @@ from transformers import (
 )
 
 from dsformer.data.supervised import Examples, SupervisedTask
+from dsformer.data.supervised.encoded import EncodedExamples
 from dsformer.data.supervised.metrics import score
 from dsformer.models.head_classes import match_classes, renew_outputs
 from dsformer.models.heads import align_classes
@@ -95,7 +96,7 @@ def test_a_score_of_one_class_goes_with_it():
     moved = align_classes(classifier("same", "different"), task)
     assert moved.positive == 0
     logits = torch.eye(2)[[0, 0]].numpy()  # in the model's numbers: both the same
-    found = score(moved, moved.evaluation, range(2), logits)  # type: ignore[arg-type]
+    found = score(moved, moved.evaluation, EncodedExamples({"input_ids": [[1], [2]]}), logits)
     assert found["f1"] == pytest.approx(200 / 3)
 
 
