@@ -1,8 +1,8 @@
-"""Whole numbers of fewer than 8 bits, to bytes and back.
+"""Bit packing of integers of fewer than 8 bits.
 
-Every row of a matrix is a bit stream of two's complement numbers, least significant bit first, padded with zeros to a
-whole byte at its end. The bytes are int8, which models know as numbers of a quantized layer (T5 converts its
-activations to the type of any other weight). All by operations that can be part of a compiled graph.
+Every row of a matrix is a bit stream of integers in two's complement, least significant bit first. The end of each row
+is padded with zeros to a whole byte. The bytes have the type int8, which models recognize as the weight of a quantized
+layer: T5 converts its activations to the type of any other weight. All operations can be traced into a compiled graph.
 """
 
 import torch
@@ -12,7 +12,12 @@ from torch.nn.functional import pad
 
 
 def pack_integers(numbers: Int8[Tensor, "rows columns"], bits: int) -> Int8[Tensor, "rows bytes"]:
-    """Numbers of the given range, ``bits`` apiece."""
+    """Pack the rows of a matrix of integers, ``bits`` for each.
+
+    Args:
+        numbers: integers that fit into ``bits`` bits.
+        bits: of one integer, 2 to 7.
+    """
     fields = (numbers.view(torch.uint8)[:, :, None] >> _places(bits, numbers)) & 1
     stream = pad(fields.flatten(1), (0, -numbers.shape[1] * bits % 8))
     return (
@@ -21,7 +26,13 @@ def pack_integers(numbers: Int8[Tensor, "rows columns"], bits: int) -> Int8[Tens
 
 
 def unpack_integers(packed: Int8[Tensor, "rows bytes"], columns: int, bits: int) -> Int8[Tensor, "rows columns"]:
-    """What was packed."""
+    """Unpack what :func:`pack_integers` packed.
+
+    Args:
+        packed: the packed rows.
+        columns: integers in a row.
+        bits: of one integer, 2 to 7.
+    """
     stream = ((packed.view(torch.uint8)[:, :, None] >> _places(8, packed)) & 1).flatten(1)
     fields = stream[:, : columns * bits].view(len(packed), columns, bits) << _places(bits, packed)
     whole, sign = fields.sum(2).to(torch.int8), 1 << (bits - 1)

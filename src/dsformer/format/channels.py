@@ -1,4 +1,4 @@
-"""What structured pruning leaves of a weight: some rows, some columns."""
+"""Rows and columns of a weight that structured pruning keeps."""
 
 from dataclasses import dataclass
 
@@ -8,10 +8,12 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class KeptChannels:
-    """What stays of a block: rows, and columns, by number; None: all.
+    """Rows and columns of a block that remain after structured pruning.
 
     Attributes:
-        heads: the rows are those of heads of attention.
+        rows: indices of the rows that remain; None: all.
+        columns: indices of the columns that remain; None: all.
+        heads: the rows belong to attention heads.
     """
 
     rows: Int[Tensor, " rows"] | None = None
@@ -19,7 +21,7 @@ class KeptChannels:
     heads: bool = False
 
     def shape(self, full: tuple[int, int]) -> tuple[int, int]:
-        """Of a weight of which this stays."""
+        """Return the shape (rows, columns) that remains of a weight of shape ``full``."""
         rows, columns = (
             size if own is None else len(own) for size, own in zip(full, (self.rows, self.columns), strict=True)
         )

@@ -1,7 +1,7 @@
-"""The compressed form of one weight: a dictionary and sparse codes.
+"""Factorized weight: a dictionary and sparse codes.
 
-One family holds them all (DESIGN: canonical atoms): dense x sparse, low rank (every atom is a core atom), pruning
-(no learned atoms, canonical ones only) and sparse + low rank.
+One family holds all the methods (see ``docs/concepts.md``): dense x sparse, low rank (every atom is a core atom),
+pruning (canonical atoms only, no learned ones) and sparse + low rank.
 """
 
 from collections.abc import Sequence
@@ -20,14 +20,15 @@ class Form:
     """A spec and its numbers.
 
     Attributes:
-        dictionary: (atoms, in) for an input dictionary, (out, atoms) for an output one; zeros where a sparse one has
-            no entry.
-        values: one row a unit: its core values, then its selected ones in ascending candidate order.
-        indices: one row a group of units: the selected candidates, ascending; candidate p is learned atom
-            ``core + p`` below ``atoms - core`` and canonical atom ``p - (atoms - core)`` from there on. Ragged rows are
-            filled up with others, whose values are zero: the spec says how many values there are, not where.
-        permutation: where code i belongs: unit ``permutation[i]`` of the weight, ascending within a group (so that it
-            follows from which group every unit is in). None: unit i.
+        spec: the shape of the form, with the definitions of unit, atom and candidate.
+        dictionary: (atoms, in) for an input dictionary, (out, atoms) for an output one. A sparse dictionary is written
+            out with zeros.
+        values: one row for each unit: its core values, then its selected ones in ascending order of candidates.
+        indices: one row for each group of units: the selected candidates, ascending. Candidate p is the learned atom
+            ``core + p`` if ``p < atoms - core``, otherwise the canonical atom ``p - (atoms - core)``. Ragged rows are
+            padded with further candidates, whose values are zero; the spec says how many values there are, not where.
+        permutation: code i describes unit ``permutation[i]`` of the weight. The units of a group are ascending, so that
+            the permutation follows from the group of every unit. None: code i describes unit i.
     """
 
     spec: FormSpec
@@ -37,7 +38,10 @@ class Form:
     permutation: Int[Tensor, " units"] | None = None
 
     def codes(self) -> Float[Tensor, "units positions"]:
-        """The codes as a dense matrix over the learned and (if allowed) the canonical atoms, in the weight's order."""
+        """Return the codes as a dense matrix, units in the order of the weight.
+
+        There is one column for each learned and, if allowed, each canonical atom.
+        """
         spec = self.spec
         dense = self.values.new_zeros(spec.units, spec.core + spec.candidates)
         dense[:, : spec.core] = self.values[:, : spec.core]
@@ -48,7 +52,7 @@ class Form:
         return torch.empty_like(dense).index_copy_(0, self.permutation, dense)
 
     def dense(self) -> Float[Tensor, "out in"]:
-        """The weight this form stands for."""
+        """Return the weight that this form represents."""
         codes, r = self.codes(), self.spec.atoms
         if self.spec.orientation == "input":
             weight = codes[:, :r] @ self.dictionary
@@ -59,13 +63,16 @@ class Form:
         return weight
 
     def in_own_order(self) -> "Form":
-        """The form of the weight with its units reordered by the permutation, which then need not be stored."""
+        """Return the form without its permutation.
+
+        It represents the weight with units in the order of the codes: other weights have to be reordered to match.
+        """
         return Form(replace(self.spec, permuted=False), self.dictionary, self.values, self.indices, None)
 
     def split(self, out_features: Sequence[int]) -> list["Form"]:
-        """One form a member of a stacked input-dictionary block; all share the dictionary tensor.
+        """Return one form for each member of a stacked input-dictionary block; all share the dictionary tensor.
 
-        Groups and the permutation never cross members (the fit keeps them apart).
+        Neither groups nor the permutation cross members, which the fit makes sure of.
         """
         forms: list[Form] = []
         start, specs = 0, self.spec.split(out_features)
@@ -79,7 +86,7 @@ class Form:
 
     @classmethod
     def joined(cls, forms: Sequence["Form"]) -> "Form":
-        """The form of stacked layers from the forms of each: the inverse of :meth:`split`."""
+        """Return the form of stacked layers from the forms of each: the inverse of :meth:`split`."""
         first = forms[0]
         if len(forms) == 1:
             return first
@@ -98,7 +105,7 @@ class Form:
 
 
 def dense_form(matrix: Float[Tensor, "out in"]) -> Form:
-    """A weight as the form whose codes are all of its entries."""
+    """Return a weight as a form whose codes are all of its entries."""
     rows, columns = matrix.shape
     every = torch.arange(columns).expand(rows, columns).contiguous()
     return Form(dense_spec(rows, columns), torch.empty(0, columns), matrix.float(), every)

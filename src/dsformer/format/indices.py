@@ -1,4 +1,4 @@
-"""Which entries of a matrix there are, as indices of equally many columns a row."""
+"""Supports as index matrices, with the same number of columns in each row."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -15,10 +15,12 @@ from dsformer.format.spec import FormSpec
 def select_codes(
     mask: Bool[Tensor, "units candidates"], spec: FormSpec, order: Int[Tensor, " units"] | None = None
 ) -> Int[Tensor, "groups nonzeros"]:
-    """The indices of a form whose supports are given.
+    """Return the indices of a form from a mask of its supports.
 
     Args:
-        order: units in the order that makes groups neighbours.
+        mask: True where a unit selects a candidate; the units of a group have equal rows.
+        spec: of the form.
+        order: units in the order in which the members of a group are neighbours; None: they already are.
     """
     if spec.ragged:
         return fill_support(mask, spec.nonzeros)
@@ -27,10 +29,12 @@ def select_codes(
 
 
 def fill_support(mask: Bool[Tensor, "rows columns"], count: int) -> Int[Tensor, "rows count"]:
-    """Columns that are there, ascending, with the first of the others where a row has fewer than so many.
+    """Return the columns of the true entries of each row, ascending.
+
+    Rows with fewer than ``count`` true entries are padded with their first false columns.
 
     Raises:
-        InputError: a row has more.
+        InputError: a row has more than ``count`` true entries.
     """
     if int(mask.sum(1).max()) > count:
         raise InputError(f"a row has more than {count} entries")
@@ -38,7 +42,14 @@ def fill_support(mask: Bool[Tensor, "rows columns"], count: int) -> Int[Tensor, 
 
 
 def sort_entries(form: Form, members: Sequence[int]) -> Form:
-    """An ragged form of stacked layers that says how many entries each of them has, and the most of a unit."""
+    """Return a ragged form of stacked layers with a spec that counts the non-zero codes of every layer.
+
+    ``nonzeros`` of the new spec is the largest number of a unit. Forms that are not ragged are returned unchanged.
+
+    Args:
+        form: of the stacked layers.
+        members: output features of every layer.
+    """
     spec = form.spec
     if not spec.ragged:
         return form
@@ -54,8 +65,11 @@ def sort_entries(form: Form, members: Sequence[int]) -> Form:
 
 
 def implied_support(spec: FormSpec, device: torch.device | None = None) -> Int[Tensor, "groups nonzeros"]:
-    """The candidates of every group where no support is stored, int32: all there are or, with blocks, those of its own
-    block. By operations that can be part of a graph."""
+    """Return the candidates of every group (int32) where no support is stored.
+
+    These are none, all candidates or, with blocks, those of the unit's block. All operations can be traced into a
+    graph.
+    """
     each = torch.arange(spec.nonzeros, dtype=torch.int32, device=device)
     if not spec.blocks:
         return each.expand(spec.groups, spec.nonzeros)
@@ -68,10 +82,10 @@ def implied_support(spec: FormSpec, device: torch.device | None = None) -> Int[T
 def find_nonzeros(
     spec: FormSpec, dictionary: Float[Tensor, "atoms width"] | Int8[Tensor, "atoms width"]
 ) -> Int[Tensor, "atoms kept"]:
-    """Which entries of a sparse dictionary to store, ascending: those that are there, then zeros.
+    """Return the columns of the stored entries of a sparse dictionary, ascending: its non-zeros, padded with zeros.
 
     Raises:
-        InputError: an atom has more.
+        InputError: an atom has more non-zeros than the spec allows.
     """
     if spec.inner and spec.blocks:
         return implied_support(spec.inner, dictionary.device).long()

@@ -1,4 +1,4 @@
-"""Patterns: how the support of the codes is constrained (free, grouped, n:m)."""
+"""Sparsity patterns of the codes: free, grouped, n:m."""
 
 import math
 import re
@@ -11,17 +11,19 @@ from torch import Tensor
 
 from dsformer.errors import InputError
 
-# Rows that can share a support, and atoms out of which n are on.
+# Largest group that can share a support, and largest m of n:m.
 LARGEST = 2**16
 _COUNT = "([0-9]{1,9})"
 
 
 @dataclass(frozen=True)
 class Pattern:
-    """A constraint on supports.
+    """A constraint on supports. Groups and n:m exclude each other.
 
-    ``group`` neighbouring units share one support (1: none do). ``n`` of every ``m`` atoms are on, atoms taken by
-    stride (``m == 0``: any may be). The two are exclusive.
+    Attributes:
+        group: number of neighbouring units that share one support; 1: every unit has its own.
+        n: selected atoms of each set of ``m``.
+        m: size of a set of atoms, which are taken by stride; 0: any atoms may be selected.
     """
 
     group: int = 1
@@ -30,7 +32,11 @@ class Pattern:
 
     @classmethod
     def parse(cls, text: str) -> "Pattern":
-        """Read ``free``, ``grouped(8)`` or ``2:4``. Raises InputError on anything else."""
+        """Parse ``free``, ``grouped(8)`` or ``2:4``.
+
+        Raises:
+            InputError: the text is none of these.
+        """
         if text == "free":
             return cls()
         if (match := re.fullmatch(rf"grouped\({_COUNT}\)", text)) and 2 <= int(match[1]) <= LARGEST:
@@ -47,7 +53,14 @@ class Pattern:
         return f"grouped({self.group})" if self.group > 1 else "free"
 
     def metadata_bits(self, candidates: int, nonzeros: int) -> int:
-        """Bits of one unit's support written as positions: n per group of m, or one per non-zero."""
+        """Return the bits of one unit's support written as indices.
+
+        There are n indices for each set of m atoms, otherwise one for each non-zero.
+
+        Args:
+            candidates: atoms that may be selected.
+            nonzeros: atoms selected.
+        """
         if self.m:
             return candidates // self.m * self.n * math.ceil(math.log2(self.m))
         return nonzeros * max(1, math.ceil(math.log2(max(candidates, 2))))
@@ -57,11 +70,16 @@ FREE = Pattern()
 
 
 def largest(scores: Float[Tensor, "units candidates"], count: int) -> Bool[Tensor, "units candidates"]:
-    """Mask of exactly ``count`` largest entries of every row."""
+    """Return a mask of exactly the ``count`` largest entries of every row.
+
+    Args:
+        scores: what is compared.
+        count: true entries of a row.
+    """
     rows, width = scores.shape
     if not 0 < count < width:
         return torch.full((rows, width), count > 0, dtype=torch.bool, device=scores.device)
-    # NumPy's vectorised partition of values is many times faster on CPU than any selection of indices.
+    # On CPU, NumPy's vectorised partition of values is many times faster than any selection of indices.
     table = scores.cpu().numpy()
     threshold = np.partition(table, width - count, axis=1)[:, width - count]
     mask = table >= threshold[:, None]
@@ -74,9 +92,15 @@ def largest(scores: Float[Tensor, "units candidates"], count: int) -> Bool[Tenso
 
 
 def n_of_m(scores: Float[Tensor, "units candidates"], n: int, m: int) -> Bool[Tensor, "units candidates"]:
-    """Mask of the ``n`` largest of every ``m`` atoms; group j holds atoms j, j + q, j + 2q, ..., q = candidates / m.
+    """Return a mask of the ``n`` largest of every set of ``m`` atoms.
 
-    Atoms are grouped by stride because SVD atoms are sorted by energy: neighbours would compete with equals.
+    Set j holds the atoms j, j + q, j + 2q, ... with q = candidates / m. Sets are taken by stride because SVD atoms are
+    sorted by energy: neighbours have about the same energy and would compete.
+
+    Args:
+        scores: what is compared.
+        n: true entries of a set.
+        m: atoms of a set.
     """
     units, width = scores.shape
     strided = scores.reshape(units, m, width // m).transpose(1, 2)

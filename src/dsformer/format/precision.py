@@ -1,12 +1,12 @@
-"""How many bits a stored number has, and where the scales of rounded ones are."""
+"""Bits of stored numbers, and the layout of quantization scales."""
 
 from dataclasses import dataclass
 
 from dsformer.errors import InputError
 
-# Bits a number can be rounded to.
+# Bits of the integers that a number can be quantized to.
 ROUNDED = range(2, 9)
-# Of a scale: bfloat16.
+# Bits of a scale, which is bfloat16.
 SCALE_BITS = 16
 
 
@@ -14,12 +14,12 @@ SCALE_BITS = 16
 class Precision:
     """Bits of the numbers of a form.
 
-    Numbers of 8 bits or fewer are whole and have scales: one for every row of the two matrices the form multiplies, or
-    for every ``span`` numbers of a row. (Codes of an output dictionary have one a row in any case.)
+    Numbers of 8 bits or fewer are integers with scales. A form multiplies two matrices: every row of both has one
+    scale, or one for each ``span`` numbers of the row. The codes of an output dictionary always have one scale a row.
 
     Attributes:
-        codes, dictionary: bits of a number: 16 or 32 for floating-point ones, 2 to 8 for rounded ones.
-        span: numbers of a row that share a scale; 0: all of it.
+        codes, dictionary: bits of a number: 2 to 8 for integers, 16, 32 or 64 for floating-point numbers.
+        span: numbers of a row that share a scale; 0: the whole row.
     """
 
     codes: int = 8
@@ -27,33 +27,37 @@ class Precision:
     span: int = 0
 
     def __post_init__(self) -> None:
-        """Raises InputError for bits that no number can have."""
+        """Check the bits.
+
+        Raises:
+            InputError: no numbers have these bits, only one factor is quantized, or the span is negative.
+        """
         bits = {self.codes, self.dictionary}
         if not (bits <= {16, 32, 64} or bits <= set(ROUNDED)) or self.span < 0:
             raise InputError(f"precision: {self.codes} and {self.dictionary} bits, a scale for every {self.span}")
 
     @classmethod
     def of(cls, bits: "int | Precision") -> "Precision":
-        """Both factors with the same number of bits, scales by row; a precision stays what it is."""
+        """Return the precision of ``bits`` for both factors, with scales by row; a precision is returned as it is."""
         return bits if isinstance(bits, Precision) else cls(bits, bits)
 
     @property
     def rounded(self) -> bool:
-        """Whether numbers are whole."""
+        """Whether numbers are integers."""
         return self.codes <= 8
 
     @property
     def most(self) -> int:
-        """Bits of the wider of the two."""
+        """Bits of the wider factor."""
         return max(self.codes, self.dictionary)
 
     @property
     def least(self) -> int:
-        """Bits of the narrower of the two."""
+        """Bits of the narrower factor."""
         return min(self.codes, self.dictionary)
 
     def scales(self, numbers: int) -> int:
-        """How many scales a row of so many numbers has."""
+        """Return the number of scales of a row of ``numbers`` numbers."""
         if not self.rounded:
             return 0
         return -(-numbers // self.span) if self.span and numbers else 1
@@ -66,10 +70,10 @@ class Precision:
 
 
 INT8 = Precision()
-# What a recipe can ask for; the ratio is of a dense model with as many bits as the narrower of the two.
+# Quantized factors that a recipe can ask for. The ratio is relative to a dense model with the bits of the narrower one.
 FACTORS = {"int8": INT8, "int8+int4": Precision(codes=4, dictionary=8), "int4": Precision(4, 4)}
 
 
 def packed_bytes(count: int, bits: int) -> int:
-    """Bytes that a row of so many numbers takes."""
+    """Return the bytes of a packed row of ``count`` numbers of ``bits`` bits."""
     return (count * bits + 7) // 8

@@ -1,9 +1,10 @@
-"""Factors rounded to whole numbers of a few bits, to nearest, with scales.
+"""Quantization of forms: integers of 2 to 8 bits with scales, rounded to nearest.
 
-A form stands for a product of two matrices, ``W = A B``: codes and dictionary for an input dictionary, dictionary and
-codes (transposed) for an output one. Every row of both has a scale of its own (or several), so that sums along a row,
-as a product with an input needs them, are sums of whole numbers. A row of ``A`` mixes all the atoms (and unit vectors),
-whose length says nothing: they are brought to lengths that make the numbers of a row alike first.
+A form represents a product of two matrices, ``W = A B``: codes and dictionary for an input dictionary, dictionary and
+transposed codes for an output one. Every row of both has one scale or several, so that the sums along a row, which a
+product with an input needs, are sums of integers. A row of ``A`` mixes all atoms (and unit vectors). The length of an
+atom is arbitrary, since ``A`` can undo it. Atoms are therefore rescaled first, to lengths at which the columns of ``A``
+have similar magnitudes.
 """
 
 from collections.abc import Sequence
@@ -17,24 +18,24 @@ from dsformer.format.form import Form
 from dsformer.format.precision import INT8, Precision
 from dsformer.format.spec import FormSpec
 
-# Largest int8; its range is symmetric, as the kernels have it. Fewer bits use theirs in full: the number farthest from
-# zero, whatever its sign, becomes the lowest.
+# Largest int8. Its range is symmetric, as the kernels expect. Fewer bits use their range in full: the number of largest
+# magnitude, whatever its sign, becomes the lowest integer.
 LARGEST = 127
-# With fewer than 8 bits the farthest numbers may be clipped to have finer steps for the others: parts of the range
-# tried, of which the one of least squared error is taken.
+# With fewer than 8 bits, clipping the largest magnitudes gives the other numbers finer steps. These fractions of the
+# range are tried, and the one of least squared error is taken.
 CLIPPINGS = (1.0, 0.95, 0.9, 0.85, 0.8, 0.75, 0.7, 0.65, 0.6)
 
 
 @dataclass(frozen=True)
 class QuantizedForm:
-    """A form in whole numbers: a number is what is stored times its scale.
+    """A form in integers: every stored integer stands for itself times its scale.
 
     Attributes:
-        dictionary, values, indices, permutation: as of ``Form``.
-        dictionary_scales: of the rows of the dictionary.
-        value_scales: of the units of an input dictionary, of the positions (atoms, then unit vectors if canonical) of
-            an output one.
-        precision: how many bits they need; rows with several scales have them one after another.
+        spec, dictionary, values, indices, permutation: as in ``Form``.
+        dictionary_scales: of the rows of the dictionary. A row with several scales has them one after another.
+        value_scales: of the units of an input dictionary, or of the positions of an output one (atoms, then unit
+            vectors if canonical). A unit with several scales has them one after another.
+        precision: bits of the integers.
     """
 
     spec: FormSpec
@@ -47,7 +48,7 @@ class QuantizedForm:
     precision: Precision = INT8
 
     def form(self, dtype: torch.dtype = torch.float32) -> Form:
-        """The numbers it stands for."""
+        """Return the form of the numbers that the integers stand for."""
         dictionary = self.dictionary.float()
         if self.spec.atoms:
             dictionary = dictionary * by_row(self.dictionary_scales.float(), dictionary.shape, self.precision)
@@ -55,22 +56,22 @@ class QuantizedForm:
         return Form(self.spec, dictionary.to(dtype), values.to(dtype), self.indices, self.permutation)
 
     def dense(self) -> Float[Tensor, "out in"]:
-        """As ``Form.dense``."""
+        """Return the weight, as ``Form.dense`` does."""
         return self.form().dense()
 
     def spread_scales(self) -> Float[Tensor, "units kept"] | Float[Tensor, "units 1"]:
-        """The scale of every value."""
+        """Return the scale of every code value."""
         scales = self.value_scales.float()
         if self.spec.orientation == "output":
             return scales[positions(self.spec, self.indices)]
         return by_row(scales, self.values.shape, self.precision)
 
     def in_own_order(self) -> "QuantizedForm":
-        """As ``Form.in_own_order``."""
+        """Return the form without its permutation, as ``Form.in_own_order`` does."""
         return replace(self, spec=replace(self.spec, permuted=False), permutation=None)
 
     def split(self, out_features: Sequence[int]) -> list["QuantizedForm"]:
-        """As ``Form.split``."""
+        """Return one form for each member, as ``Form.split`` does."""
         if len(out_features) == 1:
             return [self]
         parts = self.form().split(out_features)
@@ -94,7 +95,7 @@ class QuantizedForm:
 
     @classmethod
     def joined(cls, forms: Sequence["QuantizedForm"]) -> "QuantizedForm":
-        """As ``Form.joined``."""
+        """Return the form of stacked layers, as ``Form.joined`` does."""
         whole = Form.joined([one.form() for one in forms])
         return replace(
             forms[0],
@@ -109,20 +110,26 @@ class QuantizedForm:
 def by_row(
     scales: Float[Tensor, " scales"], shape: Sequence[int], precision: Precision
 ) -> Float[Tensor, "rows columns"] | Float[Tensor, "rows 1"]:
-    """The scale of every number of a matrix that has them by row."""
+    """Return the scale of every number of a matrix, or one column where every row has one scale.
+
+    Args:
+        scales: row after row.
+        shape: (rows, columns) of the matrix.
+        precision: says how many numbers of a row share a scale.
+    """
     each = precision.scales(shape[1])
     scales = scales.view(shape[0], each)
     return scales if each == 1 else scales.repeat_interleave(precision.span, 1)[:, : shape[1]]
 
 
 def positions(spec: FormSpec, indices: Int[Tensor, "groups nonzeros"]) -> Int[Tensor, "units kept"]:
-    """The position of every value among the atoms, then the unit vectors."""
+    """Return the position of every code value among the learned atoms, then the unit vectors."""
     core = torch.arange(spec.core, device=indices.device).expand(spec.units, -1)
     return torch.cat([core, spec.core + indices.long().repeat_interleave(spec.pattern.group, 0)], 1)
 
 
 def quantize_form(form: Form, precision: Precision = INT8) -> QuantizedForm:
-    """The form to nearest."""
+    """Quantize a form to nearest, after rescaling its atoms."""
     even = _balanced(form)
     spec = form.spec
     dictionary, dictionary_scales = even.dictionary.to(torch.int8), torch.empty(0, dtype=torch.bfloat16)
@@ -142,13 +149,19 @@ def quantize_form(form: Form, precision: Precision = INT8) -> QuantizedForm:
 def quantize_rows(
     matrix: Float[Tensor, "rows columns"], bits: int, precision: Precision
 ) -> tuple[Int8[Tensor, "rows columns"], BFloat16[Tensor, " scales"]]:
-    """A matrix to nearest, with scales by row, and those."""
+    """Quantize a matrix to nearest with scales by row, and return the integers and the scales.
+
+    Args:
+        matrix: what to quantize.
+        bits: of the integers.
+        precision: says how many numbers of a row share a scale.
+    """
     scales = row_scales(matrix, bits, precision)
     return quantize(matrix, by_row(scales.float(), matrix.shape, precision), bits), scales
 
 
 def row_scales(matrix: Float[Tensor, "rows columns"], bits: int, precision: Precision) -> BFloat16[Tensor, " scales"]:
-    """Scales by row that suit a matrix."""
+    """Choose the scales by row of a matrix. Arguments as of :func:`quantize_rows`."""
     each = precision.scales(matrix.shape[1])
     columns = torch.arange(matrix.shape[1], device=matrix.device) // (precision.span or max(1, matrix.shape[1]))
     places = torch.arange(len(matrix), device=matrix.device)[:, None] * each + columns
@@ -158,7 +171,17 @@ def row_scales(matrix: Float[Tensor, "rows columns"], bits: int, precision: Prec
 def choose_scales(
     numbers: Float[Tensor, "rows columns"], places: Int[Tensor, "rows columns"], count: int, bits: int
 ) -> BFloat16[Tensor, " scales"]:
-    """For every scale the one that suits the numbers it is of: ``places`` says which that is."""
+    """Choose every scale for the numbers that share it.
+
+    For 8 bits the largest magnitude becomes 127. For fewer bits the scale of least squared error is taken, of several
+    that clip the largest magnitudes.
+
+    Args:
+        numbers: what to quantize.
+        places: index of the scale of every number.
+        count: number of scales.
+        bits: of the integers.
+    """
     numbers, flat = numbers.float(), places.reshape(-1)
 
     def reduced(entries: Tensor, how: str) -> Tensor:
@@ -179,12 +202,18 @@ def choose_scales(
 
 
 def integer_bounds(bits: int) -> tuple[int, int]:
-    """The lowest and the highest whole number of so many bits."""
+    """Return the lowest and the highest integer of ``bits`` bits that quantization uses."""
     return (-LARGEST, LARGEST) if bits == 8 else (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1)
 
 
 def quantize(numbers: Float[Tensor, "*shape"], scales: Float[Tensor, "..."], bits: int) -> Int8[Tensor, "*shape"]:
-    """The whole numbers nearest to given ones in units of the scales, as far as so many bits go."""
+    """Round numbers to the nearest integers in units of their scales, clipped to the range of ``bits`` bits.
+
+    Args:
+        numbers: what to quantize.
+        scales: of every number, or broadcast to them; a scale of 0 gives the integer 0.
+        bits: of the integers.
+    """
     if not numbers.numel():
         return numbers.to(torch.int8)
     low, high = integer_bounds(bits)
@@ -195,7 +224,10 @@ def quantize(numbers: Float[Tensor, "*shape"], scales: Float[Tensor, "..."], bit
 def step_sizes(
     form: Form, precision: Precision
 ) -> tuple[Float[Tensor, "units kept"], Float[Tensor, "atoms width"] | Float[Tensor, "width atoms"]]:
-    """How far apart the numbers are that rounding to nearest would leave every value and entry of the dictionary."""
+    """Return the step of quantization to nearest for every code value and every dictionary entry.
+
+    The steps are relative to the numbers of the form itself, before its atoms are rescaled.
+    """
     rounded, spec, factors = quantize_form(form, precision), form.spec, _factors(form)
     dictionary = torch.zeros_like(form.dictionary, dtype=torch.float32)
     if spec.atoms:
@@ -207,7 +239,7 @@ def step_sizes(
 
 
 def _balanced(form: Form) -> Form:
-    """The same weight with atoms of such lengths that the columns of the matrix on the left are alike."""
+    """Return the same weight with atoms rescaled so that the columns of the left matrix have similar magnitudes."""
     spec, dictionary, values = form.spec, form.dictionary.float(), form.values.float()
     if spec.atoms and values.numel():
         factors = _factors(form)
@@ -218,7 +250,7 @@ def _balanced(form: Form) -> Form:
 
 
 def _factors(form: Form) -> Float[Tensor, " positions"]:
-    """What every atom is multiplied by to balance a form; 1 for unit vectors."""
+    """Return what every atom is multiplied by to balance a form; 1 for unit vectors."""
     spec = form.spec
     factors = torch.ones(spec.core + spec.candidates, device=form.values.device)
     if not spec.atoms or not form.values.numel():
@@ -238,12 +270,13 @@ def _factors(form: Form) -> Float[Tensor, " positions"]:
 
 
 def _balance(sizes: Float[Tensor, " atoms"]) -> Float[Tensor, " atoms"]:
-    """Atoms that nothing uses keep their length."""
+    """Replace zero sizes by 1: atoms that no unit uses keep their length."""
     return torch.where(sizes > 0, sizes, torch.ones_like(sizes))
 
 
 def _by_position(
     values: Float[Tensor, "units kept"], spec: FormSpec, indices: Int[Tensor, "groups nonzeros"], how: str
 ) -> Float[Tensor, " positions"]:
+    """Reduce the code values of every position by ``how``."""
     found = values.new_zeros(spec.core + spec.candidates)
     return found.scatter_reduce_(0, positions(spec, indices).reshape(-1), values.reshape(-1), how)

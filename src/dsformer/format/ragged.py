@@ -1,6 +1,7 @@
-"""Ragged codes: one bit for every unit and candidate, and the values that are there, one after another.
+"""Ragged codes: units with different numbers of non-zeros.
 
-In memory units have equally many values, the longest unit's, those that are not there being zero.
+On disk the support is one bit for every unit and candidate, and the stored values follow one another. In memory every
+unit has as many values as the longest, padded with zeros.
 """
 
 import numpy as np
@@ -15,10 +16,12 @@ from dsformer.format.support_codec import stored_bytes, used_bits
 
 
 def stored_entries(spec: FormSpec, values: Shaped[Tensor, "units kept"]) -> Bool[Tensor, "units kept"]:
-    """Which values are stored: those that are not zero, and of the others the first, as many as the spec still has.
+    """Return which values are stored.
+
+    These are all non-zeros, then the first zeros until there are as many as the spec counts.
 
     Raises:
-        InputError: there are more than it has.
+        InputError: there are more non-zeros than the spec counts.
     """
     there = (values != 0).flatten()
     missing = spec.code_count - int(there.sum())
@@ -31,7 +34,13 @@ def stored_entries(spec: FormSpec, values: Shaped[Tensor, "units kept"]) -> Bool
 def pack_ragged_support(
     spec: FormSpec, indices: Int[Tensor, "units kept"], cells: Bool[Tensor, "units kept"]
 ) -> UInt8[Tensor, " bytes"]:
-    """The support as exactly ``spec.support_bytes`` bytes."""
+    """Pack the support to exactly ``spec.support_bytes`` bytes.
+
+    Args:
+        spec: of the form.
+        indices: candidates of every unit, padded.
+        cells: which of the indices are stored (see :func:`stored_entries`).
+    """
     mask = torch.zeros(spec.units, spec.candidates, dtype=torch.bool)
     mask.scatter_(1, indices.long().cpu(), cells.cpu())
     return torch.from_numpy(np.packbits(mask.numpy().reshape(-1), bitorder="little"))
@@ -40,11 +49,14 @@ def pack_ragged_support(
 def unpack_ragged_support(
     spec: FormSpec, packed: UInt8[Tensor, " bytes"] | None
 ) -> tuple[Int[Tensor, "units kept"], Int[Tensor, " entries"]]:
-    """The candidates of every unit, ascending, filled up with others (int32), and the places of the stored values among
-    them (int64).
+    """Return the candidates of every unit, and the places of the stored values among them.
+
+    The candidates (int32) are ascending and padded with further ones. The places (int64) are indices into the flattened
+    matrix of candidates.
 
     Raises:
-        ArtefactError: wrong length or type, wrong count, a unit with too many, or bits set in the padding.
+        ArtefactError: the bytes have a wrong length or type, the count of entries is wrong, a unit has too many, or
+            bits are set in the padding.
     """
     bits = used_bits(np.unpackbits(stored_bytes(spec, packed), bitorder="little"), spec.units * spec.candidates)
     mask = torch.from_numpy(bits).bool().view(spec.units, spec.candidates)
@@ -57,5 +69,11 @@ def unpack_ragged_support(
 def pad_ragged(
     spec: FormSpec, values: Shaped[Tensor, " entries"], slots: Int[Tensor, " entries"]
 ) -> Shaped[Tensor, "units kept"]:
-    """The stored values in their places, zeros in the others."""
+    """Put the stored values in their places, with zeros in the others.
+
+    Args:
+        spec: of the form.
+        values: the stored values.
+        slots: their places, as from :func:`unpack_ragged_support`.
+    """
     return values.new_zeros(spec.units * spec.nonzeros).index_copy(0, slots, values).view(spec.units, spec.nonzeros)

@@ -1,4 +1,4 @@
-"""Rows of stacked layers that may change places: what a permutation may do."""
+"""Row permutations that stacked layers allow."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -6,11 +6,12 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class RowSpan:
-    """Neighbouring units that may change places, and what has to move with them.
+    """Neighbouring units that may be permuted, and the units that have to move with them.
 
     Attributes:
-        starts: first unit of every range that is ordered alike (the dimensions of a head in queries and in keys).
-        size: units in each.
+        starts: first unit of every range that gets the same order, as the dimensions of a head in queries and in keys
+            do.
+        size: units in each range.
     """
 
     starts: tuple[int, ...]
@@ -18,6 +19,6 @@ class RowSpan:
 
 
 def stack_spans(members: Sequence[int]) -> tuple[RowSpan, ...]:
-    """The spans of layers that lie one after another, each with an order of its own."""
+    """Return the spans of stacked layers, each of which is permuted separately."""
     starts = [sum(members[:i]) for i in range(len(members))]
     return tuple(RowSpan((start,), units) for start, units in zip(starts, members, strict=True))

@@ -1,4 +1,7 @@
-"""What an artefact says about its compressed blocks, and the bounds it is held to before anything is allocated."""
+"""JSON schema of the compressed blocks of an artefact.
+
+Sizes are checked against each other and against upper bounds before anything is allocated.
+"""
 
 from collections.abc import Sequence
 from itertools import accumulate, pairwise
@@ -19,7 +22,13 @@ Count = Annotated[int, Field(ge=0, le=2**31 - 1)]
 
 
 class Member(BaseModel):
-    """One module of a block."""
+    """One module of a block.
+
+    Attributes:
+        name: of the module in the model.
+        out_features: of the compressed module; for an embedding, the number of rows.
+        replaces: output features of the layer it replaces, where structured pruning removed some; 0: the same number.
+    """
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
@@ -31,18 +40,23 @@ class Member(BaseModel):
 class BlockConfig(BaseModel):
     """One block: its modules, in the order in which they are stacked, and its form.
 
-    ``tied`` names further modules that read a compressed embedding (output layers, a decoder's embedding).
-    ``code_bits`` and ``dictionary_bits`` are those of whole numbers, 0 where they are floating-point; ``scale_span``
-    says how many of a row share a scale, 0 for all.
+    These fields are those of :class:`FormSpec`: ``orientation``, ``atoms``, ``core``, ``nonzeros``, ``canonical``,
+    ``pattern``, ``permuted``, ``dictionary_nonzeros`` and ``blocks``.
 
-    After structured pruning layers are narrower than those they replace: ``replaces`` of a member is the number of
-    output features that one has, ``replaces_inputs`` of the block that of inputs, 0 where they are the same. With
-    ``heads`` the rows are those of heads of attention, which is told how many are left.
-
-    Where members read different inputs and only share the dictionary, ``inputs`` says how many of them, one after
-    another, read the same one. ``dictionary_nonzeros`` is the number of entries of every atom of a sparse dictionary, 0
-    for a dense one; with ``blocks`` both factors are those of a Monarch matrix of so many blocks. ``entries`` are the
-    numbers of selected atoms of every member, where its units have different ones, at most ``nonzeros`` each.
+    Attributes:
+        kind: what the modules are: linear layers, GPT-2's ``Conv1D`` or an embedding.
+        members: the modules that hold the block's units.
+        tied: further modules that read a compressed embedding (output layers, a decoder's embedding).
+        in_features: of every member.
+        code_bits: bits of quantized codes; 0: floating-point.
+        dictionary_bits: bits of a quantized dictionary; 0: floating-point.
+        scale_span: numbers of a row that share a scale; 0: the whole row.
+        replaces_inputs: inputs of the layers replaced, where structured pruning removed some; 0: the same number.
+        heads: the rows removed belong to attention heads. The attention module is notified with the new number.
+        inputs: numbers of consecutive members that read the same tensor, where the members read different ones and only
+            share the dictionary; empty: all read one.
+        entries: number of selected atoms of every member, where its units select different numbers of them, at most
+            ``nonzeros`` each; empty: every unit selects ``nonzeros``.
     """
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
@@ -78,14 +92,14 @@ class BlockConfig(BaseModel):
         precision: Precision | None = None,
         inputs: Sequence[int] = (),
     ) -> "BlockConfig":
-        """The description of a stacked block.
+        """Describe a stacked block.
 
         Args:
-            kind: what its modules are.
+            kind: class of its modules.
             members: name and number of output features of each, in the order in which they are stacked.
             spec: of the whole block.
             tied: names of the modules that share a compressed embedding.
-            precision: of rounded factors.
+            precision: of quantized factors; None: they are floating-point.
             inputs: how many members read each input, where there are several.
 
         Raises:
@@ -151,15 +165,21 @@ class BlockConfig(BaseModel):
 
     @property
     def precision(self) -> Precision | None:
-        """Of rounded factors."""
+        """Precision of quantized factors; None: they are floating-point."""
         return Precision(self.code_bits, self.dictionary_bits, self.scale_span) if self.code_bits else None
 
     def rounded(self, precision: Precision) -> "BlockConfig":
-        """The same block with rounded factors."""
+        """Return the same block with quantized factors."""
         return self.model_copy(update=_bits(precision))
 
     def replacing(self, out_features: Sequence[int], in_features: int, heads: bool) -> "BlockConfig":
-        """The same block, narrower than the layers of these sizes that it replaces."""
+        """Return the same block as the replacement of wider layers.
+
+        Args:
+            out_features: of every layer replaced.
+            in_features: of the layers replaced.
+            heads: the rows removed belong to attention heads.
+        """
         members = [
             member.model_copy(update={"replaces": full if full != member.out_features else 0})
             for member, full in zip(self.members, out_features, strict=True)
@@ -180,20 +200,21 @@ class BlockConfig(BaseModel):
 
     @property
     def names(self) -> list[str]:
+        """Names of the members."""
         return [member.name for member in self.members]
 
     @property
     def readers(self) -> list[list[Member]]:
-        """The members that read each input."""
+        """Members that read each input."""
         starts = [0, *accumulate(self.inputs or [len(self.members)])]
         return [self.members[start:end] for start, end in pairwise(starts)]
 
     def spec(self) -> FormSpec:
-        """The spec of the whole block."""
+        """Return the spec of the whole block."""
         return self._spec(self.members, self.entries)
 
     def member_specs(self) -> list[FormSpec]:
-        """The spec of each member."""
+        """Return the spec of each member."""
         each = [[entries] for entries in self.entries] or [[] for _ in self.members]
         return [self._spec([member], entries) for member, entries in zip(self.members, each, strict=True)]
 
@@ -220,7 +241,11 @@ def _bits(precision: Precision) -> dict[str, Any]:
 
 
 def parse_blocks(blocks: Any) -> list[BlockConfig]:
-    """Blocks read from an artefact. Raises ArtefactError, naming the first thing that is wrong."""
+    """Parse the blocks of an artefact.
+
+    Raises:
+        ArtefactError: names the first problem.
+    """
     if not isinstance(blocks, list) or len(blocks) > 100_000:
         raise ArtefactError("blocks: not a list of blocks")
     parsed = []
@@ -236,7 +261,7 @@ def parse_blocks(blocks: Any) -> list[BlockConfig]:
 
 
 def first_problem(error: ValidationError) -> str:
-    """One line about the first problem pydantic found."""
+    """Return the first problem that pydantic found, as one line."""
     problem = error.errors(include_url=False, include_context=False, include_input=False)[0]
     where = ".".join(str(part) for part in problem["loc"])
     message = problem["msg"].removeprefix("Value error, ")

@@ -1,4 +1,4 @@
-"""The shape of a weight's compressed form, and exactly how many bits it takes."""
+"""Shape of a weight's compressed form, and its exact size in bits."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -18,13 +18,25 @@ class FormSpec:
     """Everything about a form but its numbers.
 
     A *unit* is what one sparse code describes: an output row (input dictionary, ``W ~ S [D; I]``) or an input column
-    (output dictionary, ``W ~ [D, I] S``). Every unit has ``core`` atoms always on and ``nonzeros`` selected among the
-    *candidates*: the other learned atoms, then the canonical ones (unit vectors of the dictionary's space).
-    An input dictionary may be sparse itself: then every atom has ``dictionary_nonzeros`` entries; 0: all.
-    Where units have different numbers of selected atoms, as many as suit each, ``ragged`` has the units and the entries
-    of every stacked layer; ``nonzeros`` is then the most that a unit has.
-    With ``blocks`` b the dictionary is block-diagonal, b blocks of atoms and of inputs, and unit u mixes the atoms a
-    with ``a % b == u % b``: the factors of a Monarch matrix, whose supports need not be stored. 0: supports are free.
+    (output dictionary, ``W ~ [D, I] S``). The *candidates* of a unit are the learned atoms that are not in the core,
+    then the canonical atoms (unit vectors of the dictionary's space). ``units``, ``width`` and ``candidates`` count
+    them.
+
+    Attributes:
+        orientation: which factor is the dictionary.
+        out_features, in_features: shape of the weight.
+        atoms: learned atoms, core atoms included.
+        core: atoms that every unit uses; they are the first ones.
+        nonzeros: candidates that every unit selects; with ``ragged`` the most that one selects.
+        canonical: unit vectors are among the candidates.
+        pattern: constraint on the supports.
+        permuted: a permutation that assigns units to groups is stored.
+        dictionary_nonzeros: entries of every atom of a sparse input dictionary; 0: the dictionary is dense.
+        ragged: (units, total number of selected candidates) of every stacked layer, where units select different
+            numbers.
+        blocks: b > 0: the factors of a Monarch matrix, whose supports need not be stored. The dictionary is
+            block-diagonal, b blocks of atoms and of inputs, and unit u mixes the atoms a with ``a % b == u % b``. 0:
+            supports are free.
     """
 
     orientation: Orientation
@@ -41,7 +53,11 @@ class FormSpec:
     blocks: int = 0
 
     def __post_init__(self) -> None:
-        """Raises InputError for a combination that no form can have."""
+        """Check the combination.
+
+        Raises:
+            InputError: no form can have it.
+        """
         sizes = (self.out_features, self.in_features, self.atoms, self.core, self.nonzeros)
         if min(sizes) < 0 or self.core > self.atoms or self.nonzeros > self.candidates:
             raise InputError(f"impossible form: {self}")
@@ -82,20 +98,22 @@ class FormSpec:
 
     @property
     def units(self) -> int:
+        """Number of units: output rows for an input dictionary, input columns for an output one."""
         return self.out_features if self.orientation == "input" else self.in_features
 
     @property
     def width(self) -> int:
-        """Length of an atom, and the number of canonical atoms there can be."""
+        """Length of an atom, which is also the largest number of canonical atoms."""
         return self.in_features if self.orientation == "input" else self.out_features
 
     @property
     def dictionary_shape(self) -> tuple[int, int]:
+        """Shape of the dictionary as a dense matrix."""
         return (self.atoms, self.width) if self.orientation == "input" else (self.width, self.atoms)
 
     @property
     def inner(self) -> "FormSpec | None":
-        """A sparse dictionary as a form of its own, unit vectors mixed to atoms; None: it is dense."""
+        """Spec of a sparse dictionary, a form whose units are atoms that mix unit vectors; None: it is dense."""
         if not self.dictionary_nonzeros:
             return None
         kept, blocks = self.dictionary_nonzeros, self.blocks
@@ -103,46 +121,50 @@ class FormSpec:
 
     @property
     def atom_entries(self) -> int:
-        """Entries stored of every atom."""
+        """Stored entries of every atom."""
         return self.dictionary_nonzeros or self.width
 
     @property
     def whole(self) -> bool:
-        """Whether the codes are the weight itself, all its entries."""
+        """Whether the codes are the weight itself with all its entries."""
         return not self.ragged and self.orientation == "input" and not self.atoms and self.nonzeros == self.candidates
 
     @property
     def candidates(self) -> int:
+        """Number of atoms that a unit can select."""
         return self.atoms - self.core + (self.width if self.canonical else 0)
 
     @property
     def groups(self) -> int:
+        """Number of groups of units, each with one support."""
         return self.units // self.pattern.group
 
     @property
     def value_count(self) -> int:
-        """Values stored, and multiply-adds for one token: every value is used once."""
+        """Number of stored values, which is also the multiply-adds for one token: every value is used once."""
         return self.atoms * self.atom_entries + self.code_count
 
     @property
     def code_count(self) -> int:
-        """Values of the codes stored."""
+        """Number of stored code values."""
         return round(self.units * (self.core + self.mean_nonzeros))
 
     @property
     def code_shape(self) -> tuple[int, int]:
-        """Rows that the codes of one layer are stored in, and values of each; ragged ones are a single row."""
+        """Rows in which the codes of one layer are stored, and values of each; ragged ones are a single row."""
         return (1, self.code_count) if self.ragged else (self.units, self.core + self.nonzeros)
 
     @property
     def mean_nonzeros(self) -> float:
-        """Of a unit."""
+        """Mean number of selected candidates of a unit."""
         return sum(entries for _, entries in self.ragged) / self.units if self.ragged else self.nonzeros
 
     @property
     def encoding(self) -> Encoding:
-        """How the support is stored: not at all when it is empty, full or always the same, else the smaller of bitmask
-        and positions."""
+        """How the support is stored.
+
+        ``none`` where it is empty, full or always the same, else the smaller of bitmask and indices.
+        """
         if self.ragged:
             return "mask"
         if self.blocks or self.nonzeros in (0, self.candidates):
@@ -151,6 +173,7 @@ class FormSpec:
 
     @property
     def support_bytes(self) -> int:
+        """Bytes of the codes' support."""
         if self.encoding == "none":
             return 0
         if self.ragged:
@@ -160,15 +183,16 @@ class FormSpec:
 
     @property
     def label_bits(self) -> int:
-        """Bits that say which group a unit is in."""
+        """Bits of a group's number, stored for every unit."""
         return (self.groups - 1).bit_length()
 
     @property
     def permutation_bytes(self) -> int:
+        """Bytes of the permutation; 0 where none is stored."""
         return (self.units * self.label_bits + 7) // 8 if self.permuted else 0
 
     def split(self, members: Sequence[int]) -> list["FormSpec"]:
-        """The spec of each stacked layer: its own units, the dictionary shared."""
+        """Return the spec of each stacked layer; they share the dictionary."""
         if len(members) == 1:
             return [self]
         if self.ragged:
@@ -179,7 +203,7 @@ class FormSpec:
         return [replace(self, out_features=count) for count in members]
 
     def _layers(self, members: Sequence[int]) -> list[tuple[tuple[int, int], ...]]:
-        """Those of every part of a stack."""
+        """Return the entries of ``ragged`` that belong to each member."""
         ends = list(accumulate(units for units, _ in self.ragged))
         bounds = [0, *accumulate(members)]
         if not set(bounds[1:]) <= set(ends) or bounds[-1] != ends[-1]:
@@ -188,44 +212,50 @@ class FormSpec:
         return [self.ragged[start:end] for start, end in pairwise(starts)]
 
     def with_ragged_rows(self) -> "FormSpec":
-        """As many entries in all, in the units that need them; itself where it has no such form, or a larger one."""
+        """Return a spec with as many selected candidates in total, which may be in any unit.
+
+        Where the form cannot be ragged, or the ragged form is larger, this spec itself is returned.
+        """
         if self.core or self.pattern != FREE or self.permuted or self.ragged or self.encoding != "mask":
             return self
         return replace(self, nonzeros=self.candidates, ragged=((self.units, self.units * self.nonzeros),))
 
     def with_entries(self, part: float) -> "FormSpec":
-        """With another number of selected entries, a multiple of what it has."""
+        """Return a spec with ``part`` times as many selected candidates, at most all."""
         if not self.ragged:
             return replace(self, nonzeros=min(self.candidates, round(part * self.nonzeros)))
         layers = [(units, min(units * self.candidates, round(part * entries))) for units, entries in self.ragged]
         return replace(self, ragged=tuple(layers), nonzeros=self.nonzeros if part <= 1 else self.candidates)
 
     def code_scales(self, precision: Precision) -> int:
-        """Scales of rounded codes: of every unit of an input dictionary, every position of an output one."""
+        """Return the number of scales of quantized codes.
+
+        These are the scales of every unit of an input dictionary, or one for every position of an output one.
+        """
         if self.orientation == "output":
             return self.core + self.candidates
         return self.units * precision.scales(self.core + self.nonzeros)
 
     def dictionary_scales(self, precision: Precision) -> int:
-        """Scales of a rounded dictionary: of every row."""
+        """Return the number of scales of all rows of a quantized dictionary."""
         rows, columns = self.dictionary_shape
         return rows * precision.scales(columns) if self.atoms else 0
 
     def scale_bits(self, bits: int | Precision) -> int:
-        """Bits of the scales at a precision."""
+        """Return the bits of all scales at a precision."""
         precision = Precision.of(bits)
         if not precision.rounded:
             return 0
         return SCALE_BITS * (self.code_scales(precision) + self.dictionary_scales(precision))
 
     def code_bytes(self, bits: int | Precision) -> int:
-        """Bytes of the codes' values: every row is packed by itself, ragged ones together."""
+        """Return the bytes of the code values: every row is packed separately, ragged layers as one row each."""
         if self.ragged:
             return sum(packed_bytes(entries, Precision.of(bits).codes) for _, entries in self.ragged)
         return self.units * packed_bytes(self.core + self.nonzeros, Precision.of(bits).codes)
 
     def dictionary_bytes(self, bits: int | Precision) -> int:
-        """Bytes of the dictionary."""
+        """Return the bytes of the dictionary's values."""
         if self.dictionary_nonzeros:
             return self.atoms * packed_bytes(self.dictionary_nonzeros, Precision.of(bits).dictionary)
         rows, columns = self.dictionary_shape
@@ -233,14 +263,14 @@ class FormSpec:
 
     @property
     def dictionary_support_bytes(self) -> int:
-        """Bytes that say which entries of a sparse dictionary there are."""
+        """Bytes of the support of a sparse dictionary."""
         return self.inner.support_bytes if self.inner else 0
 
     def stored_bits(self, bits: int | Precision) -> int:
-        """Bits of everything stored (values, scales, support, permutation), biases aside.
+        """Return the bits of everything stored: values, scales, supports and permutation. Biases are not counted.
 
         Args:
-            bits: of a value, or those of both factors.
+            bits: of a value, or the precision of both factors.
         """
         supports = self.support_bytes + self.dictionary_support_bytes + self.permutation_bytes
         packed = supports + self.code_bytes(bits) + self.dictionary_bytes(bits)
@@ -248,5 +278,5 @@ class FormSpec:
 
 
 def dense_spec(out_features: int, in_features: int) -> FormSpec:
-    """The spec of a weight stored as it is: every unit vector is in every support."""
+    """Return the spec of a weight stored as it is: every support holds all unit vectors."""
     return FormSpec("input", out_features, in_features, atoms=0, nonzeros=in_features, canonical=True)

@@ -1,18 +1,19 @@
-"""Support and permutation of a form, to bytes and back.
+"""Bit encoding of supports and permutations: bitmask, index fields, n:m fields.
 
-The support of the codes is stored as a flat bit stream, least significant bit first in every byte, padded with zeros
-to a whole byte at its very end and nowhere else:
+The support of the codes is stored as a flat bit stream, least significant bit first in every byte. It is padded with
+zeros to a whole byte at its very end and nowhere else:
 
 - encoding ``mask``: one bit for every (group, candidate), groups first;
-- encoding ``index``: one fixed-width field (least significant bit first) for every selected candidate, groups first,
-  ascending. With an ``n:m`` pattern the fields of a group are those of its strided sets of atoms in turn (set ``j``
-  holds atoms ``j, j + q, j + 2q, ...`` with ``q = candidates / m``), and a field says which of the ``m`` is on;
-- encoding ``none``: nothing is stored, the support is empty, full or, with ``blocks``, always the same.
+- encoding ``index``: one field of fixed width (least significant bit first) for every selected candidate, groups
+  first, ascending. With an ``n:m`` pattern the fields of a group are those of its strided sets of atoms in turn. Set
+  ``j`` holds the atoms ``j, j + q, j + 2q, ...`` with ``q = candidates / m``. A field says which of the ``m`` is
+  selected;
+- encoding ``none``: nothing is stored, because the support is empty, full or, with ``blocks``, always the same.
 
-Ragged supports are masks too (see ``ragged``).
+Ragged supports are masks too (see ``ragged.py``).
 
-A permutation is stored as the group of every unit, in the same kind of bit stream, one field a unit; within a group
-units ascend.
+A permutation is stored as the group of every unit, in the same kind of bit stream with one field for each unit. The
+units of a group are ascending.
 """
 
 import math
@@ -28,16 +29,16 @@ from dsformer.errors import ArtefactError
 from dsformer.format.indices import implied_support
 from dsformer.format.spec import FormSpec
 
-# Bits unpacked at a time: one byte a bit while they are, so this bounds the working memory.
+# Bits unpacked at a time. An unpacked bit takes a byte, so this bounds the working memory.
 _CHUNK_BITS = 1 << 24
 
 
 def pack_support(spec: FormSpec, indices: Int[Tensor, "groups nonzeros"]) -> UInt8[Tensor, " bytes"]:
-    """The support as exactly ``spec.support_bytes`` bytes.
+    """Pack the support to exactly ``spec.support_bytes`` bytes.
 
     Args:
-        spec: the form's spec.
-        indices: one row a group of units: the selected candidates, ascending.
+        spec: of the form.
+        indices: one row for each group of units: the selected candidates, ascending.
 
     Raises:
         ArtefactError: the indices are not a support of this spec.
@@ -57,15 +58,15 @@ def pack_support(spec: FormSpec, indices: Int[Tensor, "groups nonzeros"]) -> UIn
 
 
 def unpack_support(spec: FormSpec, packed: UInt8[Tensor, " bytes"] | None) -> Int[Tensor, "groups nonzeros"]:
-    """The selected candidates of every group of units, ascending, as int32.
+    """Return the selected candidates of every group of units, ascending, as int32.
 
     Args:
-        spec: the form's spec.
-        packed: the stored bytes; ignored (None will do) when ``spec.encoding`` is ``none``.
+        spec: of the form.
+        packed: the stored bytes; ignored (and may be None) when ``spec.encoding`` is ``none``.
 
     Raises:
-        ArtefactError: wrong length or type, wrong count in a group, an index out of range or out of order, or bits set
-            in the padding.
+        ArtefactError: the bytes have a wrong length or type, a group has a wrong count, an index is out of range or out
+            of order, or bits are set in the padding.
     """
     if spec.encoding == "none":
         return implied_support(spec).contiguous()
@@ -83,24 +84,32 @@ def unpack_support(spec: FormSpec, packed: UInt8[Tensor, " bytes"] | None) -> In
 
 
 def stored_bytes(spec: FormSpec, packed: UInt8[Tensor, " bytes"] | None) -> NDArray[np.uint8]:
-    """The bytes of a support. Raises ArtefactError: they are not as many as the spec says, or not bytes."""
+    """Return the bytes of a support as an array.
+
+    Raises:
+        ArtefactError: their number is not that of the spec, or their type is not uint8.
+    """
     if packed is None or packed.dtype != torch.uint8 or packed.shape != (spec.support_bytes,):
         raise ArtefactError(f"support: not {spec.support_bytes} bytes of uint8")
     return packed.detach().cpu().numpy()
 
 
 def used_bits(bits: NDArray[np.uint8], count: int) -> NDArray[np.uint8]:
-    """So many bits, without the padding. Raises ArtefactError: some are set there."""
+    """Return the first ``count`` bits, without the padding.
+
+    Raises:
+        ArtefactError: bits are set in the padding.
+    """
     if bits[count:].any():
         raise ArtefactError("support: bits are set beyond its end")
     return bits[:count]
 
 
 def pack_permutation(spec: FormSpec, permutation: Int[Tensor, " units"]) -> UInt8[Tensor, " bytes"]:
-    """The permutation as exactly ``spec.permutation_bytes`` bytes: the group of every unit.
+    """Pack the permutation to exactly ``spec.permutation_bytes`` bytes: the group of every unit.
 
     Raises:
-        ArtefactError: it is not a permutation of this spec's units, ascending within every group.
+        ArtefactError: it is not a permutation of this spec's units that is ascending within every group.
     """
     order, expected = permutation.detach().cpu().long(), torch.arange(spec.units)
     if order.shape != expected.shape or not torch.equal(order.sort().values, expected):
@@ -115,15 +124,19 @@ def pack_permutation(spec: FormSpec, permutation: Int[Tensor, " units"]) -> UInt
 
 
 def unpack_permutation(spec: FormSpec, packed: UInt8[Tensor, " bytes"]) -> Int[Tensor, " units"]:
-    """Where every code belongs (int64), by operations that can be part of a compiled graph.
+    """Return the unit that every code describes (int64), by operations that can be traced into a compiled graph.
 
-    Damaged bytes give some permutation all the same; :func:`check_permutation` tells.
+    Damaged bytes are not noticed here and give some permutation; :func:`check_permutation` finds them.
     """
     return _labels(spec, packed).argsort(stable=True)
 
 
 def check_permutation(spec: FormSpec, packed: UInt8[Tensor, " bytes"]) -> None:
-    """Raises ArtefactError for wrong length or type, groups of another size, or bits set in the padding."""
+    """Check the bytes of a permutation.
+
+    Raises:
+        ArtefactError: they have a wrong length or type, groups have a wrong size, or bits are set in the padding.
+    """
     if packed.dtype != torch.uint8 or packed.shape != (spec.permutation_bytes,):
         raise ArtefactError(f"permutation: not {spec.permutation_bytes} bytes of uint8")
     used = spec.units * spec.label_bits
@@ -151,7 +164,7 @@ def _field_width(spec: FormSpec) -> int:
 
 
 def _chunks(spec: FormSpec) -> Iterator[tuple[int, int]]:
-    """Ranges of groups whose bits start at whole bytes."""
+    """Yield ranges of groups whose bits start at whole bytes."""
     step = 8 * max(1, _CHUNK_BITS // (8 * max(1, _bits_per_group(spec))))
     for start in range(0, spec.groups, step):
         yield start, min(start + step, spec.groups)
