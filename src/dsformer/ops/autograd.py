@@ -1,7 +1,7 @@
 """Gradients of the operators, in plain PyTorch.
 
-They go through the codes written out densely whatever the pattern: products of dense matrices, then a gather of the
-entries that are stored. All tensors are two-dimensional, one row a token.
+Whatever the pattern, they write the codes out as a dense matrix, multiply dense matrices and gather the stored entries.
+All tensors are two-dimensional, one row a token.
 """
 
 import torch
@@ -17,7 +17,14 @@ Gradients = tuple[Tensor, Tensor | None, Tensor]
 def stored_entries(
     dense: Float[Tensor, "units positions"], indices: Int[Tensor, "groups nonzeros"], core: int, group: int
 ) -> Float[Tensor, "units kept"]:
-    """The entries of a dense matrix of codes that a form stores: the opposite of writing codes out."""
+    """Return the entries of a dense matrix of codes that a form stores: the inverse of writing codes out.
+
+    Args:
+        dense: the codes, in the order of the form.
+        indices: selected candidates of every group.
+        core: atoms that every unit uses.
+        group: units that share one row of indices.
+    """
     columns = core + indices.long().repeat_interleave(group, 0)
     return torch.cat([dense[:, :core], dense.gather(1, columns)], 1)
 
@@ -32,7 +39,11 @@ def codes_gradients(
     core: int,
     group: int,
 ) -> tuple[Float[Tensor, "tokens positions"], Float[Tensor, "units kept"]]:
-    """Gradients of ``S z`` to ``z`` and to the values; ``z`` is the product, then ``x``, of those that are given."""
+    """Compute the gradients of ``S z`` by ``z`` and by the values.
+
+    ``z`` is the product, then ``x``, as far as they are given. ``dy`` is the gradient of the output; the other
+    arguments as of :func:`dsformer.ops.reference.linear_input`.
+    """
     z = positions_of(product, x)
     if permutation is not None:
         dy = dy.index_select(1, permutation.long())
@@ -51,7 +62,10 @@ def linear_input_gradients(
     group: int,
     canonical: bool,
 ) -> Gradients:
-    """Gradients of ``S [D x; x]`` to ``x``, the dictionary (None without one) and the values."""
+    """Compute the gradients of ``S [D x; x]`` by ``x``, by the dictionary (None without one) and by the values.
+
+    ``dy`` is the gradient of the output; the other arguments as of :func:`dsformer.ops.schemas.dense_sparse_linear`.
+    """
     product = None if dictionary is None else linear(x, dictionary)
     dz, dvalues = codes_gradients(dy, product, x if canonical else None, values, indices, permutation, core, group)
     if dictionary is None:
@@ -74,7 +88,10 @@ def linear_output_gradients(
     group: int,
     canonical: bool,
 ) -> Gradients:
-    """Gradients of ``[D, I] S x`` to ``x``, the dictionary (None without one) and the values."""
+    """Compute the gradients of ``[D, I] S x`` by ``x``, by the dictionary (None without one) and by the values.
+
+    ``dy`` is the gradient of the output; the other arguments as of :func:`dsformer.ops.schemas.dense_sparse_linear`.
+    """
     du = positions_of(None if dictionary is None else dy @ dictionary, dy if canonical else None)
     codes = dense_codes(values, indices, permutation, core, group, du.shape[1])
     dx = du @ codes.t()
@@ -97,7 +114,10 @@ def embedding_gradients(
     group: int,
     canonical: bool,
 ) -> tuple[Tensor | None, Tensor]:
-    """Gradients of a lookup to the dictionary (None without one) and the values."""
+    """Compute the gradients of a lookup by the dictionary (None without one) and by the values.
+
+    ``dy`` is the gradient of the output; the other arguments as of :func:`dsformer.ops.reference.embedding`.
+    """
     looked_up = indices.index_select(0, rows // group)
     dcodes = positions_of(None if dictionary is None else dy @ dictionary.t(), dy if canonical else None)
     dvalues = torch.zeros_like(values).index_add_(0, rows, stored_entries(dcodes, looked_up, core, 1))

@@ -1,8 +1,9 @@
 """Operators on weights that a backend has packed: ``dsformer::packed_linear`` and ``dsformer::packed_embedding``.
 
-What a backend packs belongs to its process and changes with the weights, so it can be neither a tensor of a compiled
-graph nor a constant in it: it is an opaque object that the graph takes as an input, as torch 2.13 can. The kernels are
-registered for the CPU. Exported graphs leave the process; they hold the weights and the operators of ``schemas``.
+Packed weights belong to their process and change with the weights. They can therefore be neither a tensor nor a
+constant of a compiled graph. They are an opaque object that the graph takes as an input, which torch 2.13 can do. The
+kernels are registered for the CPU. Exported graphs leave the process: they hold the stored weights and the operators of
+``schemas.py``.
 """
 
 from abc import abstractmethod
@@ -11,7 +12,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-# Before this release graphs cannot tell reliably that they are exported.
+# Before this release graphs cannot reliably detect that they are exported.
 TRACEABLE = tuple(int(part) for part in torch.__version__.split(".")[:2]) >= (2, 13)
 """Whether compiled graphs can hold packed weights."""
 
@@ -21,7 +22,7 @@ if TRACEABLE:
 else:
 
     class OpaqueBase:  # type: ignore[no-redef]
-        """Stands for torch's class of the same name, which this torch does not have."""
+        """Stand-in for torch's class of the same name, which this version of torch does not have."""
 
 
 class PackedLinear(OpaqueBase):
@@ -29,11 +30,19 @@ class PackedLinear(OpaqueBase):
 
     @abstractmethod
     def run(self, x: Float[Tensor, "*batch in"], member: int) -> Float[Tensor, "*batch out"] | None:
-        """Compute a layer's output without gradients; None where the backend's kernels do not apply."""
+        """Compute a layer's output without gradients; None where the backend's kernels do not apply.
+
+        Args:
+            x: the input.
+            member: the layer's index among those that read this input.
+        """
 
     @abstractmethod
     def operate(self, x: Float[Tensor, "*batch in"], member: int) -> Float[Tensor, "*batch out"]:
-        """Compute a layer's output by the operators, from the weights as they are stored."""
+        """Compute a layer's output by the operators, from the weights as they are stored.
+
+        Arguments as of :meth:`run`.
+        """
 
 
 class PackedEmbedding(OpaqueBase):
@@ -41,11 +50,11 @@ class PackedEmbedding(OpaqueBase):
 
     @abstractmethod
     def read(self, ids: Int[Tensor, "*batch"]) -> Float[Tensor, "*batch dim"] | None:
-        """Look rows up without gradients; None where the backend's kernels do not apply."""
+        """Look up rows without gradients; None where the backend's kernels do not apply."""
 
     @abstractmethod
     def operate(self, ids: Int[Tensor, "*batch"]) -> Float[Tensor, "*batch dim"]:
-        """Look rows up by the operator, from the weights as they are stored."""
+        """Look up rows by the operator, from the weights as they are stored."""
 
 
 def packed_linear(
@@ -56,7 +65,7 @@ def packed_linear(
     Args:
         x: the input.
         packed: the layer and those that share its input.
-        member: the layer's place among them.
+        member: the layer's index among them.
         out_features: length of the last dimension of the result.
     """
     return torch.ops.dsformer.packed_linear(x, packed, member, out_features)
@@ -68,7 +77,7 @@ def packed_embedding(
     """Look up rows of a packed embedding, without gradients, as a node of a compiled graph.
 
     Args:
-        ids: of the rows.
+        ids: indices of the rows.
         packed: the table.
         dim: length of a row.
         dtype: of the rows.

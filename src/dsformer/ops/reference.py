@@ -1,17 +1,18 @@
-"""The operators in plain PyTorch: what every other backend is compared with.
+"""Reference operators in plain PyTorch: the specification that every other backend is tested against.
 
 All tensors here are two-dimensional, one row a token. ``codes`` are the sparse factor as a dense matrix, one row a
-unit, one column a position: ``atoms`` learned ones, then (if canonical) the unit vectors.
+unit, one column a position. The positions are the ``atoms`` learned atoms, then (if canonical) the unit vectors.
 
-There are two ways to multiply with codes. *Written out*: into a dense matrix, then one product, the fastest PyTorch has
-to offer for free supports (its own sparse products are 3 to 10 times slower). *Gathered*: the positions that each group
-of units reads, then one batched product; grouped supports only. It saves multiply-adds, but every gathered number costs
-as much as many of them, so it pays for large groups with few non-zeros only; ``gathered_cost`` has the rule.
+There are two ways to multiply with codes. *Written out*: the codes become a dense matrix, then one product follows. For
+free supports this is the fastest that PyTorch has to offer: its own sparse products are 3 to 10 times slower.
+*Gathered*: the positions that each group of units reads are gathered, then one batched product follows. This needs
+grouped supports. It saves multiply-adds, but every gathered number costs as much as many of them, so that it pays only
+for large groups with few non-zeros; ``gathered_cost`` has the rule.
 
 Cost, measured with ``benchmarks/reference_cost.py`` (fp32, 2.8x, one AVX-512 core; time of a dense layer / time of the
-operator, medians; free and grouped(8) alike): 0.65 at 16 tokens, 1.2 to 1.4 at 128, 1.6 at 1024, for 1152x384, 1536x384
-and 384x1536. Writing out the codes is what costs at few tokens: layers keep them in evaluation mode, and are 1.5 to 1.8
-times as fast as dense ones at any number of tokens.
+operator, medians; the same for free and grouped(8)): 0.65 at 16 tokens, 1.2 to 1.4 at 128, 1.6 at 1024, for 1152x384,
+1536x384 and 384x1536. At few tokens, writing out the codes is what costs. Layers keep the written-out codes in
+evaluation mode, and are then 1.5 to 1.8 times as fast as dense ones at any number of tokens.
 """
 
 import torch
@@ -19,19 +20,30 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn.functional import linear
 
-# Tokens gathered at a time, so that what a batched product reads is still in cache.
+# Tokens gathered at a time, so that the input of a batched product is still in cache.
 _GATHERED_TOKENS = 128
 
-# Activations that differ by less are all zero.
+# Tokens with a smaller range of activations are quantized to zero.
 SMALLEST_RANGE = 1e-30
 
 # Costs in multiply-adds of a large matrix product, measured with benchmarks/reference_cost.py on one AVX-512 core: a
-# multiply-add of a batched product, reading one gathered number, adding one to where it belongs, transposing one.
+# multiply-add of a batched product, gathering one number, scatter-adding one, transposing one.
 BATCHED, GATHER, SCATTER, MOVE = 2, 15, 40, 40
 
 
 def gathered_cost(units: int, groups: int, nonzeros: int, core: int, positions: int, output: bool) -> int:
-    """Cost of multiplying with gathered codes, for one token; written out they cost ``units * positions``."""
+    """Return the cost in multiply-adds of multiplying one token with gathered codes.
+
+    Written-out codes cost ``units * positions``.
+
+    Args:
+        units: rows of the codes.
+        groups: rows of the indices.
+        nonzeros: selected candidates of a group.
+        core: atoms that every unit uses.
+        positions: columns of the codes.
+        output: the dictionary is an output one, so that products are scattered instead of inputs gathered.
+    """
     products = units * (core + BATCHED * nonzeros)
     return products + (SCATTER if output else GATHER) * groups * nonzeros + MOVE * (units + positions)
 
@@ -44,7 +56,16 @@ def dense_codes(
     group: int,
     positions: int,
 ) -> Float[Tensor, "units positions"]:
-    """The codes written out, in the order of the weight's units."""
+    """Return the codes written out as a dense matrix, in the order of the weight's units.
+
+    Args:
+        values: core values of every unit, then its selected ones.
+        indices: selected candidates of every group, ascending.
+        permutation: the unit of the weight that each code describes; None: code i describes unit i.
+        core: atoms that every unit uses.
+        group: units that share one row of indices.
+        positions: columns of the result.
+    """
     if core == positions and permutation is None:
         return values
     dense = values.new_zeros(values.shape[0], positions)
@@ -59,7 +80,10 @@ def dense_codes(
 def positions_of(
     product: Float[Tensor, "tokens atoms"] | None, x: Float[Tensor, "tokens width"] | None
 ) -> Float[Tensor, "tokens positions"]:
-    """What codes are multiplied with: products with the atoms, then those with the unit vectors; not both are None."""
+    """Return the matrix that codes are multiplied with: the products with the atoms, then those with the unit vectors.
+
+    Not both may be None.
+    """
     parts = [part for part in (product, x) if part is not None]
     return parts[0] if len(parts) == 1 else torch.cat(parts, 1)
 
@@ -74,7 +98,18 @@ def linear_input(
     core: int,
     group: int,
 ) -> Float[Tensor, "tokens units"]:
-    """``y = S z``, where ``z`` is the product ``D x``, then (canonical atoms) ``x``, of those that are given."""
+    """Compute ``y = S z``, where ``z`` is the product ``D x``, then (canonical atoms) ``x``, as far as they are given.
+
+    Args:
+        product: ``D x``; None without learned atoms.
+        x: the input; None without canonical atoms.
+        values: core values of every unit, then its selected ones.
+        indices: selected candidates of every group, ascending.
+        bias: is added to the result.
+        permutation: the unit of the weight that each code describes; None: code i describes unit i.
+        core: atoms that every unit uses.
+        group: units that share one row of indices.
+    """
     atoms, width = (0 if part is None else part.shape[1] for part in (product, x))
     if _gathers(values, indices, core, group, atoms + width, False):
         return _grouped_input(positions_of(product, x), values, indices, bias, permutation, core, group)
@@ -98,7 +133,10 @@ def linear_output(
     canonical: bool,
     out_features: int,
 ) -> Float[Tensor, "tokens out"]:
-    """``y = D u[:atoms] + u[atoms:]`` with ``u = S x``; without the second part when not canonical."""
+    """Compute ``y = D u[:atoms] + u[atoms:]`` with ``u = S x``; without the second term when not canonical.
+
+    Arguments as of :func:`dsformer.ops.schemas.dense_sparse_linear`.
+    """
     atoms = 0 if dictionary is None else dictionary.shape[1]
     positions = atoms + (out_features if canonical else 0)
     if _gathers(values, indices, core, group, positions, True):
@@ -112,9 +150,9 @@ def linear_output(
 
 
 def round_tokens(x: Float[Tensor, "tokens features"]) -> Float[Tensor, "tokens features"]:
-    """The input as products with int8 weights see it: to nearest of 256 numbers, zero among them, for every token.
+    """Quantize the input as products with int8 weights do: every token to the nearest of 256 numbers, zero among them.
 
-    Gradients pass as if nothing were rounded.
+    The gradient is passed straight through.
     """
     with torch.no_grad():
         wide = x.float()
@@ -134,7 +172,16 @@ def linear_bytes(
     canonical: bool,
     output_dictionary: bool,
 ) -> Float[Tensor, "tokens out"]:
-    """A layer with int8 weights, given what those stand for: what is multiplied with them is rounded as well."""
+    """Compute a layer with int8 weights from the numbers they stand for. What is multiplied with them is quantized too.
+
+    Args:
+        x: the input.
+        dictionary: None without learned atoms.
+        codes: the codes written out.
+        bias: is added to the result.
+        canonical: unit vectors are among the candidates.
+        output_dictionary: units are input columns, not output rows.
+    """
     x = round_tokens(x)
     if output_dictionary:
         u = x @ codes
@@ -160,7 +207,18 @@ def embedding(
     canonical: bool,
     dim: int,
 ) -> Float[Tensor, "tokens dim"]:
-    """The mixed atoms of the codes in ``rows``: only the codes looked up are written out."""
+    """Compute rows of an embedding: only the codes that are looked up are written out.
+
+    Args:
+        rows: indices of the codes.
+        dictionary: None without learned atoms.
+        values: core values of every unit, then its selected ones.
+        indices: selected candidates of every group, ascending.
+        core: atoms that every unit uses.
+        group: units that share one row of indices.
+        canonical: unit vectors are among the candidates.
+        dim: length of a row.
+    """
     atoms = 0 if dictionary is None else dictionary.shape[0]
     looked_up = indices.index_select(0, rows // group)
     codes = dense_codes(values.index_select(0, rows), looked_up, None, core, 1, atoms + (dim if canonical else 0))
@@ -198,7 +256,7 @@ def _grouped_input(
     selected = values[:, core:].reshape(groups, group, nonzeros)
     out = z.new_empty(z.shape[0], units)
     for start in range(0, z.shape[0], _GATHERED_TOKENS):
-        # One row a position: a gathered row is then one contiguous copy.
+        # One row a position, so that gathering a row is one contiguous copy.
         zt = z[start : start + _GATHERED_TOKENS].t().contiguous()
         tokens = zt.shape[1]
         y = torch.bmm(selected, zt.index_select(0, read).view(groups, nonzeros, tokens)).view(units, tokens)

@@ -1,15 +1,15 @@
-"""The operators: schemas, default kernels, shapes for tracing, gradients.
+"""Custom operators of PyTorch: schemas, default kernels, shapes for tracing, gradients.
 
 ``dsformer::dense_sparse_linear``
-    a whole layer, both orientations.
+    a whole layer, for both orientations.
 ``dsformer::dense_sparse_codes``
-    the codes' part of an input-dictionary layer whose product with the dictionary is already there, as it is for all
-    but the first of several layers that share one.
+    the codes' part of an input-dictionary layer, where the product with the dictionary is known already. It is for all
+    but the first of several layers that share a dictionary.
 ``dsformer::dense_sparse_embedding``
     a lookup.
 
 Argument conventions. ``values`` (units, core + nonzeros) and ``indices`` (groups, nonzeros), int32 or int64, are those
-of ``factorization.Form``; ``permutation`` (units,) of any integer type says which unit code i belongs to. The leading
+of ``format.form.Form``. ``permutation`` (units,) of any integer type says which unit code i describes. The leading
 dimensions of the input are free and may be empty. A backend registers faster kernels for a device with
 ``torch.library.impl("dsformer::...", "cpu")``; the default ones run anywhere.
 """
@@ -57,18 +57,18 @@ def dense_sparse_linear(
     output_dictionary: bool,
     out_features: int,
 ) -> Tensor:
-    """``x W^T + bias`` (..., out_features) for the weight a form stands for.
+    """Compute ``x W^T + bias`` (..., out_features) for the weight of a form.
 
     Args:
         x: (..., in).
         dictionary: (atoms, in), or (out, atoms) with ``output_dictionary``; None without learned atoms.
         values: (units, core + nonzeros).
         indices: (groups, nonzeros).
-        bias: (out,).
-        permutation: (units,).
-        core: atoms on for every unit.
+        bias: (out,); None without.
+        permutation: (units,); None: code i describes unit i.
+        core: atoms that every unit uses.
         group: units that share one row of indices.
-        canonical: unit vectors are among the atoms.
+        canonical: unit vectors are among the candidates.
         output_dictionary: units are input columns, not output rows.
         out_features: length of the last dimension of the result.
     """
@@ -87,12 +87,17 @@ def dense_sparse_codes(
     core: int,
     group: int,
 ) -> Tensor:
-    """``S [product; x] + bias`` (..., units), the rest of an input-dictionary layer after ``product = D x``.
+    """Compute ``S [product; x] + bias`` (..., units): the rest of an input-dictionary layer after ``product = D x``.
 
     Args:
         product: (..., atoms).
         x: (..., in) when canonical atoms are among the candidates, else None.
-        values, indices, bias, permutation, core, group: as for :func:`dense_sparse_linear`.
+        values: (units, core + nonzeros).
+        indices: (groups, nonzeros).
+        bias: (units,); None without.
+        permutation: (units,); None: code i describes unit i.
+        core: atoms that every unit uses.
+        group: units that share one row of indices.
     """
     return torch.ops.dsformer.dense_sparse_codes(product, x, values, indices, bias, permutation, core, group)
 
@@ -109,13 +114,17 @@ def dense_sparse_embedding(
     dim: int,
     padding_idx: int,
 ) -> Tensor:
-    """Rows ``ids`` (..., dim) of the embedding a form stands for.
+    """Look up rows (..., dim) of the embedding of a form.
 
     Args:
         ids: (...), integers in ``0 .. units - 1``.
-        dictionary: (atoms, dim), None without learned atoms.
-        values, indices, core, group, canonical: as for :func:`dense_sparse_linear`.
-        code_of: (units,) which code describes each row; None: its own.
+        dictionary: (atoms, dim); None without learned atoms.
+        values: (units, core + nonzeros).
+        indices: (groups, nonzeros).
+        code_of: (units,) the code that describes each row; None: code i describes row i.
+        core: atoms that every unit uses.
+        group: units that share one row of indices.
+        canonical: unit vectors are among the candidates.
         dim: length of a row.
         padding_idx: the row that gets no gradient; -1: none.
     """
@@ -125,7 +134,10 @@ def dense_sparse_embedding(
 
 
 def _without_autocast(kernel: Callable[..., Tensor]) -> Callable[..., Tensor]:
-    """Kernels compute in the types they are given: under autocast the caller has already cast them."""
+    """Run a kernel without autocast.
+
+    Kernels compute in the types of their arguments, and under autocast the caller has already cast them.
+    """
 
     @functools.wraps(kernel)
     def wrapped(first: Tensor, *rest: Any) -> Tensor:

@@ -1,7 +1,7 @@
-"""Unpacking inside a compiled graph: ``dsformer::unpack_support`` and ``dsformer::unpack_uneven``.
+"""Unpacking of supports inside a compiled graph: ``dsformer::unpack_support`` and ``dsformer::unpack_uneven``.
 
-A graph cannot keep what it derives from a buffer from one run to the next, so the operator does: it unpacks a support
-when it first meets it and hands out copies.
+A graph cannot keep between runs what it derives from a buffer, so the operator keeps it: it unpacks a support when it
+first meets it, and returns copies.
 """
 
 import torch
@@ -31,7 +31,13 @@ _known = WeakTensorKeyDictionary()
 def unpack_support_traceable(
     spec: FormSpec, support: UInt8[Tensor, " bytes"] | None, device: torch.device
 ) -> Int[Tensor, "groups nonzeros"]:
-    """The selected candidates (int32), by operations that can be part of a graph."""
+    """Return the selected candidates (int32) by operations that can be traced into a graph.
+
+    Args:
+        spec: of the form.
+        support: the stored bytes; None where no support is stored.
+        device: of the result, where no support is stored.
+    """
     if support is None:
         return implied_support(spec, device)
     pattern = spec.pattern
@@ -41,15 +47,15 @@ def unpack_support_traceable(
 def unpack_ragged_traceable(
     spec: FormSpec, support: UInt8[Tensor, " bytes"]
 ) -> tuple[Int[Tensor, "units nonzeros"], Int[Tensor, " entries"]]:
-    """What ``unpack_ragged_support`` says, by operations that can be part of a graph."""
+    """Return the results of ``unpack_ragged_support`` by operations that can be traced into a graph."""
     return torch.ops.dsformer.unpack_uneven(support, spec.units, spec.candidates, spec.nonzeros, spec.code_count)
 
 
 def _unpack(support: Tensor, groups: int, candidates: int, nonzeros: int, n: int, m: int) -> Tensor:
-    # Only the support matters here: a spec with as many units as there are groups has the same one.
+    # Only the support matters here: a spec with one unit for each group has the same support.
     spec = FormSpec("input", groups, 1, atoms=candidates, nonzeros=nonzeros, pattern=Pattern(n=n, m=m))
     derived = _known.setdefault(support, TensorCache())
-    # A copy: a graph may write over a result it no longer needs.
+    # A copy, because a graph may write over a result that it no longer needs.
     return derived.get((support,), lambda: unpack_support(spec, support).to(support.device)).clone()
 
 

@@ -1,4 +1,4 @@
-"""A block whose dictionary is sparse: two plans, one after the other, each of a pruned matrix."""
+"""Blocks with a sparse dictionary: two plans in sequence, each of a pruned matrix."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -19,13 +19,19 @@ from dsformer.ops.cpu.tuning import tune
 
 
 class ChainedPlan:
-    """As :class:`CpuPlan`: the product with the dictionary, then with codes of it (and, beside it, of the input)."""
+    """Two plans that are called like one :class:`CpuPlan`.
+
+    Args:
+        inner: computes the product with the dictionary.
+        outer: multiplies that product with the codes.
+        canonical: ``outer`` reads the product and the input, one after the other.
+    """
 
     def __init__(self, inner: CpuPlan, outer: CpuPlan, canonical: bool):
         self.inner, self.outer, self.canonical = inner, outer, canonical
 
     def __call__(self, x: Float[Tensor, "*batch in"]) -> list[Tensor]:
-        """One tensor (..., out_features) for every member."""
+        """Compute one tensor (..., out_features) for every member."""
         product = self.inner(x)[0]
         return self.outer(torch.cat([product, x], -1) if self.canonical else product)
 
@@ -33,19 +39,19 @@ class ChainedPlan:
 def make_cpu_plan(
     form: Form | QuantizedForm, bias: Float[Tensor, " out"] | None, members: Sequence[int], dtype: torch.dtype
 ) -> CpuPlan | ChainedPlan:
-    """The plan that runs a form fastest, tuned. Arguments and errors as of ``CpuPlan``."""
+    """Return the fastest tuned plan of a form. Arguments and errors as of :class:`CpuPlan`."""
 
     def planned(one: Form | QuantizedForm, bias: Tensor | None = None, members: Sequence[int] | None = None) -> CpuPlan:
         return tune(one.spec, one.values.dtype, partial(CpuPlan.of, one, bias, members, "none", dtype=dtype))
 
-    # Whole numbers of products and of inputs have scales of their own, which both joined would not.
+    # With int8 weights the product and the input are quantized with separate scales. Concatenated they would share one.
     if not form.spec.inner or (isinstance(form, QuantizedForm) and form.spec.canonical):
         return planned(form, bias, members)
     return ChainedPlan(planned(_dictionary(form)), planned(_products(form), bias, members), form.spec.canonical)
 
 
 def _dictionary(form: Form | QuantizedForm) -> Form | QuantizedForm:
-    """The dictionary as a pruned matrix."""
+    """Return the dictionary as a pruned matrix."""
     assert form.spec.inner is not None
     entries = find_nonzeros(form.spec, form.dictionary)
     kept = form.dictionary.gather(1, entries)
@@ -56,7 +62,7 @@ def _dictionary(form: Form | QuantizedForm) -> Form | QuantizedForm:
 
 
 def _products(form: Form | QuantizedForm) -> Form | QuantizedForm:
-    """Codes of the product with the dictionary, and of the input beside it, as a pruned matrix."""
+    """Return the codes as a pruned matrix that reads the product with the dictionary and, if canonical, the input."""
     spec = form.spec
     width = spec.atoms + (spec.width if spec.canonical else 0)
     core = torch.arange(spec.core).expand(spec.groups, spec.core)
@@ -69,7 +75,7 @@ def _products(form: Form | QuantizedForm) -> Form | QuantizedForm:
 def _pruned(
     form: Form | QuantizedForm, spec: FormSpec, values: Tensor, indices: Tensor, **changes: Any
 ) -> Form | QuantizedForm:
-    """A form of unit vectors alone with the numbers given."""
+    """Return a form of unit vectors only, with the numbers given."""
     if isinstance(form, QuantizedForm):
         changes["dictionary_scales"] = form.dictionary_scales[:0]
     empty = form.dictionary.new_empty(0, spec.width)

@@ -1,4 +1,4 @@
-"""Find and load the native library; see csrc/include/dsformer.h for what it promises."""
+"""Loading of the native library with ctypes; its interface is documented in csrc/include/dsformer.h."""
 
 import ctypes
 import functools
@@ -20,7 +20,7 @@ WEIGHTS = {**DTYPES, torch.int8: 2}
 
 
 class FormStruct(ctypes.Structure):
-    """``dsf_form``."""
+    """``dsf_form`` of the C interface."""
 
     _fields_ = (
         ("struct_size", c_uint32),
@@ -49,7 +49,7 @@ class FormStruct(ctypes.Structure):
 
 
 class TuningStruct(ctypes.Structure):
-    """``dsf_tuning``; zeros leave the choice to the library."""
+    """``dsf_tuning`` of the C interface; zeros leave the choice to the library."""
 
     _fields_ = (
         ("panel_vectors", c_int32),
@@ -60,7 +60,7 @@ class TuningStruct(ctypes.Structure):
 
 
 class TableStruct(ctypes.Structure):
-    """``dsf_table``."""
+    """``dsf_table`` of the C interface."""
 
     _fields_ = (
         ("struct_size", c_uint32),
@@ -87,23 +87,27 @@ class TableStruct(ctypes.Structure):
 
 
 def address(tensor: Tensor | None) -> int | None:
-    """Where a tensor is; None where there is nothing."""
+    """Return the address of a tensor's data; None for no tensor or an empty one."""
     return None if tensor is None or not tensor.numel() else tensor.data_ptr()
 
 
 def available() -> bool:
-    """Whether native kernels can be used."""
+    """Return whether native kernels can be used."""
     return library() is not None
 
 
 def describe() -> str:
-    """The instruction set in use, or why the reference kernels are."""
+    """Return the instruction set in use, or the reason why the reference kernels are used."""
     loaded = library()
     return "reference (native library not found)" if loaded is None else loaded.dsf_isa_name().decode()
 
 
 def set_isa(name: str | None) -> None:
-    """Instruction set of plans made from now on; None: the best there is. Raises InputError where it cannot run."""
+    """Set the instruction set of plans made from now on; None: the best one.
+
+    Raises:
+        InputError: it is not supported here.
+    """
     loaded = library()
     if loaded is None or loaded.dsf_set_isa(None if name is None else name.encode()):
         raise InputError(f"instruction set: {name!r} is not supported here")
@@ -111,7 +115,7 @@ def set_isa(name: str | None) -> None:
 
 @functools.cache
 def library() -> ctypes.CDLL | None:
-    """The library with its functions declared, None when there is none that fits."""
+    """Load the library and declare its functions; None where there is none of this interface version."""
     path = os.path.expanduser(os.environ.get("DSFORMER_CPU_LIBRARY", "")) or _beside()
     if path is None:
         return None
@@ -131,7 +135,10 @@ def library() -> ctypes.CDLL | None:
 
 
 def _beside() -> Path | None:
-    """The library next to this module; where sources are used in place, it is in another part of the package."""
+    """Return the path of the library next to this module.
+
+    In an editable install it is in another folder of the package's search path.
+    """
     name = "libdsformer_cpu.dylib" if sys.platform == "darwin" else "libdsformer_cpu.so"
     folders = [Path(__file__).parent, *map(Path, sys.modules[__package__].__path__)]
     return next((folder / name for folder in folders if (folder / name).exists()), None)

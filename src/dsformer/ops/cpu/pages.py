@@ -1,6 +1,6 @@
-"""Large pages for large new tensors.
+"""Large memory pages for large new tensors.
 
-The C library returns memory of this size to the system when it is freed, so that every new tensor is made of fresh
+The C library returns memory of this size to the system when it is freed, so that every new tensor consists of fresh
 pages. Taking them 4 KB at a time costs as much as a third of the product that fills them.
 """
 
@@ -11,12 +11,15 @@ from collections.abc import Callable
 
 from torch import Tensor
 
-# Bytes from which glibc never keeps what is freed (DEFAULT_MMAP_THRESHOLD_MAX).
+# Bytes from which glibc never keeps freed memory (DEFAULT_MMAP_THRESHOLD_MAX).
 LARGE = 32 * 1024 * 1024
 
 
 def use_large_pages(new: Tensor) -> None:
-    """Asks for large pages below a tensor nobody has written to yet; does nothing where there are none to ask for."""
+    """Ask for large pages below a tensor that has not been written to yet.
+
+    Where the system has no large pages, nothing happens.
+    """
     advise = _madvise()
     if advise is None:
         return

@@ -1,4 +1,4 @@
-"""One block packed for the native kernels."""
+"""Packed block of the native kernels."""
 
 import ctypes
 import weakref
@@ -19,7 +19,7 @@ from dsformer.ops.cpu.pages import LARGE, use_large_pages
 Activation = Literal["none", "gelu", "gelu_tanh", "relu"]
 
 _ACTIVATIONS = {"none": 0, "gelu": 1, "gelu_tanh": 2, "relu": 3}
-# Bytes of outputs that are allocated one by one.
+# Outputs of fewer bytes than this in total are allocated separately.
 APART = 1 << 20
 _get_num_threads = torch.get_num_threads
 
@@ -27,29 +27,29 @@ _get_num_threads = torch.get_num_threads
 class CpuPlan:
     """``activation(x W^T + bias)`` for the weight of a form, or of several stacked ones that share the input.
 
-    It copies what it needs: later changes of the tensors do not reach it. Threads may share a plan.
+    A plan copies what it needs: later changes of the tensors do not reach it. Threads may share a plan.
 
     Args:
-        values: (units, core + nonzeros), float32, bfloat16 or int8; the dictionary has the same type, and with floating
-            point ones so have x and the bias.
+        values: (units, core + nonzeros), float32, bfloat16 or int8. The dictionary has the same type; if that is a
+            floating-point one, so have x and the bias.
         indices: (groups, nonzeros), ascending.
-        permutation: (units,) which unit each code belongs to; None: its own.
+        permutation: (units,) the unit that each code describes; None: code i describes unit i.
         dictionary: (atoms, in), or (out, atoms) with ``output_dictionary``; None without learned atoms.
-        bias: (out_features,), None without.
-        core: atoms on for every unit.
+        bias: (out_features,); None without.
+        core: atoms that every unit uses.
         group: units that share one row of indices.
-        canonical: unit vectors are among the atoms.
+        canonical: unit vectors are among the candidates.
         output_dictionary: units are input columns, not output rows.
         out_features: of all members together.
-        members: the out_features of stacked layers; None: there is one.
-        in_features: only needed where no tensor tells, for an input dictionary without learned atoms.
+        members: the out_features of stacked layers; None: there is one layer.
+        in_features: needed only for an input dictionary without learned atoms, where no tensor's shape gives it.
         activation: applied after the bias.
         tuning: for measurements: ``panel_vectors``, ``small_tokens``, ``block_bytes``, ``unpaired`` of ``dsf_tuning``.
-        scales: with int8 values, those of the dictionary's rows and of the values, as of ``QuantizedForm``.
-        dtype: with int8 values, float32 or bfloat16: type of x and the bias.
+        scales: with int8 values, the scales of the dictionary's rows and of the values, as in ``QuantizedForm``.
+        dtype: with int8 values, the type of x and the bias: float32 or bfloat16.
 
     Raises:
-        InputError: there is no native library, or it refuses the form.
+        InputError: there is no native library, or it rejects the form.
     """
 
     def __init__(
@@ -134,7 +134,19 @@ class CpuPlan:
         tuning: dict[str, int] | None = None,
         dtype: torch.dtype = torch.float32,
     ) -> "CpuPlan":
-        """The plan of a form. Arguments and errors as of the constructor."""
+        """Make the plan of a form.
+
+        Args:
+            form: gives the arguments of the constructor that are not named here.
+            bias: as for the constructor.
+            members: as for the constructor.
+            activation: as for the constructor.
+            tuning: as for the constructor.
+            dtype: as for the constructor.
+
+        Raises:
+            InputError: as for the constructor.
+        """
         spec = form.spec
         return cls(
             form.values,
@@ -156,7 +168,16 @@ class CpuPlan:
         )
 
     def __call__(self, x: Float[Tensor, "*batch in"], out: Sequence[Tensor] | None = None) -> list[Tensor]:
-        """One tensor (..., out_features) for every member; ``out`` are contiguous tensors to write to."""
+        """Compute one tensor (..., out_features) for every member.
+
+        Args:
+            x: the input, of the plan's type and on the CPU.
+            out: contiguous tensors to write to, one for each member; None: new ones.
+
+        Raises:
+            InputError: ``x`` or ``out`` has another shape, type or device.
+            MemoryError: there is not enough memory.
+        """
         shape = x.shape
         if shape[-1] != self.in_features or x.dtype is not self.dtype or not x.is_cpu:
             raise InputError(f"input: {tuple(shape)} {x.dtype}, not (..., {self.in_features}) {self.dtype}")
@@ -179,12 +200,12 @@ class CpuPlan:
         return ys
 
     def tuning(self) -> dict[str, int]:
-        """How it runs."""
+        """Return the tuning in use."""
         chosen = library().dsf_plan_tuning(self._handle)  # type: ignore[union-attr]
         return {name: getattr(chosen, name) for name, _ in TuningStruct._fields_}
 
     def nbytes(self) -> int:
-        """Memory it holds."""
+        """Return the bytes of memory that the plan holds."""
         return library().dsf_plan_bytes(self._handle)  # type: ignore[union-attr]
 
     def __reduce__(self) -> NoReturn:
@@ -195,8 +216,8 @@ class CpuPlan:
         if total < APART or len(self.members) == 1:
             ys = [torch.empty((*leading, size), dtype=self.dtype) for size in self.members]
         else:
-            # glibc hands the memory of several large tensors, all freed, back to the system, and it has to be asked for
-            # page by page at the next call; that of one it keeps.
+            # When several large tensors are freed, glibc returns their memory to the system, and the next call has to
+            # ask for it page by page. glibc keeps the memory of a single tensor.
             parts = torch.empty(tokens * self.out_features, dtype=self.dtype).split(
                 [tokens * size for size in self.members]
             )
@@ -215,7 +236,7 @@ class CpuPlan:
         return list(out)
 
     def _check(self, values, indices, permutation, dictionary, bias, core: int, group: int) -> None:
-        """What the library cannot see: that the tensors are as large as the sizes it is told."""
+        """Check what the library cannot see: that the tensors have the sizes that it is given."""
         units = values.shape[0]
         if self.dtype not in DTYPES:
             raise InputError(f"native plan: {self.dtype} is neither float32 nor bfloat16")

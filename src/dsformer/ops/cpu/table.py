@@ -1,4 +1,4 @@
-"""Rows of an embedding read by the native kernels."""
+"""Embedding rows read by the native kernels."""
 
 import ctypes
 from ctypes import byref
@@ -13,20 +13,20 @@ from dsformer.ops.cpu.library import DTYPES, WEIGHTS, TableStruct, address, libr
 
 
 class CpuTable:
-    """The rows of a table stored as codes of an input dictionary, mixed when they are read.
+    """The rows of a table stored as codes of an input dictionary, which are mixed when they are read.
 
-    Nothing is unpacked or copied: the tensors are read where they are, so later changes are seen. They must not be
-    moved or resized.
+    Nothing is unpacked or copied: the tensors are read where they are, so that later changes take effect. They must not
+    be moved or resized.
 
     Args:
         spec: units are rows.
         values: (units, core + nonzeros), float32, bfloat16 or int8; the dictionary has the same type.
         dictionary: (atoms, width); None without learned atoms.
-        support: as stored; None where the support is empty or full.
-        code_of: (units,) which code describes each row; None: its own.
-        scales: with int8 values, those of the dictionary's atoms (None without atoms) and of the units, as bits of
-            bfloat16.
-        dtype: with int8 values, float32 or bfloat16: that of rows.
+        support: the stored bytes; None where the support is empty or full.
+        code_of: (units,) the code that describes each row; None: code i describes row i.
+        scales: with int8 values, those of the dictionary's atoms (None without atoms) and of the units, as the bits of
+            bfloat16 in int16.
+        dtype: with int8 values, the type of rows: float32 or bfloat16.
 
     Raises:
         InputError: there is no native library, or the tensors do not fit each other.
@@ -80,12 +80,17 @@ class CpuTable:
             spec.support_bytes,
             *(address(tensor) for tensor in (dictionary, values, support, code_of, of_atoms, of_units)),
         )
-        # They stay as long as their addresses are used.
+        # Keeps the tensors alive as long as their addresses are used.
         self._tensors = [tensor for tensor, _, _ in given]
         self._library, self._read = loaded, loaded.dsf_table_read
 
     def __call__(self, ids: Int[Tensor, "*batch"]) -> Float[Tensor, "*batch width"]:
-        """Rows ``ids``. Raises IndexError, as a lookup in torch does, where one is not there."""
+        """Look up rows.
+
+        Raises:
+            IndexError: a row does not exist, as for a lookup in torch.
+            MemoryError: there is not enough memory.
+        """
         flat = ids.to(torch.int64).contiguous()
         rows = torch.empty((*ids.shape, self.width), dtype=self.dtype)
         threads = torch.get_num_threads()

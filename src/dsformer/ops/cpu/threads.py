@@ -1,4 +1,4 @@
-"""The OpenMP runtime PyTorch uses, whose threads the native kernels borrow."""
+"""OpenMP runtime of PyTorch, whose threads the native kernels use."""
 
 import ctypes
 import os
@@ -11,9 +11,9 @@ _RUNTIMES = ("libgomp", "libiomp5", "libomp")
 
 
 def gomp_parallel() -> int | None:
-    """Address of ``GOMP_parallel`` (all OpenMP runtimes export it), None when no runtime is loaded.
+    """Return the address of ``GOMP_parallel`` (all OpenMP runtimes export it); None when no runtime is loaded.
 
-    Other packages may have loaded a runtime of their own; PyTorch's goes first.
+    Other packages may have loaded another runtime: PyTorch's comes first.
     """
     home = Path(torch.__file__).parent
     paths = [path for path in _loaded() if Path(path).name.startswith(_RUNTIMES)]
@@ -27,7 +27,7 @@ def gomp_parallel() -> int | None:
 
 
 def _loaded() -> list[str]:
-    """Files of the shared libraries in this process."""
+    """Return the files of the shared libraries in this process."""
     if sys.platform == "darwin":
         process = ctypes.CDLL(None)
         process._dyld_get_image_name.restype = ctypes.c_char_p

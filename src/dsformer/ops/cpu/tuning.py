@@ -1,10 +1,10 @@
-"""How plans of a kind of layer run fastest on this machine: measured once, then remembered.
+"""Autotuning of plans: the fastest settings for a kind of layer, measured once on this machine and remembered.
 
-Measured are the width of a panel, whether pairs of bfloat16 are faster than single precision (they are not on every CPU
-that has them), and up to how many tokens the kernels for few are faster. What is not clearly faster
-than the library's own choice is not taken: times are noisy, and settings add in different orders.
-The file is ``tuning.json`` in ``$DSFORMER_CACHE`` or the user's cache directory; ``DSFORMER_AUTOTUNE=0`` leaves the
-choice to the library.
+Three settings are measured. The first is the width of a panel. The second is whether pairs of bfloat16 are faster than
+single precision, which they are not on every CPU that has them. The third is the number of tokens up to which the
+kernels for few tokens are faster. A setting that is not clearly faster than the library's choice is not taken, because
+times are noisy and different settings sum in different orders. The file is ``tuning.json`` in ``$DSFORMER_CACHE`` or
+the user's cache directory. ``DSFORMER_AUTOTUNE=0`` leaves the choice to the library.
 """
 
 import json
@@ -31,9 +31,9 @@ Maker = Callable[[Tuning], CpuPlan]
 PANELS, PANEL_TOKENS = (2, 3, 4, 6), 128
 FEW = (2, 4, 8, 16)
 ROUNDS = 7
-# Bytes of a plan; measuring larger ones would take long and several times as much memory.
+# Bytes of the largest plan that is measured. Measuring larger ones would take long and several times the memory.
 LARGEST = 2**26
-# Part of the time something must take to be called faster.
+# Fraction of the time that a setting must take to count as faster.
 CLEARLY = 0.95
 
 _lock = threading.Lock()
@@ -41,7 +41,13 @@ _known: dict[str, Tuning] = {}
 
 
 def tune(spec: FormSpec, dtype: torch.dtype, make: Maker) -> CpuPlan:
-    """The plan of a layer, with the tuning of its kind."""
+    """Make the plan of a layer with the tuning of its kind, which is measured if it is not known.
+
+    Args:
+        spec: of the layer.
+        dtype: of the code values.
+        make: makes the plan with a tuning.
+    """
     if os.environ.get("DSFORMER_AUTOTUNE") == "0":
         return make({})
     key = _kind(spec, dtype)
@@ -55,13 +61,13 @@ def tune(spec: FormSpec, dtype: torch.dtype, make: Maker) -> CpuPlan:
 
 
 def forget() -> None:
-    """Read the file again before the next plan."""
+    """Forget the tunings, so that the file is read again before the next plan."""
     with _lock:
         _known.clear()
 
 
 def file() -> Path | None:
-    """Where tunings are kept; None: nowhere, as this user has no home directory."""
+    """Return the file of tunings; None where this user has no home directory."""
     own, shared = os.environ.get("DSFORMER_CACHE"), os.environ.get("XDG_CACHE_HOME") or "~/.cache"
     try:
         return (Path(own) if own else Path(shared) / "dsformer").expanduser() / "tuning.json"
@@ -104,7 +110,12 @@ def _measured(make: Maker, dtype: torch.dtype) -> Tuning:
 
 
 def _limit(pairs: dict[int, list[float]], usual: int) -> Tuning:
-    """Up to how many tokens the kernels for few are used, from the times of both kinds; nothing for the usual."""
+    """Return a tuning with the number of tokens up to which the kernels for few tokens are used.
+
+    Args:
+        pairs: times of the kernels for few tokens and of those for panels, by number of tokens.
+        usual: the library's choice, for which the tuning is empty.
+    """
     longer = [tokens for tokens, (few, panel) in pairs.items() if tokens > usual and few < CLEARLY * panel]
     shorter = [tokens for tokens, (few, panel) in pairs.items() if tokens <= usual and panel < CLEARLY * few]
     if shorter:
@@ -114,7 +125,7 @@ def _limit(pairs: dict[int, list[float]], usual: int) -> Tuning:
 
 
 def _times(plans: Sequence[CpuPlan], tokens: int) -> list[float]:
-    """The shortest run of each, measured in turn."""
+    """Return the shortest time of each plan in seconds, measured in turn."""
     x = torch.linspace(-1, 1, tokens * plans[0].in_features).view(tokens, -1).to(plans[0].dtype)
     shortest = [float("inf")] * len(plans)
     for _ in range(ROUNDS):
@@ -140,7 +151,7 @@ def _read() -> dict[str, Tuning]:
 
 
 def _write(known: dict[str, Tuning]) -> None:
-    """Whole or not at all; a file that cannot be written is done without."""
+    """Write the file atomically; a file that cannot be written is skipped."""
     if path := file():
         with suppress(OSError):
             write_text(path, json.dumps(known, indent=1, sort_keys=True))
