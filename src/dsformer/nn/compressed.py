@@ -1,4 +1,4 @@
-"""A form inside a module: read from its stored tensors, and written to them."""
+"""Stored form of a module: unpacking from its tensors, and packing into them."""
 
 import torch
 from jaxtyping import Float, Int, Int8
@@ -23,25 +23,28 @@ from dsformer.ops.unpacking import unpack_ragged_traceable, unpack_support_trace
 
 
 class StoredForm(StoredTensors):
-    """The form that :class:`StoredTensors` are of. What is unpacked of them is kept until they change."""
+    """The form that :class:`StoredTensors` hold.
+
+    What is unpacked is cached until the tensors change.
+    """
 
     @property
     def shared_dictionary(self) -> Tensor | None:
-        """The dictionary, which the first module of the block holds."""
+        """Dictionary, which the first module of the block holds."""
         if self.precision:
             return self._as_floats().dictionary if self.spec.atoms else None
         owner = self.lead
-        # Written out anew: an optimizer may have changed it without a sign.
+        # A sparse dictionary is written out at every call: an optimizer may have changed it unnoticed.
         return owner.dictionary if owner.inner is None or owner.dictionary is None else owner._with_zeros()
 
     def _with_zeros(self) -> Float[Tensor, "atoms width"]:
-        """A sparse dictionary written out."""
+        """Return a sparse dictionary written out as a dense matrix."""
         assert self.dictionary is not None
         whole = self.dictionary.new_zeros(self.spec.dictionary_shape)
         return whole.scatter(1, self.entries().long(), self.dictionary)
 
     def entries(self) -> Int[Tensor, "atoms kept"]:
-        """Which entries of a sparse dictionary are stored here, int32."""
+        """Return the columns of the stored entries of a sparse dictionary, int32."""
         inner, support, device = self.inner, self.dictionary_support, self.weight.device
         assert inner is not None
         if torch.compiler.is_compiling():
@@ -51,7 +54,7 @@ class StoredForm(StoredTensors):
 
     @property
     def values(self) -> Float[Tensor, "units kept"]:
-        """The code values, in the type of outputs."""
+        """Code values, in the type of outputs."""
         return self._as_floats().values if self.precision else self._values()
 
     def _values(self) -> Tensor:
@@ -60,7 +63,7 @@ class StoredForm(StoredTensors):
         return self.weight.view(self.spec.units, self.spec.core + self.spec.nonzeros)
 
     def _ragged(self) -> tuple[Int[Tensor, "units nonzeros"], Int[Tensor, " entries"]]:
-        """The candidates of ragged codes and the places of their values among them."""
+        """Return the candidates of ragged codes, and the places of their values among them."""
         support = self.support
         assert support is not None
         if torch.compiler.is_compiling():
@@ -77,7 +80,10 @@ class StoredForm(StoredTensors):
         return self._unpacked.numbers.get(self.sources, lambda: self.quantized_form(self.unpacked()).form(self.dtype))
 
     def quantized_form(self, indices: Int[Tensor, "groups nonzeros"]) -> QuantizedForm:
-        """What is stored in whole numbers, given the support; int8 ones share memory with the module."""
+        """Return the quantized form that is stored, given its indices.
+
+        Integers of 8 bits share memory with the module.
+        """
         assert self.precision is not None
         lead = self.lead
         values, dictionary = self.integer_factors()
@@ -90,7 +96,10 @@ class StoredForm(StoredTensors):
         )
 
     def integer_factors(self) -> tuple[Int8[Tensor, "units kept"], Int8[Tensor, "rows columns"]]:
-        """Rounded values and dictionary; those of 8 bits share memory with the module."""
+        """Return the integers of code values and dictionary.
+
+        Those of 8 bits share memory with the module.
+        """
         assert self.precision is not None
         spec, lead = self.spec, self.lead
         rows, columns = spec.dictionary_shape
@@ -110,7 +119,11 @@ class StoredForm(StoredTensors):
 
     @property
     def indices(self) -> Int[Tensor, "groups nonzeros"]:
-        """The selected candidates, int32, unpacked when first needed. Raises ArtefactError for a damaged support."""
+        """Selected candidates (int32), unpacked when first needed.
+
+        Raises:
+            ArtefactError: the support is damaged.
+        """
         if self.spec.ragged:
             return self._ragged()[0]
         if torch.compiler.is_compiling():
@@ -119,21 +132,25 @@ class StoredForm(StoredTensors):
         return self._unpacked.indices.get(sources, self.unpacked).to(self.weight.device)
 
     def unpacked(self) -> Int[Tensor, "groups nonzeros"]:
-        """The indices, unpacked now and not kept."""
+        """Return the indices, unpacked now and not cached."""
         if self.spec.ragged:
             return self._unpacked_ragged()[0]
         return unpack_support(self.spec, self.support).to(self.weight.device)
 
     @property
     def order(self) -> Int[Tensor, " units"] | None:
-        """Which unit each code belongs to, unpacked when first needed; None: its own."""
+        """Unit that each code describes, unpacked when first needed; None: code i describes unit i."""
         permutation = self.permutation
         if permutation is None or torch.compiler.is_compiling():
             return None if permutation is None else unpack_permutation(self.spec, permutation)
         return self._unpacked.order.get((permutation,), lambda: unpack_permutation(self.spec, permutation))
 
     def validate(self) -> None:
-        """Raises ArtefactError when the support or the permutation stored is not one of this spec."""
+        """Check the stored support and permutation.
+
+        Raises:
+            ArtefactError: one of them is not possible with this spec.
+        """
         self.unpacked()
         if self.inner and self.dictionary_support is not None:
             unpack_support(self.inner, self.dictionary_support)
@@ -142,17 +159,17 @@ class StoredForm(StoredTensors):
 
     @torch.no_grad()
     def fill(self, form: Form | QuantizedForm) -> None:
-        """Take over a form's numbers, cast to the type of this module.
+        """Store the numbers of a form, cast to the type of this module.
 
         Raises:
-            InputError: the form has another spec, or is not of the kind stored here.
+            InputError: the form has another spec, or another precision.
         """
         if form.spec != self.spec or (form.permutation is None) == self.spec.permuted:
             raise InputError(f"the form of {form.spec} does not fit a layer of {self.spec}")
         precision = form.precision if isinstance(form, QuantizedForm) else None
         if precision != self.precision:
             raise InputError(f"a form with numbers of {precision} does not fit a layer of {self.precision}")
-        # 8: numbers stay as they are, floats too.
+        # 8 bits are not packed, and neither are floating-point numbers.
         codes, bits = (8, 8) if precision is None else (precision.codes, precision.dictionary)
         values, support = self._stored_codes(form)
         self.weight.copy_(_packed(values, codes).reshape(self.weight.shape))
@@ -168,14 +185,14 @@ class StoredForm(StoredTensors):
             self.permutation.copy_(pack_permutation(form.spec, form.permutation))
 
     def _stored_codes(self, form: Form | QuantizedForm) -> tuple[Tensor, Tensor]:
-        """The values of a form that are stored, and its support in bytes."""
+        """Return the values of a form that are stored, and its packed support."""
         if not self.spec.ragged:
             return form.values, pack_support(self.spec, form.indices)
         cells = stored_entries(self.spec, form.values)
         return form.values[cells][None], pack_ragged_support(self.spec, form.indices, cells)
 
     def _stored_dictionary(self, form: Form | QuantizedForm) -> Tensor:
-        """What is stored of a form's dictionary; the support of a sparse one is written on the way."""
+        """Return what is stored of a form's dictionary; the support of a sparse one is stored here."""
         if self.inner is None:
             return form.dictionary
         entries = find_nonzeros(self.spec, form.dictionary)
@@ -185,7 +202,7 @@ class StoredForm(StoredTensors):
 
     @torch.no_grad()
     def form(self) -> Form:
-        """The form stored here; values and dictionary share memory with the module, unless they are rounded."""
+        """Return the stored form; floating-point values and dictionary share memory with the module."""
         if self.precision:
             return self.quantized_form(self.unpacked().long()).form(self.dtype)
         spec, dictionary = self.spec, self.shared_dictionary
@@ -193,6 +210,7 @@ class StoredForm(StoredTensors):
         return Form(spec, stored, self.values.detach(), self.unpacked().long(), self._unpacked_order())
 
     def form_repr(self) -> str:
+        """Return the part of ``extra_repr`` that describes the form."""
         spec = self.spec
         parts = [f"{spec.orientation} dictionary", f"atoms={spec.atoms}", f"core={spec.core}"]
         parts += [f"nonzeros={spec.mean_nonzeros:g}", f"pattern={spec.pattern}"]

@@ -1,4 +1,4 @@
-"""An embedding whose rows are read by the native CPU kernels, from the tensors as they are stored."""
+"""Embedding rows read by the native CPU kernels from the stored tensors."""
 
 import torch
 from jaxtyping import Float, Int
@@ -17,23 +17,23 @@ class StoredTable(StoredForm):
 
     @property
     def code_of(self) -> Int[Tensor, " units"] | None:
-        """Which code describes each row; None: its own."""
+        """Code that describes each row; None: code i describes row i."""
         raise NotImplementedError
 
     def operate(self, ids: Int[Tensor, "*batch"]) -> Float[Tensor, "*batch dim"]:
-        """Look rows up by the operator, which keeps nothing and has gradients."""
+        """Look rows up by the operator, which caches nothing and has gradients."""
         raise NotImplementedError
 
 
 class CpuEmbedding(PackedEmbedding):
-    """What the kernels know of an embedding, found out when it is first read and again when a tensor has changed."""
+    """Kernel table of an embedding, made when it is first read and again when a tensor has changed."""
 
     def __init__(self, layer: StoredTable):
         self._layer = layer
         self._table: TensorCache[CpuTable | None] = TensorCache()
 
     def read(self, ids: Int[Tensor, "*batch"]) -> Float[Tensor, "*batch dim"] | None:
-        """Rows without gradients; None where the kernels do not apply."""
+        """Look rows up without gradients; None where the kernels do not apply."""
         sources = self._layer.sources
         if not ids.is_cpu or type(ids) not in (Tensor, nn.Parameter) or torch.jit.is_tracing():
             return None
@@ -43,7 +43,7 @@ class CpuEmbedding(PackedEmbedding):
         return None if table is None else table(ids)
 
     def operate(self, ids: Int[Tensor, "*batch"]) -> Float[Tensor, "*batch dim"]:
-        """Rows by the operator."""
+        """Look rows up by the operator."""
         return self._layer.operate(ids)
 
     def _make(self) -> CpuTable | None:

@@ -1,4 +1,4 @@
-"""The layers of a block run by the native CPU kernels, all at once: they read the same input."""
+"""Linear layers run by the native CPU kernels, all layers of a block at once because they read the same input."""
 
 import os
 from dataclasses import dataclass
@@ -22,47 +22,50 @@ _TYPES = (torch.float32, torch.bfloat16)
 
 @dataclass(frozen=True)
 class _Packed:
-    """A plan and what it says of the last input. Other weights make another plan, so outputs never outlive theirs."""
+    """A plan, and its outputs for the last input.
+
+    Other weights make another plan, so that outputs never outlive their weights.
+    """
 
     plan: CpuPlan | ChainedPlan
     outputs: SharedValue[list[Tensor]]
 
 
 class StoredLinear(nn.Module):
-    """A linear layer with the weight of a stored form, which it may share with another module."""
+    """A linear layer with the weight of a stored form, which another module may hold."""
 
     bias: nn.Parameter | None
 
     @property
     def stored(self) -> StoredForm:
-        """The module that holds the form."""
+        """Module that holds the form."""
         raise NotImplementedError
 
     def operate(self, x: Float[Tensor, "*batch in"]) -> Float[Tensor, "*batch out"]:
-        """Compute the output by the operators, which keep nothing and have gradients."""
+        """Compute the output by the operators, which cache nothing and have gradients."""
         raise NotImplementedError
 
 
 class CpuLinear(PackedLinear):
-    """The plan of layers that read one input, made when it is first needed and again when a tensor has changed."""
+    """Plan of the layers that read one input, made when it is first needed and again when a tensor has changed."""
 
     def __init__(self) -> None:
         self._layers: list[StoredLinear] = []
         self._packed: TensorCache[_Packed | None] = TensorCache()
 
     def add(self, layer: StoredLinear) -> int:
-        """Register a layer. Returns its index among those that read the same input."""
+        """Register a layer, and return its index among those that read the same input."""
         self._layers.append(layer)
         return len(self._layers) - 1
 
     def run(self, x: Float[Tensor, "*batch in"], member: int) -> Float[Tensor, "*batch out"] | None:
-        """A layer's output, without gradients; None where the kernels do not apply and other ways have to be taken."""
+        """Compute a layer's output without gradients; None where the kernels do not apply."""
         sources, dtype = self._sources(), self._layers[0].stored.dtype
         if not (x.is_cpu and x.dtype is dtype and x.dtype in _TYPES) or sources[0].is_inference():
             return None
         if torch.is_autocast_enabled("cpu") or (torch.is_grad_enabled() and x.requires_grad):
             return None
-        # A traced graph would take the result for a constant; tensors of other types may have no memory of their own.
+        # A traced graph would record the result as a constant; tensor subclasses may not hold memory themselves.
         if torch.jit.is_tracing() or type(x) not in (Tensor, nn.Parameter):
             return None
         packed = self._packed.get(sources, self._make)
@@ -71,11 +74,11 @@ class CpuLinear(PackedLinear):
         return packed.outputs.take(x, (), member, lambda: packed.plan(x))[member]
 
     def operate(self, x: Float[Tensor, "*batch in"], member: int) -> Float[Tensor, "*batch out"]:
-        """A layer's output by the operators."""
+        """Compute a layer's output by the operators."""
         return self._layers[member].operate(x)
 
     def clear(self) -> None:
-        """Forget the plan."""
+        """Drop the plan."""
         self._packed.clear()
 
     def _sources(self) -> tuple[Tensor, ...]:
@@ -113,5 +116,8 @@ class CpuLinear(PackedLinear):
 
 @torch.compiler.assume_constant_result
 def kernels_enabled() -> bool:
-    """Whether native kernels are used: they are there, and ``DSFORMER_KERNELS`` does not say ``reference``."""
+    """Return whether native kernels are used.
+
+    They are if they are available and ``DSFORMER_KERNELS`` is not ``reference``.
+    """
     return os.environ.get("DSFORMER_KERNELS", "") != "reference" and available()

@@ -1,4 +1,4 @@
-"""An embedding stored as a dictionary and sparse codes, and the modules that are tied to it."""
+"""Embedding stored as a dictionary and sparse codes, and the modules tied to it."""
 
 from typing import Any
 
@@ -18,14 +18,14 @@ from dsformer.utils.tensor_cache import TensorCache
 
 
 class DenseSparseEmbedding(StoredTable):
-    """``E ~ S [D; I]``: every row of the vocabulary is a sparse mix of atoms, mixed when it is looked up.
+    """``E ~ S [D; I]``: every row of the vocabulary is a sparse mix of atoms, which is computed when it is looked up.
 
-    ``weight`` is (vocabulary, core + nonzeros): transformers reads the size of the vocabulary off it.
+    ``weight`` is (vocabulary, core + nonzeros), from which transformers reads the size of the vocabulary.
 
     Args:
-        spec: units are rows, ``out_features`` the vocabulary, ``in_features`` the length of a vector.
+        spec: units are rows, ``out_features`` is the size of the vocabulary, ``in_features`` the length of a vector.
         padding_idx: the row that gets no gradient.
-        device, dtype, precision: of the tensors, uninitialised.
+        device, dtype, precision: of the tensors, which are not initialized.
     """
 
     def __init__(
@@ -42,6 +42,7 @@ class DenseSparseEmbedding(StoredTable):
         self._packed = CpuEmbedding(self)
 
     def forward(self, ids: Int[Tensor, "*batch"]) -> Float[Tensor, "*batch dim"]:
+        """Look rows up, by the native kernels where they apply."""
         if torch.compiler.is_compiling():
             plain = ids.device.type == "cpu" and not torch.is_grad_enabled()
             if TRACEABLE and plain and kernels_enabled() and not torch.compiler.is_exporting():
@@ -51,7 +52,7 @@ class DenseSparseEmbedding(StoredTable):
         return self.operate(ids) if native is None else native
 
     def operate(self, ids: Int[Tensor, "*batch"]) -> Float[Tensor, "*batch dim"]:
-        """The rows by the operator, which keeps nothing and has gradients."""
+        """Look rows up by the operator, which caches nothing and has gradients."""
         spec = self.spec
         padding_idx = -1 if self.padding_idx is None else self.padding_idx
         layout = (spec.core, spec.pattern.group, spec.canonical, spec.in_features, padding_idx)
@@ -59,7 +60,7 @@ class DenseSparseEmbedding(StoredTable):
 
     @property
     def code_of(self) -> Int[Tensor, " units"] | None:
-        """Which code describes each row; None: its own."""
+        """Code that describes each row; None: code i describes row i."""
         if self.permutation is None or torch.compiler.is_compiling():
             return self._inverse()
         return self._code_of.get((self.permutation,), self._inverse)
@@ -71,12 +72,13 @@ class DenseSparseEmbedding(StoredTable):
         return torch.empty_like(order).scatter_(0, order, torch.arange(self.spec.units, device=order.device))
 
     def densified(self) -> nn.Embedding:
-        """An embedding with the weight multiplied out."""
+        """Return a plain embedding with the dense weight."""
         layer = nn.Embedding(self.num_embeddings, self.embedding_dim, self.padding_idx, device="meta")
         layer.weight = nn.Parameter(self.form().dense())
         return layer.train(self.training)
 
     def extra_repr(self) -> str:
+        """Describe the sizes and the form."""
         return f"{self.num_embeddings}, {self.embedding_dim}, padding_idx={self.padding_idx}, {self.form_repr()}"
 
 
@@ -93,10 +95,12 @@ class _Tied(nn.Module):
 
     @property
     def owner(self) -> DenseSparseEmbedding:
+        """Embedding that holds the form."""
         return self._owner[0]
 
     @property
     def weight(self) -> Tensor:
+        """Code values of the embedding."""
         return self.owner.weight
 
     def __setattr__(self, name: str, value: Any) -> None:
@@ -107,7 +111,7 @@ class _Tied(nn.Module):
 
 
 class TiedEmbedding(_Tied):
-    """A second embedding with the same weight, as the encoder and decoder of T5 have."""
+    """A second embedding with the same weight, as in the encoder and decoder of T5."""
 
     def __init__(self, owner: DenseSparseEmbedding):
         super().__init__(owner)
@@ -115,24 +119,26 @@ class TiedEmbedding(_Tied):
         self.padding_idx = owner.padding_idx
 
     def forward(self, ids: Int[Tensor, "*batch"]) -> Float[Tensor, "*batch dim"]:
+        """Look rows up in the owner."""
         return self.owner(ids)
 
     def densified(self, weight: nn.Parameter) -> nn.Embedding:
-        """An embedding with the multiplied-out weight of its owner."""
+        """Return a plain embedding with the dense weight of its owner."""
         layer = nn.Embedding(self.num_embeddings, self.embedding_dim, self.padding_idx, device="meta")
         layer.weight = weight
         return layer.train(self.training)
 
     def extra_repr(self) -> str:
+        """Describe the sizes."""
         return f"{self.num_embeddings}, {self.embedding_dim}, tied"
 
 
 class TiedHead(LinearProduct, _Tied):
-    """``x E^T + bias``: an output layer with the weight of the embedding, as language models have.
+    """``x E^T + bias``: an output layer with the weight of the embedding, as in language models.
 
     Args:
         owner: the compressed embedding.
-        bias: (vocabulary,), the head's own.
+        bias: (vocabulary,) of this layer; None without.
     """
 
     def __init__(self, owner: DenseSparseEmbedding, bias: nn.Parameter | None):
@@ -143,10 +149,11 @@ class TiedHead(LinearProduct, _Tied):
 
     @property
     def stored(self) -> StoredForm:
+        """Embedding that holds the form."""
         return self.owner
 
     def densified(self, weight: nn.Parameter) -> nn.Linear:
-        """An output layer with the multiplied-out weight of its owner and this layer's bias."""
+        """Return a plain output layer with the dense weight of its owner and this layer's bias."""
         layer = nn.Linear(self.in_features, self.out_features, self.bias is not None, device="meta")
         layer.weight = weight
         if self.bias is not None:
@@ -154,5 +161,6 @@ class TiedHead(LinearProduct, _Tied):
         return layer.train(self.training)
 
     def extra_repr(self) -> str:
+        """Describe the sizes."""
         bias = self.bias is not None
         return f"in_features={self.in_features}, out_features={self.out_features}, bias={bias}, tied"

@@ -1,4 +1,4 @@
-"""A linear layer stored as a dictionary and sparse codes."""
+"""Linear layer stored as a dictionary and sparse codes."""
 
 from typing import TypeVar
 
@@ -25,10 +25,10 @@ L = TypeVar("L", bound="LinearProduct")
 class LinearProduct(StoredLinear):
     """``x W^T + bias`` with the weight of a stored form.
 
-    It runs by the native kernels, or else in the cheapest other way (see ``execution``), where its weights need no
-    gradient and are *fixed*: in evaluation mode, until they have been given a gradient. Otherwise it goes through the
-    operators, which keep nothing: PyTorch does not tell when a fused optimiser has changed a weight. ``eval()`` and
-    ``train()`` forget what was kept.
+    The layer runs by the native kernels, or by the cheapest other way (see ``strategy.py``), where its weights need no
+    gradient and are *fixed*. They are fixed in evaluation mode, until they get a gradient. Otherwise it runs by the
+    operators, which cache nothing: PyTorch does not show that a fused optimizer has changed a weight. ``eval()`` and
+    ``train()`` drop what was cached.
     """
 
     def __init__(self) -> None:
@@ -39,7 +39,8 @@ class LinearProduct(StoredLinear):
         self._member = self._packed.add(self)
 
     def train(self: L, mode: bool = True) -> L:
-        # Encoders call eval() before every batch: a plan that is good already stays.
+        """Set the mode, and drop what was cached unless this only repeats evaluation mode."""
+        # Encoders call eval() before every batch: a plan that is still valid is kept.
         if mode or self.training != mode or not self._weights_fixed:
             self._weights_fixed = not mode
             self._forget()
@@ -50,6 +51,7 @@ class LinearProduct(StoredLinear):
         return self._own_product
 
     def forward(self, x: Float[Tensor, "*batch in"]) -> Float[Tensor, "*batch out"]:
+        """Compute the output in the fastest way that the state of the weights allows."""
         stored = self.stored
         if torch.compiler.is_compiling():
             return self._compiled(x)
@@ -78,7 +80,7 @@ class LinearProduct(StoredLinear):
         return self.operate(x)
 
     def operate(self, x: Float[Tensor, "*batch in"]) -> Float[Tensor, "*batch out"]:
-        """The output by the operators, which keep nothing and have gradients."""
+        """Compute the output by the operators, which cache nothing and have gradients."""
         stored, spec = self.stored, self.stored.spec
         if stored.dense:
             x, weight, bias = _autocast(x, stored.values, self.bias)
@@ -97,7 +99,7 @@ class LinearProduct(StoredLinear):
 
     def _dictionary_product(self, x: Tensor, dictionary: Tensor) -> Tensor:
         if torch.compiler.is_compiling():
-            # Remembering inputs would break graphs. Those made for training merge equal products by themselves.
+            # Caching inputs would break graphs. Graphs made for training merge equal products themselves.
             return linear(x, dictionary)
         return self._product.get(x, dictionary, self._member)
 
@@ -143,21 +145,21 @@ class LinearProduct(StoredLinear):
 class DenseSparseLinear(LinearProduct, StoredForm):
     """``y = x W^T + bias`` with ``W ~ S [D; I]`` or ``W ~ [D, I] S``.
 
-    Layers of a block, which read the same input, share the dictionary of the first of them, and its product with the
-    input is computed once (see ``SharedProduct``). Layers that read other inputs may share it too, as stored.
+    Layers of a block, which read the same input, share the dictionary of the first of them. Its product with the input
+    is computed once (see ``SharedProduct``). Layers that read other inputs may share the stored dictionary too.
 
     Attributes:
         replaces: (out, in) of the layer it replaces, if that is wider.
-        parts: of its output features, where it has fewer (see ``row_parts``).
-        counts_heads: the attention it is in has as many heads as its output features say.
+        parts: (before, after) rows of the parts of its output, where it has fewer (see ``resize.match_row_parts``).
+        counts_heads: the attention module around it has as many heads as this layer's output features give.
 
     Args:
         spec: of this layer alone, not of the block.
         bias: whether there is one.
-        lead: the first layer of the block, None for that one itself.
-        conv1d: it replaces a GPT-2 ``Conv1D`` (which stores the transposed weight).
-        device, dtype, precision: of the tensors, uninitialised.
-        owner: the layer that holds the dictionary, where it is not the lead.
+        lead: the first layer of the block; None for that one itself.
+        conv1d: the layer replaces a GPT-2 ``Conv1D``, which stores the transposed weight.
+        device, dtype, precision: of the tensors, which are not initialized.
+        owner: the layer that holds the dictionary, where that is not the lead.
     """
 
     def __init__(
@@ -190,6 +192,7 @@ class DenseSparseLinear(LinearProduct, StoredForm):
 
     @property
     def stored(self) -> StoredForm:
+        """This module, which holds the form."""
         return self
 
     @property
@@ -197,7 +200,7 @@ class DenseSparseLinear(LinearProduct, StoredForm):
         return (self._first[0] if self._first else self)._own_product
 
     def densified(self) -> nn.Linear | Conv1D:
-        """A layer of the kind this one replaced, with the weight multiplied out and the same bias."""
+        """Return a layer of the class that this one replaced, with the dense weight and the same bias."""
         weight = self.form().dense()
         if self.conv1d:
             layer: nn.Linear | Conv1D = Conv1D(self.out_features, self.in_features)
@@ -210,12 +213,16 @@ class DenseSparseLinear(LinearProduct, StoredForm):
         return layer.train(self.training)
 
     def extra_repr(self) -> str:
+        """Describe the sizes and the form."""
         bias = self.bias is not None
         return f"in_features={self.in_features}, out_features={self.out_features}, bias={bias}, {self.form_repr()}"
 
 
 def _autocast(x: Tensor, *weights: Tensor | None) -> tuple:
-    """All of them in autocast's type where it is on: the operators compute in the types they are given."""
+    """Cast tensors to autocast's type where it is on.
+
+    The operators compute in the types of their arguments.
+    """
     device = x.device.type
     if not torch.is_autocast_enabled(device):
         return x, *weights

@@ -1,4 +1,4 @@
-"""Tensors as they are stored: their names, sizes and types."""
+"""Stored tensors of a compressed module: names, shapes and types."""
 
 from typing import Self
 
@@ -18,20 +18,20 @@ INTEGERS = {
     "weight_scale": torch.int16,
     "dictionary_scale": torch.int16,
 }
-"""Tensors that are whole numbers whatever the values are, and their types."""
+"""Tensors that are integers whatever the type of the values is, and their types."""
 
 
 def parameter_of(module: nn.Module, name: str) -> Tensor | None:
-    """A parameter, or what has taken its place (a parametrization).
+    """Return a parameter, or the parametrization that replaces it.
 
-    Layers ask at every call, and a module's own look-up of attributes takes longer than all the rest.
+    Layers ask at every call, and a module's attribute lookup takes longer than everything else.
     """
     own = module._parameters
     return own[name] if name in own else getattr(module, name)
 
 
 class Unpacked:
-    """What has been unpacked of stored tensors, each part until what it is made of changes."""
+    """What has been unpacked from stored tensors, each part cached until its sources change."""
 
     def __init__(self) -> None:
         self.entries: TensorCache[Tensor] = TensorCache()
@@ -45,28 +45,28 @@ class StoredTensors(nn.Module):
     """The tensors of a form, named as they are stored.
 
     ``weight``
-        the code values. Flat for a linear layer, (units, kept) for an embedding: either way not the shape of the weight
-        it replaces, so that a program without this package fails to load it instead of leaving the layer random.
-        Rounded values are int8, rows packed to bytes where they have fewer than 8 bits; so is the dictionary.
+        the code values. Flat for a linear layer, (units, kept) for an embedding. Neither is the shape of the weight it
+        replaces, so that a program without this package fails to load it instead of leaving the layer random. Quantized
+        values are int8, with rows packed to bytes where they have fewer than 8 bits; so is the dictionary.
     ``support``
-        uint8 bytes, absent when the support is empty, full or always the same.
+        uint8 bytes; absent when the support is empty, full or always the same.
     ``permutation``
-        uint8 bytes, absent unless the spec is permuted.
+        uint8 bytes; absent unless the spec is permuted.
     ``dictionary``
-        absent without learned atoms, and in all but the first layer of a block (the *lead*). Of a sparse one only its
-        entries, (atoms, entries of each).
+        absent without learned atoms, and in all but the first layer of a block (the *lead*). A sparse dictionary is
+        stored as its entries, (atoms, entries of each).
     ``dictionary_support``
-        uint8 bytes, of a sparse dictionary; absent when its support is always the same.
+        uint8 bytes, for a sparse dictionary; absent when its support is always the same.
     ``weight_scale``, ``dictionary_scale``
-        with rounded values and dictionary, those of ``RoundedForm``: bfloat16 bits as int16, which no change of type
-        touches.
+        for quantized values and dictionary, those of ``QuantizedForm``: the bits of bfloat16 in int16, which no
+        change of the model's type touches.
 
     Args:
         spec: of this module alone, not of the block.
-        flat: ``weight`` is.
+        flat: whether ``weight`` is flat.
         lead: the module that holds the dictionary, the first of the block; None for that one itself.
-        device, dtype: of the tensors, uninitialised.
-        precision: of rounded values and dictionary; ``dtype`` is then that of inputs and outputs. None: they are not.
+        device, dtype: of the tensors, which are not initialized.
+        precision: of quantized values and dictionary; ``dtype`` is then that of inputs and outputs. None: floats.
 
     Raises:
         InputError: the spec has no atoms at all.
@@ -126,7 +126,10 @@ class StoredTensors(nn.Module):
         return torch.empty(rows, width, device=device, dtype=torch.int8)
 
     def _add(self, name: str, tensor: Tensor | None) -> None:
-        """Numbers that can be trained; bytes cannot, and many programs take parameters for what they are not."""
+        """Register numbers: floating-point ones as a parameter, integers as a buffer.
+
+        Integers cannot be trained, and many programs expect parameters to be floating-point.
+        """
         if self.precision and tensor is not None:
             self.register_buffer(name, tensor)
         else:
@@ -138,12 +141,12 @@ class StoredTensors(nn.Module):
             counts["weight_scale"] = self.spec.code_scales(self.precision)
             counts["dictionary_scale"] = 0 if self.dictionary is None else self.spec.dictionary_scales(self.precision)
         for name, count in counts.items():
-            # Buffers that are None before others that are not: torch.export trips over them.
+            # No buffers that are None: torch.export fails where one comes before a buffer that is not None.
             if count:
                 self.register_buffer(name, torch.empty(count, dtype=torch.int16, device=device))
             else:
                 setattr(self, name, None)
-        # Bytes have no floating-point type; this has, and follows the model's.
+        # Integers have no floating-point type. This empty tensor has one, which follows the model's.
         if self.precision:
             self.register_buffer("_typed", torch.empty(0, device=device, dtype=dtype), persistent=False)
         else:
@@ -151,7 +154,7 @@ class StoredTensors(nn.Module):
 
     @property
     def lead(self) -> Self:
-        """The module that holds the dictionary."""
+        """Module that holds the dictionary."""
         return self._lead[0] if self._lead else self
 
     def _scales(self) -> tuple[Tensor | None, Tensor | None]:
@@ -159,22 +162,25 @@ class StoredTensors(nn.Module):
 
     @property
     def is_int8(self) -> bool:
-        """Whether products are of whole numbers. With several scales a row they are of the numbers stood for."""
+        """Whether products multiply int8 numbers.
+
+        With several scales a row they multiply the numbers that the integers stand for.
+        """
         return self.precision is not None and not self.precision.span and not self.dense
 
     @property
     def dense(self) -> bool:
-        """Whether it is the weight itself, all its entries: then products are those of a dense layer."""
+        """Whether the codes are the weight itself with all its entries: the product is that of a dense layer."""
         return self.spec.whole
 
     @property
     def dtype(self) -> torch.dtype:
-        """The type of inputs and outputs."""
+        """Type of inputs and outputs."""
         return self._typed.dtype if self._typed is not None else self.weight.dtype
 
     @property
     def sources(self) -> tuple[Tensor, ...]:
-        """All tensors the weight is made of."""
+        """All tensors that determine the weight."""
         lead = self.lead
         tensors = [parameter_of(self, "weight"), parameter_of(lead, "dictionary")]
         tensors += [buffer for name, buffer in self._buffers.items() if name not in ("weight", "dictionary")]

@@ -1,4 +1,4 @@
-"""Swap compressed modules into a model, and back."""
+"""Replacement of a model's layers by compressed modules, and of these by plain layers."""
 
 from collections.abc import Callable, Mapping, Sequence
 
@@ -18,12 +18,12 @@ from dsformer.nn.resize import Part, match_row_parts, set_head_counts, widen_lay
 
 
 def install(model: nn.Module, blocks: Sequence[BlockConfig]) -> None:
-    """Replace the modules the blocks name by empty compressed ones of the same device, type and bias.
+    """Replace the modules that the blocks name by empty compressed ones of the same device, type and bias.
 
-    All blocks are checked against the model before the first module is replaced or a byte allocated.
+    All blocks are checked against the model before the first module is replaced or anything is allocated.
 
     Raises:
-        ArtefactError: a module is not there, of another kind, or of another size.
+        ArtefactError: a module is missing, of another class, or of another size.
     """
     modules = dict(model.named_modules(remove_duplicate=False))
     for block in blocks:
@@ -52,7 +52,7 @@ def install_forms(
     forms: Sequence[Form | QuantizedForm],
     dtype: torch.dtype | None = None,
 ) -> None:
-    """Replace the modules the blocks name by compressed ones with the numbers of the forms.
+    """Replace the modules that the blocks name by compressed ones with the numbers of the forms.
 
     Args:
         model: changed in place.
@@ -84,13 +84,15 @@ def install_forms(
 def quantize_factors(
     model: nn.Module, blocks: Sequence[BlockConfig], rounder: Callable[[BlockConfig, Form], QuantizedForm] | None = None
 ) -> list[BlockConfig]:
-    """Replace every compressed module the blocks name by one with rounded factors.
+    """Replace every compressed module that the blocks name by one with quantized factors.
 
     Args:
-        rounder: rounds the form of a block; by default to the nearest int8.
+        model: changed in place.
+        blocks: what to quantize.
+        rounder: quantizes the form of a block; None: to int8, rounding to nearest.
 
     Returns:
-        The blocks as they are then.
+        The descriptions of the quantized blocks.
     """
     modules = dict(model.named_modules(remove_duplicate=False))
     rounded = []
@@ -112,18 +114,18 @@ def quantize_factors(
 
 
 def read_forms(model: nn.Module) -> dict[str, Form]:
-    """The form of every compressed module, by name; members of a block share their dictionary tensor."""
+    """Return the form of every compressed module by name; members of a block share their dictionary tensor."""
     return {name: module.form() for name, module in model.named_modules() if isinstance(module, StoredForm)}
 
 
 def densify(model: nn.Module) -> None:
-    """Replace every compressed module by a plain one with the weight multiplied out. Tied modules stay tied."""
+    """Replace every compressed module by a plain one with the dense weight. Tied modules stay tied."""
     modules = dict(model.named_modules(remove_duplicate=False))
     dense: dict[nn.Module, nn.Module] = {}
     for module in modules.values():
         if isinstance(module, (DenseSparseLinear, DenseSparseEmbedding)):
             dense[module] = _full(module)
-    # By the first name of each: layers may be used many times.
+    # Each under its first name only: a layer may be used many times.
     counting = {name: module for name, module in model.named_modules() if getattr(module, "counts_heads", False)}
     for module in modules.values():
         if isinstance(module, (TiedEmbedding, TiedHead)):
@@ -134,14 +136,14 @@ def densify(model: nn.Module) -> None:
 
 
 def _full(module: DenseSparseLinear | DenseSparseEmbedding) -> nn.Module:
-    """The plain module of the size the model's own has."""
+    """Return the plain module of a compressed one, in the size that the original model's layer has."""
     if isinstance(module, DenseSparseLinear) and module.replaces is not None:
         return widen_layer(module.densified(), module.parts, module.replaces[1])
     return module.densified()
 
 
 def _is_full(block: BlockConfig, modules: dict[str, nn.Module]) -> bool:
-    """Whether a block's modules are those it replaces, and not narrower ones already."""
+    """Return whether a block's modules have the original sizes, rather than being narrower already."""
     return all(_size(modules[name])[0] == full for name, full in zip(block.names, block.full_members, strict=True))
 
 
@@ -162,7 +164,7 @@ def _check_member(block: BlockConfig, out_features: int, module: nn.Module | Non
 
 
 def _size(module: nn.Module | None) -> tuple[int, int]:
-    """Output features and inputs of a linear layer."""
+    """Return the (output features, inputs) of a linear layer."""
     if isinstance(module, Conv1D):
         return module.nf, module.nx
     assert isinstance(module, (nn.Linear, DenseSparseLinear)), type(module)
@@ -188,7 +190,10 @@ def _described(module: nn.Module | None) -> str:
 def _new_modules(
     block: BlockConfig, modules: dict[str, nn.Module], parts: Mapping[str, list[Part]]
 ) -> dict[str, nn.Module]:
-    """What takes the place of a block's modules, dense or compressed in another type; without numbers."""
+    """Return the modules, without numbers, that replace those of a block.
+
+    Those in the model may be dense, or compressed with another precision.
+    """
     return _new_embedding(block, modules) if block.kind == "embedding" else _new_linear(block, modules, parts)
 
 

@@ -1,4 +1,7 @@
-"""Linear layers with fewer rows and columns, in attention that is told how many heads are left; and back."""
+"""Narrowing of linear layers for structured pruning, and widening back to full size.
+
+The attention module around such a layer is notified with the new number of heads.
+"""
 
 from collections.abc import Sequence
 from itertools import accumulate
@@ -13,11 +16,11 @@ from dsformer.format.schema import BlockConfig
 from dsformer.nn.modules import replace_modules
 
 Plain = nn.Linear | Conv1D
-# Rows of a part of a layer: how many there were, and how many are left.
+# Rows of a part of a layer: (before, after) pruning.
 Part = tuple[int, int]
 
-# What attention modules of transformers call how many heads they have, and how wide all of them are together. Most make
-# as many heads as the projections give; the others would take the wrong shape.
+# Names under which attention modules of transformers keep the number of heads, and the width of all heads together.
+# Most modules derive the number from the output of the projections. The others would reshape it wrongly.
 _HEAD_SIZES = (
     "num_attention_heads",
     "num_heads",
@@ -34,7 +37,13 @@ _HEAD_SIZES = (
 def narrow_layer(
     layer: nn.Module, rows: Int[Tensor, " rows"] | None = None, columns: Int[Tensor, " columns"] | None = None
 ) -> Plain:
-    """A plain layer with some of a plain one's output features (rows) and input features (columns); None: all."""
+    """Return a plain layer with some of the rows and columns of another.
+
+    Args:
+        layer: ``nn.Linear`` or ``Conv1D``.
+        rows: output features to keep; None: all.
+        columns: input features to keep; None: all.
+    """
     assert isinstance(layer, (nn.Linear, Conv1D))
     turned = isinstance(layer, Conv1D)
     weight = layer.weight.detach().T if turned else layer.weight.detach()
@@ -45,12 +54,12 @@ def narrow_layer(
 
 
 def widen_layer(layer: Plain, parts: Sequence[Part], in_features: int) -> Plain:
-    """A layer that does the same among zeros: with rows that give 0 and columns that are not read.
+    """Return a wider layer that computes the same: additional rows give 0 and additional columns are ignored.
 
     Args:
         layer: plain and narrow.
-        parts: of its rows; each part gets its zeros at its end.
-        in_features: columns it is to have.
+        parts: of its rows; each part is padded with zeros at its end.
+        in_features: columns of the result.
     """
     turned = isinstance(layer, Conv1D)
     weight = layer.weight.detach().T if turned else layer.weight.detach()
@@ -66,10 +75,10 @@ def widen_layer(layer: Plain, parts: Sequence[Part], in_features: int) -> Plain:
 
 
 def match_row_parts(blocks: Sequence[BlockConfig]) -> dict[str, list[Part]]:
-    """The parts of every layer that has fewer rows than the one it replaces.
+    """Return the parts of every layer that has fewer rows than the one it replaces.
 
-    One layer may hold gate and up, or queries, keys and values, one after another; each has lost the same channels. How
-    many parts there are, the layer that reads the channels tells: it has lost columns.
+    One layer may hold gate and up, or queries, keys and values, one after another; the same channels are removed from
+    each. The number of parts follows from the layer that reads the channels: columns have been removed from it.
     """
     found: dict[str, list[Part]] = {}
     taken: set[int] = set()
@@ -86,7 +95,7 @@ def match_row_parts(blocks: Sequence[BlockConfig]) -> dict[str, list[Part]]:
 
 
 def _shared(writer: BlockConfig, whole: Part, reader: BlockConfig) -> list[Part]:
-    """The parts of a block's rows if the reader reads them; empty: it does not."""
+    """Return the parts of a block's rows if the reader reads them; empty: it does not."""
     width = (reader.full_inputs, reader.in_features)
     if width[0] == width[1] or len(reader.members) > 1:
         return []
@@ -99,7 +108,7 @@ def _shared(writer: BlockConfig, whole: Part, reader: BlockConfig) -> list[Part]
 
 
 def _taken_from(parts: list[Part], whole: Part) -> list[Part]:
-    """The first of the parts that add up to a layer, which are taken out; all in one where none do."""
+    """Remove the first parts that add up to a layer from the list, and return them; one part where none do."""
     for count in range(1, len(parts) + 1):
         if tuple(map(sum, zip(*parts[:count], strict=True))) == whole:
             own, parts[:] = parts[:count], parts[count:]
@@ -118,7 +127,14 @@ def _plain(weight: Tensor, bias: Tensor | None, turned: bool, training: bool) ->
 
 
 def set_head_counts(model: nn.Module, projection: str, before: int, after: int) -> None:
-    """Let attention know that a projection, given by name, has ``after`` output features instead of ``before``."""
+    """Scale the head counts of the attention module around a projection that has been narrowed or widened.
+
+    Args:
+        model: changed in place.
+        projection: name of the projection.
+        before: its output features until now.
+        after: its output features from now on.
+    """
     attention = model.get_submodule(projection.rpartition(".")[0])
     for name in _HEAD_SIZES:
         size = attention.__dict__.get(name)
@@ -132,7 +148,7 @@ def narrow_layers(model: nn.Module, names: Sequence[str], kept: KeptChannels) ->
     Args:
         model: changed in place.
         names: of the layers, in the order in which they are stacked.
-        kept: the rows and columns of the stacked weight that stay.
+        kept: the rows and columns of the stacked weight that remain.
 
     Returns:
         The new layers by those they replace.
@@ -149,7 +165,7 @@ def narrow_layers(model: nn.Module, names: Sequence[str], kept: KeptChannels) ->
 
 
 def split_rows(rows: Int[Tensor, " rows"], members: Sequence[int]) -> list[Int[Tensor, " own"]]:
-    """Rows of stacked layers as those of every layer."""
+    """Return the row indices of each stacked layer, relative to its first row."""
     starts = [sum(members[:i]) for i in range(len(members))]
     return [
         rows[(rows >= start) & (rows < start + count)] - start for start, count in zip(starts, members, strict=True)
@@ -157,6 +173,6 @@ def split_rows(rows: Int[Tensor, " rows"], members: Sequence[int]) -> list[Int[T
 
 
 def _size(layer: nn.Module) -> int:
-    """Output features of a plain layer."""
+    """Return the output features of a plain layer."""
     assert isinstance(layer, (nn.Linear, Conv1D))
     return layer.nf if isinstance(layer, Conv1D) else layer.out_features

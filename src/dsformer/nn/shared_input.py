@@ -1,4 +1,4 @@
-"""What all the layers of a block that read the same input need of it, computed once."""
+"""Values that all layers with the same input share, computed once."""
 
 import weakref
 from collections.abc import Callable
@@ -15,13 +15,13 @@ T = TypeVar("T")
 
 
 class SharedValue(Generic[T]):
-    """Remembers a value computed from the last input until every member of the block has used it once.
+    """A value computed from the last input, kept until every member of the block has used it once.
 
-    The remembered value serves only the same input tensor, unchanged, with the same unchanged weights and under the
-    same gradient and autocast modes. Each member may take it once: a second request starts over, so that running
-    a layer again (as gradient checkpointing does) never meets a half-used value. It is dropped when the last member
-    took it or when the input is freed. The entry is one tuple, replaced as a whole: threads sharing the block at worst
-    compute a value twice. Copies and pickles start empty.
+    The value serves only the same unchanged input tensor, with the same unchanged weights and under the same gradient
+    and autocast modes. Each member may take it once. A second request starts over, so that running a layer again (as
+    gradient checkpointing does) never meets a half-used value. The value is dropped when the last member has taken it
+    or when the input is freed. The entry is one tuple that is replaced as a whole: threads that share the block compute
+    a value twice at worst. Copies and pickles start empty.
     """
 
     def __init__(self, members: int):
@@ -31,7 +31,14 @@ class SharedValue(Generic[T]):
     def take(
         self, x: Float[Tensor, "*batch in"], weights: tuple[Tensor, ...], member: int, compute: Callable[[], T]
     ) -> T:
-        """``compute()``, remembered or called now; ``member`` counts from 0."""
+        """Return ``compute()``, cached or called now.
+
+        Args:
+            x: the input.
+            weights: the other tensors that the value depends on.
+            member: index of the layer that asks, from 0.
+            compute: computes the value.
+        """
         if self.members == 1:
             return compute()
         entry = self._entry
@@ -56,24 +63,30 @@ class SharedValue(Generic[T]):
 
 
 class SharedProduct(SharedValue[Tensor]):
-    """The product of the input with a shared dictionary."""
+    """Product of the input with a shared dictionary."""
 
     def get(
         self, x: Float[Tensor, "*batch in"], dictionary: Float[Tensor, "atoms in"], member: int
     ) -> Float[Tensor, "*batch atoms"]:
-        """``D x``."""
+        """Return ``D x``.
+
+        Args:
+            x: the input.
+            dictionary: (atoms, in).
+            member: index of the layer that asks, from 0.
+        """
         return self.take(x, (dictionary,), member, lambda: linear(x, dictionary))
 
 
 class _Key:
-    """The input, weights and modes a value was computed under."""
+    """Input, weights and modes that a value was computed with."""
 
     def __init__(self, x: Tensor, weights: tuple[Tensor, ...], owner: SharedValue):
         self._mode = _mode(x)
         self._weights = [Fingerprint(weight) for weight in weights]
         self._x: Fingerprint | None = None
         if x.is_inference():
-            # No version is counted in inference mode, so a change can only be seen by comparing the numbers.
+            # Tensors have no version counter in inference mode: only comparing the numbers shows a change.
             self._reference, self._copy = weakref.ref(x, self._dropper(owner)), x.clone()
         else:
             self._x = Fingerprint(x, self._dropper(owner))

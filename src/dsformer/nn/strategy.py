@@ -1,15 +1,15 @@
-"""How a layer runs when no gradient is needed: the cheapest of three ways, with its matrices made once.
+"""Execution strategy of a layer without gradients: the cheapest of three ways, with its matrices made once.
 
 ``dense``
-    the weight multiplied out: one product, as many multiply-adds as before compression.
+    the dense weight: one product, with as many multiply-adds as before compression.
 ``factored``
-    the dictionary, then the codes written out densely: two products.
+    the dictionary, then the codes written out as a dense matrix: two products.
 ``gathered``
-    grouped supports only: the dictionary, then the operator's gather and batched products.
+    the dictionary, then the operator's gather and batched products; for grouped supports only.
 
-The cost of a way is its multiply-adds for one token (with the surcharges of ``ops.backends.reference`` for what is
-gathered); that of a dictionary is divided among the layers that share it. The matrix is kept beside the stored tensors:
-this buys time with memory.
+The cost of a way is its multiply-adds for one token, with the surcharges of ``ops.reference`` for what is gathered. The
+cost of a dictionary is divided among the layers that share it. The matrix is kept in addition to the stored tensors:
+this trades memory for time.
 """
 
 from dataclasses import dataclass
@@ -26,14 +26,14 @@ Strategy = Literal["dense", "factored", "gathered"]
 
 @dataclass(frozen=True)
 class ExecutionPlan:
-    """A way to run and the matrix it needs: the weight (dense), the codes (factored), nothing (gathered)."""
+    """A way to run, and the matrix that it needs: the weight (dense), the codes (factored), none (gathered)."""
 
     way: Strategy
     matrix: Float[Tensor, "..."] | None = None
 
 
 def strategy_costs(spec: FormSpec, sharing: int = 1) -> dict[Strategy, int]:
-    """Cost of every possible way for one token; ``sharing`` layers share the dictionary."""
+    """Return the cost of every possible way for one token; ``sharing`` layers share the dictionary."""
     dictionary = spec.atoms * spec.width // sharing
     positions = spec.core + spec.candidates
     result: dict[Strategy, int] = {
@@ -48,6 +48,6 @@ def strategy_costs(spec: FormSpec, sharing: int = 1) -> dict[Strategy, int]:
 
 
 def choose_strategy(spec: FormSpec, sharing: int = 1) -> Strategy:
-    """The way that costs least; the earlier one in doubt."""
+    """Return the way of least cost; of equal ones the first."""
     options = strategy_costs(spec, sharing)
     return min(options, key=options.__getitem__)
