@@ -1,7 +1,9 @@
-"""DSFormer: make transformers smaller by writing each weight as a dense matrix times a semi-structured sparse one.
+"""DSFormer compresses Hugging Face text transformers: each weight becomes a small dense matrix times a sparse one.
 
-Importing this package lets ``transformers`` and ``sentence_transformers`` load compressed models. The public names are
-imported when they are first used, so that loading a model does not import what compresses one.
+Importing this package registers it with ``transformers`` and ``sentence_transformers``, which can then load compressed
+models. The public names are imported when they are first used, so that loading a model does not import the code that
+compresses one. Start reading at ``pipeline.compress`` to see how a model is compressed, and at ``models.plugin`` to see
+how an artefact is loaded.
 """
 
 from importlib import import_module

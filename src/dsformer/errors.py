@@ -1,32 +1,38 @@
-"""The errors a user can cause, and nothing else: every message says what is wrong and what to do."""
+"""Exceptions that a user's input can cause.
+
+Every message says what is wrong and what to do. Nothing else is defined here.
+"""
 
 
 class DSFormerError(Exception):
-    """Base of the errors raised on purpose. The command line prints the message as one line and exits with 2."""
+    """Base class of the exceptions raised on purpose.
+
+    The command line prints the message as one line and exits with 2.
+    """
 
 
 class InputError(DSFormerError, ValueError):
-    """What was asked for, or the model or text it was asked on, cannot be used."""
+    """The request is invalid, or cannot be carried out on this model or text."""
 
 
 class UnreachableError(InputError):
-    """A method has no form of this model that fits what was asked for; another method, pattern or ratio may have."""
+    """The method has no form of this model within the budget; another method, pattern or ratio may have one."""
 
 
 class WorkError(InputError):
-    """A directory that a run keeps its unfinished work in is another's."""
+    """The working directory of a run holds files of another run."""
 
 
 class ArtefactError(DSFormerError, ValueError):
-    """A compressed directory is damaged, tampered with, or of a version this package does not read."""
+    """A compressed directory is damaged, was tampered with, or has a version that this package does not read."""
 
 
 class MissingExtraError(DSFormerError, ImportError):
-    """An optional dependency is needed.
+    """An optional dependency is not installed.
 
     Args:
-        purpose: what needs it, as the start of a sentence ("Evaluation").
-        extra: the extra of this package that brings it ("demo").
+        purpose: what needs the dependency, as the start of a sentence ("Evaluation").
+        extra: the extra of this package that installs it ("demo").
     """
 
     def __init__(self, purpose: str, extra: str):

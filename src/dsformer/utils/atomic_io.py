@@ -1,4 +1,4 @@
-"""Paths as users write them, files that appear whole or not at all, and files of rows."""
+"""Atomic file writes, checks of user paths, and files of JSON lines."""
 
 import json
 import os
@@ -17,15 +17,15 @@ from dsformer.utils.system_errors import as_os_errors
 
 Row = dict[str, Any]
 
-# What is removed however the process ends, but by a kill.
+# Removed however the process ends, unless it is killed.
 _unfinished: set[Path] = set()
 
 
 def user_path(path: str | os.PathLike[str]) -> Path:
-    """A path of a user's, ``~`` written out.
+    """Return a path given by a user, with ``~`` expanded.
 
     Raises:
-        InputError: it is empty, or nobody knows where ``~`` is.
+        InputError: the path is empty or invalid, or the home directory is unknown.
     """
     text = os.fspath(path)
     if not text or "\0" in text:
@@ -37,18 +37,18 @@ def user_path(path: str | os.PathLike[str]) -> Path:
 
 
 def check_writable(path: Path, what: str, inputs: Iterable[Path | str | None] = ()) -> Path:
-    """Make sure that a file can be written, before the work that it is to tell of. Nothing of it stays.
+    """Check that a file can be written, before the work whose results it will hold. The check leaves no file behind.
 
     Args:
         path: of the file; its folder may be missing.
-        what: the option it comes from, for the message.
-        inputs: files and folders that are read; the file may not be one of them nor in one.
+        what: the option that the path comes from, for the message.
+        inputs: files and folders that are read; the file may neither be one of them nor lie in one.
 
     Returns:
         The path.
 
     Raises:
-        InputError: it is a directory, belongs to the inputs, or cannot be written.
+        InputError: the path is a directory, is an input or lies in one, or cannot be written.
     """
     path = user_path(path)
     if path.is_dir():
@@ -58,7 +58,7 @@ def check_writable(path: Path, what: str, inputs: Iterable[Path | str | None] = 
     if not there.is_dir() and there != path:
         raise InputError(f"{what}: {path} cannot be written ({there} is not a directory)")
     try:
-        # Permissions alone do not tell: of file systems that are read only, or made by the kernel.
+        # Permissions are not enough: the file system may be read-only, or made by the kernel.
         with path.open("ab") if there == path else TemporaryFile(dir=there):
             pass
     except OSError as error:
@@ -69,16 +69,16 @@ def check_writable(path: Path, what: str, inputs: Iterable[Path | str | None] = 
 def check_apart(
     target: Path, inputs: Iterable[Path | str | None], what: str = "output", *, replaced: bool = True
 ) -> None:
-    """Make sure that what is written is not what is read.
+    """Check that the output does not overlap the inputs.
 
     Args:
-        target: what is written, resolved.
+        target: what is written, as a resolved path.
         inputs: what is read.
         what: the option that names the target, for the message.
-        replaced: the target takes the place of all that it holds now.
+        replaced: the target replaces everything that it contains now.
 
     Raises:
-        InputError: it is one of the inputs or lies in one, or contains one that would be replaced.
+        InputError: the target is an input, lies in one, or contains one that would be replaced.
     """
     for one in inputs:
         if one is None:
@@ -93,7 +93,7 @@ def check_apart(
 
 @contextmanager
 def unfinished(path: Path) -> Iterator[Path]:
-    """A file or directory that is removed on leaving, and by ``remove_unfinished``."""
+    """Register a file or directory that is removed on leaving, and by :func:`remove_unfinished`."""
     _unfinished.add(path)
     try:
         yield path
@@ -103,38 +103,41 @@ def unfinished(path: Path) -> Iterator[Path]:
 
 
 def remove_unfinished() -> None:
-    """Remove what is unfinished now: for a process that ends without leaving what it is in."""
+    """Remove everything unfinished: for a process that ends without leaving its ``with`` blocks."""
     for path in list(_unfinished):
         _remove(path)
 
 
 @contextmanager
 def scratch_directory() -> Iterator[Path]:
-    """A temporary directory."""
+    """Yield a temporary directory, which is removed on leaving."""
     with TemporaryDirectory(prefix="dsformer-", ignore_cleanup_errors=True) as name, unfinished(Path(name)) as path:
         yield path
 
 
 def fresh_name(path: Path) -> Path:
-    """A new name beside a path for what will take its place; :func:`leftovers` finds those of killed processes."""
+    """Return a new name beside a path, for a file or directory that will replace it.
+
+    :func:`leftovers` finds those of killed processes.
+    """
     return path.with_name(f".{path.name}.{secrets.token_hex(4)}.partial")
 
 
 def leftovers(path: Path) -> list[Path]:
-    """What has a name as of :func:`fresh_name`, or had to make room for it."""
+    """Return the paths named by :func:`fresh_name`, and those moved away to make room for one."""
     named = re.compile(rf"\.{re.escape(path.name)}\.[0-9a-f]{{8}}\.partial(\.old)?")
     return [other for other in path.parent.iterdir() if named.fullmatch(other.name)]
 
 
 @contextmanager
 def write_file_atomically(path: Path) -> Iterator[Path]:
-    """A new file that takes the path's name on leaving, and vanishes when something is raised.
+    """Yield a new file that takes the name of ``path`` on leaving, and is removed when an exception is raised.
 
-    Processes that write the same file at the same time do not meet: the last one's stays. What killed ones left is
-    removed.
+    Processes may write the same file at the same time: the last one's remains. Files that killed processes left behind
+    are removed.
 
     Raises:
-        OSError: it cannot be written, also where a library says so otherwise.
+        OSError: the file cannot be written, also where a library raises another exception for that.
     """
     if nobody_writes_in(path.parent):
         for left in leftovers(path):
@@ -145,14 +148,17 @@ def write_file_atomically(path: Path) -> Iterator[Path]:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a file as a whole, with its folder."""
+    """Write a whole file, creating its folder."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with write_file_atomically(path) as fresh:
         fresh.write_text(text, encoding="utf-8")
 
 
 def read_rows(path: Path) -> list[Row]:
-    """Rows of a file of JSON lines; none if there is no file. A line that was cut short, by a kill, is taken out."""
+    """Read the rows of a file of JSON lines; none if there is no file.
+
+    A line that a kill cut short is removed from the file.
+    """
     lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
     rows: list[Row] = []
     for line in lines:
@@ -164,14 +170,14 @@ def read_rows(path: Path) -> list[Row]:
 
 
 def add_row(path: Path, row: Row) -> None:
-    """Add a row to a file of JSON lines, the first one with its folder."""
+    """Append a row to a file of JSON lines, creating the file and its folder."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("a", encoding="utf-8") as file:
         file.write(json.dumps(row) + "\n")
 
 
 def write_rows(path: Path, rows: Iterable[Row]) -> None:
-    """Replace a file of JSON lines as a whole: a kill leaves the old one or the new one."""
+    """Replace a whole file of JSON lines: a kill leaves the old file or the new one."""
     write_text(path, "".join(json.dumps(row) + "\n" for row in rows))
 
 

@@ -1,4 +1,4 @@
-"""What the configuration of every package is made of."""
+"""Base class and field types of every package's configuration."""
 
 from pathlib import Path
 from typing import Annotated, Any
@@ -7,16 +7,16 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, field_validator
 
 from dsformer.utils.atomic_io import user_path
 
-# The largest whole number of a recipe: that of NumPy's seeds.
+# The largest integer of a recipe, which is the largest seed of NumPy.
 LARGEST = 2**32 - 1
 
 
-# A path as users write it.
+# A path as users write it, with ``~`` expanded.
 UserPath = Annotated[Path, BeforeValidator(lambda path: user_path(path) if isinstance(path, str) else path)]
 
 
 class StrictModel(BaseModel):
-    """Unknown fields are refused, and numbers that are none (NaN, infinity)."""
+    """Base class of configurations: unknown fields, NaN and infinity are rejected."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 

@@ -1,4 +1,7 @@
-"""Several processes that train one model together, as ``torchrun`` starts them. Alone, everything here does nothing."""
+"""Processes that train one model together, as ``torchrun`` starts them.
+
+In a single process these functions do nothing.
+"""
 
 import atexit
 import os
@@ -12,22 +15,22 @@ from torch import Tensor, distributed, nn
 
 from dsformer.errors import InputError
 
-# How long processes wait for each other: the first of them may factorize a large model meanwhile.
+# How long processes wait for each other: the first one may factorize a large model in the meantime.
 PATIENCE = timedelta(hours=24)
 
 
 def world_size() -> int:
-    """How many there are."""
+    """Return the number of processes."""
     return int(os.environ.get("WORLD_SIZE", "1"))
 
 
 def is_first_rank() -> bool:
-    """Whether this is the one that writes files and reports."""
+    """Return whether this is the process that writes files and reports."""
     return int(os.environ.get("RANK", "0")) == 0
 
 
 def wait_for_all() -> None:
-    """Go on when all have come as far as this."""
+    """Block until all processes have reached this call."""
     if world_size() > 1:
         # Imported late: accelerate comes with the extra for training.
         from accelerate import PartialState
@@ -39,23 +42,24 @@ def wait_for_all() -> None:
 
 @cache
 def _part_at_exit() -> None:
-    # Threads of the group that still hold tensors want the interpreter's lock once more to let them go. Those that
-    # get to it after the interpreter has begun to end take the process down with them, all work done.
+    # Threads of the process group that still hold tensors need the interpreter's lock once more to release them. A
+    # thread that asks for it after the interpreter has begun to end crashes the process, although all work is done.
     atexit.register(_part)
 
 
 def _part() -> None:
     if distributed.is_initialized():
         distributed.destroy_process_group()
-    # Its threads are joined only if nobody else holds it, as wrapped models do: asleep, we leave them the lock.
+    # The group's threads are joined only if nothing else holds the group, and wrapped models do hold it. Sleeping here
+    # leaves the interpreter's lock to the threads.
     time.sleep(0.1)
 
 
 def run_on_first_rank(work: Callable[[], object]) -> None:
-    """Do something in the first process, the others waiting for it.
+    """Call ``work`` in the first process while the others wait for it.
 
     Raises:
-        InputError: in the others, what went wrong in the first.
+        InputError: in the other processes, with the message of the exception in the first one.
     """
     failure: Exception | None = None
     if is_first_rank():
@@ -74,7 +78,7 @@ def run_on_first_rank(work: Callable[[], object]) -> None:
 
 
 def average_over_ranks(tensors: Iterable[Tensor]) -> None:
-    """Replace each by its mean over the processes."""
+    """Replace each tensor by its mean over the processes."""
     if world_size() > 1:
         for tensor in tensors:
             distributed.all_reduce(tensor)
@@ -82,14 +86,21 @@ def average_over_ranks(tensors: Iterable[Tensor]) -> None:
 
 
 def broadcast_from_first(tensors: Iterable[Tensor]) -> None:
-    """Replace each by that of the first process."""
+    """Replace each tensor by that of the first process."""
     if world_size() > 1:
         for tensor in tensors:
             distributed.broadcast(tensor, 0)
 
 
 def average_gradients(model: nn.Module, part: nn.Module) -> None:
-    """Average the gradients of a part whose parameters may change their size, which DistributedDataParallel cannot."""
+    """Average the gradients of a submodule whose parameters may change their size.
+
+    DistributedDataParallel cannot do that, and is set to ignore them.
+
+    Args:
+        model: the whole model, which DistributedDataParallel will wrap.
+        part: the submodule.
+    """
     if world_size() == 1:
         return
     held = {id(tensor) for tensor in (*part.parameters(), *part.buffers())}
@@ -101,6 +112,6 @@ def average_gradients(model: nn.Module, part: nn.Module) -> None:
 
 
 def _average_gradient(parameter: Tensor) -> None:
-    # Of what has been accumulated so far: the mean of earlier batches stays what it is.
+    # The gradient accumulated so far is averaged: the mean of earlier batches does not change.
     if parameter.grad is not None:
         average_over_ranks([parameter.grad])

@@ -1,4 +1,4 @@
-"""What the processor does fast, and how many there are."""
+"""Capabilities of the processor: fast bfloat16 products, number of threads."""
 
 import os
 from functools import cache
@@ -7,14 +7,14 @@ import torch
 
 from dsformer.errors import InputError
 
-# More than so many threads for each processor are a mistake, and may be more than can be started: that ends the process
-# inside the library that starts them.
+# More threads than this for each processor are a mistake. They may also be more than can be started, which ends the
+# process inside the library that starts them.
 MOST_THREADS = 4
 
 
 @cache
 def fast_bf16() -> bool:
-    """Whether it multiplies matrices of bfloat16 faster than of single precision.
+    """Return whether the processor multiplies matrices of bfloat16 faster than of single precision.
 
     Conversions alone (AVX-512 without its bf16 products) are no gain.
     """
@@ -24,7 +24,15 @@ def fast_bf16() -> bool:
 
 
 def check_threads(count: int, what: str) -> None:
-    """Raises InputError before the work: so many threads, asked for by ``what``, are far more than processors."""
+    """Check a number of threads before they are started.
+
+    Args:
+        count: threads asked for.
+        what: the option that asks for them, for the message.
+
+    Raises:
+        InputError: the number is less than 1, or more than ``MOST_THREADS`` for each processor.
+    """
     most = MOST_THREADS * (os.cpu_count() or 1)
     if not 1 <= count <= most:
         raise InputError(f"{what}: {count} is not from 1 to {most}, {MOST_THREADS} for each processor")

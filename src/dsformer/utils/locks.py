@@ -1,4 +1,7 @@
-"""Locks of the kernel's, which let go when their process dies. Where a file system has none, nothing is locked."""
+"""File locks of the kernel, which are released when their process dies.
+
+On a file system without locks nothing is locked.
+"""
 
 import os
 from collections.abc import Iterator
@@ -16,14 +19,16 @@ class TakenError(Exception):
 
 
 def take(path: Path) -> int | None:
-    """Lock a file, which is made if it is missing. Whoever has the lock removes the file, then closes the descriptor.
+    """Lock a file, creating it if it is missing.
+
+    Whoever holds the lock removes the file first, then closes the descriptor.
 
     Returns:
-        The descriptor; None: there are no locks here.
+        The descriptor; None where the file system has no locks.
 
     Raises:
-        TakenError: somebody else has it.
-        OSError: the file cannot be made.
+        TakenError: another process or thread holds the lock.
+        OSError: the file cannot be created.
     """
     while True:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_CLOEXEC", 0), 0o666)
@@ -32,7 +37,7 @@ def take(path: Path) -> int | None:
                 path.unlink(missing_ok=True)
                 os.close(descriptor)
                 return None
-            # Whoever had it before may have removed the file in the meantime: that lock is nobody's.
+            # The previous holder may have removed the file in the meantime. A lock on a removed file excludes nobody.
             if os.path.samestat(os.fstat(descriptor), os.stat(path)):
                 return descriptor
         except FileNotFoundError:
@@ -44,7 +49,10 @@ def take(path: Path) -> int | None:
 
 
 def nobody_writes_in(folder: Path) -> bool:
-    """Whether no process writes a file in this folder under :func:`writing_in`; False where that is not known."""
+    """Return whether no process writes a file in this folder under :func:`writing_in`.
+
+    Limit: False where that is not known.
+    """
     try:
         descriptor = os.open(folder, os.O_RDONLY)
     except OSError:
@@ -59,7 +67,7 @@ def nobody_writes_in(folder: Path) -> bool:
 
 @contextmanager
 def writing_in(folder: Path) -> Iterator[None]:
-    """While a new file is written in a folder."""
+    """Hold a shared lock on a folder while a new file is written in it."""
     descriptor = None
     with suppress(OSError):
         descriptor = os.open(folder, os.O_RDONLY)
@@ -72,7 +80,11 @@ def writing_in(folder: Path) -> Iterator[None]:
 
 
 def _locked(descriptor: int, *, wait: bool = True, shared: bool = False) -> bool:
-    """Whether there are locks here; raises BlockingIOError where another has it."""
+    """Lock a descriptor, and return whether there are locks here.
+
+    Raises:
+        BlockingIOError: another process or thread holds the lock.
+    """
     if fcntl is None:
         return False
     try:

@@ -1,13 +1,19 @@
-"""Stable matching (Gale and Shapley, 1962)."""
+"""Stable matching of units and groups (Gale and Shapley, 1962)."""
 
 import numpy as np
 
 
 def deferred_acceptance(gain: np.ndarray, capacity: int) -> np.ndarray:
-    """Stable assignment of units to groups of ``capacity``: units propose in order of gain, groups keep the best.
+    """Compute a stable assignment of units to groups of ``capacity``.
 
-    Gale and Shapley (1962), all free units proposing at once. gain: (units, groups), units = groups * capacity.
-    Returns the group of every unit.
+    Units propose in order of gain, and groups keep the best (Gale and Shapley, 1962). All free units propose at once.
+
+    Args:
+        gain: (units, groups) of each unit in each group; units = groups * capacity.
+        capacity: units of a group.
+
+    Returns:
+        The group of every unit.
     """
     units, groups = gain.shape
     preference = np.argsort(-gain, axis=1)

@@ -1,4 +1,4 @@
-"""The directory a run writes: checked and locked before the work, whole or not at all after it."""
+"""Output directory of a run: checked and locked before the work, written atomically after it."""
 
 import os
 import shutil
@@ -13,7 +13,7 @@ from dsformer.utils.distributed import run_on_first_rank
 from dsformer.utils.locks import TakenError, take
 from dsformer.utils.system_errors import as_os_errors
 
-# What this thread holds: within a run each of its steps may reserve the output again.
+# Directories that this thread holds: each step of a run may reserve the output again.
 _held = threading.local()
 
 
@@ -21,20 +21,20 @@ _held = threading.local()
 def reserve(
     out_dir: str | os.PathLike[str], overwrite: bool = False, inputs: Iterable[str | os.PathLike[str]] = ()
 ) -> Iterator[Path]:
-    """Make sure that a directory can be written, and by nobody else, before hours are spent on what is to be in it.
+    """Check that a directory can be written, and lock it, before hours are spent on its contents.
 
     Args:
         out_dir: the directory.
-        overwrite: it may be there and not empty.
-        inputs: what is read; the directory may not be one of these, lie in one or contain one. Names that are no paths
-            do not matter.
+        overwrite: the directory may exist and have contents.
+        inputs: what is read. The directory may not be one of these, lie in one or contain one. Names that are no paths
+            are ignored.
 
     Returns:
         The absolute path, while it is reserved.
 
     Raises:
-        InputError: it is a file, or a directory that is not empty (unless ``overwrite``), cannot be created, belongs to
-            the inputs, or another run is writing it.
+        InputError: the path is a file, a mount point, or a directory with contents (unless ``overwrite``), it cannot be
+            created, it overlaps the inputs, or another run is writing it.
     """
     target = user_path(out_dir).resolve()
     if target.is_mount():
@@ -57,7 +57,10 @@ def reserve(
 def reserve_on_first_rank(
     out_dir: str | os.PathLike[str], overwrite: bool = False, inputs: Iterable[str | os.PathLike[str]] = ()
 ) -> Iterator[Path]:
-    """The same where several processes may train together: the first of them holds it for all."""
+    """Reserve a directory where several processes may train together: the first one holds the lock for all.
+
+    Arguments and errors as of :func:`reserve`.
+    """
     with ExitStack() as held:
         run_on_first_rank(lambda: held.enter_context(reserve(out_dir, overwrite, inputs)))
         yield user_path(out_dir).resolve()
@@ -65,7 +68,9 @@ def reserve_on_first_rank(
 
 @contextmanager
 def lock(target: Path) -> Iterator[None]:
-    """Be the only one to write a directory; what killed runs left beside it is removed first.
+    """Lock a directory for writing, after removing what killed runs left beside it.
+
+    A thread that holds the lock may take it again.
 
     Raises:
         InputError: another run is writing it.
@@ -99,11 +104,11 @@ def lock(target: Path) -> Iterator[None]:
 
 @contextmanager
 def write_atomically(target: Path) -> Iterator[Path]:
-    """A new directory that takes the target's name on leaving, and vanishes when something is raised.
+    """Yield a new directory that takes the name of ``target`` on leaving, and is removed when an exception is raised.
 
     Raises:
         InputError: another run is writing it.
-        OSError: it cannot be written, also where a library says so otherwise.
+        OSError: it cannot be written, also where a library raises another exception for that.
     """
     with lock(target), unfinished(fresh_name(target)) as partial, as_os_errors(target):
         partial.mkdir()
@@ -126,7 +131,7 @@ def _exchange(partial: Path, target: Path) -> None:
 
 
 def _recover(target: Path) -> None:
-    """Remove what killed runs left; one killed just as it replaced a directory has that one put back."""
+    """Remove what killed runs left; a directory that one had moved away in order to replace it is restored."""
     found = leftovers(target)
     for old in (path for path in found if path.suffix == ".old"):
         if not target.exists():
@@ -136,7 +141,7 @@ def _recover(target: Path) -> None:
 
 
 def _readable(directory: Path) -> None:
-    """Give every file the permissions of a new one; safetensors leaves its own readable by the owner alone."""
+    """Give every file the default permissions; safetensors makes its files readable by the owner alone."""
     probe = directory / ".permissions"
     probe.touch()
     mode = probe.stat().st_mode

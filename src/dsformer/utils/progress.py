@@ -1,4 +1,4 @@
-"""How long work tells the outside where it is; silent unless somebody listens."""
+"""Progress of long work, as bars or lines; silent by default."""
 
 import sys
 from collections.abc import Callable, Iterator
@@ -9,31 +9,45 @@ from typing import Protocol, runtime_checkable
 
 from dsformer.utils.distributed import is_first_rank
 
-# A line is written at each of so many parts of a stage, some seconds after the last one at the earliest, and at the
-# latest.
+# A stage is divided into PARTS, and a line is written when one is complete, at least OFTEN seconds after the last line.
+# Without that, a line is written after RARELY seconds.
 PARTS, OFTEN, RARELY = 20, 2.0, 30.0
 
 
 @runtime_checkable
 class Progress(Protocol):
-    """Called with the stage's name, how many of its steps are done, and how many there are."""
+    """Callback that is called during long work."""
 
-    def __call__(self, stage: str, done: int, total: int) -> None: ...
+    def __call__(self, stage: str, done: int, total: int) -> None:
+        """Report progress.
+
+        Args:
+            stage: name of the stage.
+            done: steps done.
+            total: steps in all.
+        """
+        ...
 
 
 def silent(stage: str, done: int, total: int) -> None:
-    """Report nothing."""
+    """Report nothing. Arguments as of :meth:`Progress.__call__`."""
 
 
 def tell_loss(progress: Progress, stage: str, loss: float) -> None:
-    """Tell a listener that wants to know the loss of a stage that trains; others know nothing of it."""
+    """Report the training loss of a stage to a listener that has a method ``loss``; other listeners ignore it.
+
+    Args:
+        progress: the listener.
+        stage: name of the stage.
+        loss: of the last steps.
+    """
     listener: Callable[[str, float], None] | None = getattr(progress, "loss", None)
     if listener is not None:
         listener(stage, loss)
 
 
 def duration(seconds: float) -> str:
-    """Seconds as text, in seconds, minutes or hours."""
+    """Return seconds as text, in seconds, minutes or hours."""
     if seconds < 90:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.1f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
@@ -41,7 +55,13 @@ def duration(seconds: float) -> str:
 
 @contextmanager
 def shown_progress(quiet: bool = False) -> Iterator[Progress]:
-    """Bars in a terminal, lines elsewhere, on standard error, so that ``--json`` stays clean."""
+    """Yield a listener that shows bars in a terminal and lines elsewhere.
+
+    It writes to standard error, so that the output of ``--json`` stays clean.
+
+    Args:
+        quiet: show nothing.
+    """
     if quiet or not is_first_rank():
         yield silent
     elif sys.stderr.isatty():
@@ -53,7 +73,7 @@ def shown_progress(quiet: bool = False) -> Iterator[Progress]:
 
 @dataclass
 class _Stage:
-    """What lines know of a stage: when it began, with how many steps done, and when a line was last written of it."""
+    """State of a stage: when it began, the steps done then, and when its last line was written."""
 
     began: float
     first: int
@@ -63,11 +83,11 @@ class _Stage:
 
 
 class Lines:
-    """Progress as lines of text: stage, count, time left and, in training, the loss.
+    """Progress as lines of text: stage, steps, remaining time and, in training, the loss.
 
     Args:
-        write: given a line.
-        clock: seconds.
+        write: is called with each line.
+        clock: returns seconds.
     """
 
     def __init__(self, write: Callable[[str], None], clock: Callable[[], float] = monotonic):
@@ -75,6 +95,7 @@ class Lines:
         self.stages: dict[str, _Stage] = {}
 
     def __call__(self, stage: str, done: int, total: int) -> None:
+        """Write a line unless one was written recently. Arguments as of :meth:`Progress.__call__`."""
         now, part = self.clock(), PARTS * done // max(1, total)
         known = self.stages.get(stage)
         if known is None or done < known.first:
@@ -88,7 +109,7 @@ class Lines:
         self.write(f"{stage}: {done} of {total}{loss}{self._left(known, now, done, total)}")
 
     def loss(self, stage: str, loss: float) -> None:
-        """The loss that the stage's next line has."""
+        """Set the loss that the stage's next line shows."""
         if stage in self.stages:
             self.stages[stage].loss = loss
 
@@ -113,7 +134,7 @@ def _bars() -> Iterator[Progress]:
 
     class Shown:
         def __call__(self, stage: str, done: int, total: int) -> None:
-            # Not before there is a stage: an error before that is one line.
+            # Bars start with the first stage, so that an error before it prints only its one line.
             bars.start()
             if stage not in tasks:
                 tasks[stage] = bars.add_task(stage, total=total, loss="")

@@ -1,7 +1,7 @@
-"""Ctrl-C, and a request to end, end the process within two seconds, whatever it is doing.
+"""Signal handling: Ctrl-C and a request to terminate end the process within two seconds, whatever it is doing.
 
-The main thread is told as Python does it, by KeyboardInterrupt, and leaves what it is in. Inside a long call of a
-library it hears of that only afterwards: then a thread removes what is unfinished and ends the process.
+The main thread gets a KeyboardInterrupt, as usual in Python, and leaves its work. Inside a long call of a library it
+would get it only after the call. In that case another thread removes what is unfinished and ends the process.
 """
 
 import os
@@ -13,7 +13,7 @@ from typing import NoReturn
 
 from dsformer.utils.atomic_io import remove_unfinished
 
-# Seconds for the main thread to leave what it is in; workers of a sweep have less, as it waits for them.
+# Seconds for the main thread to leave its work. Workers of a sweep have less, because the sweep waits for them.
 PATIENCE, WORKERS_PATIENCE = 1.5, 0.7
 _SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
 
@@ -21,7 +21,9 @@ _received: list[int] = []
 
 
 def handle_signals(patience: float = PATIENCE) -> None:
-    """From now on signals end this process soon; those that are ignored (``nohup``) stay so. In the main thread.
+    """Let signals end this process soon. Signals that are ignored (``nohup``) stay ignored.
+
+    Limit: call it in the main thread.
 
     Args:
         patience: seconds for the main thread to end by itself.
@@ -36,12 +38,12 @@ def handle_signals(patience: float = PATIENCE) -> None:
 
 
 def exit_code() -> int:
-    """Of an interrupted command, as shells have it: 128 and the number of the signal."""
+    """Return the exit code of an interrupted command, as shells define it: 128 plus the number of the signal."""
     return 128 + (_received[0] if _received else signal.SIGINT)
 
 
 def leave(code: int) -> NoReturn:
-    """End now: threads that are in the middle of something are not waited for."""
+    """End the process now, without waiting for threads that are still working."""
     for stream in (sys.stdout, sys.stderr):
         stream.flush()
     os._exit(code)

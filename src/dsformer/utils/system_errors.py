@@ -1,4 +1,4 @@
-"""What the system refuses (a full disk, files that may not grow, no memory), however a library words it."""
+"""Operating system errors (full disk, file size limit, no memory), recognized in the exceptions of any library."""
 
 import errno
 import os
@@ -9,7 +9,7 @@ from pathlib import Path
 
 from safetensors import SafetensorError
 
-# As libraries in Rust and C++ say it in an error of another class. Torch's writer of archives keeps no number.
+# Libraries in Rust and C++ put it into the text of another exception. Torch's archive writer does not keep the number.
 _NUMBERED = re.compile(r"\(os error (\d+)\)|\[Errno (\d+)\]")
 _UNNUMBERED = {
     "PytorchStreamWriter failed writing": errno.ENOSPC,
@@ -26,11 +26,11 @@ _REASONS = {
 
 
 def as_os_error(error: BaseException | None, path: Path | None = None) -> OSError | None:
-    """The error of the system that this one is about, or None.
+    """Return the operating system's error that an exception is about, or None.
 
     Args:
-        error: what was raised; also looked at is what it was raised from.
-        path: of what was being written, for errors that do not say it.
+        error: what was raised; the exceptions it was raised from are searched too.
+        path: the file that was being written, for exceptions that do not name it.
     """
     if isinstance(error, OSError) and error.errno is not None:
         return error
@@ -42,14 +42,14 @@ def as_os_error(error: BaseException | None, path: Path | None = None) -> OSErro
 
 
 def described(error: OSError) -> str:
-    """An error of the system in one line."""
+    """Return an error of the operating system as one line."""
     where = f"{os.fsdecode(error.filename)}: " if isinstance(error.filename, str | bytes) else ""
     return where + (_REASONS.get(error.errno or 0) or error.strerror or str(error))
 
 
 @contextmanager
 def as_os_errors(path: Path) -> Iterator[None]:
-    """Raise what the system refused while something is written as the OSError it is."""
+    """Raise what the operating system refused while ``path`` is written as the OSError that it is."""
     try:
         yield
     except Exception as error:

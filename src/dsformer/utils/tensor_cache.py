@@ -1,4 +1,4 @@
-"""Values computed from tensors and kept until one of the tensors changes."""
+"""Cache of values computed from tensors, which are recomputed when a tensor changes."""
 
 import weakref
 from collections.abc import Callable
@@ -11,22 +11,24 @@ T = TypeVar("T")
 
 
 class Fingerprint:
-    """What a tensor looked like at one moment; ``matches`` says whether it still does.
+    """State of a tensor at one moment; :meth:`matches` says whether it has changed.
 
-    In-place changes are seen by the tensor's version counter, moves between devices and types by its storage. What
-    PyTorch does not count goes unnoticed: writing through ``tensor.data``, and the steps of fused optimisers.
+    In-place changes show in the tensor's version counter, moves between devices and types in its storage. Limit:
+    changes that PyTorch does not count are not noticed, which are writes through ``tensor.data`` and the steps of fused
+    optimizers.
     """
 
     __slots__ = ("_address", "_dtype", "_reference", "_version")
 
     def __init__(self, tensor: Tensor, dropped: Callable[[object], None] | None = None):
-        """``dropped`` is called when the tensor is freed."""
+        """Record the state of ``tensor``, and call ``dropped`` when the tensor is freed."""
         self._reference = weakref.ref(tensor, dropped)
         self._version = tensor._version
         self._address = tensor.data_ptr()
         self._dtype = tensor.dtype
 
     def matches(self, tensor: Tensor) -> bool:
+        """Return whether ``tensor`` is the same, unchanged tensor."""
         return (
             self._reference() is tensor
             and self._version == tensor._version
@@ -42,17 +44,18 @@ def _unchanged(prints: tuple[Fingerprint, ...], tensors: tuple[Tensor, ...]) -> 
 class TensorCache(Generic[T]):
     """A value computed from tensors, computed again once one of them has changed.
 
-    The cached entry is one tuple, replaced as a whole, so threads may share it. Copies and pickles start empty.
+    The entry is one tuple that is replaced as a whole, so that threads may share the cache. Copies and pickles start
+    empty.
     """
 
     def __init__(self) -> None:
         self._entry: tuple[tuple[Fingerprint, ...], T] | None = None
 
     def get(self, sources: tuple[Tensor, ...], build: Callable[[], T]) -> T:
-        """The value of ``build()`` for these tensors.
+        """Return the value of ``build()`` for these tensors, cached or computed now.
 
-        It is built without gradients and in the tensors' own types, whatever the modes of the moment: it outlives them.
-        Tensors created in inference mode count no versions: nothing is kept of them.
+        It is built without gradients, outside inference mode and without autocast, because it outlives the modes of the
+        caller. Limit: tensors created in inference mode have no version counter, and nothing is cached for them.
         """
         entry = self._entry
         if entry is not None and _unchanged(entry[0], sources):
@@ -66,6 +69,7 @@ class TensorCache(Generic[T]):
         return value
 
     def clear(self) -> None:
+        """Drop the cached value."""
         self._entry = None
 
     def __reduce__(self):

@@ -1,4 +1,4 @@
-"""Independent jobs side by side, one torch thread each, so that results do not depend on how many there are."""
+"""Parallel independent jobs with one torch thread each, so that results do not depend on the number of threads."""
 
 import threading
 from collections.abc import Callable, Iterable, Iterator
@@ -11,16 +11,20 @@ import torch
 Job = TypeVar("Job")
 Result = TypeVar("Result")
 
-# In a worker: whether nobody waits for its jobs any longer.
+# In a worker: an event that is set when the results of its jobs are no longer needed.
 _own = threading.local()
 
 
 class CancelledWorkError(Exception):
-    """Ends a job whose result nobody waits for."""
+    """Ends a job whose result is no longer needed."""
 
 
 def raise_if_cancelled() -> None:
-    """To be called at each step of a long job: raises UnwantedError if an error or Ctrl-C has ended what it was for."""
+    """Raise if the result of this job is no longer needed. Long jobs call this at each step.
+
+    Raises:
+        CancelledWorkError: an exception or Ctrl-C has ended the work that the job belongs to.
+    """
     left: threading.Event | None = getattr(_own, "left", None)
     if left is not None and left.is_set():
         raise CancelledWorkError
@@ -28,10 +32,11 @@ def raise_if_cancelled() -> None:
 
 @contextmanager
 def single_threaded_pool() -> Iterator[ThreadPoolExecutor]:
-    """A pool of as many workers as torch has threads; torch has one in each of them, and here, until it is left.
+    """Yield a pool of as many workers as torch has threads.
 
-    Where it is left by an error, jobs not begun are dropped and others end at their next step; Ctrl-C does not wait for
-    that.
+    Until the pool is left, torch uses one thread in each worker and in the calling thread. When an exception leaves it,
+    jobs that have not begun are dropped, and running jobs end at their next step. An exception waits for these, Ctrl-C
+    does not.
     """
     threads, left = torch.get_num_threads(), threading.Event()
 
@@ -54,7 +59,7 @@ def single_threaded_pool() -> Iterator[ThreadPoolExecutor]:
 
 
 def iterate_as_done(work: Callable[[Job], Result], jobs: Iterable[Job]) -> Iterator[tuple[Job, Result]]:
-    """Every job with its result, in the order in which they are done."""
+    """Yield every job with its result, in the order of completion."""
     with single_threaded_pool() as pool:
         futures = {pool.submit(work, job): job for job in jobs}
         for done in as_completed(futures):
