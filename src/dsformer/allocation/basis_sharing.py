@@ -1,8 +1,8 @@
-"""Which blocks of neighbouring layers share a dictionary: pairs of one role, where it lowers the error at equal bits.
+"""Basis sharing: blocks of neighbouring layers share a dictionary, in pairs, where that lowers the error at equal bits.
 
-What a pair saves is one of two dictionaries; it goes into more atoms and more non-zeros. Every pair of neighbours is
-fitted, and of those that are better together the ones that gain most are taken. Only input dictionaries are shared: an
-output dictionary spans what a layer writes, and two layers write different things.
+A pair of blocks of the same role saves one of two dictionaries. The bits go into more atoms and more non-zeros. Every
+pair of neighbours is fitted. Of the pairs that are better together, those that gain most are taken. Only input
+dictionaries are shared: an output dictionary spans what a layer writes, and two layers write different things.
 """
 
 import re
@@ -28,13 +28,13 @@ from dsformer.format.spec import FormSpec
 from dsformer.recipe import Recipe
 from dsformer.utils.threads import iterate_as_done
 
-# Atoms of a shared dictionary that are tried, in units of what one of the two has by itself.
+# Numbers of atoms tried for a shared dictionary, in units of the mean of the two separate ones.
 MULTIPLES = (1.0, 1.5, 2.2)
 
 
 @dataclass(frozen=True)
 class _Pair:
-    """Two blocks that might share, by their place among all."""
+    """Two blocks that might share a dictionary, with their positions among all blocks."""
 
     first: int
     second: int
@@ -42,25 +42,27 @@ class _Pair:
 
     @property
     def planned(self) -> list[PlannedBlock]:
+        """The two blocks as they were planned."""
         return [one.planned for one in self.blocks]
 
     @property
     def importances(self) -> list[float]:
+        """Squared relative change of the model's output per squared relative error, of each block."""
         return [one.importance for one in self.planned]
 
     def cost(self, errors: Sequence[float]) -> float:
-        """What errors of the two do to the model's output."""
+        """Predict the squared relative change of the model's output that relative errors of the two blocks cause."""
         return sum(weight * error**2 for weight, error in zip(self.importances, errors, strict=True))
 
     @property
     def joined(self) -> PlannedBlock:
-        """Both blocks in one."""
+        """Both blocks stacked, with the bits of both."""
         first, second = self.planned
         bits = first.budget.bits + second.budget.bits
         return replace(first, block=first.block.beside(second.block), budget=replace(first.budget, bits=bits))
 
     def specs(self) -> list[FormSpec]:
-        """Forms of both that fit their bits."""
+        """List the specs of the stacked blocks that fit the bits of both."""
         joined, spec = self.joined, self.blocks[0].fitted.form.spec
         (rows, width), budget = joined.block.shape, joined.budget
         if spec.core == spec.atoms and not spec.canonical:
@@ -78,12 +80,15 @@ class _Pair:
 def share_dictionaries(
     blocks: Sequence[FittedBlock], recipe: Recipe, tick: Callable[[int, int], None]
 ) -> list[FittedBlock]:
-    """Let neighbours share a dictionary where it pays. Returns the blocks, pairs as one in the place of their first.
+    """Let neighbours share a dictionary where that lowers the error.
 
     Args:
-        blocks: each with a dictionary of its own.
-        recipe: how they were fitted.
-        tick: told how many pairs are done, and of how many.
+        blocks: fitted blocks, each with its own dictionary.
+        recipe: recipe that they were fitted by.
+        tick: notified with the number of pairs that are done, and the number of all pairs.
+
+    Returns:
+        The blocks, where a pair is one block in the place of its first.
     """
     pairs, effort = _pairs(blocks), recipe.effort.as_effort()
     found: list[tuple[_Pair, Fitted, float]] = []
@@ -99,7 +104,7 @@ def share_dictionaries(
 
 
 def _pairs(blocks: Sequence[FittedBlock]) -> list[_Pair]:
-    """Neighbours of the same role whose forms could be one."""
+    """List neighbours of the same role whose forms could share a dictionary."""
     roles: dict[tuple[str, ...], list[int]] = defaultdict(list)
     for i, one in enumerate(blocks):
         roles[tuple(re.sub(r"\d+", "*", name) for name in one.block.names)].append(i)
@@ -109,7 +114,7 @@ def _pairs(blocks: Sequence[FittedBlock]) -> list[_Pair]:
 
 
 def _can_share(pair: _Pair) -> bool:
-    """Whether two blocks have input dictionaries and the same shape."""
+    """Return whether two blocks have input dictionaries and the same shape."""
     first, second = (one.fitted.form.spec for one in pair.blocks)
     kinds = {(one.block.kind, one.block.shape, one.kept) for one in pair.planned}
     plain = first.orientation == second.orientation == "input" and first.canonical == second.canonical
@@ -117,7 +122,7 @@ def _can_share(pair: _Pair) -> bool:
 
 
 def _fit(pair: _Pair, effort: Effort, precision: Precision | None) -> tuple[Fitted, float]:
-    """The best form of both, and by how much the errors of their own cost more."""
+    """Fit the best form of a pair. Returns it and by how much the errors of the separate forms cost more."""
     with torch.no_grad():
         weights = [one.target() for one in pair.planned]
         by_spec = [
@@ -136,8 +141,9 @@ def _fit(pair: _Pair, effort: Effort, precision: Precision | None) -> tuple[Fitt
 
 
 def _fitted(pair: _Pair, weights: Sequence[Target], spec: FormSpec, iterations: int) -> tuple[Form, list[float]]:
+    """Fit one spec to both weights. Returns the form of the stack and the relative error of each weight."""
     problems = [weight.input for weight in weights]
-    # Errors count by what they cost relatively to what there is.
+    # Squared errors are weighted by their cost relative to the energy of their weight.
     costs = [one / max(problem.energy, 1e-30) for one, problem in zip(pair.importances, problems, strict=True)]
     form, errors = fit_shared(problems, spec, [cost / max(*costs, 1e-30) for cost in costs], iterations)
     return sort_entries(form, pair.joined.block.members), errors

@@ -1,4 +1,4 @@
-"""Divide a budget of bits between blocks."""
+"""Divide a budget of bits between blocks: uniformly, or by a greedy knapsack on convex error curves."""
 
 import heapq
 from collections.abc import Sequence
@@ -9,9 +9,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-# No block gets less than this share of its uniform budget, nor more than this multiple.
+# No block gets less than this fraction of its uniform budget, nor more than this multiple.
 LEAST_SHARE, LARGEST_SHARE = 0.5, 2.0
-# Parts into which a block's range of budgets is cut.
+# Points at which a block's error curve is evaluated over its range of budgets.
 STEPS = 96
 
 
@@ -23,8 +23,8 @@ class Demand:
         shape: (out, in) of the stacked weight.
         spectrum: eigenvalues of its whitened second moment, descending; their tail beyond k is the squared error of
             rank k.
-        importance: what a unit of squared relative error costs.
-        gain: forms reach the error of low rank at this many times the rank it has at the same bits.
+        importance: squared relative change of the model's output per squared relative error of the block.
+        gain: forms reach the error of low rank at this multiple of the rank it has at the same bits.
     """
 
     shape: tuple[int, int]
@@ -34,10 +34,11 @@ class Demand:
 
     @property
     def values(self) -> int:
+        """Number of values of the dense weight."""
         return self.shape[0] * self.shape[1]
 
     def errors(self, ranks: Float[Tensor, " steps"]) -> Float[Tensor, " steps"]:
-        """Squared relative error predicted at (fractional) low-rank ranks of the same bits."""
+        """Predict the squared relative error at (fractional) low-rank ranks of the same bits."""
         tail = 1 - self.spectrum.double().cumsum(0) / self.spectrum.double().sum()
         tail = torch.cat([torch.ones(1, dtype=tail.dtype), tail.clamp_min(0)])
         position = (self.gain * ranks.double()).clamp_max(len(self.spectrum))
@@ -46,15 +47,23 @@ class Demand:
 
 
 def allocate_uniform(demands: Sequence[Demand], bits: int) -> list[int]:
-    """The same ratio everywhere."""
+    """Give every block the same compression ratio. Returns the bits of each."""
     total = sum(demand.values for demand in demands)
     return [bits * demand.values // total for demand in demands]
 
 
 def allocate_balanced(demands: Sequence[Demand], bits: int, value_bits: float) -> list[int]:
-    """Least total predicted squared error: the next bits go where they lower it most per bit.
+    """Minimise the total predicted squared error: the next bits go where they lower it most per bit.
 
-    The error curves are made convex first, for which greedy is optimal.
+    The error curves are made convex first, for which the greedy choice is optimal.
+
+    Args:
+        demands: what is known of each block.
+        bits: for all blocks together.
+        value_bits: bits of a stored value, on average over both factors.
+
+    Returns:
+        The bits of each block.
     """
     base = allocate_uniform(demands, bits)
     spent = [int(LEAST_SHARE * share) for share in base]
@@ -73,13 +82,16 @@ def spend(
     bits: int,
     portions: Sequence[int] | None = None,
 ) -> list[int]:
-    """Give the next bits to where they lower the error most, until none are left.
+    """Give the next bits to where they lower the error most, until none remain.
 
     Args:
-        curves: for each of those who share, bits and the error with them; made convex first, for which this is optimal.
-        spent: what each has to begin with.
-        bits: for all.
-        portions: bits are given in multiples of these; None: one by one.
+        curves: for each receiver, a grid of bits and the error at each; made convex first, for which this is optimal.
+        spent: bits that each has at the beginning, the first point of its grid.
+        bits: for all together, ``spent`` included.
+        portions: for each, the size of a step in bits; None: 1.
+
+    Returns:
+        The bits of each.
     """
     given, left = list(spent), bits - sum(spent)
     portions = portions or [1] * len(given)
@@ -94,7 +106,7 @@ def spend(
 
 
 def _hull_steps(bits: Tensor, errors: Tensor) -> list[tuple[int, float]]:
-    """Corners of the lower convex hull after the first, each with the gain per bit of the step that leads there."""
+    """Return the corners of the lower convex hull after the first, each with the gain per bit of the step to it."""
     points = list(zip(bits.tolist(), errors.tolist(), strict=True))
     hull: list[tuple[float, float]] = []
     for x, y in points:

@@ -1,4 +1,4 @@
-"""From a traced model and a recipe to a budget for every block, and what the result will weigh."""
+"""Allocation plan: from a traced model and a recipe to the budget of every block and the bytes of the result."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -29,7 +29,7 @@ from dsformer.recipe import Recipe
 from dsformer.utils.progress import Progress, silent
 from dsformer.vocabulary.rows import pruned_values
 
-# Weight of a token that calibration never saw, relative to the rarest it saw: unseen tokens will come.
+# Weight of a token that calibration never saw, relative to the rarest it saw: other texts will have such tokens.
 UNSEEN = 0.5
 
 
@@ -38,12 +38,13 @@ class Plan:
     """Every block with its budget, and the bytes of the model before, all at the stored value type.
 
     Attributes:
-        types: sizes of stored values.
-        rest_bytes: parameters and buffers that stay as they are.
-        type_factor: size of a weight's values before / stored.
-        dropped_bytes: of whole layers that are gone, norms included.
-        vocabulary_bytes: of rows of tokens that are gone.
-        left: what the ``rest_bytes`` are.
+        blocks: the blocks to compress.
+        types: bits of stored values.
+        rest_bytes: bytes of parameters and buffers that stay as they are.
+        type_factor: size of a weight's value before, relative to the stored one.
+        dropped_bytes: bytes of whole layers that were removed, norms included.
+        vocabulary_bytes: bytes of the rows of tokens that were removed.
+        left: what the ``rest_bytes`` are, and why.
     """
 
     blocks: list[PlannedBlock]
@@ -55,10 +56,11 @@ class Plan:
     left: tuple[LeftDense, ...] = ()
 
     def dense_bytes(self) -> int:
-        """Weights and biases of the blocks before compression."""
+        """Count the bytes of the blocks' weights and biases before compression."""
         return sum(dense_bytes(planned.block, self.types) for planned in self.blocks)
 
     def linear_blocks(self) -> list[PlannedBlock]:
+        """Return the blocks of linear layers, without embedding tables."""
         return [planned for planned in self.blocks if planned.block.kind != "embedding"]
 
 
@@ -75,14 +77,14 @@ def plan_blocks(
     """Give the blocks of a calibrated model their budgets.
 
     Args:
-        model: dense.
+        model: the dense model.
         tracing: its blocks.
-        statistics: what was measured of them.
-        recipe: how.
+        statistics: second moments and token counts of the calibration text.
+        recipe: says the ratio, its scope, the method and the allocation.
         probes: batches on which balanced allocation measures how sensitive the output is to each block.
-        progress: told how many sensitivities are measured.
-        dropped: layers the model had before.
-        allotments: budgets that are known already, by name of the block.
+        progress: notified with the number of sensitivities that are measured.
+        dropped: layers that were removed from the model before, which count for the ratio.
+        allotments: allotments by block name, where they are known already; None: computed here.
 
     Raises:
         UnreachableError: the ratio cannot be reached; says which can.
@@ -93,7 +95,7 @@ def plan_blocks(
         dense_bytes(block, ValueTypes(Precision.of(types.rest), types.rest)) for block in blocks
     )
     removed = sum(_layer_bytes(layer, types) for layer in dropped)
-    # Rows that are gone would have been stored as those of the tables are.
+    # Removed rows would have been stored like the rows of the embedding tables.
     words = pruned_values(model) * (types.factors.least if recipe.with_embeddings else types.rest) // 8
     bits = _bits_for_values(blocks, recipe, types, rest, removed + (words if recipe.scope == "all" else 0))
     metrics = {block.name: _metric(block, statistics, recipe) for block in blocks}
@@ -132,7 +134,7 @@ def _allot(
     method, pattern = METHODS[recipe.method], Pattern.parse(recipe.pattern)
     if method.structured:
         own = {name: metric for name, (metric, _) in metrics.items()}
-        # Attention can only be followed by as many heads.
+        # A student's attention can be distilled only with as many heads as the teacher has.
         all_heads = recipe.training.train != "none" and "attention" in recipe.training.terms
         kept = choose_channels(model, blocks, own, probes, bits, types.factors, progress, all_heads)
         return {block.name: _of_channels(block, kept[block.name], types) for block in blocks}
@@ -150,12 +152,15 @@ def _allot(
 
 
 def _of_channels(block: Block, kept: KeptChannels, types: ValueTypes) -> Allotment:
-    """The bits of what structured pruning leaves of a block."""
+    """Return the allotment of a block after structured pruning: the bits of the remaining dense weight."""
     return Allotment(dense_spec(*kept.shape(block.shape)).stored_bits(types.factors), kept=kept)
 
 
 def count_stored_bytes(model: nn.Module, value_bits: int) -> int:
-    """What the dense model takes on disk: every tensor once (tied ones too), floating ones at a value type."""
+    """Count the bytes of the dense model on disk.
+
+    Every tensor counts once, also if tied. Floating-point ones count at ``value_bits``, others at their own type.
+    """
     seen: dict[int, int] = {}
     for tensor in model.state_dict(keep_vars=True).values():
         size = value_bits // 8 if tensor.is_floating_point() else tensor.element_size()
@@ -164,7 +169,7 @@ def count_stored_bytes(model: nn.Module, value_bits: int) -> int:
 
 
 def _layer_bytes(layer: nn.Module, types: ValueTypes) -> int:
-    """A dense layer of a model: its linear layers as :func:`dense_bytes` has them, and all else."""
+    """Count the bytes of a dense layer of a model: linear layers as :func:`dense_bytes` counts them, and all else."""
     linear = [module for module in layer.modules() if isinstance(module, (nn.Linear, Conv1D))]
     own = [Block("linear", ("",), (module,)) for module in linear]
     seen = {id(parameter) for module in linear for parameter in module.parameters()}
@@ -173,10 +178,17 @@ def _layer_bytes(layer: nn.Module, types: ValueTypes) -> int:
 
 
 def _bits_for_values(blocks: Sequence[Block], recipe: Recipe, types: ValueTypes, rest: int, gone: int) -> int:
-    """Bits left for weights once biases, and with scope all the rest of the file, are paid.
+    """Return the bits that remain for weights after biases, and with scope all after all other tensors of the file.
 
     Args:
-        gone: bytes of layers and rows the model does not have any more.
+        blocks: blocks to compress.
+        recipe: says ratio and scope.
+        types: bits of stored values.
+        rest: bytes of tensors that stay as they are.
+        gone: bytes of layers and rows that were removed from the model.
+
+    Raises:
+        UnreachableError: the ratio cannot be reached; says which can.
     """
     biases = sum(block.bias_count for block in blocks) * types.rest // 8
     before = gone + sum(dense_bytes(block, types) for block in blocks)
@@ -192,6 +204,7 @@ def _bits_for_values(blocks: Sequence[Block], recipe: Recipe, types: ValueTypes,
 
 
 def _metric(block: Block, statistics: Statistics, recipe: Recipe) -> tuple[Metric, torch.Tensor | None]:
+    """Return the metric of a block and, for an embedding table, the weights of its rows by token counts."""
     if block.kind != "embedding":
         name = block.name
         return linear_metric(statistics.grams[name], statistics.output_grams.get(name), recipe.ridge), None
@@ -209,7 +222,7 @@ def _demands(
     recipe: Recipe,
     progress: Progress,
 ) -> list[Demand]:
-    """Error curves of the blocks, weighted by what their errors, probed with low rank, do to the model's output."""
+    """Measure the error curve of every block, and how much its errors (of low rank) change the model's output."""
     spectra: list[torch.Tensor] = []
     gain = METHODS[recipe.method].rank_gain
 

@@ -1,4 +1,4 @@
-"""A block on its way: with what it is fitted in and may take, and with the form it was given."""
+"""Blocks on their way: planned, with metric and budget, and fitted, with the form that approximates them."""
 
 from dataclasses import dataclass, replace
 
@@ -17,12 +17,12 @@ from dsformer.nn.resize import split_rows
 
 @dataclass(frozen=True)
 class Allotment:
-    """What a block is given.
+    """What allocation gives a block.
 
     Attributes:
-        bits: it may take, biases aside.
-        importance: what a unit of its squared relative error costs.
-        kept: what stays of it, with structured pruning.
+        bits: bits that its form may take, without biases.
+        importance: squared relative change of the model's output per squared relative error of the block.
+        kept: with structured pruning, the channels that remain.
     """
 
     bits: int
@@ -36,12 +36,12 @@ class PlannedBlock:
 
     Attributes:
         block: its layers.
-        metric: in which its error is measured.
-        budget: bits it may take.
+        metric: metric in which its error is measured.
+        budget: bits that its form may take.
         exchange: how its rows may change places for free; None: the order of grouped rows is stored.
-        row_weights: for a table, how much each row's error counts.
-        kept: what stays of it, with structured pruning; None: all rows and columns, factorized.
-        importance: what a unit of its squared relative error costs.
+        row_weights: for an embedding table, weight of each row's squared error.
+        kept: with structured pruning, the channels that remain; None: all rows and columns, factorized.
+        importance: squared relative change of the model's output per squared relative error of the block.
     """
 
     block: Block
@@ -54,31 +54,33 @@ class PlannedBlock:
 
     @property
     def name(self) -> str:
+        """Name of the block: that of its first layer."""
         return self.block.name
 
     @property
     def allotment(self) -> Allotment:
+        """What allocation gave the block."""
         return Allotment(self.budget.bits, self.importance, self.kept)
 
     @property
     def bias_count(self) -> int:
-        """Biases of the rows that stay."""
+        """Number of biases of the rows that remain."""
         if self.kept is None or self.kept.rows is None:
             return self.block.bias_count
         parts = zip(self.block.modules, split_rows(self.kept.rows, self.block.members), strict=True)
         return sum(len(rows) for module, rows in parts if getattr(module, "bias", None) is not None)
 
     def target(self) -> Target:
-        """The stacked weight in its metric."""
+        """Return the stacked weight and its metric as a factorization takes them."""
         target = target_of(self.block, self.metric, self.row_weights)
         return target if self.exchange is None else replace(target, free=self.exchange.spans)
 
     def reordered(self, order: torch.Tensor) -> "PlannedBlock":
-        """The same block after its inputs changed places."""
+        """Return the same block after a permutation of its inputs."""
         return replace(self, metric=self.metric.reordered(order))
 
     def budget_bytes(self, types: ValueTypes) -> int:
-        """Bytes the block may take, biases included."""
+        """Return the bytes that the block may take, biases included."""
         return self.budget.bits // 8 + self.bias_count * types.rest // 8
 
 
@@ -91,18 +93,25 @@ class FittedBlock:
 
     @property
     def block(self) -> Block:
+        """The layers of the block."""
         return self.planned.block
 
 
 def target_of(block: Block, metric: Metric, row_weights: torch.Tensor | None) -> Target:
-    """A block's weight in its metric."""
+    """Return a block's stacked weight and its metric as the target of a factorization.
+
+    Args:
+        block: its layers.
+        metric: metric of the error.
+        row_weights: for an embedding table, weight of each row's squared error; None for linear layers.
+    """
     if row_weights is not None:
         return EmbeddingTarget(block.weight(), metric, block.members, row_weights)
     return Target(block.weight(), metric, block.members)
 
 
 def dense_bytes(block: Block, types: ValueTypes) -> int:
-    """Bytes of a block before compression: weight (if quantized with a scale for every row) and biases."""
+    """Count the bytes of a block before compression: weight (if quantized with a scale for every row) and biases."""
     (rows, columns), bits = block.shape, types.factors.least
     scales = SCALE_BITS // 8 * rows if types.factors.rounded else 0
     return rows * packed_bytes(columns, bits) + scales + block.bias_count * types.rest // 8

@@ -1,4 +1,4 @@
-"""Divide a budget of bits between the channels of a model: which writers and readers keep how many."""
+"""Structured pruning budget: divide bits between channels, and say how many each writer and its reader keep."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,8 +9,8 @@ from torch import Tensor
 
 from dsformer.allocation.budgets import spend
 
-# No writer keeps less than this share of what it would with the same ratio everywhere: errors that add up for small
-# changes say little of large ones.
+# No writer keeps less than this fraction of the channels that it would keep at the same ratio everywhere. Errors of
+# different blocks add up for small changes, which says little about large ones.
 LEAST_SHARE = 0.25
 
 
@@ -19,9 +19,9 @@ class ChannelValue:
     """What allocation knows of the channels between a writer and a reader.
 
     Attributes:
-        errors: squared relative error of the reader by number of channels gone, from none to all but one.
-        bits: that a channel takes in both.
-        importance: what a unit of squared relative error costs.
+        errors: squared relative error of the reader by the number of channels removed, from none to all but one.
+        bits: bits that a channel takes in both.
+        importance: squared relative change of the model's output per squared relative error of the reader.
     """
 
     errors: Float[Tensor, " counts"]
@@ -30,11 +30,12 @@ class ChannelValue:
 
     @property
     def count(self) -> int:
+        """Number of channels before pruning."""
         return len(self.errors)
 
 
 def allocate_channels(worths: Sequence[ChannelValue], bits: int) -> list[int] | None:
-    """How many channels stay, at the least total error; None where not even the fewest fit."""
+    """Choose how many channels remain of each, at the least total error; None where not even the fewest fit."""
     share = bits / sum(worth.bits * worth.count for worth in worths)
     least = [min(worth.count, max(1, int(LEAST_SHARE * share * worth.count))) for worth in worths]
     spent = [worth.bits * count for worth, count in zip(worths, least, strict=True)]

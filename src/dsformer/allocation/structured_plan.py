@@ -1,4 +1,4 @@
-"""Structured pruning of a calibrated model: which heads and neurons stay within a budget."""
+"""Structured pruning of a calibrated model: which heads and neurons remain within a budget of bits."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -20,7 +20,7 @@ from dsformer.format.spec import dense_spec
 from dsformer.utils.progress import Progress, silent
 from dsformer.utils.threads import single_threaded_pool
 
-# Squared relative error below which what it does to the model's output is lost in rounding.
+# Squared relative error below which its effect on the model's output is lost in rounding errors.
 MEASURABLE = 1e-3
 
 
@@ -34,16 +34,23 @@ def choose_channels(
     progress: Progress = silent,
     all_heads: bool = False,
 ) -> dict[str, KeptChannels]:
-    """What stays of every block.
+    """Choose the rows and columns that remain of every block.
 
     Args:
-        probes: batches on which channels are found, and on which it is measured how much the output depends on them.
+        model: the dense model.
+        blocks: its linear blocks.
+        metrics: metric of each block by name.
+        probes: batches on which channels are found, and on which the output's sensitivity to them is measured.
         bits: for the weights of all blocks.
-        precision: of a stored value.
-        all_heads: only neurons go.
+        precision: precision of stored values.
+        progress: notified with the channels ordered, and with the sensitivities measured.
+        all_heads: keep all heads, remove neurons only.
+
+    Returns:
+        The remaining channels of every block, by name.
 
     Raises:
-        UnreachableError: no channels can be taken out, or not enough of them.
+        UnreachableError: no channels can be removed, or not enough of them.
     """
     by_name = {block.name: block for block in blocks}
     what = "neurons" if all_heads else "heads and neurons"
@@ -76,7 +83,7 @@ def _removals(
     channels: Sequence[RemovableChannels],
     progress: Progress,
 ) -> list[ChannelOrder]:
-    """For all channels, in which order they go."""
+    """Order the channels of every writer and reader by their removal, in parallel."""
 
     def work(one: RemovableChannels) -> ChannelOrder:
         with torch.no_grad():
@@ -92,6 +99,7 @@ def _removals(
 
 
 def _weight(block: Block, metrics: Mapping[str, Metric]) -> Target:
+    """Return a block's stacked weight and its metric."""
     return Target(block.weight(), metrics[block.name], block.members)
 
 
@@ -106,7 +114,7 @@ def _worths(
     removals: Sequence[ChannelOrder],
     progress: Progress,
 ) -> list[ChannelValue]:
-    """Error curves, weighted by what the errors of readers do to the model's output at about the ratio wanted."""
+    """Weight error curves by the effect of the readers' errors on the model's output, at about the wanted ratio."""
     share = bits / sum(_stored(block.shape, precision) for block in blocks.values())
     by_reader = {one.reader: (one, gone) for one, gone in zip(channels, removals, strict=True)}
 
@@ -131,7 +139,7 @@ def _worths(
 
 
 def _channel_bits(one: RemovableChannels, blocks: Mapping[str, Block], precision: Precision) -> int:
-    """What one channel takes: of half of them, as rows of packed numbers end at whole bytes."""
+    """Return the bits of one channel, averaged over half of them, because rows of packed numbers end at whole bytes."""
     writer, reader = blocks[one.writer].shape, blocks[one.reader].shape
     gone = one.count // 2
     rest = _stored((writer[0] - gone * one.row_count, writer[1]), precision)
@@ -140,4 +148,5 @@ def _channel_bits(one: RemovableChannels, blocks: Mapping[str, Block], precision
 
 
 def _stored(shape: tuple[int, int], precision: Precision) -> int:
+    """Return the bits of a dense weight of this shape."""
     return dense_spec(*shape).stored_bits(precision)

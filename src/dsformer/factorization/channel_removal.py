@@ -1,9 +1,9 @@
-"""Structured pruning: which channels of a layer's input can go, and what the others make up for.
+"""Structured pruning by optimal brain surgeon: removes channels of a layer's input, and the others compensate.
 
-Optimal brain surgeon on whole groups of columns (Hassibi and Stork, 1993; for transformers ZipLM, arXiv 2302.04089): in
-the metric of the inputs with inverse Gram ``H``, leaving out the columns ``C`` of ``W`` costs
-``tr(W_C (H_CC)⁻¹ W_Cᵀ)`` once all other columns have made up for it by ``- W_C (H_CC)⁻¹ H_C,:``. With the metric of the
-outputs as well this is the Fisher score of a channel (Kwon et al., arXiv 2204.00656, without labels), repaired.
+The surgeon works on whole groups of columns (Hassibi and Stork, 1993; for transformers ZipLM, arXiv 2302.04089). In the
+metric of the inputs with inverse Gram ``H``, removing the columns ``C`` of ``W`` costs ``tr(W_C (H_CC)⁻¹ W_Cᵀ)`` once
+all other columns have compensated for it by ``- W_C (H_CC)⁻¹ H_C,:``. With the metric of the outputs as well this is
+the Fisher score of a channel (Kwon et al., arXiv 2204.00656, without labels), with compensation.
 """
 
 from dataclasses import dataclass
@@ -22,24 +22,25 @@ from dsformer.format.precision import Precision
 from dsformer.format.quantized import QuantizedForm
 from dsformer.utils.threads import raise_if_cancelled
 
-# Part of the columns left that may go at once; the interplay of those that do is then taken account of only in values.
+# Fraction of the remaining columns that may be removed at once. The interactions of those are then accounted for in the
+# compensation only, and not in the choice.
 AT_ONCE = 1 / 32
 
 
 @dataclass(frozen=True)
 class ChannelOrder:
-    """Channels one after another.
+    """Order in which channels are removed.
 
     Attributes:
-        order: those that go, first the one that costs least; one stays.
-        errors: squared relative error once the first 0, 1, ... are gone.
+        order: channels in order of removal, the cheapest first; one channel is never removed.
+        errors: squared relative error once the first 0, 1, ... are removed.
     """
 
     order: Int[Tensor, " gone"]
     errors: Float[Tensor, " more"]
 
     def kept(self, count: int) -> Int[Tensor, " kept"]:
-        """The channels left when there are so many, ascending."""
+        """Return the ``count`` channels that remain, ascending."""
         total = len(self.order) + 1
         left = torch.ones(total, dtype=torch.bool)
         left[self.order[: total - count]] = False
@@ -47,7 +48,7 @@ class ChannelOrder:
 
 
 def order_channels(weight: Target, size: int) -> ChannelOrder:
-    """The order in which channels of ``size`` neighbouring columns go, each time the cheapest of what is left."""
+    """Order the channels of ``size`` neighbouring columns by greedy removal, each time of the cheapest that remains."""
     metric = weight.metric
     matrix = weight.matrix.double()
     if metric.output is not None:
@@ -71,7 +72,7 @@ def order_channels(weight: Target, size: int) -> ChannelOrder:
 
 
 def _costs(matrix: Float[Tensor, "out in"], inverse: Float[Tensor, "in in"], size: int) -> Float[Tensor, " channels"]:
-    """What each channel would cost by itself."""
+    """Compute what the removal of each channel alone would cost."""
     if size == 1:
         return matrix.square().sum(0) / inverse.diagonal()
     channels = matrix.shape[1] // size
@@ -83,7 +84,7 @@ def _costs(matrix: Float[Tensor, "out in"], inverse: Float[Tensor, "in in"], siz
 def _without(
     matrix: Float[Tensor, "out in"], inverse: Float[Tensor, "in in"], columns: Int[Tensor, " gone"]
 ) -> tuple[Float[Tensor, "out left"], Float[Tensor, "left left"], float]:
-    """The matrix and the inverse Gram once columns are gone and made up for, and the squared error of that."""
+    """Remove columns with compensation. Returns the matrix, the inverse Gram matrix and the squared error."""
     left = _others(matrix.shape[1], columns)
     solved = torch.linalg.solve(inverse[columns][:, columns], inverse[columns])
     spent = float((matrix[:, columns] @ torch.linalg.solve(inverse[columns][:, columns], matrix[:, columns].T)).trace())
@@ -93,6 +94,7 @@ def _without(
 
 
 def _others(count: int, gone: Int[Tensor, " gone"]) -> Int[Tensor, " left"]:
+    """Return the numbers below ``count`` that are not among those removed."""
     left = torch.ones(count, dtype=torch.bool)
     left[gone] = False
     return left.nonzero()[:, 0]
@@ -101,16 +103,27 @@ def _others(count: int, gone: Int[Tensor, " gone"]) -> Int[Tensor, " left"]:
 def repair_columns(
     matrix: Float[Tensor, "out in"], metric: Metric, columns: Int[Tensor, " kept"]
 ) -> Float[Tensor, "out kept"]:
-    """The weight of the columns that stay which comes nearest to the whole one, in the metric of the inputs."""
+    """Solve for the remaining columns that best approximate the whole weight, in the metric of the inputs.
+
+    Args:
+        matrix: the whole weight.
+        metric: metric of its inputs.
+        columns: the columns that remain.
+    """
     gram = metric.gram.double()
     cross = matrix.double() @ gram[:, columns]
     return torch.linalg.solve(gram[columns][:, columns], cross.T).T.float()
 
 
 def remove_channels(weight: Target, kept: KeptChannels, precision: Precision | None = None) -> Fitted:
-    """A dense weight of what stays, repaired, and rounded if asked to.
+    """Remove rows and columns of a weight: what remains is dense, compensated, and quantized if asked to.
 
-    The error is of all its rows; those that no layer reads any more count as exact.
+    The error is that of the whole weight. Removed rows, which no layer reads any more, count as not quantized.
+
+    Args:
+        weight: weight before removal.
+        kept: rows and columns that remain.
+        precision: bits to quantize to by GPTQ; None: not quantized.
     """
     matrix, metric = weight.matrix, weight.metric
     columns = torch.arange(matrix.shape[1]) if kept.columns is None else kept.columns

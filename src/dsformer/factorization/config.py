@@ -1,4 +1,4 @@
-"""How long a weight is searched and fitted."""
+"""Configuration of the search and fit of each weight: alternations and tolerance."""
 
 from typing import Annotated
 
@@ -9,7 +9,7 @@ from dsformer.utils.config import StrictModel
 
 
 class EffortConfig(StrictModel):
-    """How long each weight is searched and fitted."""
+    """Limits on the search and fit of each weight (``effort`` in a recipe)."""
 
     iterations: Annotated[int, Field(ge=1, description="alternations of the final fit of a weight")] = Effort.iterations
     screening: Annotated[int, Field(ge=1, description="alternations spent on each candidate shape")] = Effort.screening
@@ -18,4 +18,5 @@ class EffortConfig(StrictModel):
     )
 
     def as_effort(self) -> Effort:
+        """Return these settings as the :class:`Effort` that the solvers take."""
         return Effort(self.iterations, self.screening, self.tolerance)

@@ -1,12 +1,13 @@
-"""Fit a form whose dictionary is sparse too: every atom has the same number of entries.
+"""Double sparse factorization: the dictionary is sparse too, with the same number of entries in every atom.
 
-Codes are pursued as for a dense dictionary. The dictionary is found by ADMM as well: with ``S = CᵀMC`` of the codes of
-learned atoms and ``G = L Lᵀ`` of the inputs, the quadratic step ``S D G + ρ (D - anchor) = R`` is a Sylvester equation,
-solved in the eigenbases of S and of G, and the projection keeps the largest entries of every atom. Without unit vectors
-among the atoms that is Double Sparse Factorization (Boža and Macko, arXiv 2409.18850), in the library's metric.
+Codes are pursued as for a dense dictionary. The dictionary is found by ADMM as well. Its quadratic step
+``S D G + ρ (D - anchor) = R``, with ``S = CᵀMC`` of the codes of learned atoms and ``G = L Lᵀ`` of the inputs, is a
+Sylvester equation, solved in the eigenbases of S and of G. The projection keeps the largest entries of every atom.
+Without unit vectors among the atoms this is Double Sparse Factorization (Boža and Macko, arXiv 2409.18850), in the
+library's metric.
 
-It starts from what is sparse already: the unit vectors, so that the codes are the pruned weight, or where the weight is
-wider than tall its own rows, mixed one by one.
+Without them it starts from what is sparse already: the unit vectors, so that the codes are the pruned weight, or where
+the weight is wider than tall its own rows, each of which one code selects.
 """
 
 import torch
@@ -22,16 +23,22 @@ from dsformer.format.pattern import largest
 from dsformer.format.spec import FormSpec
 from dsformer.utils.threads import raise_if_cancelled
 
-# How far a step of the dictionary goes, in units of that to the quadratic's minimum; .5 to 1 % better than 1.
+# Length of an ADMM step of the dictionary, in units of the step to the quadratic's minimum; 0.5 to 1 % better than 1.
 RELAXATION = 1.3
-# Rounds of exact codes and entries on the final supports, and conjugate-gradient steps to the latter.
+# Rounds of least squares for codes and entries on the final supports, and conjugate-gradient steps for the entries.
 POLISH_ROUNDS, POLISH_STEPS = 4, 20
 
 
 def fit_double(problem: LeastSquares, spec: FormSpec, iterations: int) -> tuple[Form, float]:
-    """Fit ``spec``, whose dictionary is sparse, to a problem of an input dictionary.
+    """Fit a form with a sparse dictionary. Deterministic.
 
-    Returns the form and its relative whitened error. Deterministic.
+    Args:
+        problem: posed for an input dictionary.
+        spec: shape of the form, whose atoms have ``dictionary_nonzeros`` entries each.
+        iterations: alternations of codes and dictionary.
+
+    Returns:
+        The form and its relative whitened error.
     """
     dictionary = _start(problem, spec)
     part = SparseCoder(problem, spec, 1.0, dictionary)
@@ -49,6 +56,7 @@ def fit_double(problem: LeastSquares, spec: FormSpec, iterations: int) -> tuple[
 
 
 def _start(problem: LeastSquares, spec: FormSpec) -> Float[Tensor, "atoms in"]:
+    """Return the first dictionary: principal directions beside unit vectors, else unit vectors or the weight's rows."""
     plain = torch.eye(spec.width) if problem.unwhiten is None else problem.unwhiten
     if spec.canonical:
         return problem.start(spec.atoms) @ plain
@@ -58,14 +66,19 @@ def _start(problem: LeastSquares, spec: FormSpec) -> Float[Tensor, "atoms in"]:
 
 
 class Entries:
-    """The entries of a sparse dictionary, as ADMM finds them."""
+    """The entries of a sparse dictionary, found by ADMM.
+
+    Args:
+        part: the codes, which follow the dictionary.
+        dictionary: the first dictionary, in plain coordinates.
+    """
 
     def __init__(self, part: SparseCoder, dictionary: Float[Tensor, "atoms in"]):
         self.part, self.dictionary = part, dictionary
         self.dual = torch.zeros_like(dictionary)
 
     def step(self, penalty: float) -> None:
-        """Entries and duals for the present codes; these follow."""
+        """Take one ADMM step of the entries for the present codes, which then follow."""
         problem, (system, right) = self.part.problem, self.part.system()
         system.diagonal().add_(1e-6 * float(system.diagonal().mean()) + 1e-12)
         shift = penalty * float(system.diagonal().mean()) * float(problem.atom_gram.diagonal().mean())
@@ -77,7 +90,7 @@ class Entries:
         self._take(kept, relaxed - kept)
 
     def polish(self) -> None:
-        """The best entries on the present support, by conjugate gradients."""
+        """Solve for the entries on the present support by conjugate gradients."""
         system, right = self.part.system()
         gram, there = self.part.problem.atom_gram, self.dictionary != 0
         scale = (system.diagonal()[:, None] * gram.diagonal()).clamp_min(1e-30)
@@ -90,5 +103,6 @@ class Entries:
         self._take(found, self.dual)
 
     def _take(self, dictionary: Float[Tensor, "atoms in"], dual: Float[Tensor, "atoms in"]) -> None:
+        """Set the dictionary, scaled to atoms of whitened norm 1, and rescale its dual in the same way."""
         self.dictionary = self.part.normalised(dictionary)
         self.dual = dual * (self.dictionary.norm(dim=1) / dictionary.norm(dim=1).clamp_min(1e-30))[:, None]

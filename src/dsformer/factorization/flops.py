@@ -1,20 +1,28 @@
-"""What fits cost, in operations at the rate of a matrix product, counted from shapes."""
+"""FLOP counts of fits, from shapes alone, for an estimate of their time.
+
+Operations count at the rate of a matrix product. What runs more slowly, such as an eigendecomposition, counts for more.
+"""
 
 from dsformer.factorization.sparse_coding import CONJUGATE_STEPS
 from dsformer.format.spec import FormSpec
 
-# What one code costs an alternation beside the products: selection, elementwise passes.
+# Overhead of one code in an alternation, beside the matrix products: selection and elementwise passes.
 CODE = 400
-# A symmetric eigendecomposition, in units of n cubed.
+# Operations of a symmetric eigendecomposition, in units of n cubed.
 EIGEN = 25
-# Small factorized systems run at this part of the rate.
+# Batches of small linear systems run at this fraction of the rate of a matrix product.
 SMALL_SYSTEMS = 0.1
-# And products of the blocks of factors, copies included, at this.
+# Products of the blocks of block-diagonal factors, copies included, run at this fraction of it.
 SMALL_PRODUCTS = 0.35
 
 
 def count_alternation_flops(spec: FormSpec, curved: bool = False) -> float:
-    """One step of codes and dictionary; ``curved`` where the outputs have a metric too."""
+    """Count the operations of one alternation: one update of the codes and one of the dictionary.
+
+    Args:
+        spec: shape of the form.
+        curved: whether the outputs have a metric too.
+    """
     units, width, atoms, positions = spec.units, spec.width, spec.atoms, spec.core + spec.candidates
     dictionary = 2 * units * atoms * (atoms + width) + 2 * atoms**2 * width
     if spec.orientation == "input" and not curved:
@@ -32,7 +40,10 @@ def count_alternation_flops(spec: FormSpec, curved: bool = False) -> float:
 
 
 def count_polish_flops(spec: FormSpec, curved: bool = False) -> float:
-    """Exact codes on the final support, twice."""
+    """Count the operations of the final polish: codes solved for twice by least squares on the final support.
+
+    Arguments are as of :func:`count_alternation_flops`.
+    """
     kept = spec.core + spec.mean_nonzeros
     if spec.orientation == "input" and not curved:
         return 2 * spec.groups * kept**3 / 3 / SMALL_SYSTEMS

@@ -1,10 +1,11 @@
-"""Rounding with compensation: what one number's rounding does wrong, the numbers still to be rounded make up for.
+"""GPTQ for forms: numbers that are not yet quantized compensate for the error of those that are.
 
-The matrix on the right of the product (see ``rounding``) is rounded to nearest; the one on the left is solved for
-again, given that, and rounded number by number as GPTQ does (Frantar et al., arXiv 2210.17323): with ``U`` the upper
-Cholesky factor of the inverse of a row's system, an error ``e`` in number ``j`` moves those behind it by
-``- e / U_jj * U_j,j:``. Numbers whose errors count for most come first, when most are left to make up for them (the
-authors' ``act-order``); scales are of neighbours. Rows of codes have systems of their own, on their supports.
+A form is a product of two matrices (see ``format.quantized``). The right one is rounded to nearest. The left one is
+solved for again, given the quantized right one, and quantized number by number as in GPTQ (Frantar et al., arXiv
+2210.17323). With ``U`` the upper Cholesky factor of the inverse of a row's system, an error ``e`` in number ``j``
+changes the numbers after it by ``- e / U_jj * U_j,j:``. Numbers whose errors count for most come first, while most
+others remain to compensate for them (the authors' ``act-order``). Numbers that share a scale are neighbours in the
+original order. Rows of codes have systems of their own, on their supports.
 """
 
 from collections.abc import Sequence
@@ -20,19 +21,24 @@ from dsformer.format.precision import INT8, Precision
 from dsformer.format.quantized import QuantizedForm, by_row, positions, quantize, quantize_form, row_scales
 from dsformer.utils.threads import raise_if_cancelled
 
-# Part of the mean diagonal added to a system before its numbers are rounded (that of the authors), and before solving.
+# Damping, as a fraction of the mean diagonal: added to a system before its numbers are quantized (the GPTQ authors'
+# value), and before it is solved.
 DAMPING, SOLVING = 1e-2, 1e-6
 
 
 def quantize_gptq(form: Form, gram: Float[Tensor, "in in"], precision: Precision = INT8) -> QuantizedForm:
-    """A form's factors rounded so that the weight it stands for changes little in the metric of the layer's inputs.
+    """Quantize the factors of a form so that its weight changes little in the metric of the layer's inputs.
 
-    That the form is near to the dense weight, and not that weight itself, is what is aimed for: it may have been
-    trained; where it has not, its codes are what least squares made them, and both come to the same.
+    The aim is the weight of the form and not the original dense weight, because the form may have been trained. Where
+    it was not trained, its codes are the least-squares solution, and both aims give the same result.
 
     Args:
-        form: what is rounded; its supports stay.
+        form: form to quantize, whose supports stay as they are.
         gram: second moment of the inputs.
+        precision: bits of both factors, and how many numbers share a scale.
+
+    Returns:
+        The compensated form, or the one rounded to nearest where that has the smaller error.
     """
     return _compensated(quantize_form(form, precision), form, gram)
 
@@ -40,7 +46,14 @@ def quantize_gptq(form: Form, gram: Float[Tensor, "in in"], precision: Precision
 def quantize_gptq_by_input(
     form: Form, grams: Sequence[Float[Tensor, "in in"]], rows: Sequence[int], precision: Precision = INT8
 ) -> QuantizedForm:
-    """The same for a form whose rows, so many at a time, read inputs with second moments of their own."""
+    """Quantize a form of stacked layers that read different inputs, each with its own second moment.
+
+    Args:
+        form: form to quantize, whose supports stay as they are.
+        grams: second moment of each input.
+        rows: number of rows that read each input, in order.
+        precision: bits of both factors, and how many numbers share a scale.
+    """
     if len(rows) == 1:
         return quantize_gptq(form, grams[0], precision)
     plain = quantize_form(form, precision).split(rows)
@@ -48,13 +61,14 @@ def quantize_gptq_by_input(
 
 
 def _compensated(plain: QuantizedForm, form: Form, gram: Float[Tensor, "in in"]) -> QuantizedForm:
+    """Return the better of a form rounded to nearest (``plain``) and its compensated version."""
     weight = form.dense().float()
 
     def error(rounded: QuantizedForm) -> float:
         left = rounded.dense() - weight
         return float((left @ gram * left).sum())
 
-    # Solutions of badly conditioned systems may have numbers of such sizes that steps become coarse.
+    # Solutions of badly conditioned systems may have numbers so large that quantization steps become coarse.
     if form.spec.orientation == "output":
         return min(plain, _round_dictionary(plain, weight, gram), key=error)
     return min(plain, _round_codes(plain, weight, gram, form.values != 0 if form.spec.ragged else None), key=error)
@@ -63,10 +77,13 @@ def _compensated(plain: QuantizedForm, form: Form, gram: Float[Tensor, "in in"])
 def _round_codes(
     rounded: QuantizedForm, weight: Tensor, gram: Tensor, there: Bool[Tensor, "units kept"] | None
 ) -> QuantizedForm:
-    """Input dictionary: the codes are solved for on their supports, given the rounded dictionary.
+    """Solve for the codes on their supports, given the quantized (input) dictionary, and quantize them.
 
     Args:
-        there: which codes there are, where units have different numbers of them; the others stay zero.
+        rounded: the form rounded to nearest.
+        weight: weight to approximate (out, in).
+        gram: second moment of the inputs (in, in).
+        there: mask of the codes that exist, where rows are ragged; the others stay zero. None: all exist.
     """
     spec, precision, dictionary = rounded.spec, rounded.precision, rounded.form().dictionary
     atoms = torch.cat([dictionary, torch.eye(spec.width)]) if spec.canonical else dictionary
@@ -93,7 +110,7 @@ def _round_codes(
 
 
 def _round_dictionary(rounded: QuantizedForm, weight: Tensor, gram: Tensor) -> QuantizedForm:
-    """Output dictionary: it is solved for, given the rounded codes; its rows share one system."""
+    """Solve for the (output) dictionary, given the quantized codes, and quantize it. Its rows share one system."""
     spec, precision = rounded.spec, rounded.precision
     if not spec.atoms:
         return rounded
@@ -108,12 +125,12 @@ def _round_dictionary(rounded: QuantizedForm, weight: Tensor, gram: Tensor) -> Q
 
 @dataclass(frozen=True)
 class _Systems:
-    """The quadratic forms whose minima rows are: one a row, or one for all.
+    """Quadratic forms whose minimisers are the rows: one for each row, or one for all.
 
     Attributes:
-        matrices: damped a little, to be solved.
-        order: that in which numbers are rounded.
-        upper: upper Cholesky factors of the inverses, damped more, in that order.
+        matrices: the systems with a little damping, to be solved.
+        order: order in which the numbers of a row are quantized.
+        upper: upper Cholesky factors of the inverses, with more damping, in that order.
     """
 
     matrices: Float[Tensor, "systems size size"]
@@ -122,6 +139,7 @@ class _Systems:
 
     @classmethod
     def of(cls, matrices: Float[Tensor, "systems size size"]) -> "_Systems":
+        """Damp and factorize systems."""
         diagonal = matrices.diagonal(dim1=1, dim2=2)
         mean = diagonal.mean(1, keepdim=True).clamp_min(1e-30)
         order = diagonal.argsort(dim=1, descending=True)
@@ -135,7 +153,7 @@ class _Systems:
         return cls(damped(SOLVING), order, torch.linalg.cholesky(inverse, upper=True))
 
     def solve(self, along: Float[Tensor, "rows size"]) -> Float[Tensor, "rows size"]:
-        """Rows that are the minima."""
+        """Solve for the rows that are the minimisers, given their right-hand sides."""
         factor = torch.linalg.cholesky(self.matrices)
         if len(self.matrices) == 1:
             return torch.cholesky_solve(along.T, factor[0]).T
@@ -144,7 +162,7 @@ class _Systems:
     def round(
         self, rows: Float[Tensor, "rows size"], bits: int, precision: Precision
     ) -> tuple[Int8[Tensor, "rows size"], BFloat16[Tensor, " scales"]]:
-        """Rows near the minima in whole numbers, and the scales those have."""
+        """Quantize rows to integers near the minimisers, with compensation. Returns the integers and their scales."""
         scales = row_scales(rows, bits, precision)
         order = self.order.expand_as(rows)
         spread = by_row(scales.float(), rows.shape, precision).expand_as(rows).gather(1, order)

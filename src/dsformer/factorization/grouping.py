@@ -1,4 +1,4 @@
-"""Clusters of units that want the same support, for the grouped pattern."""
+"""Balanced clustering of units with similar supports, for the grouped pattern: stable matching (Gale and Shapley)."""
 
 from collections.abc import Callable, Sequence
 
@@ -15,7 +15,8 @@ class Grouping:
     """Assignment of units to groups of equal size, improved whenever the scores change.
 
     Args:
-        spans: all units; a group never reaches into another span, and groups of ranges ordered alike are alike.
+        spans: spans that together are all units. A group never reaches into another span. All ranges of a span are
+            permuted in the same way, so they have the same groups.
         size: units in a group.
     """
 
@@ -25,12 +26,19 @@ class Grouping:
         self.labels: Int[Tensor, " units"] | None = None
 
     def supports(self, energy: Float[Tensor, "units candidates"], count: int) -> Bool[Tensor, "groups candidates"]:
-        """The ``count`` candidates with most energy summed over each group, for the present assignment."""
+        """Select the ``count`` candidates with the most energy summed over each group, for the present assignment."""
         assert self.labels is not None
         return largest(group_energy(energy, self.labels, self.size), count)
 
     def improve(self, energy: Float[Tensor, "units candidates"], count: int) -> None:
-        """Reassign units to the groups whose supports keep most of their energy; kept only where the total grows."""
+        """Reassign units to the groups whose supports keep most of their energy.
+
+        The first call makes the groups. Later changes are kept only where the energy kept by all groups grows.
+
+        Args:
+            energy: squared codes.
+            count: candidates selected for each group.
+        """
         if self.labels is None:
             self.labels = self._per_span(energy, self._similar)
         before = self.supports(energy, count)
@@ -42,7 +50,7 @@ class Grouping:
             self.labels = kept
 
     def order(self) -> Int[Tensor, " units"]:
-        """Units sorted by group: the permutation that makes groups neighbours."""
+        """Return the units sorted by group: the permutation that makes the units of a group neighbours."""
         assert self.labels is not None
         return torch.argsort(self.labels, stable=True)
 
@@ -51,6 +59,7 @@ class Grouping:
         scores: Float[Tensor, "units width"],
         assign: Callable[[Sequence[Float[Tensor, "size width"]], Sequence[int]], Int[Tensor, " size"]],
     ) -> Int[Tensor, " units"]:
+        """Assign the units of each span separately, and all of its ranges in the same way."""
         labels = torch.empty(len(scores), dtype=torch.long)
         for span in self.spans:
             first = [start // self.size for start in span.starts]
@@ -60,7 +69,7 @@ class Grouping:
         return labels
 
     def _similar(self, energies: Sequence[Float[Tensor, "size candidates"]], _: Sequence[int]) -> Int[Tensor, " size"]:
-        """Greedy start: a unit and the ones most like it."""
+        """Make groups greedily: each has the first unit without a group, and the units most similar to it."""
         units = [torch.nn.functional.normalize(energy, dim=1) for energy in energies]
         likeness = torch.stack([unit @ unit.T for unit in units]).mean(0)
         labels = torch.full((len(likeness),), -1)
@@ -72,6 +81,10 @@ class Grouping:
         return labels
 
     def _balanced(self, gains: Sequence[Float[Tensor, "size groups"]], first: Sequence[int]) -> Int[Tensor, " size"]:
+        """Assign units to groups of equal size by stable matching.
+
+        ``gains`` are the energies of the units that each group's support keeps.
+        """
         count = len(gains[0]) // self.size
         gain = torch.stack([one[:, group : group + count] for one, group in zip(gains, first, strict=True)]).sum(0)
         return torch.from_numpy(deferred_acceptance(gain.numpy(), self.size))
@@ -80,5 +93,11 @@ class Grouping:
 def group_energy(
     energy: Float[Tensor, "units candidates"], labels: Int[Tensor, " units"], size: int
 ) -> Float[Tensor, "groups candidates"]:
-    """Energy summed over the units of every group."""
+    """Sum the energy over the units of every group.
+
+    Args:
+        energy: squared codes.
+        labels: group of every unit.
+        size: units in a group.
+    """
     return energy.new_zeros(len(energy) // size, energy.shape[1]).index_add_(0, labels, energy)

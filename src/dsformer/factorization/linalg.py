@@ -1,4 +1,4 @@
-"""Conjugate gradients for unknowns that are matrices, or stacks of them."""
+"""Linear algebra of the solvers: conjugate gradients for matrix unknowns, symmetric eigenproblems, low precision."""
 
 from collections.abc import Callable
 
@@ -9,8 +9,8 @@ from torch import Tensor
 from dsformer.utils.hardware import fast_bf16
 from dsformer.utils.threads import raise_if_cancelled
 
-# Curvature along a direction that is no more than rounding, relative to what it is a product of: nothing is left to
-# find, and a step would be as long as chance has it.
+# Curvature along a direction that is only rounding error, relative to the norms of the two factors of which it is the
+# inner product. Nothing remains to be found along such a direction, and the length of a step would be arbitrary.
 ROUNDING = 1e-7
 
 
@@ -21,11 +21,17 @@ def conjugate_gradients(
     steps: int,
     precondition: Callable[[Tensor], Tensor] = lambda residual: residual,
 ) -> Float[Tensor, "*shape"]:
-    """So many steps from ``start`` towards the solution of ``apply(x) = right``.
+    """Take up to ``steps`` preconditioned conjugate-gradient steps towards the solution of ``apply(x) = right``.
 
     Args:
-        apply: a symmetric positive semi-definite map.
-        precondition: one that is nearly its inverse.
+        apply: a symmetric positive semi-definite linear map.
+        right: the right-hand side, a matrix or a stack of them.
+        start: the first iterate.
+        steps: the largest number of steps; fewer are taken where no curvature remains.
+        precondition: a linear map that approximates the inverse of ``apply``; by default the identity.
+
+    Returns:
+        The last iterate.
     """
     found, residual = start, right - apply(start)
     direction = step = precondition(residual)
@@ -47,10 +53,10 @@ def conjugate_gradients(
 def decompose_symmetric(
     matrix: Float[Tensor, "width width"],
 ) -> tuple[Float[Tensor, " width"], Float[Tensor, "width width"]]:
-    """Eigenvalues, ascending, and eigenvectors (columns) of a symmetric matrix, in its own precision.
+    """Compute the eigenvalues (ascending) and eigenvectors (columns) of a symmetric matrix, in its own dtype.
 
-    LAPACK's single precision can fail to converge where many rows are zero, as those of atoms are that no code uses, or
-    return no numbers where many eigenvalues are; then double precision is asked.
+    LAPACK's single precision can fail to converge where many rows are zero, such as the rows of atoms that no code
+    uses. It can also return NaN where many eigenvalues are zero. In both cases double precision is used instead.
     """
     try:
         values, vectors = torch.linalg.eigh(matrix)
@@ -62,5 +68,8 @@ def decompose_symmetric(
 
 
 def to_low_precision(matrix: Float[Tensor, "rows columns"]) -> Float[Tensor, "rows columns"]:
-    """A factor of such products, in the type that is multiplied fastest here: bfloat16 keeps 2 to 3 digits."""
+    """Cast a factor of an approximate product to the dtype that this processor multiplies fastest.
+
+    That is bfloat16, which keeps 2 to 3 digits, where its products are fast. Elsewhere the matrix stays as it is.
+    """
     return matrix.to(torch.bfloat16) if fast_bf16() else matrix

@@ -1,4 +1,7 @@
-"""Whitened low rank in closed form: every atom is a core atom (SVD-LLM, arXiv 2403.07378, for one shared basis)."""
+"""Low-rank factorization in closed form: the truncated SVD of the whitened weight.
+
+Every atom is a core atom. For one basis shared by stacked layers this is SVD-LLM (arXiv 2403.07378).
+"""
 
 import torch
 
@@ -8,7 +11,11 @@ from dsformer.format.spec import FormSpec
 
 
 def fit_low_rank(problem: LeastSquares, spec: FormSpec) -> tuple[Form, float]:
-    """The optimum of rank ``spec.atoms`` (Eckart and Young). Returns the form and its relative whitened error."""
+    """Compute the optimal form of rank ``spec.atoms`` (Eckart and Young).
+
+    Returns:
+        The form and its relative whitened error.
+    """
     atoms = problem.start(spec.atoms)
     codes = problem.target @ atoms.T
     indices = torch.empty(spec.units, 0, dtype=torch.int64)

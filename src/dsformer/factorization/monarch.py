@@ -1,12 +1,13 @@
-"""Fit the two factors of a Monarch matrix: block-diagonal ones, with a fixed permutation between them.
+"""Monarch matrices: fit two block-diagonal factors with a fixed permutation between them.
 
-Rows ``u % b == j`` of the weight and inputs of the i-th of b blocks are a matrix of low rank of their own, so that
-without correlations between blocks of inputs the optimum is an SVD of each (Dao et al., arXiv 2204.00595, where ranks
-are 1 and b is the root of the width). That is the start here, each in its own part of the metric; correlations are what
-alternating between the factors then takes in, by conjugate gradients preconditioned with the systems of single blocks.
+With b blocks, the rows ``u % b == j`` of the weight and the i-th block of its inputs are a low-rank matrix of their
+own. Without correlations between blocks of inputs the optimum is therefore an SVD of each (Dao et al., arXiv
+2204.00595, where ranks are 1 and b is the square root of the width). That is the start here, each in its own part of
+the metric. Alternating between the factors then takes correlations into account, by conjugate gradients
+preconditioned with the systems of single blocks.
 
-All products are of blocks. Their letters: class of rows j, block of inputs i, row in its class p, rank r, input in its
-block s; o is all rows, class by class, and x all inputs.
+All products are of blocks. The letters of their indices: j class of rows, i block of inputs, p row within its class,
+r rank, s input within its block, o all rows class by class, x all inputs.
 """
 
 import torch
@@ -20,17 +21,24 @@ from dsformer.format.indices import implied_support
 from dsformer.format.spec import FormSpec
 from dsformer.utils.threads import raise_if_cancelled
 
-# Conjugate-gradient steps of a round to either factor: twice as many end .05 % lower for half as much time again.
+# Conjugate-gradient steps in each update of a factor: twice as many end 0.05 % lower for half as much time again.
 STEPS = 2
-# Added to a block's own system, relative to its mean diagonal: there may be nothing left for the last ranks. With less,
-# rounding in directions of no weight grows until the error does (1e-5, in layers whose metric is about few outputs).
+# Damping of a block's own system, relative to its mean diagonal: there may be nothing that the last ranks can explain.
+# With less, rounding errors in directions of no weight grow until the error does (1e-5, in layers whose metric is about
+# few outputs).
 DAMPING = 1e-3
 
 
 def fit_monarch(problem: LeastSquares, spec: FormSpec, rounds: int) -> tuple[Form, float]:
-    """Fit ``spec``, which has blocks, to a problem of an input dictionary.
+    """Fit a form with blocks to a least-squares problem. Deterministic.
 
-    Returns the form and its relative whitened error. Deterministic.
+    Args:
+        problem: posed for an input dictionary.
+        spec: shape of the form, which has blocks.
+        rounds: alternations between the two factors.
+
+    Returns:
+        The form and its relative whitened error.
     """
     factors = Factors(problem, spec)
     factors.mix()
@@ -44,9 +52,13 @@ def fit_monarch(problem: LeastSquares, spec: FormSpec, rounds: int) -> tuple[For
 class Factors:
     """Both factors of one weight as they alternate.
 
+    Args:
+        problem: least-squares problem of the weight.
+        spec: shape of the form.
+
     Attributes:
-        left: that of the outputs, a block for each class of rows and block of inputs.
-        right: that of the inputs.
+        left: factor of the outputs, with a block for each class of rows and block of inputs.
+        right: factor of the inputs, with the same blocks.
     """
 
     left: Float[Tensor, "j i p r"]
@@ -56,7 +68,8 @@ class Factors:
         self.problem, self.spec, b = problem, spec, spec.blocks
         each, self.size, self.rows = spec.atoms // b, spec.width // b, spec.units // b
         self.order = torch.arange(spec.units).view(self.rows, b).T.reshape(-1)
-        # Where every atom is: its class, its block and its place among those of both, of which one may have one less.
+        # Position of every atom: its class of rows, its block of inputs, and its place within both. Some pairs of class
+        # and block may have one atom less than others.
         atoms = torch.arange(spec.atoms)
         first = atoms // each * each
         self.places = (atoms % b, atoms // each, (atoms - first) // b)
@@ -71,16 +84,17 @@ class Factors:
         self.left = torch.zeros(b, b, self.rows, self.rank)
 
     def _pairs(self, weight: Float[Tensor, "out in"]) -> Float[Tensor, "j i p s"]:
+        """Cut a weight into its blocks: one for each class of rows and block of inputs."""
         b = self.spec.blocks
         return weight[self.order].view(b, self.rows, b, self.size).transpose(1, 2)
 
     def _projected(self) -> Float[Tensor, "j i r s"]:
-        """Right singular vectors of every pair of blocks, in the metric of its inputs."""
+        """Return the leading right singular vectors of every block of the weight, in the metric of its inputs."""
         unwhiten = self.problem.unwhiten
         weight = self._pairs(self.problem.target if unwhiten is None else self.problem.target @ unwhiten)
         factor = torch.linalg.cholesky(self.own_inputs)
         singular = torch.linalg.svd(weight @ factor, full_matrices=False).Vh[:, :, : self.rank]
-        # Of small blocks there are fewer singular vectors than atoms.
+        # Small blocks have fewer singular vectors than atoms.
         right = torch.zeros(*singular.shape[:2], self.rank, self.size)
         right[:, :, : singular.shape[2]] = torch.linalg.solve_triangular(factor, singular, upper=False, left=False)
         there = torch.zeros(right.shape[:3])
@@ -88,7 +102,7 @@ class Factors:
         return right * there[..., None]
 
     def mix(self) -> None:
-        """A better left factor for the right one: the best where the metric does not couple rows."""
+        """Update the left factor for the present right one, to the optimum where the metric does not couple rows."""
         b, r, coupled = self.spec.blocks, self.rank, self.problem.coupling is not None
         along = torch.einsum("jirs,isx->jirx", self.right, self.inputs).reshape(-1, b, self.size)
         gram = torch.einsum("nis,kirs->nkir", along, self.right).reshape(b, b * r, -1)
@@ -107,7 +121,7 @@ class Factors:
         self.left = found.view(b, self.rows, b, r).transpose(1, 2)
 
     def turn(self) -> None:
-        """A better right factor for the left one."""
+        """Update the right factor for the present left one, then scale its atoms to norm 1."""
         b, r = self.spec.blocks, self.rank
         system = self._system()
         own = torch.stack([system[j, i, :, j, i] for j in range(b) for i in range(b)]).view(b, b, r, r)
@@ -119,13 +133,13 @@ class Factors:
 
         wanted = torch.einsum("jipr,jips->jirs", self.left, self.wanted)
         found = conjugate_gradients(apply, wanted, self.right, STEPS, lambda rest: of_codes @ rest @ self.of_inputs)
-        # Of an atom of next to nothing rounding may leave less than nothing.
+        # For an atom near zero, rounding errors may make the energy negative.
         energy = torch.einsum("jirs,ist,jirt->jir", found, self.own_inputs, found)
         norm = energy.clamp_min(1e-18).sqrt()[..., None]
         self.right, self.left = found / norm, self.left * norm.transpose(2, 3)
 
     def _system(self) -> Float[Tensor, "j i r j i r"]:
-        """CᵀMC of the left factor C."""
+        """Compute ``CᵀMC`` of the left factor C."""
         b, r = self.spec.blocks, self.rank
         if self.problem.coupling is None:
             own = torch.einsum("jipr,jkpq->jirkq", self.left, self.left)
@@ -135,13 +149,14 @@ class Factors:
         return torch.einsum("jipr,jpn->jirn", self.left, weighted).view(b, b, r, b, b, r)
 
     def error(self) -> float:
-        """The relative whitened error."""
+        """Compute the relative whitened error."""
         pairs = (self.left @ self.right).transpose(1, 2).reshape(self.spec.units, self.spec.width)
         whole = torch.empty_like(pairs)
         whole[self.order] = pairs
         return self.problem.error(whole if self.problem.whiten is None else whole @ self.problem.whiten)
 
     def form(self) -> Form:
+        """Return the form of the present factors."""
         spec = self.spec
         group, block, place = self.places
         dictionary = torch.zeros(spec.atoms, spec.blocks, self.size)
@@ -155,7 +170,7 @@ class Factors:
 
 
 def _inverse(systems: Float[Tensor, "*batch n n"]) -> Float[Tensor, "*batch n n"]:
-    """Inverses of symmetric matrices, nearly: what steps towards the solution need."""
+    """Invert symmetric matrices with damping, accurately enough for a preconditioner."""
     scale = systems.diagonal(dim1=-2, dim2=-1).mean(-1).clamp_min(1e-30)
     damped = systems + DAMPING * scale[..., None, None] * torch.eye(systems.shape[-1])
     return torch.cholesky_inverse(torch.linalg.cholesky(damped))

@@ -1,4 +1,8 @@
-"""Per weight, the shape with the least whitened error that fits a budget of bits."""
+"""Shape search: the form of least whitened error of a weight within a budget of bits.
+
+A :class:`Family` lists shapes, which split the bits differently between dictionary and codes. :class:`_Descent`
+screens them by short fits, and :func:`search` fits the best in full.
+"""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
@@ -12,26 +16,28 @@ from dsformer.format.precision import Precision
 from dsformer.format.quantized import QuantizedForm
 from dsformer.format.spec import FormSpec, Orientation
 
-# Numbers of atoms tried, in units of the rank that low rank would have at the same bits.
+# Numbers of atoms tried, in units of the rank that low rank has at the same bits.
 MULTIPLES = (0.0, 0.1, 0.25, 0.45, 0.7, 1.0, 1.25, 1.5, 1.75, 2.0, 2.25, 2.5, 2.8)
-# Most atoms of a dictionary, as a part of its width: beyond, unit vectors would do, which cost nothing.
+# Largest number of atoms, as a fraction of their length: beyond it, unit vectors would do, which cost nothing.
 MOST_ATOMS = 0.8
-# n:m fixes the density of the codes; there the unit is the largest number of atoms that fits.
+# n:m fixes the density of the codes. The unit there is the largest number of atoms that fits.
 STRIDED_MULTIPLES = (0.7, 0.8, 0.86, 0.92, 0.96, 1.0)
-# A family's best shape is fitted when its screened error is within this factor of the best family's.
+# A family's best shape is fitted in full when its screened error is within this factor of the best family's.
 CONTENDER = 1.05
-# A family this far behind the best at its start is not walked at all.
+# A family whose error at the start is beyond this factor of the best family's is not searched any further.
 HOPELESS = 1.15
-# Many atoms take longer to settle, so screening is unfair to them: within this factor the larger dictionary ends better
-# (up to 3 % on all of a dozen blocks tried in full).
+# Many atoms take longer to settle, so that screening is unfair to them. Within this factor the larger dictionary ends
+# better (up to 3 % on all of a dozen blocks tried in full).
 LARGER = 1.012
 
 
 @dataclass(frozen=True)
 class Budget:
-    """Bits for one block (biases aside) and the bits of a value, or of those of both factors.
+    """Bits that the form of one block may take.
 
     Attributes:
+        bits: for the form, without biases.
+        value_bits: bits of a stored value, or a precision with those of both factors.
         free_order: the order of the rows costs nothing, because the layer that reads them is reordered too.
     """
 
@@ -40,16 +46,19 @@ class Budget:
     free_order: bool = False
 
     def holds(self, spec: FormSpec) -> bool:
-        """Whether the form fits."""
+        """Return whether a form of this spec fits the budget."""
         order = 8 * spec.permutation_bytes if self.free_order else 0
         return spec.stored_bits(self.value_bits) - order <= self.bits
 
 
 @dataclass(frozen=True)
 class Family:
-    """Forms that differ only in how the bits are split between dictionary and codes.
+    """Shapes that differ only in how the bits are split between dictionary and codes.
 
     Attributes:
+        orientation: of the dictionary.
+        canonical: whether unit vectors are atoms too.
+        pattern: constraint on supports.
         start: multiple at which the descent over numbers of atoms begins; 0: there are only canonical atoms.
     """
 
@@ -59,7 +68,16 @@ class Family:
     start: float
 
     def specs(self, shape: tuple[int, int], budget: Budget, rank: int) -> dict[float, FormSpec]:
-        """The family's specs on a grid of numbers of atoms, by their multiple of ``rank``, the low-rank rank."""
+        """List the family's specs that fit, on a grid of numbers of atoms.
+
+        Args:
+            shape: of the weight, (out, in).
+            budget: bits that the form may take.
+            rank: the rank that low rank has at the same bits.
+
+        Returns:
+            Specs by their number of atoms as a multiple of ``rank``; with n:m, of the largest number that fits.
+        """
         if self.pattern.m:
             rank = max((r for r in range(1, min(shape) + 1) if self.spec(shape, budget, r)), default=0)
         multiples = (0.0,) if self.start == 0 else STRIDED_MULTIPLES if self.pattern.m else MULTIPLES
@@ -67,7 +85,13 @@ class Family:
         return {multiple: spec for multiple, spec in specs.items() if spec is not None}
 
     def spec(self, shape: tuple[int, int], budget: Budget, atoms: int) -> FormSpec | None:
-        """The spec with this many atoms and as many non-zeros as the budget allows; None when not even one fits."""
+        """Return the spec with as many non-zeros as the budget allows; None where not even one fits.
+
+        Args:
+            shape: of the weight, (out, in).
+            budget: bits that the form may take.
+            atoms: number of learned atoms, core atoms included.
+        """
         blank = FormSpec(self.orientation, *shape, atoms=0)
         if atoms > MOST_ATOMS * blank.width or (atoms == 0 and not self.canonical) or blank.units % self.pattern.group:
             return None
@@ -79,7 +103,7 @@ class Family:
         return self._filled(replace(empty, nonzeros=most), budget) if most else None
 
     def _filled(self, spec: FormSpec, budget: Budget) -> FormSpec:
-        """Spend what is left, less than one non-zero a unit, on more atoms."""
+        """Spend the remaining bits, fewer than one non-zero a unit takes, on more atoms."""
         while 0 < spec.atoms < int(MOST_ATOMS * spec.width):
             more = replace(spec, atoms=spec.atoms + 1)
             if not budget.holds(more):
@@ -88,7 +112,7 @@ class Family:
         return spec
 
     def _strided(self, shape: tuple[int, int], budget: Budget, atoms: int) -> FormSpec | None:
-        """n:m fixes the density, so the bits left over go to core atoms."""
+        """Return the spec of an n:m pattern. Its density is fixed, so the remaining bits go to core atoms."""
         n, m = self.pattern.n, self.pattern.m
         if self.canonical:
             blank = FormSpec(self.orientation, *shape, atoms=0)
@@ -107,7 +131,7 @@ class Family:
 
 @dataclass
 class Fitted:
-    """The chosen form, its relative whitened error, and every shape tried with its error."""
+    """The chosen form, its relative whitened error, and every shape tried with its screened error."""
 
     form: Form | QuantizedForm
     error: float
@@ -117,12 +141,17 @@ class Fitted:
 def search(
     weight: Target, budget: Budget, families: Sequence[Family], effort: Effort = DEFAULT_EFFORT, low_rank: bool = True
 ) -> Fitted | None:
-    """Screen the shapes of some families that fit the budget, fit the best, and return the form of least error.
+    """Screen the shapes that fit the budget, fit the best ones, and return the form of least error.
 
     Args:
+        weight: weight to approximate.
+        budget: bits that the form may take.
+        families: families of shapes, all of one pattern.
+        effort: numbers of alternations.
         low_rank: whether the optimum of low rank is a candidate too.
 
-    Returns None when nothing fits the budget.
+    Returns:
+        None when nothing fits the budget.
     """
     shape = (weight.matrix.shape[0], weight.matrix.shape[1])
     rank = rank_within(shape, budget)
@@ -146,12 +175,12 @@ def search(
 
 
 def _divides(group: int, family: Family, weight: Target) -> bool:
-    """Whether rows can be divided into groups: none reaches into another layer."""
+    """Return whether rows can be divided into groups none of which reaches into another layer."""
     return family.orientation == "output" or not any(span.size % group for span in weight.spans)
 
 
 def _promising(descents: list["_Descent"], budget: Budget) -> list["_Descent"]:
-    """Families that are not far behind at their start; with few bits a value the start says too little."""
+    """Return the families that are not far behind at their start; with few bits a value the start says too little."""
     if Precision.of(budget.value_bits).rounded or not descents:
         return descents
     best = min(descent.first for descent in descents)
@@ -159,8 +188,11 @@ def _promising(descents: list["_Descent"], budget: Budget) -> list["_Descent"]:
 
 
 def _finalists(weight: Target, contenders: list["_Descent"], effort: Effort) -> list[FormSpec]:
-    """The specs to fit in full: one of every family, but where outputs have a metric, in which fits are three times as
-    long and nothing has been screened, the one with the least error of a short fit."""
+    """Return the specs to fit in full: one of every family, or only one where outputs have a metric.
+
+    With that metric, fits take three times as long, and screening did not use it. There the spec with the least error
+    of a short fit in that metric is chosen.
+    """
     specs = [descent.chosen for descent in contenders]
     if len(specs) < 2 or not weight.metric.curved:
         return specs
@@ -168,7 +200,7 @@ def _finalists(weight: Target, contenders: list["_Descent"], effort: Effort) -> 
 
 
 def _apart(members: tuple[int, ...], pattern: Pattern, free_order: bool) -> int:
-    """Bits by which stacked layers, each stored by itself, stay below what their stacked form is taken to need.
+    """Count the bits by which stacked layers, each stored separately, stay below the size of their stacked form.
 
     Supports and permutations are padded to a byte for every layer, but groups are numbered within a layer.
     """
@@ -181,12 +213,12 @@ def _apart(members: tuple[int, ...], pattern: Pattern, free_order: bool) -> int:
 
 
 def most_nonzeros(empty: FormSpec, budget: Budget) -> int:
-    """As many non-zeros a unit as a spec can have within a budget."""
+    """Return the largest number of non-zeros a unit with which a spec fits a budget."""
     return most(empty.candidates, lambda nonzeros: budget.holds(replace(empty, nonzeros=nonzeros)))
 
 
 def most(limit: int, fits: Callable[[int], bool]) -> int:
-    """The largest number up to a limit that fits, where all smaller ones do; 0 where none does."""
+    """Return the largest number up to a limit that fits, by bisection: all smaller ones must fit. 0 where none does."""
     low, high = 0, limit
     while low < high:
         middle = (low + high + 1) // 2
@@ -195,7 +227,7 @@ def most(limit: int, fits: Callable[[int], bool]) -> int:
 
 
 def rank_within(shape: tuple[int, int], budget: Budget) -> int:
-    """The rank of low rank at these bits."""
+    """Return the largest rank of a low-rank form that fits a budget."""
     rank = min(budget.bits // (Precision.of(budget.value_bits).least * sum(shape)), *shape)
 
     def held(orientation: Orientation) -> bool:
@@ -210,7 +242,10 @@ class _Descent:
     """Walk over one family's specs, in order of atoms, while the screened error falls.
 
     Args:
-        start: the number of atoms to begin at, in units of the low-rank rank.
+        weight: weight to approximate.
+        specs: specs by their multiple of the low-rank rank.
+        start: multiple to begin at.
+        effort: numbers of alternations.
     """
 
     def __init__(self, weight: Target, specs: dict[float, FormSpec], start: float, effort: Effort):
@@ -222,7 +257,7 @@ class _Descent:
 
     @property
     def tried(self) -> list[tuple[FormSpec, float]]:
-        """Every spec looked at, with its screened error."""
+        """Every spec screened, with its error."""
         return [(self.specs[i], error) for i, error in sorted(self.errors.items())]
 
     @property
@@ -239,7 +274,7 @@ class _Descent:
 
     @property
     def chosen(self) -> FormSpec:
-        """The best screened spec; of those nearly as good, the one with most atoms."""
+        """The best screened spec; of those nearly as good, the one with the most atoms."""
         return self.specs[max(i for i, error in self.errors.items() if error <= LARGER * self.least)]
 
     def _walk(self, step: int) -> None:

@@ -1,10 +1,11 @@
-"""One dictionary for several weights that read different inputs; each has its own codes and its own metric.
+"""Shared dictionary of several weights that read different inputs; each weight has its own codes and its own metric.
 
-Minimise ``sum_k w_k tr EᵀME`` (see ``problem``) over one input dictionary D and codes of every weight. For low rank
-this is Basis Sharing (arXiv 2410.03765), here with the metric of every layer instead of a common one. Codes are pursued
-weight by weight, as without sharing. D has the normal equations ``sum_k w_k S_k D G_k = R`` with ``S_k = CᵀMC`` of the
-codes of learned atoms and ``G_k = L Lᵀ`` of the inputs; conjugate gradients solve them, preconditioned with the means
-of S and of G, with which they would be exact if all inputs were alike.
+It minimises ``sum_k w_k tr EᵀME`` (see ``least_squares``) over one input dictionary D and the codes of every weight k.
+For low rank this is Basis Sharing (arXiv 2410.03765), here with the metric of every layer instead of a common one.
+Codes are pursued weight by weight, as without sharing. D has the normal equations ``sum_k w_k S_k D G_k = R``, with
+``S_k = CᵀMC`` of the codes of learned atoms and ``G_k = L Lᵀ`` of the inputs. Conjugate gradients solve them,
+preconditioned with the sum of ``w_k S_k`` and the mean of ``G_k``. That would be exact if all inputs had the same
+second moment.
 """
 
 from collections.abc import Sequence
@@ -20,19 +21,20 @@ from dsformer.factorization.sparse_coder import SparseCoder
 from dsformer.format.form import Form
 from dsformer.format.spec import FormSpec
 
-# Conjugate-gradient steps of an update of the dictionary: it starts from the one before.
+# Conjugate-gradient steps of an update of the dictionary, which starts from the present one.
 DICTIONARY_STEPS = 6
 
 
 def fit_shared(
     problems: Sequence[LeastSquares], spec: FormSpec, weights: Sequence[float], iterations: int
 ) -> tuple[Form, list[float]]:
-    """Fit a form of stacked weights to all of them at once.
+    """Fit one form to several stacked weights at once.
 
     Args:
-        problems: of each weight, with the orientation of an input dictionary.
-        spec: of the stack; free and even, with an input dictionary. Codes become ragged where outputs have a metric.
-        weights: what a unit of each problem's squared error costs.
+        problems: least-squares problem of each weight, posed for an input dictionary.
+        spec: shape of the stack, with the free pattern, an input dictionary and rows that are not ragged. Rows become
+            ragged where outputs have a metric.
+        weights: weight of each problem's squared error.
         iterations: alternations of codes and dictionary.
 
     Returns:
@@ -58,7 +60,7 @@ def fit_shared(
 
 
 def _start(problems: Sequence[LeastSquares], weights: Sequence[float], atoms: int) -> Float[Tensor, "atoms in"]:
-    """The leading directions of all weights together, in the mean of their metrics."""
+    """Return the leading principal directions of all weights together, in the mean of their metrics."""
     width = problems[0].target.shape[1]
     plain = [one.target if one.unwhiten is None else one.target @ one.unwhiten for one in problems]
     factor = torch.linalg.cholesky(torch.stack([one.atom_gram for one in problems]).mean(0).double())
@@ -72,7 +74,7 @@ def _start(problems: Sequence[LeastSquares], weights: Sequence[float], atoms: in
 
 
 def _updated(parts: Sequence[SparseCoder], dictionary: Float[Tensor, "atoms in"]) -> Float[Tensor, "atoms in"]:
-    """The dictionary nearer to its optimum for the present codes; the parts follow it."""
+    """Update the dictionary for the present codes by conjugate gradients; the codes of all weights follow it."""
     systems, rights = zip(*[part.system() for part in parts], strict=True)
     grams = [part.problem.atom_gram for part in parts]
     total = sum(systems)

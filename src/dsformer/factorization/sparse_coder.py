@@ -1,4 +1,4 @@
-"""The codes of one weight, while a dictionary that is not theirs alone, or not free, is found elsewhere."""
+"""Sparse codes of one weight, while its dictionary is found elsewhere: shared with other weights, or constrained."""
 
 from dataclasses import replace
 
@@ -14,18 +14,19 @@ from dsformer.format.form import Form
 from dsformer.format.indices import select_codes
 from dsformer.format.spec import FormSpec
 
-# A dictionary that is not the best for the codes does not go well with steps that are longer than those to the minimum.
+# Length of an ADMM step of the codes, in units of the step to the minimum. Longer ones do not go well with a dictionary
+# that is not the best for the codes.
 PLAIN = 1.0
 
 
 class SparseCoder:
-    """A weight whose codes are pursued here while the dictionary is given from outside, in plain coordinates.
+    """Sparse codes of a weight, while the dictionary is given from outside, in plain (unwhitened) coordinates.
 
     Args:
-        problem: with the orientation of an input dictionary.
-        spec: free.
-        weight: what a unit of its squared error costs.
-        dictionary: to begin with.
+        problem: posed for an input dictionary.
+        spec: shape of the form, with the free pattern.
+        weight: weight of its squared error.
+        dictionary: the first dictionary, one atom a row.
     """
 
     def __init__(self, problem: LeastSquares, spec: FormSpec, weight: float, dictionary: Float[Tensor, "atoms in"]):
@@ -36,35 +37,36 @@ class SparseCoder:
         self.pursuit = Pursuit(atoms, codes * supports.select(codes, regroup=True), supports, PLAIN)
 
     def _whitened(self, dictionary: Float[Tensor, "atoms in"]) -> Atoms:
+        """Whiten a dictionary and scale its atoms to norm 1; remember the norms they had."""
         atoms = dictionary if self.problem.whiten is None else dictionary @ self.problem.whiten
         self.norm = atoms.norm(dim=1, keepdim=True).clamp_min(1e-9)
         return Atoms(self.problem, atoms / self.norm, self.spec.canonical)
 
     def follow(self, dictionary: Float[Tensor, "atoms in"]) -> None:
-        """Go on with another dictionary; codes keep to their atoms, whatever length those have now."""
+        """Continue with another dictionary: codes of each atom are rescaled to its new norm."""
         before, r = self.norm, self.spec.atoms
         self.pursuit.atoms = self._whitened(dictionary)
         for one in (self.pursuit.codes, self.pursuit.dual):
             one[:, :r] *= (self.norm / before).T
 
     def normalised(self, dictionary: Float[Tensor, "atoms in"]) -> Float[Tensor, "atoms in"]:
-        """Follow a dictionary, and then take its atoms at norm 1. Returns them."""
+        """Follow a dictionary, then scale its atoms to whitened norm 1. Returns them."""
         self.follow(dictionary)
         dictionary, self.norm = dictionary / self.norm, torch.ones_like(self.norm)
         return dictionary
 
     def fix_support(self, mask: Bool[Tensor, "units positions"]) -> None:
-        """The best codes on a support."""
+        """Solve for the codes on a fixed support."""
         self.pursuit.codes = solve_least_squares(
             self.pursuit.atoms, self.pursuit.codes, mask, torch.arange(len(mask)), 1
         )
 
     def learned(self) -> Float[Tensor, "units atoms"]:
-        """Codes of learned atoms of the length they have in the dictionary."""
+        """Return the codes of the learned atoms, for atoms at the scale of the given dictionary."""
         return self.pursuit.codes[:, : self.spec.atoms] / self.norm.T
 
     def system(self) -> tuple[Float[Tensor, "atoms atoms"], Float[Tensor, "atoms in"]]:
-        """S, and this weight's part of R."""
+        """Compute ``S = CᵀMC`` and this weight's part of R in the dictionary's normal equations, times its weight."""
         problem, codes = self.problem, self.learned()
         weighted = codes if problem.coupling is None else problem.coupling.gram @ codes
         wanted = problem.plain_product
@@ -74,12 +76,14 @@ class SparseCoder:
         return self.weight * codes.T @ weighted, self.weight * weighted.T @ wanted
 
     def error(self) -> float:
+        """Compute the relative whitened error of the present codes."""
         return self.problem.error(self.pursuit.atoms.combine(self.pursuit.codes))
 
     def form(self, mask: Tensor, dictionary: Float[Tensor, "atoms in"]) -> Form:
+        """Return the form of the present codes on a support, with the plain dictionary as it is given."""
         codes, spec = self.pursuit.codes.clone(), self.spec
         codes[:, : spec.atoms] = self.learned()
         indices = select_codes(mask[:, spec.core :], spec)
         whitened = self.pursuit.atoms.dictionary * self.norm
-        # Undoing the whitening gives each weight the same dictionary but for what rounding does.
+        # Undoing the whitening would give each weight the same dictionary only up to rounding errors.
         return replace(self.problem.form(spec, codes, whitened, indices, None), dictionary=dictionary)

@@ -1,8 +1,8 @@
-"""Codes for a fixed dictionary: one ADMM step under a support constraint, and exact least squares on a support.
+"""Sparse coding for a fixed dictionary: one ADMM step under a support constraint, and least squares on a support.
 
 The pursuit is ADMM on ``min f(C) + [C has an allowed support]`` (Boyd et al. 2011, section 9.1; for pruning: Boža,
-arXiv 2401.02938, ALPS, arXiv 2406.07831): the quadratic is solved exactly, so correlated and overcomplete atoms, and
-units coupled by the metric, are no obstacle to it as they are to gradient steps.
+arXiv 2401.02938, ALPS, arXiv 2406.07831). The quadratic is solved exactly. Correlated and overcomplete atoms, and units
+coupled by the metric, are therefore no obstacle to it, as they are to gradient steps.
 """
 
 import torch
@@ -13,35 +13,42 @@ from dsformer.factorization.least_squares import LeastSquares
 from dsformer.factorization.linalg import conjugate_gradients, decompose_symmetric, to_low_precision
 from dsformer.format.indices import fill_support
 
-# Rows of a batch of small systems solved at once, to bound memory.
+# Matrix entries of a batch of small linear systems that are solved at once, to bound memory.
 SYSTEM_ENTRIES = 2**23
-# Rows of different numbers of codes solved at once: those of neighbours, sorted, are alike.
+# Units with different numbers of codes that are solved at once. They are sorted by that number, so that neighbours have
+# systems of about the same size.
 UNEVEN_ROWS = 64
-# Added to their diagonals of 1: a unit may have nearly all atoms, of which some say the same as others.
+# Damping of those systems, whose diagonals are 1: a unit may have nearly all atoms, of which some are redundant.
 UNEVEN_DAMPING = 1e-4
-# Conjugate-gradient steps on a support when units are coupled.
+# Conjugate-gradient steps on a support where the metric couples units.
 CONJUGATE_STEPS = 5
 
 
 class Atoms:
-    """The atoms of one iterate: learned ones (norm 1), then the canonical ones if allowed."""
+    """The atoms A of one iterate: learned ones (norm 1), then the canonical ones if allowed.
+
+    Args:
+        problem: least-squares problem whose whitened coordinates the atoms are in.
+        dictionary: the learned atoms, one a row.
+        canonical: whether unit vectors are atoms too.
+    """
 
     def __init__(self, problem: LeastSquares, dictionary: Float[Tensor, "atoms width"], canonical: bool):
         self.problem, self.dictionary, self.canonical = problem, dictionary, canonical
 
     def combine(self, codes: Float[Tensor, "units positions"]) -> Float[Tensor, "units width"]:
-        """C A."""
+        """Compute ``C A``, the approximation by codes C."""
         count = len(self.dictionary)
         learned = codes[:, :count] @ self.dictionary
         return learned + self.problem.mix_canonical(codes[:, count:]) if self.canonical else learned
 
     def transposed(self, rows: Float[Tensor, "units width"]) -> Float[Tensor, "units positions"]:
-        """Rows times Aᵀ."""
+        """Compute ``R Aᵀ``, the inner products of rows R with all atoms."""
         learned = rows @ self.dictionary.T
         return torch.cat([learned, self.problem.along_canonical(rows)], 1) if self.canonical else learned
 
     def roughly_transposed(self, rows: Float[Tensor, "units width"]) -> Float[Tensor, "units positions"]:
-        """The same, not exactly."""
+        """Compute ``R Aᵀ`` in low precision."""
         rows, canonical = to_low_precision(rows), self.problem.rough_canonical
         learned = (rows @ to_low_precision(self.dictionary).T).float()
         if not self.canonical:
@@ -49,6 +56,7 @@ class Atoms:
         return torch.cat([learned, (rows if canonical is None else rows @ canonical.T).float()], 1)
 
     def gram(self) -> Float[Tensor, "positions positions"]:
+        """Compute ``A Aᵀ``, the Gram matrix of the atoms."""
         learned = self.dictionary @ self.dictionary.T
         if not self.canonical:
             return learned
@@ -56,11 +64,11 @@ class Atoms:
         return torch.cat([torch.cat([learned, cross], 1), torch.cat([cross.T, self.problem.canonical_gram], 1)])
 
     def moment_eigen(self) -> tuple[Float[Tensor, " width"], Float[Tensor, "width width"]]:
-        """Eigenvalues and eigenvectors (columns) of AᵀA, canonical atoms in whitened coordinates among them."""
+        """Compute the eigenvalues and eigenvectors (columns) of ``AᵀA``, whitened canonical atoms included."""
         return decompose_symmetric(self.dictionary.T @ self.dictionary + self.problem.canonical_moment)
 
     def product(self) -> Float[Tensor, "units positions"]:
-        """X Aᵀ."""
+        """Compute ``X Aᵀ``, the inner products of the target with all atoms."""
         learned = self.problem.target @ self.dictionary.T
         return torch.cat([learned, self.problem.canonical_product], 1) if self.canonical else learned
 
@@ -68,19 +76,27 @@ class Atoms:
 def code_penalised(
     atoms: Atoms, anchor: Float[Tensor, "units positions"], penalty: float
 ) -> Float[Tensor, "units positions"]:
-    """argmin over C of ``tr EᵀME + penalty ‖C - anchor‖²``."""
+    """Solve ``argmin tr EᵀME + penalty ‖C - anchor‖²`` over the codes C, with ``E = X - C A``.
+
+    Args:
+        atoms: the atoms A, with the problem that X and M are of.
+        anchor: codes to stay near: in ADMM the present codes minus the scaled dual.
+        penalty: the penalty ρ of ADMM.
+    """
     problem = atoms.problem
     if problem.coupling is None:
         system = atoms.gram()
         system.diagonal().add_(penalty)
         inverse = torch.cholesky_inverse(torch.linalg.cholesky(system))
         return (atoms.product() + penalty * anchor) @ inverse
-    # With E = X - V A, what the anchor lacks, the solution is V + G Aᵀ, where G (ρ/μ + AᵀA) = E in M's eigenbasis:
-    # only E and G, as wide as an atom, are rotated, not the codes. What is left of rounding G is in the next step's E.
+    # Let V be the anchor and E = X - V A its residual. The solution is V + G Aᵀ, where G (ρ/μ + AᵀA) = E in M's
+    # eigenbasis, with eigenvalues μ. Only E and G are rotated, which are as wide as an atom, and not the codes. The
+    # error of rounding G is part of the next step's E.
     coupling = problem.coupling
     shift = penalty / coupling.eigen[0].clamp_min(1e-9)[:, None]
     if not len(atoms.dictionary) and problem.canonical is not None:
-        # Where nothing is learned AᵀA stays, and what is diagonal in its eigenbasis need not leave it.
+        # Where nothing is learned AᵀA never changes. Its eigenbasis is computed once, and E is formed in it directly,
+        # because the system is diagonal there.
         moment, turned, target = problem.turned
         rotated = coupling.rotated(target - anchor @ turned) / (shift + moment)
         return anchor + (to_low_precision(coupling.rotated_back(rotated)) @ problem.rough_turned.T).float()
@@ -91,7 +107,7 @@ def code_penalised(
 def _resolvent(
     atoms: Atoms, residual: Float[Tensor, "units width"], shift: Float[Tensor, "units 1"]
 ) -> Float[Tensor, "units width"]:
-    """Rows g with ``g (shift + AᵀA) = residual``."""
+    """Solve ``g (shift + AᵀA) = residual`` for every row g."""
     dictionary = atoms.dictionary
     if atoms.canonical and atoms.problem.canonical is not None:
         values, basis = atoms.moment_eigen()
@@ -99,7 +115,8 @@ def _resolvent(
         return (
             to_low_precision((to_low_precision(residual) @ basis).float() / (shift + values.clamp_min(0))) @ basis.T
         ).float()
-    # AᵀA, identity aside, is diagonalised through the small DDᵀ. What cancels here has to be exact.
+    # AᵀA without the identity of canonical atoms is diagonalised through the small DDᵀ. Terms cancel here, so that
+    # products have to be exact.
     if atoms.canonical:
         shift = shift + 1
     values, basis = decompose_symmetric(dictionary @ dictionary.T)
@@ -112,7 +129,11 @@ def _resolvent(
 def update_dictionary(
     atoms: Atoms, codes: Float[Tensor, "units positions"]
 ) -> tuple[Float[Tensor, "atoms width"], Float[Tensor, "atoms 1"]]:
-    """Least-squares dictionary for fixed codes, atoms scaled to norm 1. Returns it and the norms taken out."""
+    """Solve for the least-squares dictionary of fixed codes.
+
+    Returns:
+        The dictionary with atoms scaled to norm 1, and the norms they had.
+    """
     problem, count = atoms.problem, len(atoms.dictionary)
     learned = codes[:, :count]
     weighted = learned if problem.coupling is None else problem.coupling.gram @ learned
@@ -133,9 +154,14 @@ def solve_least_squares(
     order: Int[Tensor, " units"],
     group: int,
 ) -> Float[Tensor, "units positions"]:
-    """Best codes on the support ``mask``: exact, or by conjugate gradients where the metric couples the units.
+    """Solve for the codes on a support: exactly, or by conjugate gradients where the metric couples the units.
 
-    ``order`` lists the units so that every ``group`` neighbours share a support and so one factorized system.
+    Args:
+        atoms: the atoms, with their problem.
+        codes: where conjugate gradients start.
+        mask: the support.
+        order: units in an order in which every ``group`` neighbours share a support, and so one factorized system.
+        group: units that share a support.
     """
     if atoms.problem.coupling is not None:
         return _coupled(atoms, codes * mask, mask)
@@ -164,7 +190,10 @@ def _of_uneven(
     product: Float[Tensor, "units positions"],
     mask: Bool[Tensor, "units positions"],
 ) -> Float[Tensor, "units positions"]:
-    """The same where units have different numbers of codes: systems of about a size together, filled up with ones."""
+    """Solve for the codes where units have different numbers of them.
+
+    Systems of about the same size are solved together, padded with ones on the diagonal.
+    """
     out, by_count = torch.zeros_like(product), mask.sum(1).argsort(descending=True)
     at = 0
     while at < len(by_count) and (kept := int(mask[by_count[at]].sum())):
@@ -183,6 +212,7 @@ def _of_uneven(
 def _coupled(
     atoms: Atoms, codes: Float[Tensor, "units positions"], mask: Bool[Tensor, "units positions"]
 ) -> Float[Tensor, "units positions"]:
+    """Take conjugate-gradient steps for the codes on a support, where M couples the units."""
     problem = atoms.problem
     assert problem.coupling is not None
     metric = problem.coupling.gram

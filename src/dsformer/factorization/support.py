@@ -1,4 +1,4 @@
-"""Which entries of the codes stay, for one spec."""
+"""Support selection: which codes of every unit are kept, for all patterns of one spec."""
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -14,10 +14,12 @@ from dsformer.format.spec import FormSpec
 def choose_support(
     spec: FormSpec, codes: Float[Tensor, "units positions"], labels: Int[Tensor, " units"] | None
 ) -> Bool[Tensor, "units positions"]:
-    """The core, and the largest of the other codes that the pattern allows.
+    """Select the core atoms and the largest of the other codes that the pattern allows.
 
     Args:
-        labels: the group of every unit, for grouped patterns.
+        spec: pattern, core atoms and number of non-zeros.
+        codes: dense codes; their magnitudes are compared.
+        labels: group of every unit, for grouped patterns; None: units have supports of their own.
     """
     scores = codes[:, spec.core :]
     if spec.ragged:
@@ -37,16 +39,16 @@ def choose_support(
 def choose_ragged_support(
     spec: FormSpec, scores: Float[Tensor, "units candidates"]
 ) -> Bool[Tensor, "units candidates"]:
-    """The largest of every stacked layer, no more in a unit than the spec says."""
+    """Select the largest codes of every stacked layer, with at most ``spec.nonzeros`` in each unit."""
     if spec.nonzeros < spec.candidates:
-        # No less than all others of its unit: then the largest in all are also the largest that are allowed.
+        # Codes beyond a unit's limit score less than all others: the largest overall are then the largest allowed.
         scores = torch.where(largest(scores, spec.nonzeros), scores, scores.new_full((), -1.0))
     layers = zip(scores.split([units for units, _ in spec.ragged]), spec.ragged, strict=True)
     return torch.cat([largest(rows.reshape(1, -1), entries).view_as(rows) for rows, (_, entries) in layers])
 
 
 def labels_of(order: Int[Tensor, " units"], group: int) -> Int[Tensor, " units"] | None:
-    """The group of every unit when neighbours in ``order`` share one; None where every unit is its own group."""
+    """Return the group of every unit when neighbours in ``order`` share one; None where a group is a single unit."""
     if group == 1:
         return None
     labels = torch.empty_like(order)
@@ -55,10 +57,12 @@ def labels_of(order: Int[Tensor, " units"], group: int) -> Int[Tensor, " units"]
 
 
 class Supports:
-    """Supports of changing codes; remembers the grouping between calls.
+    """Support selection for codes that change; it keeps the groups between calls.
 
     Args:
-        labels: groups to begin with; None: they are made from the first codes.
+        problem: least-squares problem, whose spans say which units may share a group.
+        spec: shape of the form.
+        labels: initial group of every unit; None: groups are made from the first codes.
     """
 
     def __init__(self, problem: LeastSquares, spec: FormSpec, labels: Int[Tensor, " units"] | None = None):
@@ -68,7 +72,7 @@ class Supports:
             self.grouping.labels = labels
 
     def select(self, codes: Float[Tensor, "units positions"], regroup: bool) -> Bool[Tensor, "units positions"]:
-        """The support of these codes, their groups improved first if asked to."""
+        """Select the support of these codes; with ``regroup``, improve the groups first."""
         if self.grouping is None:
             return choose_support(self.spec, codes, None)
         if regroup or self.grouping.labels is None:
@@ -76,5 +80,5 @@ class Supports:
         return choose_support(self.spec, codes, self.grouping.labels)
 
     def order(self, units: int) -> Int[Tensor, " units"]:
-        """Units in the order that makes groups neighbours."""
+        """Return the units in the order that makes the units of a group neighbours."""
         return torch.arange(units) if self.grouping is None else self.grouping.order()

@@ -1,4 +1,4 @@
-"""What a search works on: a block's stacked weight in its metric, or a long table of which a sample stands for all."""
+"""Target of a factorization: a block's stacked weight with its metric, or an embedding table fitted on a sample."""
 
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -18,18 +18,21 @@ from dsformer.format.quantized import QuantizedForm
 from dsformer.format.row_spans import RowSpan, stack_spans
 from dsformer.format.spec import FormSpec, Orientation
 
-# Rows of a table that its dictionary is learned on, and rows coded at once with the finished dictionary.
+# Rows of an embedding table on which its dictionary is learned, and rows that are coded at once with that dictionary.
 SAMPLE_ROWS = 4096
 CHUNK_ROWS = 8192
 
 
 @dataclass(frozen=True)
 class Target:
-    """A block's stacked weight and its metric.
+    """The stacked weight of a block and the metric in which it is approximated.
 
     Attributes:
-        members: output features of the stacked layers.
-        free: rows whose order costs nothing, all of them; None: rows change places within a layer, and it is stored.
+        matrix: weights of the block's layers, stacked row-wise.
+        metric: metric of the error.
+        members: output features of each stacked layer.
+        free: spans of rows whose order costs no bits, because the layer that reads them is permuted too; together they
+            are all rows. None: rows are permuted within a layer, and the permutation is stored.
     """
 
     matrix: Float[Tensor, "out in"]
@@ -39,18 +42,21 @@ class Target:
 
     @property
     def spans(self) -> tuple[RowSpan, ...]:
-        """Rows that may share a group."""
+        """Spans of rows that may share a group."""
         return self.free or stack_spans(self.members)
 
     @cached_property
     def input(self) -> LeastSquares:
+        """Least-squares problem of an input dictionary, whose units are output rows."""
         return pose_input_problem(self.matrix, self.metric, self.spans)
 
     @cached_property
     def output(self) -> LeastSquares:
+        """Least-squares problem of an output dictionary, whose units are input columns."""
         return pose_output_problem(self.matrix, self.metric)
 
     def problem(self, orientation: Orientation) -> LeastSquares:
+        """Return the least-squares problem of an orientation."""
         return self.input if orientation == "input" else self.output
 
     @property
@@ -64,37 +70,51 @@ class Target:
         return self.problem(self.narrow).principal[0]
 
     def low_rank(self, rank: int) -> tuple[Form, float]:
-        """The optimum of a rank."""
+        """Compute the optimal form of a rank. Returns it and its relative whitened error."""
         rows, columns = self.matrix.shape
         spec = FormSpec(self.narrow, rows, columns, atoms=rank, core=rank)
         return fit_low_rank(self.problem(self.narrow), spec)
 
     def error(self, form: Form | QuantizedForm) -> float:
-        """Relative whitened error of a form made in another way."""
+        """Compute the relative whitened error of a form, however it was made."""
         metric = self.metric
         energy = metric.weighed(self.matrix).norm().clamp_min(1e-30)
         return float(metric.weighed(self.matrix - form.dense()).norm() / energy)
 
     @cached_property
     def of_inputs(self) -> "Target":
-        """The same with outputs that matter alike: shapes rank about the same, and a fit costs a third."""
+        """The same target without a metric of the outputs. Shapes rank about the same; a fit costs a third."""
         return replace(self, metric=replace(self.metric, output=None)) if self.metric.curved else self
 
     def suited(self, spec: FormSpec) -> FormSpec:
-        """A spec whose units may have different numbers of codes, where the metric knows which of them matter. By that
-        of the inputs alone small rows would have few, however much the model makes of them."""
+        """Return a spec with ragged rows (units with different numbers of codes) where outputs have a metric.
+
+        Without it the spec stays as it is: in the metric of the inputs alone, rows of small norm would get few codes,
+        however much they matter to the model.
+        """
         return spec.with_ragged_rows() if self.metric.curved else spec
 
     def screen(self, spec: FormSpec, effort: Effort) -> float:
-        """Error after a short run, in the metric of the inputs alone."""
+        """Compute the relative error after a few alternations, in the metric of the inputs alone.
+
+        Arguments are as of :meth:`fit`.
+        """
         return dense_sparse.screen_shape(self.of_inputs.problem(spec.orientation), self.suited(spec), effort.screening)
 
     def trial(self, spec: FormSpec, effort: Effort) -> float:
-        """Error of a short fit."""
+        """Compute the relative error of a short fit in the full metric. Arguments are as of :meth:`fit`."""
         return self._fitted(spec, effort, effort.screening)[1]
 
     def fit(self, spec: FormSpec, effort: Effort) -> tuple[Form, float]:
-        """The fitted form and its error."""
+        """Fit a form with full effort.
+
+        Args:
+            spec: shape of the form.
+            effort: how many alternations it may take.
+
+        Returns:
+            The form and its relative whitened error.
+        """
         form, error = self._fitted(spec, effort, effort.final(spec, self.metric.curved))
         return sort_entries(form, self.members), error
 
@@ -104,10 +124,10 @@ class Target:
 
 @dataclass(frozen=True)
 class EmbeddingTarget(Target):
-    """A long embedding table: its dictionary is learned on a sample of rows, then all rows are coded.
+    """A long embedding table: its dictionary is learned on a sample of rows, then all rows are coded with it.
 
     Attributes:
-        row_weights: how much each row's error counts.
+        row_weights: weight of each row's squared error.
     """
 
     row_weights: Float[Tensor, " out"]
@@ -115,11 +135,16 @@ class EmbeddingTarget(Target):
 
     @cached_property
     def input(self) -> LeastSquares:
+        """Least-squares problem of the whole table, with rows weighted by ``row_weights``."""
         return pose_input_problem(self.matrix, self.metric, unit_weights=self.row_weights)
 
     def sample(self, group: int) -> LeastSquares:
-        """Rows drawn by the root of their weight and weighted by its other root: unbiased, with less variance. As many
-        as can be divided into groups of a size."""
+        """Draw a weighted sample of the rows and pose its least-squares problem.
+
+        Rows are drawn with probabilities proportional to the square root of their weight, and weighted by the same
+        root. That is unbiased, with less variance. The number of rows is a multiple of ``group``, the rows that share a
+        support.
+        """
         count = _whole(min(SAMPLE_ROWS, len(self.matrix)), group)
         if count not in self._samples:
             root = self.row_weights.sqrt()
@@ -132,9 +157,11 @@ class EmbeddingTarget(Target):
         return sample, replace(spec, out_features=len(sample.target))
 
     def screen(self, spec: FormSpec, effort: Effort) -> float:
+        """Compute the relative error on the sample after a few alternations."""
         return dense_sparse.screen_shape(*self._sampled(spec), effort.screening)
 
     def fit(self, spec: FormSpec, effort: Effort) -> tuple[Form, float]:
+        """Learn the dictionary on the sample, then code all rows with it in chunks. Returns as :meth:`Target.fit`."""
         learned, _ = dense_sparse.fit(*self._sampled(spec), effort.final(spec, False), effort.tolerance)
         norm = learned.dictionary.norm(dim=1, keepdim=True).clamp_min(1e-9)
         forms, size = [], _whole(CHUNK_ROWS, spec.pattern.group)
@@ -147,17 +174,18 @@ class EmbeddingTarget(Target):
         return form, self.error(form)
 
     def error(self, form: Form | QuantizedForm) -> float:
+        """Compute the relative error of a form, with rows weighted by ``row_weights``."""
         residual = (self.matrix - form.dense()) * self.row_weights.sqrt()[:, None]
         return float(residual.norm()) / max(self.input.energy, 1e-30) ** 0.5
 
 
 def _whole(rows: int, group: int) -> int:
-    """So many rows, but for those that make no whole group; one group at least."""
+    """Round a number of rows down to whole groups, but to one group at least."""
     return max(rows // group, 1) * group
 
 
 def _stacked(spec: FormSpec, forms: list[Form], size: int) -> Form:
-    """One form of the rows coded in chunks of a size with one dictionary."""
+    """Stack the forms of successive chunks of ``size`` rows that share one dictionary."""
     orders = [form.permutation for form in forms]
     starts = range(0, spec.units, size)
     shifted = [order + start for order, start in zip(orders, starts, strict=True) if order is not None]

@@ -1,4 +1,11 @@
-"""Methods of compression, by name. All give forms of the one family, so that everything else is shared."""
+"""Compression methods by name (``METHODS``): each makes a form of a weight within a budget of bits.
+
+It may import the other modules of ``factorization`` and the layers below. All methods give forms of one family, so that
+calibration, allocation, saving, training and evaluation are shared. ``base.py`` defines a ``Method``: a fit function
+and flags that say what else it needs. The other files each define one or more: ``dense_sparse.py``,
+``double_sparse.py``, ``low_rank.py``, ``monarch.py`` and ``quantization.py``, and ``baselines`` has those of the
+literature. ``fit_weight`` calls a method by its name. Start with ``base.py``, then read ``dense_sparse.py``.
+"""
 
 from dsformer.errors import UnreachableError
 from dsformer.factorization.dense_sparse import DEFAULT_EFFORT, Effort
@@ -45,7 +52,17 @@ def fit_weight(
     method: str = "dense_sparse",
     effort: Effort = DEFAULT_EFFORT,
 ) -> Fitted:
-    """The form that a method gives a weight.
+    """Compress a weight by a method.
+
+    Args:
+        weight: weight to approximate, with its metric.
+        budget: bits that the form may take.
+        pattern: constraint on supports.
+        method: name in ``METHODS``.
+        effort: numbers of alternations.
+
+    Returns:
+        The chosen form and its relative whitened error.
 
     Raises:
         UnreachableError: nothing fits the budget.

@@ -1,4 +1,4 @@
-"""What a method of compression is."""
+"""The interface of a compression method: its fit function and flags that say what else it needs."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -17,24 +17,27 @@ class Method:
     """A way to compress one weight.
 
     Attributes:
-        fit: the form of a weight within a budget of bits; None when it has none that fits.
-        patterns: kinds of patterns it has forms of; none: it has no supports.
-        families: what a search over shapes would look at, for a weight's shape, a pattern, and whether layers are
-            stacked; None for methods that do not search.
-        operations: what a fit costs beside whitening, for a weight's shape, its stacked layers' outputs, a budget, an
-            effort, and whether outputs have a metric; None: what a search over its families does.
+        fit: function that compresses one weight. Its arguments are the weight as a ``Target``, the budget in bits, the
+            pattern of the supports and the effort. It returns the chosen form with its error; None: nothing fits.
         about: what it does and where it was published, in one line.
-        quantizes: its forms have integers, of as many bits as fit: every weight gets the same ratio (types of values
-            are a part of it), and they cannot be trained.
+        patterns: kinds of patterns it has forms of; empty: its forms have no supports.
+        families: families of shapes that its search goes through. Arguments: the weight's shape (out, in), the pattern,
+            and whether layers are stacked. None for methods that do not search.
+        operations: operations of a fit beside whitening, at the rate of a matrix product. Arguments: the weight's shape
+            (out, in), output features of the stacked layers, the budget, the effort, and whether outputs have a metric.
+            None: those of a search over its families.
+        quantizes: its forms have integers, of as many bits as fit. Every weight then gets the same ratio, of which the
+            type of the values is a part, and forms cannot be trained.
         prunes: its forms are entries of the weight and nothing else.
-        structured: whole heads and neurons go, so it is about blocks together (see ``channel_plan``), which then have
-            dense weights of fewer rows and columns.
-        drops_layers: first whole layers go, as many as the ratio allows.
-        sparse_dictionary: its dictionaries are sparse, which tables have no form of and projections do not keep.
-        shares_dictionaries: its dictionaries can be those of several layers (see ``allocation.basis_sharing``).
+        structured: whole heads and neurons are removed, chosen for all blocks together (see
+            ``allocation.structured_plan``). Blocks then have dense weights of fewer rows and columns.
+        drops_layers: whole layers are removed first, as many as the ratio allows.
+        sparse_dictionary: its dictionaries are sparse. Embedding tables have no such form, and learners that project do
+            not keep it.
+        shares_dictionaries: one dictionary can serve several layers (see ``allocation.basis_sharing``).
         per_layer: layers that read the same input are not stacked.
-        rank_gain: its errors are about those of low rank at so many times the rank that the same bits have (1.6:
-            measured on MiniLM, ``dense_sparse``, free pattern, 2x to 3.57x); bits are divided between blocks by that.
+        rank_gain: its errors are about those of low rank at this multiple of the rank that the same bits have. Bits are
+            divided between blocks by that (1.6: measured on MiniLM, ``dense_sparse``, free pattern, 2x to 3.57x).
     """
 
     fit: Callable[[Target, Budget, Pattern, Effort], Fitted | None]
@@ -52,7 +55,7 @@ class Method:
     rank_gain: float = 1.6
 
     def refuses(self, pattern: Pattern) -> str | None:
-        """Why it has no forms of this pattern; None: it has."""
+        """Return why the method has no forms of a pattern; None where it has."""
         kind: Kind = "n:m" if pattern.m else "grouped" if pattern.group > 1 else "free"
         if kind in self.patterns or (kind == "free" and not self.patterns):
             return None

@@ -1,4 +1,4 @@
-"""Dense x sparse with every shape, pattern and special case, searched for the least whitened error."""
+"""The method dense x sparse: all shapes, patterns and special cases, searched for the least whitened error."""
 
 from dsformer.factorization.dense_sparse import Effort
 from dsformer.factorization.methods.base import Method
@@ -9,7 +9,10 @@ from dsformer.format.spec import Orientation
 
 
 def families(shape: tuple[int, int], pattern: Pattern, stacked: bool) -> list[Family]:
-    """With and without canonical atoms; output dictionary where the weight is wider than tall."""
+    """Return families with and without canonical atoms; output dictionaries where the weight is wider than tall.
+
+    Arguments are as of ``Method.families``.
+    """
     orientation: Orientation = "output" if shape[1] > shape[0] and not stacked else "input"
     if pattern.m:
         return [Family(orientation, False, pattern, 1.0)]
@@ -21,7 +24,7 @@ def families(shape: tuple[int, int], pattern: Pattern, stacked: bool) -> list[Fa
 
 
 def fit(weight: Target, budget: Budget, pattern: Pattern, effort: Effort) -> Fitted | None:
-    """The form of least error; low rank is always a candidate."""
+    """Search for the form of least error; low rank is always a candidate. Arguments are as of ``Method.fit``."""
     shape = (weight.matrix.shape[0], weight.matrix.shape[1])
     return search(weight, budget, families(shape, pattern, len(weight.members) > 1), effort)
 

@@ -1,4 +1,4 @@
-"""Sparse x sparse: the dictionary is sparse as well as the codes."""
+"""The method sparse x sparse: the dictionary is sparse as well as the codes."""
 
 from dataclasses import replace
 
@@ -12,17 +12,19 @@ from dsformer.format.indices import sort_entries
 from dsformer.format.pattern import Pattern
 from dsformer.format.spec import FormSpec
 
-# Entries of the dictionary as a part of all values, of tall weights and of wide ones, whose dictionary is the larger
-# factor; a tenth more or less changes the error by less than 2 %.
+# Entries of the dictionary as a fraction of all values, for tall weights and for wide ones, whose dictionary is the
+# larger factor. A tenth more or less changes the error by less than 2 %.
 ALONE = (0.25, 0.8)
-# Beside unit vectors: atoms tried, in units of the width, and entries of theirs.
+# Beside unit vectors: numbers of atoms tried, in units of the width, and the fraction of the dictionary's entries (for
+# tall and for wide weights).
 BESIDE, ENTRIES = (0.18, 0.36), (0.2, 0.1)
-# Two sparse factors settle more slowly than one: 40 alternations leave 6 to 12 % above what 100 reach.
+# Factor on the alternations: two sparse factors settle more slowly than one. 40 alternations leave the error 6 to 12 %
+# above what 100 reach.
 PATIENCE = 3
 
 
 def specs(shape: tuple[int, int], budget: Budget) -> list[FormSpec]:
-    """Shapes within a budget: as many atoms as the smaller side, and few of them beside unit vectors."""
+    """List shapes within a budget: as many atoms as the smaller side, and fewer beside unit vectors."""
     rows, width = shape
     blank, wide = FormSpec("input", rows, width, atoms=min(shape), dictionary_nonzeros=1), width > rows
     beside = [replace(blank, atoms=max(1, round(part * width)), canonical=True) for part in BESIDE]
@@ -31,7 +33,7 @@ def specs(shape: tuple[int, int], budget: Budget) -> list[FormSpec]:
 
 
 def _filled(blank: FormSpec, budget: Budget, part: float) -> FormSpec | None:
-    """The spec whose dictionary has this part of the values that fit, as its codes have the rest."""
+    """Return the spec whose dictionary has a fraction of the values that fit, and whose codes have all others."""
     alone = most(blank.width - 1, lambda entries: budget.holds(replace(blank, dictionary_nonzeros=entries)))
     empty = replace(blank, dictionary_nonzeros=max(1, round(part * alone)))
     nonzeros = most_nonzeros(empty, budget)
@@ -39,7 +41,10 @@ def _filled(blank: FormSpec, budget: Budget, part: float) -> FormSpec | None:
 
 
 def fit(weight: Target, budget: Budget, pattern: Pattern, effort: Effort) -> Fitted | None:
-    """The form of least error among a few shapes, ranked after a few alternations in the metric of the inputs."""
+    """Fit the best of a few shapes, ranked after a few alternations in the metric of the inputs.
+
+    Arguments are as of ``Method.fit``.
+    """
     budget = replace(budget, bits=budget.bits - 8 * len(weight.members))
     known = specs((weight.matrix.shape[0], weight.matrix.shape[1]), budget)
     if not known:
@@ -51,7 +56,10 @@ def fit(weight: Target, budget: Budget, pattern: Pattern, effort: Effort) -> Fit
 
 
 def operations(shape: tuple[int, int], members: tuple[int, ...], budget: Budget, effort: Effort, curved: bool) -> float:
-    """Of search and fit: every shape is screened, any may be the one that is fitted."""
+    """Count the operations of search and fit: every shape is screened, and any may be the one that is fitted.
+
+    Arguments are as of ``Method.operations``.
+    """
     known, final = specs(shape, budget), PATIENCE * effort.iterations
 
     def step(spec: FormSpec, curved: bool) -> float:

@@ -1,7 +1,8 @@
-"""Low rank in closed form, in the metrics of several papers.
+"""Low-rank methods in closed form, in the metrics of several papers: SVD, FWSVD, ASVD and SVD-LLM.
 
-In the library's own stacked layers share the basis of their input; in the others every layer is by itself, as their
-authors have it: where rows do not count for what they do to the output one layer of a stack would get nearly all ranks.
+In the library's own method stacked layers share the basis of their input. In the others every layer is factorized
+separately, as by their authors: where rows are not weighted by their effect on the output, one layer of a stack would
+get nearly all ranks.
 """
 
 from collections.abc import Callable
@@ -24,7 +25,10 @@ ASVD_EXPONENT = 0.5
 def truncated(
     metric: Callable[[Metric], Metric], weight: Target, budget: Budget, pattern: Pattern, effort: Effort
 ) -> Fitted | None:
-    """The optimum of the largest rank that fits, in a metric made from that of the inputs."""
+    """Return the optimum of the largest rank that fits, in a metric made from that of the weight.
+
+    ``metric`` makes it. The other arguments are as of ``Method.fit``.
+    """
     shape = (weight.matrix.shape[0], weight.matrix.shape[1])
     rank = rank_within(shape, budget)
     if not rank:
@@ -34,19 +38,22 @@ def truncated(
 
 
 def plain(metric: Metric) -> Metric:
-    """All inputs alike."""
+    """Return the identity metric: all inputs count the same."""
     return Metric.identity(len(metric.gram))
 
 
 def by_size(metric: Metric) -> Metric:
-    """Every input by a power of its root mean square (the authors of ASVD take the mean absolute value)."""
+    """Scale every input by a power of its root mean square (the authors of ASVD take the mean absolute value)."""
     scale = metric.gram.diagonal().pow(ASVD_EXPONENT / 2)
     return Metric(torch.diag(scale.square()), torch.diag(scale))
 
 
 def by_rows(metric: Metric) -> Metric:
-    """Inputs alike, every output by its Fisher information (summed over its row, the two sides taken for independent;
-    of random projections of what the model says, not of a loss)."""
+    """Weight every output by its Fisher information; all inputs count the same.
+
+    The information is summed over the row, with the two sides taken to be independent. It is that of random projections
+    of the model's output, not of a loss.
+    """
     if metric.output is None:
         return plain(metric)
     scale = metric.output.gram.diagonal().sqrt()
@@ -54,7 +61,7 @@ def by_rows(metric: Metric) -> Metric:
 
 
 def whitened(metric: Metric) -> Metric:
-    """That of the library itself."""
+    """Return the library's own metric."""
     return metric
 
 

@@ -1,4 +1,4 @@
-"""Monarch: two block-diagonal factors with a fixed permutation between them."""
+"""The method Monarch: two block-diagonal factors with a fixed permutation between them."""
 
 from dataclasses import replace
 
@@ -12,20 +12,27 @@ from dsformer.factorization.target import Target
 from dsformer.format.pattern import Pattern
 from dsformer.format.spec import FormSpec
 
-# Numbers of blocks tried (its authors take 4 for BERT), and rounds of alternation for a trial.
+# Numbers of blocks tried (the authors of Monarch take 4 for BERT), and alternations of a trial.
 BLOCKS, TRIAL = (2, 4, 8), 1
-# 30 rounds leave .5 % above what 90 reach.
+# Factor on the alternations: 30 leave the error 0.5 % above what 90 reach.
 PATIENCE = 3
 
 
 def specs(shape: tuple[int, int], members: tuple[int, ...], budget: Budget) -> list[FormSpec]:
-    """Shapes within a budget: for every number of blocks that divides the weight the one with most atoms."""
+    """List shapes within a budget: for every number of blocks that divides the weight, the one with the most atoms.
+
+    Args:
+        shape: of the weight, (out, in).
+        members: output features of the stacked layers.
+        budget: bits that the form may take.
+    """
     dividing = [blocks for blocks in BLOCKS if not any(count % blocks for count in (shape[1], *members))]
     found = [_largest(shape, blocks, budget) for blocks in dividing]
     return [spec for spec in found if spec is not None]
 
 
 def _largest(shape: tuple[int, int], blocks: int, budget: Budget) -> FormSpec | None:
+    """Return the spec with the most atoms that fit; None where none do."""
     rows, width = shape
     blank = FormSpec("input", rows, width, blocks, nonzeros=1, dictionary_nonzeros=width // blocks, blocks=blocks)
 
@@ -38,9 +45,11 @@ def _largest(shape: tuple[int, int], blocks: int, budget: Budget) -> FormSpec | 
 
 
 def fit(weight: Target, budget: Budget, pattern: Pattern, effort: Effort) -> Fitted | None:
-    """The form of least error among those of several numbers of blocks, ranked by a short fit in the inputs' metric.
+    """Fit the best of several numbers of blocks, ranked by a short fit in the metric of the inputs.
 
-    A weight that none of these divides, such as a classifier of 77 classes, has one block, which is low rank."""
+    A weight that none of these numbers divides, such as a classifier of 77 classes, has one block, which is low rank.
+    Arguments are as of ``Method.fit``.
+    """
     known = specs((weight.matrix.shape[0], weight.matrix.shape[1]), weight.members, budget)
     if not known:
         return LOW_RANK.fit(weight, budget, pattern, effort)
@@ -50,7 +59,10 @@ def fit(weight: Target, budget: Budget, pattern: Pattern, effort: Effort) -> Fit
 
 
 def operations(shape: tuple[int, int], members: tuple[int, ...], budget: Budget, effort: Effort, curved: bool) -> float:
-    """Of trials of all numbers of blocks, any of which may be the one that is fitted."""
+    """Count the operations of a trial of every number of blocks, and of the final fit, for which any may be chosen.
+
+    Arguments are as of ``Method.operations``.
+    """
     known = specs(shape, members, budget)
 
     def round_of(spec: FormSpec, curved: bool) -> float:

@@ -1,4 +1,7 @@
-"""The dense weight in whole numbers of as many bits as fit: the form whose codes are all of the weight's entries."""
+"""Weight quantization (round to nearest, GPTQ): the dense weight as integers of as many bits as fit.
+
+In terms of forms there are no learned atoms, and the codes are all entries of the weight.
+"""
 
 from collections.abc import Callable
 from functools import partial
@@ -13,10 +16,10 @@ from dsformer.format.pattern import Pattern
 from dsformer.format.precision import INT8, Precision
 from dsformer.format.quantized import QuantizedForm, quantize_form
 
-# Numbers of a row that share a scale, with fewer than 8 bits: what most tools take.
+# Numbers of a row that share a scale, with fewer than 8 bits: the choice of most tools.
 SPAN = 64
-# Most bits first. A table in 8 would have the shape of the one it replaces, which programs without this package take
-# for floating-point numbers.
+# Most bits first. An 8-bit embedding table would have the shape of the one it replaces, so that programs without this
+# package would take its integers for floating-point numbers.
 PRECISIONS = (INT8, *(Precision(bits, bits, SPAN) for bits in (7, 6, 5, 4, 3, 2)))
 
 
@@ -27,7 +30,10 @@ def fit(
     pattern: Pattern,
     effort: Effort,
 ) -> Fitted | None:
-    """Rounded to the most bits that the budget holds."""
+    """Quantize a weight to the most bits that the budget holds.
+
+    ``rounded`` quantizes a dense form of the weight. The other arguments are as of ``Method.fit``.
+    """
     whole = dense_form(weight.matrix)
     known = PRECISIONS[1:] if isinstance(weight, EmbeddingTarget) else PRECISIONS
     precision = next((one for one in known if whole.spec.stored_bits(one) <= budget.bits), None)
@@ -38,12 +44,21 @@ def fit(
 
 
 def to_nearest(form: Form, weight: Target, precision: Precision) -> QuantizedForm:
-    """Every number by itself."""
+    """Round every number to the nearest level, independently of the others.
+
+    Args:
+        form: the dense form of the weight.
+        weight: the weight and its metric.
+        precision: bits of a number, and how many numbers share a scale.
+    """
     return quantize_form(form, precision)
 
 
 def compensated(form: Form, weight: Target, precision: Precision) -> QuantizedForm:
-    """Column after column, what is still to come making up for what was."""
+    """Quantize column after column by GPTQ: the remaining columns compensate for the error so far.
+
+    Arguments are as of :func:`to_nearest`.
+    """
     return quantize_gptq(form, weight.metric.gram, precision)
 
 

@@ -1,4 +1,4 @@
-"""Low rank plus sparse: ``W ~ U V + S``, of the one family every atom a core atom and unit vectors to choose among."""
+"""OATS, low rank plus sparse (``W ~ U V + S``): all learned atoms are core atoms, and unit vectors are selected."""
 
 from dataclasses import replace
 
@@ -17,12 +17,12 @@ from dsformer.format.pattern import Pattern, largest
 from dsformer.format.spec import FormSpec
 from dsformer.utils.threads import raise_if_cancelled
 
-# Part of the values that the low-rank term gets, and alternations between the two terms: the authors' choices.
+# Fraction of the values that the low-rank term gets, and alternations between the two terms: the authors' choices.
 RANK_SHARE, ALTERNATIONS = 0.25, 80
 
 
 def spec_within(shape: tuple[int, int], budget: Budget) -> FormSpec | None:
-    """The low-rank term's share of the bits, and as many entries of every row as the rest holds."""
+    """Return the spec with the low-rank term's share of the bits; the others go to the sparse entries of every row."""
     rank = max(1, int(RANK_SHARE * rank_within(shape, budget)))
     empty = FormSpec("input", *shape, atoms=rank, core=rank, canonical=True)
     most = most_nonzeros(empty, budget)
@@ -30,7 +30,10 @@ def spec_within(shape: tuple[int, int], budget: Budget) -> FormSpec | None:
 
 
 def fit(weight: Target, budget: Budget, pattern: Pattern, effort: Effort) -> Fitted | None:
-    """OATS (arXiv 2409.13652): alternating thresholding, columns scaled by the norm of their inputs."""
+    """Fit by OATS (arXiv 2409.13652): alternating thresholding, with columns scaled by the norm of their inputs.
+
+    Arguments are as of ``Method.fit``.
+    """
     shape = (weight.matrix.shape[0], weight.matrix.shape[1])
     spec = spec_within(shape, budget)
     if spec is None:
@@ -52,7 +55,7 @@ def fit(weight: Target, budget: Budget, pattern: Pattern, effort: Effort) -> Fit
 
 
 def _leading(matrix: Float[Tensor, "out in"], rank: int) -> Float[Tensor, "rank in"]:
-    """Leading right singular vectors, one a row, by way of the smaller side."""
+    """Return the leading right singular vectors, one a row, by the eigenvectors of the smaller Gram matrix."""
     if matrix.shape[0] >= matrix.shape[1]:
         return decompose_symmetric(matrix.T @ matrix)[1][:, -rank:].T
     left = decompose_symmetric(matrix @ matrix.T)[1][:, -rank:]

@@ -1,4 +1,7 @@
-"""Pruning: some of the weight's own entries stay; all in the one family of forms."""
+"""Unstructured and n:m pruning (ADMM, magnitude, Wanda, SparseGPT): some of the weight's own entries are kept.
+
+In terms of forms there are canonical atoms only.
+"""
 
 from collections.abc import Callable
 from functools import partial
@@ -18,25 +21,31 @@ from dsformer.format.indices import select_codes
 from dsformer.format.pattern import Pattern
 from dsformer.format.spec import FormSpec
 
-# Weights to keep, from which the entries of a row that stay and their values follow.
+# Chooses the entries that each row keeps. Returns the values they have then, and the mask of those kept.
 Chooser = Callable[[Target, FormSpec], tuple[Float[Tensor, "out in"], Bool[Tensor, "out in"]]]
 
 
 def families(shape: tuple[int, int], pattern: Pattern, stacked: bool) -> list[Family]:
-    """Canonical atoms only, every output row its own support."""
+    """Return the one family of pruning: canonical atoms only, and units that are output rows.
+
+    Arguments are as of ``Method.families``.
+    """
     return [Family("input", True, pattern, 0.0)]
 
 
 def fit_support(weight: Target, budget: Budget, pattern: Pattern, effort: Effort) -> Fitted | None:
-    """Supports and values by ADMM and least squares."""
+    """Fit supports by ADMM and values by least squares. Arguments are as of ``Method.fit``."""
     shape = (weight.matrix.shape[0], weight.matrix.shape[1])
     return search(weight, budget, families(shape, pattern, False), effort, low_rank=False)
 
 
 def chosen(choose: Chooser, weight: Target, budget: Budget, pattern: Pattern, effort: Effort) -> Fitted | None:
-    """Supports and values from one pass over the weight, as many entries in every row: of the largest of all rows
-    together, or of a block of columns, rows get more that matter no more (on MiniLM at 2.8x that is 4 to 6 lower in
-    fidelity)."""
+    """Choose supports and values in one pass over the weight, with the same number of entries in every row.
+
+    Choosing the largest entries of all rows together, or of a block of columns, would give more entries to rows that
+    matter no more (on MiniLM at 2.8x that is 4 to 6 lower in fidelity).
+    ``choose`` chooses within rows. The other arguments are as of ``Method.fit``.
+    """
     shape = (weight.matrix.shape[0], weight.matrix.shape[1])
     spec = Family("input", True, pattern, 0.0).spec(shape, budget, 0)
     if spec is None:
@@ -49,17 +58,17 @@ def chosen(choose: Chooser, weight: Target, budget: Budget, pattern: Pattern, ef
 
 
 def magnitude(weight: Target, spec: FormSpec) -> tuple[Tensor, Tensor]:
-    """The largest."""
+    """Keep the largest entries of every row."""
     return weight.matrix, choose_support(spec, weight.matrix, None)
 
 
 def wanda(weight: Target, spec: FormSpec) -> tuple[Tensor, Tensor]:
-    """The largest of every row after scaling by the norm of what they are multiplied with, as the authors have it."""
+    """Keep the largest entries of every row after scaling by the norm of their inputs, as the authors do."""
     return weight.matrix, choose_support(spec, weight.matrix * weight.metric.gram.diagonal().sqrt(), None)
 
 
 def sparsegpt(weight: Target, spec: FormSpec) -> tuple[Tensor, Tensor]:
-    """Chosen block by block of columns; what is left out is made up for by the columns still to come."""
+    """Keep entries chosen block by block of columns; the remaining columns compensate for those removed."""
     return prune(weight.matrix, weight.metric.gram, spec)
 
 

@@ -1,4 +1,4 @@
-"""Dense x sparse in one step: coefficients in the principal directions, the largest kept, then the best dictionary."""
+"""ROCKET, dense x sparse in one step: the largest coefficients in principal directions, then the best dictionary."""
 
 from dsformer.factorization.dense_sparse import Effort
 from dsformer.factorization.methods.base import Method
@@ -13,7 +13,7 @@ from dsformer.format.spec import FormSpec
 
 
 def fit(weight: Target, budget: Budget, pattern: Pattern, effort: Effort) -> Fitted | None:
-    """The best of all numbers of atoms, every one tried."""
+    """Try all numbers of atoms of the grid and return the best form. Arguments are as of ``Method.fit``."""
     shape = (weight.matrix.shape[0], weight.matrix.shape[1])
     specs = Family(weight.narrow, False, pattern, 1.0).specs(shape, budget, rank_within(shape, budget))
     forms = [_one_step(weight, spec) for spec in specs.values()]
@@ -24,9 +24,10 @@ def fit(weight: Target, budget: Budget, pattern: Pattern, effort: Effort) -> Fit
 
 
 def _one_step(weight: Target, spec: FormSpec) -> Form:
+    """Keep the largest coefficients in the principal directions, then solve for the least-squares dictionary."""
     problem = weight.of_inputs.problem(spec.orientation)
     atoms = Atoms(problem, problem.start(spec.atoms), False)
-    # In whitened coordinates and an orthonormal basis a coefficient's size is what leaving it out costs.
+    # In whitened coordinates and an orthonormal basis the size of a coefficient is the cost of removing it.
     codes = atoms.product()
     mask = choose_support(spec, codes, None)
     dictionary, norm = update_dictionary(atoms, codes * mask)

@@ -1,7 +1,7 @@
-"""SparseGPT (Frantar and Alistarh, arXiv 2301.00774): optimal brain surgeon, columns one after another.
+"""SparseGPT (Frantar and Alistarh, arXiv 2301.00774): optimal brain surgeon, one column after another.
 
-With ``U`` the upper Cholesky factor of the inverse Gram matrix, leaving out weight ``w_j`` of a row costs
-``w_j² / U_jj²`` once the columns behind it make up for it by ``- w_j / U_jj * U_j,j:``; all rows share ``U``.
+With ``U`` the upper Cholesky factor of the inverse Gram matrix, removing weight ``w_j`` of a row costs
+``w_j² / U_jj²`` once the columns after it compensate for it by ``- w_j / U_jj * U_j,j:``. All rows share ``U``.
 """
 
 import torch
@@ -12,24 +12,25 @@ from dsformer.format.pattern import largest
 from dsformer.format.spec import FormSpec
 from dsformer.utils.threads import raise_if_cancelled
 
-# Columns of which the entries to stay are chosen at a time, and the part of the mean diagonal added to the Gram matrix:
-# the authors' values.
+# Columns whose entries are chosen at a time, and the fraction of the mean diagonal added to the Gram matrix: the
+# authors' values.
 BLOCK, DAMPING = 128, 0.01
 
 
 def prune(
     matrix: Float[Tensor, "out in"], gram: Float[Tensor, "in in"], spec: FormSpec
 ) -> tuple[Float[Tensor, "out in"], Bool[Tensor, "out in"]]:
-    """The pruned weight and what stays of it.
+    """Prune a weight with compensation. Returns the new weight and the mask of the entries kept.
 
     Args:
+        matrix: weight to prune.
         gram: second moment of the inputs.
-        spec: says how many entries of a row stay, or the n:m pattern (whose sets are strided).
+        spec: says how many entries of a row are kept, or the n:m pattern (whose sets are strided).
     """
     order = _sets_together(spec)
     weight, upper = matrix[:, order].clone(), inverse_factor(gram[order][:, order])
     kept = torch.zeros_like(weight, dtype=torch.bool)
-    # A set of an n:m pattern is a block of its own, as the authors have it: what was left out before it counts.
+    # A set of an n:m pattern is a block of its own, as the authors have it: entries removed before it count.
     width, step = weight.shape[1], spec.pattern.m or BLOCK
     for start in range(0, width, step):
         raise_if_cancelled()
@@ -46,13 +47,13 @@ def prune(
 
 
 def inverse_factor(gram: Float[Tensor, "in in"]) -> Float[Tensor, "in in"]:
-    """The upper Cholesky factor of the inverse of a Gram matrix, damped."""
+    """Return the upper Cholesky factor of the inverse of a damped Gram matrix."""
     damped = gram.double() + DAMPING * gram.diagonal().mean() * torch.eye(len(gram), dtype=torch.float64)
     inverse = torch.cholesky_inverse(torch.linalg.cholesky(damped))
     return torch.linalg.cholesky(inverse, upper=True).float()
 
 
 def _sets_together(spec: FormSpec) -> Tensor:
-    """Columns in an order that makes the members of an n:m set neighbours."""
+    """Return the columns in an order that makes the members of an n:m set neighbours."""
     order = torch.arange(spec.width)
     return order.view(spec.pattern.m, -1).t().reshape(-1) if spec.pattern.m else order

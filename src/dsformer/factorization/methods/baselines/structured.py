@@ -1,6 +1,6 @@
-"""Structured pruning: heads and neurons go, or layers too. Which ones, is not for a weight alone to say.
+"""Structured pruning methods: heads and neurons are removed, or whole layers too, and what remains is dense.
 
-What is left is dense.
+Which ones are removed cannot be decided from one weight alone (see ``allocation.structured_plan``).
 """
 
 from dsformer.factorization.channel_removal import remove_channels
@@ -13,7 +13,7 @@ from dsformer.format.pattern import Pattern
 
 
 def fit(weight: Target, budget: Budget, pattern: Pattern, effort: Effort) -> Fitted | None:
-    """The weight as it is, if that fits."""
+    """Return the whole dense weight, if it fits. Arguments are as of ``Method.fit``."""
     fitted = remove_channels(weight, KeptChannels())
     return fitted if budget.holds(fitted.form.spec) else None
 
