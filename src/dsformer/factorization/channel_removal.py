@@ -1,9 +1,9 @@
 """Structured pruning by optimal brain surgeon: removes channels of a layer's input, and the others compensate.
 
-The surgeon works on whole groups of columns (Hassibi and Stork, 1993; for transformers ZipLM, arXiv 2302.04089). In the
-metric of the inputs with inverse Gram ``H``, removing the columns ``C`` of ``W`` costs ``tr(W_C (H_CC)⁻¹ W_Cᵀ)`` once
-all other columns have compensated for it by ``- W_C (H_CC)⁻¹ H_C,:``. With the metric of the outputs as well this is
-the Fisher score of a channel (Kwon et al., arXiv 2204.00656, without labels), with compensation.
+Whole groups of columns are removed (Hassibi and Stork, 1993; for transformers ZipLM, arXiv 2302.04089). In the metric
+of the inputs with inverse Gram ``H``, removing the columns ``C`` of ``W`` costs ``tr(W_C (H_CC)⁻¹ W_Cᵀ)`` once all
+other columns have compensated for it by ``- W_C (H_CC)⁻¹ H_C,:``. With the metric of the outputs as well this is the
+Fisher score of a channel (Kwon et al., arXiv 2204.00656, without labels), with compensation.
 """
 
 from dataclasses import dataclass
@@ -84,7 +84,7 @@ def _costs(matrix: Float[Tensor, "out in"], inverse: Float[Tensor, "in in"], siz
 def _without(
     matrix: Float[Tensor, "out in"], inverse: Float[Tensor, "in in"], columns: Int[Tensor, " gone"]
 ) -> tuple[Float[Tensor, "out left"], Float[Tensor, "left left"], float]:
-    """Remove columns with compensation. Returns the matrix, the inverse Gram matrix and the squared error."""
+    """Remove columns with compensation. Returns the remaining matrix and inverse Gram matrix, and the squared error."""
     left = _others(matrix.shape[1], columns)
     solved = torch.linalg.solve(inverse[columns][:, columns], inverse[columns])
     spent = float((matrix[:, columns] @ torch.linalg.solve(inverse[columns][:, columns], matrix[:, columns].T)).trace())

@@ -25,9 +25,9 @@ from dsformer.utils.threads import raise_if_cancelled
 # by up to 8 % (but 2 % worse for pruning).
 PENALTY_START, GROUPED_PENALTY_START, PENALTY_END, COUPLED = 0.1, 0.2, 1.0, 0.5
 # A metric concentrated on few directions, such as that of a classifier's last layers, leaves codes free in the others,
-# where they move as far as the penalty lets them. There the penalty of pruning starts lower, by this multiple of the
-# metric's spread, which is taken to be at least ``LEAST``. With next to no spread the error ends at a fifth to two
-# thirds. Learned atoms gain 5 % there, and lose as much where the spread is larger.
+# where they move as far as the penalty lets them. There the penalty of pruning starts lower, by a factor of ``SPREAD``
+# times the metric's spread, but of ``LEAST`` at least. With next to no spread the error ends at a fifth to two thirds.
+# Learned atoms gain 5 % there, and lose as much where the spread is larger.
 SPREAD, LEAST = 3.0, 0.01
 # Penalty of a warm start, where codes and dictionary nearly fit already.
 WARM_PENALTY = 0.3

@@ -6,8 +6,8 @@ Sylvester equation, solved in the eigenbases of S and of G. The projection keeps
 Without unit vectors among the atoms this is Double Sparse Factorization (Boža and Macko, arXiv 2409.18850), in the
 library's metric.
 
-Without them it starts from what is sparse already: the unit vectors, so that the codes are the pruned weight, or where
-the weight is wider than tall its own rows, each of which one code selects.
+Without them the start is sparse already. It is the unit vectors, so that the codes are the pruned weight. Where the
+weight is wider than tall it is the rows of the weight, each of which is one atom.
 """
 
 import torch

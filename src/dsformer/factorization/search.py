@@ -151,7 +151,7 @@ def search(
         low_rank: whether the optimum of low rank is a candidate too.
 
     Returns:
-        None when nothing fits the budget.
+        The chosen form and its error; None when nothing fits the budget.
     """
     shape = (weight.matrix.shape[0], weight.matrix.shape[1])
     rank = rank_within(shape, budget)
