@@ -1,6 +1,7 @@
-"""The order of the rows of a compressed model, found again in the dense one.
+"""Row alignment: reorders a dense model's rows as those of its compressed copy are ordered.
 
-Grouped rows that may change places for free were reordered when the model was compressed; the order is not stored.
+Compression reorders grouped rows where their order costs nothing (a permutation symmetry). The order is not stored, so
+it is found again by matching rows.
 """
 
 from collections.abc import Mapping, Sequence
@@ -22,12 +23,14 @@ def align_rows(
     compressed: Mapping[str, Float[Tensor, "_out _in"]],
     group: int,
 ) -> None:
-    """Reorder a dense model in place, its outputs unchanged, as its compressed copy is ordered.
+    """Reorder the rows of a dense model in place as those of its compressed copy are ordered; outputs do not change.
 
     Args:
-        batch: to find out on which rows may change places.
-        compressed: the weight of every block's copy.
-        group: rows of a group.
+        model: the dense model.
+        batch: run through the model to find out which rows may change places.
+        blocks: the blocks of the dense model.
+        compressed: by block name, the weight of the compressed copy.
+        group: number of rows that share a support.
     """
     blocks_of = {block.name: block for block in blocks}
     for name, exchange in find_permutation_symmetries(model, batch, blocks, group).items():
@@ -38,7 +41,16 @@ def align_rows(
 def match_rows(
     rows: Float[Tensor, "out in"], others: Float[Tensor, "out in"], spans: Sequence[RowSpan]
 ) -> Int[Tensor, " out"]:
-    """The allowed order of ``rows`` in which they are most like ``others``, place by place (a stable matching)."""
+    """Find the permitted order of ``rows`` that brings them closest to ``others``: a stable matching in every span.
+
+    Args:
+        rows: to reorder.
+        others: in the order wanted.
+        spans: ranges of rows that may change places.
+
+    Returns:
+        For every place, the index of the row of ``rows`` that takes it.
+    """
     order = torch.arange(len(rows))
     for span in spans:
         pairs = [(rows[start : start + span.size], others[start : start + span.size]) for start in span.starts]

@@ -1,4 +1,4 @@
-"""Attention of a model that is trained under autocast on a CPU."""
+"""Float32 attention for models trained under autocast on a CPU."""
 
 from collections.abc import Callable
 from typing import Any
@@ -8,15 +8,15 @@ from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
 from torch.overrides import TorchFunctionMode
 
-# Tokens of a text beyond which bf16 is as fast.
+# Length of a text, in tokens, beyond which bf16 is as fast.
 LONGEST = 512
 
 
 class SinglePrecisionAttention(TorchFunctionMode):
-    """Computes attention of short texts on CPU in float32, whatever autocast says; all else stays as it is.
+    """Computes the attention of short texts on a CPU in float32, even under autocast; changes no other operation.
 
-    There the gradient of torch's fused attention takes several times as long in bf16 (torch 2.13; sentences of 32
-    tokens spend more in it than in any other operation): see ``benchmarks/attention_speed.py``.
+    The gradient of torch's fused attention on a CPU takes several times as long in bf16 (torch 2.13; for sentences of
+    32 tokens it takes longer than any other operation): see ``benchmarks/attention_speed.py``.
     """
 
     def __torch_function__(

@@ -1,4 +1,4 @@
-"""The README of a model that was fine-tuned."""
+"""The model card (README) of a fine-tuned dense model."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -21,15 +21,15 @@ def make_dense_card(
     library: str,
     source: Mapping[str, Any],
 ) -> str:
-    """A model card in Markdown with a YAML header.
+    """Write a model card in Markdown with a YAML header.
 
     Args:
-        model: what was fine-tuned: a hub name or a directory.
-        task: what it learned.
-        scores: times 100 by name, the main one first.
-        settings: how it learned.
+        model: the model that was fine-tuned: a hub name or a directory.
+        task: the task it was fine-tuned on.
+        scores: metrics by name, times 100, the main one first.
+        settings: how it was trained.
         architecture: the name of its class.
-        library: what it is loaded with.
+        library: the library that loads it.
         source: the header of the base model's card.
     """
     base, name = hub_name(strip_local_paths(str(model))), short_name(task.name)

@@ -1,4 +1,4 @@
-"""How factorizations are learned."""
+"""Settings of training: data, learner, distillation and optimizer."""
 
 from dataclasses import dataclass, field
 from typing import Annotated, Literal
@@ -13,7 +13,7 @@ from dsformer.utils.config import StrictModel, UserPath
 
 
 class TrainingConfig(StrictModel):
-    """How the factorizations are learned, on a task or on plain text."""
+    """How the factors are trained, on a task or on plain text."""
 
     train: Annotated[
         str,
@@ -103,27 +103,27 @@ class TrainingConfig(StrictModel):
 
     @property
     def terms(self) -> tuple[str, ...]:
-        """The terms of distillation."""
+        """Names of the distillation terms; empty for none."""
         if self.train == "distill":
             return ("embeddings", "hidden")
         return () if self.distill == "none" else tuple(self.distill.split("+"))
 
     @property
     def learner(self) -> str:
-        """The learner's name."""
+        """The learner's name in ``LEARNERS``, or ``none``."""
         return DEFAULT_LEARNER if self.train == "distill" else self.train
 
 
 @dataclass(frozen=True)
 class LearningConfig:
-    """What learning the factorizations of a compressed model depends on.
+    """Everything that training the factors of a compressed model depends on.
 
     Attributes:
         training: data, learner, optimizer.
         calibration: how the metrics of learners that project are measured.
         ridge: added to second moments of inputs, relative to their mean diagonal.
-        precision: what factors are quantized to once they have learned; None: they stay floating-point.
-        trains_weights: dense weights are trained, of which the learner keeps some.
+        precision: what factors are quantized to after training; None: they stay floating-point.
+        trains_weights: the learner trains dense weights and chooses which of them to keep.
     """
 
     training: TrainingConfig

@@ -1,4 +1,4 @@
-"""From a compressed model to one whose factorizations can be learned, and back."""
+"""Conversion of a compressed model to one whose factors are trained, and back."""
 
 from collections.abc import Callable, Sequence, Set
 
@@ -23,9 +23,14 @@ def install_learned_blocks(
     configs: Sequence[BlockConfig],
     make: Callable[[BlockConfig, Form], LearnedBlock] = LearnedBlock,
 ) -> LearnedBlocks:
-    """Replace the compressed linears of a model by plain ones whose weights are learned.
+    """Replace the compressed linear layers of a model by plain ones that reconstruct weights from trained factors.
 
-    Compressed embedding tables stay compressed.
+    Embedding tables that are compressed stay so.
+
+    Args:
+        model: compressed; changed in place.
+        configs: its blocks.
+        make: the constructor of a trained block.
 
     Raises:
         InputError: the model has no compressed linear layer.
@@ -43,9 +48,10 @@ def install_learned_blocks(
 
 @torch.no_grad()
 def reset_to_untrained(model: PreTrainedModel, untrained: PreTrainedModel) -> list[nn.Parameter]:
-    """Give what is not factorized the values of a model of the same shapes that has not learned the task.
+    """Copy the parameters that are not factorized from a model of the same shapes, not yet trained on the task.
 
-    Returns the parameters of the task's head.
+    Returns:
+        The parameters of the task's head.
     """
     own = dict(model.named_parameters())
     shared = {name: values for name, values in untrained.named_parameters() if name in own}
@@ -55,14 +61,14 @@ def reset_to_untrained(model: PreTrainedModel, untrained: PreTrainedModel) -> li
 
 
 def install_learned_forms(model: PreTrainedModel, learned: LearnedBlocks) -> None:
-    """Put what was learned back into compressed layers."""
+    """Put the trained factors back into compressed layers."""
     delattr(model, NAME)
     learned.detach()
     install_forms(model, [block.config for block in learned], [block.form() for block in learned])
 
 
 def _densify(model: nn.Module, names: Set[str]) -> None:
-    """Plain linears in place of compressed ones, under all names these have."""
+    """Replace compressed linear layers by plain ones, under every name that they have."""
     modules = dict(model.named_modules(remove_duplicate=False))
     dense: dict[nn.Module, nn.Module] = {}
     for name in names:

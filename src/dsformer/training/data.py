@@ -1,4 +1,4 @@
-"""A task's examples as the trainer takes them, and what a model scores on them."""
+"""Tokenized training data of a task or of plain text, and the texts of it to calibrate on."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -25,7 +25,7 @@ from dsformer.errors import InputError
 from dsformer.models.inputs import longest_input, set_padding_token
 from dsformer.training.config import TrainingConfig
 
-# Longest passage of plain text, in tokens.
+# Greatest length of a passage of plain text, in tokens.
 TEXT_LENGTH = 128
 _FILES = (".csv", ".tsv", ".jsonl", ".parquet", ".gz")
 
@@ -35,9 +35,9 @@ class TrainingData:
     """Features to train on.
 
     Attributes:
-        features: what the model sees of every example.
-        collate: makes batches.
-        texts: plain texts, or pairs of them, to calibrate on.
+        features: the model's inputs, an example each.
+        collate: makes batches of them.
+        texts: the plain texts, or pairs of them, for calibration.
     """
 
     features: Sequence[dict[str, Any]]
@@ -45,14 +45,18 @@ class TrainingData:
     texts: list[Text]
 
     def sample(self, how: CalibrationConfig) -> list[Text]:
-        """Texts to calibrate on, from all over the data: as many as the recipe says, or has tokens for."""
+        """Select calibration texts, evenly from the whole data: as many as the recipe asks for, or has tokens for."""
         each = sum(len(one["input_ids"]) for one in self.features) / max(1, len(self.features))
         count = max(1, round(how.task_tokens / max(1.0, each))) if how.count is None else how.count
         return [self.texts[i] for i in even_indices(len(self.texts), count)]
 
 
 def load_training_task(settings: TrainingConfig, data_dir: Path | None) -> SupervisedTask:
-    """The recipe's task. Raises InputError when it is not there, or has nothing to train on."""
+    """Load the recipe's task.
+
+    Raises:
+        InputError: the task does not exist, or has no training data.
+    """
     assert settings.task is not None
     columns = None
     if settings.task.endswith(_FILES):
@@ -72,13 +76,13 @@ def load_training_task(settings: TrainingConfig, data_dir: Path | None) -> Super
 def tokenize_task(
     task: SupervisedTask, settings: TrainingConfig, tokenizer: Any, model: PreTrainedModel
 ) -> TrainingData:
-    """The training part of a task, tokenized: no longer than the model takes.
+    """Tokenize the training part of a task, truncated to what the model takes.
 
     Args:
-        task: has something to train on.
+        task: a task with training data.
         settings: which of its examples, and their greatest length.
         tokenizer: the model's.
-        model: that will be trained.
+        model: the model to train.
     """
     assert task.train is not None
     set_padding_token(model, tokenizer)
@@ -88,7 +92,13 @@ def tokenize_task(
 
 
 def tokenize_text(settings: TrainingConfig, tokenizer: Any, model: PreTrainedModel) -> TrainingData:
-    """Plain text, tokenized: no longer than the model takes."""
+    """Tokenize plain text, truncated to what the model takes.
+
+    Args:
+        settings: the file, its column, how many passages, and their greatest length.
+        tokenizer: the model's.
+        model: the model to train.
+    """
     assert settings.text is not None
     column = None if file_kind(settings.text) == ".txt" else settings.text_column
     texts = read_texts(settings.text, column)[: settings.examples]
@@ -105,10 +115,20 @@ def sample_training_text(
     tokenizer: Any,
     model: PreTrainedModel,
 ) -> list[Text] | None:
-    """Of the recipe's task, or of its text to distil on; None where it has neither, or text for calibration itself.
+    """Select calibration texts from the recipe's task, or from its text to distil on.
+
+    Args:
+        settings: of training.
+        calibration: how many texts, and whether calibration has a text file.
+        data_dir: folder of data sets.
+        tokenizer: the model's.
+        model: the model to train.
+
+    Returns:
+        The texts; None where the recipe has neither a task nor a text, or calibration has its own text.
 
     Raises:
-        InputError: the task or the text is not there, or has nothing to train on.
+        InputError: the task or the text does not exist, or has no training data.
     """
     if calibration.text is not None or (settings.task is None and settings.text is None):
         return None

@@ -1,4 +1,4 @@
-"""Losses that make a compressed model follow the model it was made from.
+"""Distillation losses between a compressed model (the student) and the dense model it was made from (the teacher).
 
 logits      temperature-softened cross entropy of the outputs (Hinton et al., arXiv 1503.02531); for a single output,
             the squared difference
@@ -26,7 +26,7 @@ from dsformer.models.pooling import Pooling, mean_pooling
 
 TERMS = ("logits", "hidden", "attention", "relations", "embeddings")
 _OUTPUTS = ("logits", "start_logits", "end_logits")
-# Those of a decoder that reads the same text have its length, and so its mask.
+# A decoder reads the same text, so its states have the same length and the same mask.
 _STATES = ("hidden_states", "encoder_hidden_states", "decoder_hidden_states")
 
 
@@ -34,18 +34,19 @@ class Distiller:
     """The distillation loss of a student against a frozen teacher.
 
     Args:
-        teacher: of the student's architecture, with as many layers or more; never trained.
-        terms: which of ``TERMS``, added up.
+        teacher: of the student's architecture, with at least as many layers; never trained.
+        student: the model to train.
+        terms: which of ``TERMS`` to add up.
         temperature: of ``logits``.
-        pooling: how ``embeddings`` are made of hidden states.
-        attention: for every layer of the student, names of its queries, keys and values, and of those of the teacher's
-            that it is to follow; for ``attention`` and, the last, ``relations``.
+        pooling: how ``embeddings`` are computed from hidden states; None: the mean over tokens.
+        attention: for every layer of the student, the names of its query, key and value modules, and those of the
+            teacher's layer to follow. ``attention`` uses all of them, ``relations`` the last.
 
     Attributes:
-        autocast: what the teacher runs in; the student's trainer says so.
+        autocast: the context in which the teacher runs, set by the student's trainer.
 
     Raises:
-        InputError: an unknown term, or one this model cannot have.
+        InputError: a term is unknown, or this model cannot have it.
     """
 
     def __init__(
@@ -77,7 +78,12 @@ class Distiller:
         return {"output_hidden_states": True} if "hidden" in self.terms else {}
 
     def __call__(self, student: Mapping[str, Any], inputs: Mapping[str, Tensor]) -> Float[Tensor, ""]:
-        """The loss for a student's outputs on inputs (without labels)."""
+        """Compute the loss of a student's outputs.
+
+        Args:
+            student: outputs of the student.
+            inputs: the batch, without labels.
+        """
         with torch.no_grad(), self.autocast():
             teacher = self.teacher(**inputs, **self.wants)
         mask = inputs["attention_mask"].bool()
@@ -95,6 +101,7 @@ class Distiller:
         return torch.stack(losses).mean()
 
     def _softened(self, student: Tensor, teacher: Tensor, mask: Bool[Tensor, "batch time"]) -> Float[Tensor, ""]:
+        """Compute the temperature-softened Kullback-Leibler divergence, or the squared error of a single output."""
         if student.ndim == 3:
             student, teacher = student[mask], teacher[mask]
         if student.shape[-1] == 1:
@@ -105,6 +112,7 @@ class Distiller:
         return t * t * functional.kl_div(ours, theirs, log_target=True, reduction="none").nan_to_num(0.0).sum(-1).mean()
 
     def _hidden(self, student: Any, teacher: Any, mask: Bool[Tensor, "batch time"]) -> Float[Tensor, ""]:
+        """Sum the relative squared errors of the student's layers against the teacher's layers that they follow."""
         losses = []
         for name in (name for name in _STATES if name in teacher):
             ours, theirs = student[name], teacher[name]
@@ -142,7 +150,7 @@ class Distiller:
 
 
 class _Watch:
-    """Keeps what some modules put out in the last forward pass."""
+    """Keeps the outputs of some modules from the last forward pass."""
 
     def __init__(self, model: nn.Module, names: Sequence[str]):
         self._kept: dict[str, Tensor] = {}
@@ -156,11 +164,13 @@ class _Watch:
         return keep
 
     def taken(self) -> list[Tensor]:
+        """Return the outputs kept and forget them."""
         kept, self._kept = list(self._kept.values()), {}
         return kept
 
 
 def _relative(ours: Float[Tensor, "*values"], theirs: Float[Tensor, "*values"]) -> Float[Tensor, ""]:
+    """Compute the squared error relative to the teacher's mean square."""
     return (ours - theirs).square().mean() / theirs.square().mean().clamp_min(1e-12)
 
 
@@ -170,7 +180,8 @@ def _relation_loss(
     mask: Bool[Tensor, "batch time"],
     heads: int,
 ) -> Float[Tensor, ""]:
-    # As many relation heads as both can be divided into: the student may have fewer heads of attention.
+    """Compute the divergence of self-relations (softmax of scaled products of a tensor with itself) at real tokens."""
+    # The most relation heads that divide both widths: the student may have fewer attention heads.
     heads = next(count for count in range(heads, 0, -1) if not (ours.shape[2] % count or theirs.shape[2] % count))
 
     def relation(x: Float[Tensor, "batch time own"]) -> Float[Tensor, "batch heads time time"]:
@@ -184,7 +195,7 @@ def _relation_loss(
 def _products(
     queries: Float[Tensor, "batch time width"], keys: Float[Tensor, "batch time own"], heads: int
 ) -> Float[Tensor, "batch heads time time"]:
-    """Inner products of queries and keys in every head, as attention scales them; keys may be shared by some heads."""
+    """Compute the scaled products of queries and keys in every head; several heads may share keys."""
     batch, time, width = queries.shape
     size = width // heads
     left, right = (x.float().view(batch, time, -1, size).transpose(1, 2) for x in (queries, keys))

@@ -1,4 +1,4 @@
-"""Notice a training that has run into NaN or infinity, in the step in which it did, before anything is kept of it."""
+"""Detection of NaN and infinity in training, at the step in which they occur and before a checkpoint keeps them."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,13 +11,13 @@ from dsformer.errors import InputError
 
 
 class DivergedError(InputError):
-    """The loss or the weights of a training are NaN or infinite."""
+    """The loss or a trained weight is NaN or infinite."""
 
 
 def what_diverged(loss: Tensor | None, model: nn.Module) -> str | None:
-    """What is NaN or infinite after a step: the loss, or the name of a tensor that is trained; None: nothing.
+    """Return what is NaN or infinite after a step: ``the loss`` or the name of a trained tensor; None: nothing.
 
-    Norms tell, which cost about a hundredth of a step; the one that is named is looked for only then.
+    Only norms are checked, which takes about a hundredth of a step. The tensor is looked for only if one is not finite.
     """
     names, tensors = zip(*_trained(model), strict=True)
     norms = torch.stack([one.float() for one in torch._foreach_norm(list(tensors))])
@@ -30,7 +30,7 @@ def what_diverged(loss: Tensor | None, model: nn.Module) -> str | None:
 
 
 def is_finite(checkpoint: Path) -> bool:
-    """Whether it is a whole safetensors file, all of whose numbers are finite."""
+    """Return whether a file is a complete safetensors file with finite values only."""
     try:
         with safe_open(checkpoint, "pt") as file:
             names = list(file.keys())
@@ -40,7 +40,7 @@ def is_finite(checkpoint: Path) -> bool:
 
 
 def _trained(model: nn.Module) -> Iterator[tuple[str, Tensor]]:
-    """Parameters that are trained now or were, and what learners keep beside them."""
+    """Yield the parameters that are trained or have been, and the floating-point buffers of trained blocks."""
     for name, parameter in model.named_parameters():
         if parameter.requires_grad or parameter.grad is not None or name.startswith("learned_blocks."):
             yield name, parameter.detach()

@@ -1,4 +1,4 @@
-"""Training a dense model on a task, and writing it."""
+"""Fine-tuning of a dense model on a task, and writing the result."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -22,14 +22,14 @@ from dsformer.utils.progress import Progress
 def write_dense(
     network: PreTrainedModel, tokenizer: Any, source: ModelDirectory, target: Path, files: Mapping[str, str] = {}
 ) -> None:
-    """Write a dense model, its tokenizer and what else was beside it; the directory appears whole or not at all.
+    """Write a dense model, its tokenizer and the other files of its source; the directory appears whole or not at all.
 
     Args:
         network: the model.
         tokenizer: its tokenizer.
-        source: what was trained.
-        target: the directory.
-        files: further files by name.
+        source: the directory of the model before training.
+        target: the directory to write.
+        files: contents of further files by name.
     """
     with write_atomically(target) as directory, quiet():
         network.save_pretrained(directory)
@@ -41,9 +41,18 @@ def write_dense(
 def train_dense(
     model: str | Path, task: SupervisedTask, settings: TrainingConfig, work: Path, progress: Progress, stage: str
 ) -> tuple[PreTrainedModel, Any, SupervisedTask]:
-    """Train from the last checkpoint in ``work``, or from the start.
+    """Fine-tune a dense model, from the last checkpoint in ``work`` if there is one.
 
-    Returns the model, its tokenizer, and the task with its classes numbered as the model has them.
+    Args:
+        model: a directory or a hub name.
+        task: with training data.
+        settings: of training.
+        work: directory of checkpoints.
+        progress: notified of every step.
+        stage: the name of this stage for ``progress`` and for errors.
+
+    Returns:
+        The model, its tokenizer, and the task with its classes numbered as in the model.
     """
     set_seed(settings.seed)
     network, tokenizer = open_for_task(model, task)

@@ -1,4 +1,4 @@
-"""Leave embedding tables as they are: half of a small model, and a third of the time of a step."""
+"""Freezing of embedding tables: they are half of a small model, and training them takes a third of a step's time."""
 
 from torch import nn
 
@@ -6,7 +6,7 @@ from dsformer.nn.embedding import DenseSparseEmbedding
 
 
 def freeze_embeddings(model: nn.Module) -> None:
-    """No gradients for any embedding table, compressed or not, nor for what is tied to one."""
+    """Turn off gradients of all embedding tables, compressed or not, and of weights tied to them."""
     for module in model.modules():
         if isinstance(module, (nn.Embedding, DenseSparseEmbedding)):
             module.requires_grad_(False)

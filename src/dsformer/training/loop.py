@@ -1,4 +1,4 @@
-"""Learn the factorizations of a compressed model."""
+"""Training of the factors of a compressed model: learner, metrics and distillation put together and run."""
 
 from pathlib import Path
 
@@ -42,15 +42,16 @@ def learn(
     supervised: bool,
     progress: Progress = silent,
 ) -> None:
-    """Train a compressed model in place, from the last checkpoint in ``work`` if there is one.
+    """Train the factors of a compressed model in place, from the last checkpoint in ``work`` if there is one.
 
     Args:
         model: compressed, as loaded or as ``compress`` returns it.
-        teacher: the dense model with the same modules; also gives the inputs projections are measured on.
+        teacher: the dense model with the same modules; also computes the inputs that the metrics of projections use.
         data: to train on.
-        config: how; of a recipe, its ``learning``.
+        config: how to train; ``Recipe.learning``.
         work: directory of checkpoints.
         supervised: whether the batches have labels.
+        progress: notified of every step.
     """
     dtype, stored = next(model.parameters()).dtype, model.config.quantization_config
     trainer = make_trainer(model, teacher, data, config, work, supervised, progress)
@@ -73,7 +74,7 @@ def make_trainer(
     supervised: bool,
     progress: Progress = silent,
 ) -> FactorizationTrainer:
-    """Make a compressed model one whose factorizations are learned, and its trainer. Arguments as of :func:`learn`."""
+    """Prepare a compressed model for training of its factors, and make its trainer. Arguments as of :func:`learn`."""
     settings, stored = config.training, model.config.quantization_config
     assert isinstance(stored, DSFormerConfig)
     set_seed(settings.seed)
@@ -106,6 +107,7 @@ def make_trainer(
 
 
 def _stage(learned: LearnedBlocks, teacher: Teacher, data: TrainingData, config: LearningConfig) -> Stage:
+    """Measure what the learner needs (metrics, dense weights) and describe the run to it."""
     settings, examples = config.training, len(data.features)
     made: list[Projection] = []
     weights: list[Tensor] = []
@@ -126,11 +128,12 @@ def _stage(learned: LearnedBlocks, teacher: Teacher, data: TrainingData, config:
 
 
 def _dense(teacher: nn.Module, config: BlockConfig) -> Block:
+    """Return the dense layers of a compressed block."""
     return Block(config.kind, tuple(config.names), tuple(teacher.get_submodule(name) for name in config.names))
 
 
 def _batches(teacher: Teacher, data: TrainingData, config: LearningConfig) -> list[dict[str, Tensor]]:
-    """What the factorization was calibrated on."""
+    """Tokenize the text that the factorization was calibrated on."""
     how = config.calibration
     return make_model_batches(teacher.model, teacher.tokenizer, data.sample(how), how.length, how.batch_size)
 
@@ -150,7 +153,7 @@ def _order_alike(model: nn.Module, batch: dict[str, Tensor], dense: list[Block],
 def _metrics(
     teacher: Teacher, blocks: list[Block], batches: list[dict[str, Tensor]], config: LearningConfig
 ) -> dict[str, Metric]:
-    """Metric of every block, as of the factorization."""
+    """Measure the metric of every block, as for the factorization."""
     how = config.calibration
     seen = calibrate(teacher.model.eval(), batches, blocks, weighting=how.weighting, cache=how.cache)
     return {
@@ -162,6 +165,7 @@ def _metrics(
 def _distiller(
     model: PreTrainedModel, teacher: Teacher, learned: LearnedBlocks, settings: TrainingConfig
 ) -> Distiller | None:
+    """Make the distillation loss; None: the recipe has no terms."""
     if not settings.terms:
         return None
     shared = [members for block in learned for members in block.config.readers if len(members) == 3]

@@ -1,4 +1,4 @@
-"""What Adam remembers of the values, carried over when the support changes."""
+"""Adam's moments of the codes, carried over when the support changes."""
 
 import torch
 from jaxtyping import Int
@@ -11,11 +11,16 @@ from dsformer.training.parametrization import LearnedBlock
 def carry_optimizer_state(
     optimizer: torch.optim.Optimizer, block: LearnedBlock, before: Int[Tensor, "units kept"]
 ) -> None:
-    """Follow a block from its support ``before`` to the present one.
+    """Move Adam's moments of a block's values from its old support to the present one.
 
-    Values that stay keep both moments. New ones start with no first moment and the mean second moment of their unit:
-    with none at all their first steps would be many times too long (STEP, arXiv 2302.01172: second moments that mix
-    values on and off the support mislead Adam).
+    Values that stay keep both moments. New values start with a first moment of zero and the mean second moment of their
+    unit. With a second moment of zero their first steps would be many times too long (STEP, arXiv 2302.01172: second
+    moments that mix values on and off the support mislead Adam).
+
+    Args:
+        optimizer: changed in place.
+        block: on its present support.
+        before: its ``columns`` before the change.
     """
     state = optimizer.state.get(block.values)
     if not state:

@@ -1,7 +1,7 @@
-"""A model while its factorizations are learned: plain linears whose weights are made anew from codes and dictionaries.
+"""Trained blocks: plain linear layers whose weights are reconstructed from trained codes and dictionaries.
 
-Every linear keeps its own class, bias and place; only its ``weight`` is no parameter any more but what its block
-computes before each forward pass. So models, autocast, gradient accumulation and data parallelism notice nothing.
+Every layer keeps its class, bias and position in the model. Only its ``weight`` is no longer a parameter: the block
+computes it before each forward pass. So models, autocast, gradient accumulation and data parallelism work unchanged.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -26,13 +26,18 @@ GradientHook = Callable[[Float[Tensor, "units width"]], None]
 class LearnedBlock(nn.Module):
     """Values and dictionary of one block on its present support, as parameters.
 
-    Atoms are rows of norm 1 at the start, whatever the orientation, so that one learning rate suits all blocks.
+    Atoms are rows and start with norm 1, whatever the orientation, so that one learning rate suits all blocks.
+
+    Args:
+        config: the block's layers.
+        form: the factorization to start from.
 
     Attributes:
         values: codes on the support, (units, kept), in ascending position.
         dictionary: (atoms, width).
         columns: position of every value: learned atoms first, then canonical ones.
         order: units sorted so that the members of a group are neighbours.
+        watcher: called with the gradient of the weight in every backward pass; None: nothing is called.
     """
 
     columns: Tensor
@@ -52,7 +57,7 @@ class LearnedBlock(nn.Module):
         values = form.values.float() * scale[columns]
         self.values = nn.Parameter(torch.empty_like(values).index_copy_(0, order, values))
         self.dictionary = nn.Parameter((atoms.float() / norm).contiguous())
-        # Where a sparse dictionary has entries; it stays so.
+        # Where a sparse dictionary has entries; training does not change its support.
         self.register_buffer("entries", _entries(form.spec, atoms), persistent=False)
         self.register_buffer("columns", torch.empty_like(columns).index_copy_(0, order, columns).int())
         self.register_buffer("order", order.clone())
@@ -63,21 +68,21 @@ class LearnedBlock(nn.Module):
         self.register_load_state_dict_post_hook(lambda module, keys: module.moved())
 
     def round_to(self, precision: Precision) -> None:
-        """From now on compute the weight from rounded factors."""
+        """Reconstruct the weight from fake-quantized factors from now on (quantization-aware training)."""
         self.precision = precision
-        # In checkpoints, so that a run that goes on has the same.
+        # Buffers are in checkpoints, so that a resumed run has the same steps.
         self.register_buffer("value_steps", torch.empty_like(self.values.data))
         self.register_buffer("dictionary_steps", torch.empty_like(self.dictionary.data))
         self.look_again()
 
     @torch.no_grad()
     def look_again(self) -> None:
-        """See how far apart rounded numbers are now."""
+        """Update the quantization steps to the present range of the factors."""
         if self.precision is not None:
             self.value_steps, self.dictionary_steps = block_steps(self.form(), self.order, self.precision)
 
     def factors(self) -> tuple[Float[Tensor, "units kept"], Float[Tensor, "atoms width"]]:
-        """Values and dictionary as the weight is made of them."""
+        """Return values and dictionary as the weight is reconstructed from them: fake-quantized if asked for."""
         dictionary = self.atoms()
         if self.precision is None:
             return self.values, dictionary
@@ -85,28 +90,29 @@ class LearnedBlock(nn.Module):
         return values, fake_quantize(dictionary, self.dictionary_steps, self.precision.dictionary)
 
     def atoms(self) -> Float[Tensor, "atoms width"]:
-        """The dictionary, with nothing where a sparse one has no entry."""
+        """Return the dictionary, with zeros where a sparse one has no entry."""
         return self.dictionary if self.entries is None else self.dictionary * self.entries
 
     def moved(self) -> None:
-        """Says that the support has changed."""
+        """Forget what was derived from the support, which has changed."""
         self._places = None
 
     @property
     def places(self) -> EntryPositions:
+        """Where every value goes in the codes and in the weight."""
         if self._places is None:
             self._places = EntryPositions.of(self.columns, self.spec.atoms, self.spec.width, self.there())
         return self._places
 
     def unit_weight(self) -> Float[Tensor, "units width"]:
-        """The weight with one row a unit: transposed for an output dictionary. Differentiable; watched if asked to."""
+        """Return the weight with one row a unit (transposed for an output dictionary), differentiable and watched."""
         weight = self.multiplied()
         if self.watcher is not None and weight.requires_grad:
             weight.register_hook(self.watcher)
         return weight
 
     def multiplied(self) -> Float[Tensor, "units width"]:
-        """The weight made of what is learned, in the type of the autocast there is."""
+        """Reconstruct the weight from what is trained, in autocast's type if autocast is on."""
         device = self.values.device.type
         dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else torch.float32
         with torch.autocast(device, enabled=False):
@@ -115,11 +121,11 @@ class LearnedBlock(nn.Module):
         return weight
 
     def there(self) -> Bool[Tensor, "units kept"] | None:
-        """Which values there are, where units have different numbers of them: those that are not zero. None: all."""
+        """Return which values of ragged rows exist, those that are not zero; None: all do."""
         return self.values.detach() != 0 if self.spec.ragged else None
 
     def mask(self) -> Bool[Tensor, "units positions"]:
-        """The support."""
+        """Return the support as a mask."""
         spec = self.spec
         empty = torch.zeros(spec.units, spec.core + spec.candidates, dtype=torch.bool, device=self.columns.device)
         there = self.there()
@@ -129,7 +135,7 @@ class LearnedBlock(nn.Module):
 
     @torch.no_grad()
     def codes(self) -> Float[Tensor, "units positions"]:
-        """The codes as a dense matrix."""
+        """Return the codes as a dense matrix."""
         spec = self.spec
         return self.values.new_zeros(spec.units, spec.core + spec.candidates).scatter_(
             1, self.columns.long(), self.values
@@ -142,11 +148,17 @@ class LearnedBlock(nn.Module):
         mask: Bool[Tensor, "units positions"],
         dictionary: Float[Tensor, "atoms width"],
     ) -> None:
-        """Other codes on another support."""
+        """Replace codes, support and dictionary.
+
+        Args:
+            codes: values off the support are ignored.
+            mask: the new support.
+            dictionary: the new dictionary.
+        """
         device = self.values.device
         codes, mask = codes.to(device) * mask.to(device), mask.to(device)
         self.columns = fill_support(mask, int(mask.sum(1).max())).int()
-        # The parameter stays the one the optimizer knows, whatever its size.
+        # The optimizer knows this parameter object, so only its data is replaced, by data of another size.
         self.values.data = codes.gather(1, self.columns.long())
         self.values.grad = None
         self.dictionary.copy_(dictionary)
@@ -155,7 +167,7 @@ class LearnedBlock(nn.Module):
 
     @torch.no_grad()
     def form(self) -> Form:
-        """What has been learned, with the spec it began with."""
+        """Return the trained factorization, with the spec that it started with."""
         spec, order = self.spec, self.order
         values, columns = self.values.detach()[order], self.columns.long()[order]
         indices = columns[:: spec.pattern.group, spec.core :] - spec.core
@@ -165,14 +177,14 @@ class LearnedBlock(nn.Module):
 
 
 def _entries(spec: FormSpec, atoms: Float[Tensor, "atoms width"]) -> Bool[Tensor, "atoms width"] | None:
-    """Where a sparse dictionary has entries; None: it is dense."""
+    """Return where a sparse dictionary has entries; None: it is dense."""
     if spec.inner is None:
         return None
     return torch.zeros_like(atoms, dtype=torch.bool).scatter_(1, find_nonzeros(spec, atoms), True)
 
 
 def _resize(block: LearnedBlock, state: dict[str, Any], prefix: str, *_: Any) -> None:
-    """A checkpoint may have been written with another number of non-zeros."""
+    """Resize values and positions to those of a checkpoint, which may have another number of non-zeros."""
     stored = state.get(f"{prefix}values")
     if isinstance(stored, Tensor) and stored.shape != block.values.shape:
         block.values.data = block.values.new_empty(stored.shape)
@@ -182,13 +194,14 @@ def _resize(block: LearnedBlock, state: dict[str, Any], prefix: str, *_: Any) ->
 
 
 def _columns(spec: FormSpec, indices: Int[Tensor, "groups nonzeros"]) -> Int[Tensor, "units kept"]:
+    """Return the position of every value of every unit: the core, then the selected atoms."""
     chosen = spec.core + indices.long().repeat_interleave(spec.pattern.group, 0)
     core = torch.arange(spec.core).expand(spec.units, spec.core)
     return torch.cat([core, chosen], 1)
 
 
 class LearnedBlocks(nn.Module):
-    """The blocks of a model, attached to its linears. ``detach`` gives the model back its own parameters."""
+    """The trained blocks of a model, attached to its linear layers; ``detach`` makes their weights parameters again."""
 
     def __init__(self, model: nn.Module, blocks: Sequence[LearnedBlock]):
         super().__init__()
@@ -208,7 +221,7 @@ class LearnedBlocks(nn.Module):
         return len(self._blocks)
 
     def refresh(self) -> None:
-        """Compute every weight from the present values."""
+        """Reconstruct every weight from the present factors."""
         for block, linears in zip(self, self._linears, strict=True):
             weight = block.unit_weight()
             if block.spec.orientation == "output":
@@ -221,11 +234,11 @@ class LearnedBlocks(nn.Module):
 
     @torch.no_grad()
     def fix_support(self) -> None:
-        """Compute every weight without a graph: one that lives on would hold the parameters to their old shapes."""
+        """Reconstruct every weight without a graph: one that lives on would hold parameters to their old shapes."""
         self.refresh()
 
     def detach(self) -> None:
-        """Leave the linears with the present weights as parameters of their own."""
+        """Make the present weights parameters of the linear layers."""
         self._handle.remove()
         self.fix_support()
         for linear in (linear for linears in self._linears for linear in linears):

@@ -1,4 +1,4 @@
-"""Warm projections: the factorization nearest to a block's weight, starting from the present one."""
+"""Warm projections: from a block's weight to a nearby factorization, starting from the present one."""
 
 import torch
 from jaxtyping import Float
@@ -15,7 +15,8 @@ class Projection:
     """Projects one block in the metric of its inputs.
 
     Args:
-        metric: of the inputs the layer sees on the task's text.
+        block: updated by every projection.
+        metric: second moments of the layer's inputs on the task's text, and of its outputs if measured.
         weight: the dense weight the factorization was made from, one row a unit.
     """
 
@@ -28,9 +29,15 @@ class Projection:
 
     @torch.no_grad()
     def __call__(self, target: Float[Tensor, "units width"], spec: FormSpec, iterations: int) -> None:
-        """Give the block the factorization near to the present one that fits ``target`` with so many non-zeros."""
+        """Set the block to the factorization near the present one that fits ``target``.
+
+        Args:
+            target: the weight to project, one row a unit.
+            spec: the block's, with the number of non-zeros wanted.
+            iterations: pursuit steps.
+        """
         block = self.block
-        # Projections are computed on the CPU, where their problem is.
+        # Projections run on the CPU, where their least-squares problem is stored.
         problem = self.problem.of(target.cpu())
         codes, dictionary = problem.whitened(block.codes().cpu(), block.dictionary.detach().cpu())
         codes, mask, dictionary = refit(problem, spec, codes, dictionary, block.order.cpu(), iterations)
@@ -41,5 +48,5 @@ class Projection:
 
 
 def orient(weight: Float[Tensor, "out in"], spec: FormSpec) -> Float[Tensor, "units width"]:
-    """A weight with one row a unit."""
+    """Return a weight with one row a unit: transposed for an output dictionary."""
     return weight if spec.orientation == "input" else weight.T.contiguous()

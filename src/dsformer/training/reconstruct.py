@@ -1,7 +1,8 @@
-"""The differentiable weight of a form: values and dictionary in, the multiplied-out weight out.
+"""Differentiable reconstruction of a weight from the codes and the dictionary of its form.
 
-Training multiplies every weight out once a step. That costs about a twentieth of the step's own products, and the
-layers then run as fast as dense ones; gradients of values and dictionary follow from the gradient of the weight.
+Training reconstructs every weight once a step. That takes about a twentieth of the time of the step's matrix products,
+and the layers then run as fast as dense ones. Gradients of values and dictionary follow from the gradient of the
+weight.
 """
 
 from dataclasses import dataclass
@@ -17,10 +18,10 @@ class EntryPositions:
     """Where every value of the codes goes.
 
     Attributes:
-        learned: positions in the flat values of codes of learned atoms; None where all are.
-        codes: for each of those, its place in the flat (units, atoms) codes.
-        canonical: positions in the flat values of codes of canonical atoms; None where none is.
-        weight: for each of those, its place in the flat (units, width) weight.
+        learned: positions, in the flat values, of codes of learned atoms; None where all are.
+        codes: for each of those, its index in the flat (units, atoms) codes.
+        canonical: positions, in the flat values, of codes of canonical atoms; None where there are none.
+        weight: for each of those, its index in the flat (units, width) weight.
     """
 
     learned: Int[Tensor, " learned"] | None
@@ -36,10 +37,13 @@ class EntryPositions:
         width: int,
         there: Bool[Tensor, "units kept"] | None = None,
     ) -> "EntryPositions":
-        """From the position (learned atoms first, then canonical ones) of every value of every unit.
+        """Compute them from the atom of every value.
 
         Args:
-            there: which values there are; the others, zeros, get no gradient. None: all.
+            columns: position of every value: learned atoms first, then canonical ones.
+            atoms: number of learned atoms.
+            width: length of an atom.
+            there: which values exist; the others, zeros, get no gradient. None: all.
         """
         columns = columns.long()
         units = torch.arange(len(columns), device=columns.device)[:, None]
@@ -57,7 +61,7 @@ class EntryPositions:
 
 
 class ReconstructWeight(torch.autograd.Function):
-    """``S D + S'`` for codes S of learned atoms and S' of canonical ones: (units, width), in the type asked for."""
+    """``S D + S'`` for codes S of learned atoms and S' of canonical ones: (units, width), in a given type."""
 
     @staticmethod
     def forward(
@@ -67,6 +71,15 @@ class ReconstructWeight(torch.autograd.Function):
         places: EntryPositions,
         dtype: torch.dtype,
     ) -> Float[Tensor, "units width"]:
+        """Multiply learned codes by the dictionary and add the canonical codes.
+
+        Args:
+            ctx: autograd's context.
+            values: codes on the support.
+            dictionary: the learned atoms.
+            places: where every value goes.
+            dtype: type of the product and of the weight.
+        """
         units, atoms = len(values), len(dictionary)
         flat = values.reshape(-1).to(dtype)
         codes = flat.new_zeros(units * atoms)
@@ -81,6 +94,7 @@ class ReconstructWeight(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *gradients: Any) -> Any:
+        """Return the gradients of values and dictionary."""
         (gradient,) = gradients
         codes, dictionary = ctx.saved_tensors
         places: EntryPositions = ctx.places

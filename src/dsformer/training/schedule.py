@@ -1,4 +1,4 @@
-"""How long training takes in steps, in which type it computes, and whether it can be done here."""
+"""Number of optimizer steps, choice of bf16, and a check that training is possible here."""
 
 import math
 from importlib.util import find_spec
@@ -10,20 +10,20 @@ from dsformer.training.config import TrainingConfig
 from dsformer.utils.distributed import world_size
 from dsformer.utils.hardware import fast_bf16
 
-# The modules of the extra "train" without which a run fails, some only at its end, when it is scored.
+# The modules of the extra "train" that a run needs, some of them only at its end, when the model is scored.
 NEEDED = ("accelerate", "sklearn", "scipy")
 
 
 def require_training(settings: TrainingConfig) -> None:
-    """Check before the work rather than after it.
+    """Check that training can run, before the work rather than after it.
 
     Raises:
         MissingExtraError: a package is not installed.
-        InputError: nor is what is to be reported to.
+        InputError: ``report_to`` names an integration that is not installed.
     """
     if not all(map(find_spec, NEEDED)):
         raise MissingExtraError("Training", "train")
-    # Imported here: with it comes transformers' Trainer, which takes a second.
+    # Imported here because it imports transformers' Trainer, which takes a second.
     from transformers.integrations import get_available_reporting_integrations
 
     known = ["none", "all", *get_available_reporting_integrations()]
@@ -32,19 +32,19 @@ def require_training(settings: TrainingConfig) -> None:
 
 
 def steps_per_epoch(settings: TrainingConfig, examples: int) -> int:
-    """Optimizer steps of an epoch."""
+    """Return the optimizer steps of an epoch."""
     # Processes share the batches.
     batches = math.ceil(math.ceil(examples / settings.batch_size) / world_size())
     return math.ceil(batches / settings.accumulate)
 
 
 def total_steps(settings: TrainingConfig, examples: int) -> int:
-    """Optimizer steps of the whole run."""
+    """Return the optimizer steps of the whole run."""
     return max(1, math.ceil(settings.epochs * steps_per_epoch(settings, examples)))
 
 
 def bf16(settings: TrainingConfig) -> bool:
-    """Whether to train under bf16 autocast: as asked, or where the hardware multiplies it faster."""
+    """Return whether to train under bf16 autocast: as the recipe says, or else where the hardware is faster in it."""
     if settings.bf16 is not None:
         return settings.bf16
     if torch.cuda.is_available():

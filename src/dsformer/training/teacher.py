@@ -1,4 +1,4 @@
-"""The dense model that a compressed one learns from."""
+"""The teacher: the dense model that a compressed one is distilled from."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -10,11 +10,13 @@ from dsformer.models.pooling import Pooling
 
 @dataclass(frozen=True)
 class Teacher:
-    """The dense model a compressed one was made from.
+    """The dense model that a compressed one was made from.
 
     Attributes:
-        pooling: how it makes sentence embeddings, for a sentence encoder.
-        untrained: it before it learned the task, for a learner that begins with its weights.
+        model: the dense model.
+        tokenizer: its tokenizer.
+        pooling: how it computes sentence embeddings, for a sentence encoder.
+        untrained: the model before it was trained on the task, for a learner that starts from its weights.
     """
 
     model: PreTrainedModel

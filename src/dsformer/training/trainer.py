@@ -1,4 +1,4 @@
-"""The Hugging Face ``Trainer`` with learned factorizations, distillation and two learning rates."""
+"""The Hugging Face ``Trainer`` with trained factors, distillation and separate learning rates."""
 
 import json
 import shutil
@@ -25,22 +25,25 @@ from dsformer.utils.progress import Progress, silent, tell_loss
 from dsformer.utils.system_errors import as_os_errors
 
 STATE = "training_state.safetensors"
-# A new head learns from nothing: its rate, in units of that of the rest.
+# Learning rate of a new head, which starts from random values, relative to the rate of the other parameters.
 HEAD_RATE = 5.0
 
 
 class FactorizationTrainer(Trainer):
-    """Trains a model, factorized or dense.
+    """Trains a compressed or a dense model.
 
-    Checkpoints hold the state of training, not a model that loads: the compressed model is written at the end.
+    Checkpoints hold the state of training and cannot be loaded as models; the compressed model is written at the end.
 
     Args:
-        learner: learns the factorizations; None trains a dense model.
-        distiller: adds its loss to the task's.
-        settings: rates and weights.
+        args: arguments of transformers' ``Trainer``.
+        settings: learning rates and the weight of distillation.
+        learner: trains the factors; None trains a dense model.
+        distiller: a loss to mix with the task's; None: none.
         supervised: whether batches have labels.
         head: parameters of a new head.
-        progress: told about every step.
+        progress: notified of every step.
+        stage: the name of this stage for ``progress`` and for errors.
+        kwargs: keyword arguments of transformers' ``Trainer``.
     """
 
     def __init__(
@@ -63,7 +66,7 @@ class FactorizationTrainer(Trainer):
         if distiller is not None:
             distiller.teacher.to(self.args.device)
             distiller.autocast = self.accelerator.autocast
-        # Our loss is always a mean over the batch, however many batches are accumulated.
+        # This loss is always a mean over the batch, however many batches are accumulated.
         self.model_accepts_loss_kwargs = False
         self.remove_callback(PrinterCallback)
         self.add_callback(_Following(self, progress, stage))
@@ -71,8 +74,10 @@ class FactorizationTrainer(Trainer):
     model: PreTrainedModel
 
     def go_on(self, work: Path) -> None:
-        """Train from the last checkpoint in ``work``, or from the start. The model is left as it came, its own forward
-        pass included, which accelerate wraps in autocast."""
+        """Train from the last checkpoint in ``work``, or from the start.
+
+        On leaving, the model's forward pass, which accelerate wraps in autocast, is restored.
+        """
         found = last_checkpoint(work)
         try:
             with as_os_errors(work):
@@ -84,6 +89,7 @@ class FactorizationTrainer(Trainer):
         self.accelerator.unwrap_model(self.model, keep_fp32_wrapper=False)
 
     def create_optimizer(self, model: nn.Module | None = None) -> torch.optim.Optimizer:
+        """Make an AdamW with the parameter groups of :func:`parameter_groups`."""
         if self.optimizer is None:
             self.optimizer = torch.optim.AdamW(
                 parameter_groups(self.model, self.settings, self.learner, self.head),
@@ -102,6 +108,14 @@ class FactorizationTrainer(Trainer):
         return_outputs: bool = False,
         num_items_in_batch: Any = None,
     ) -> Any:
+        """Compute the loss of the task, of distillation, or their weighted mean.
+
+        Args:
+            model: to train or to evaluate.
+            inputs: the batch.
+            return_outputs: return the outputs too.
+            num_items_in_batch: not used.
+        """
         distil = self.distiller if model.training else None
         with SinglePrecisionAttention():
             outputs = model(**inputs, **(distil.wants if distil else {}))
@@ -117,7 +131,11 @@ class FactorizationTrainer(Trainer):
         return (loss, outputs) if return_outputs else loss
 
     def require_finite(self) -> None:
-        """Raises DivergedError where the step that was just taken has led to NaN or infinity."""
+        """Check that the step just taken has not led to NaN or infinity.
+
+        Raises:
+            DivergedError: the loss or a trained weight is not finite.
+        """
         wrong = what_diverged(self.loss_of_step, self.model)
         self.loss_of_step = None
         if wrong is None:
@@ -142,8 +160,11 @@ class FactorizationTrainer(Trainer):
 
 
 class _SameOrder(LengthGroupedSampler):
-    """Examples of like length together, in an order of seed and epoch alone: transformers' own draws it from the
-    state of the generator at the start of the epoch, which a run resumed within the epoch does not know."""
+    """Groups examples of similar length, in an order that depends on seed and epoch alone.
+
+    The sampler of transformers draws the order from the state of the generator at the start of the epoch, which a run
+    resumed within the epoch does not know.
+    """
 
     def __init__(self, trainer: FactorizationTrainer, examples: Any):
         self.trainer, args = trainer, trainer.args
@@ -156,7 +177,7 @@ class _SameOrder(LengthGroupedSampler):
 
 
 class _Following(TrainerCallback):
-    """Passes steps on to the learner and to whoever shows progress."""
+    """Notifies the learner and the progress display of steps."""
 
     def __init__(self, trainer: FactorizationTrainer, progress: Progress, stage: str):
         self.trainer, self.progress, self.stage = trainer, progress, stage
@@ -186,9 +207,15 @@ class _Following(TrainerCallback):
 def parameter_groups(
     model: nn.Module, settings: TrainingConfig, learner: Learner | None, head: Sequence[nn.Parameter]
 ) -> list[dict[str, Any]]:
-    """Values and dictionaries at their own rate, a new head at a higher one, everything else at the plain one.
+    """Divide the parameters into groups of one learning rate: values and dictionaries, a new head, everything else.
 
-    Learners that stop training a part for a while still have it in its group.
+    A parameter that a learner stops training for a while is still in its group.
+
+    Args:
+        model: to train.
+        settings: learning rates.
+        learner: None for a dense model.
+        head: parameters of a new head.
     """
     factors = [] if learner is None else [p for block in learner.stage.blocks for p in learner.trained(block)]
     special = {id(p) for p in [*factors, *head]}
@@ -199,7 +226,13 @@ def parameter_groups(
 
 
 def training_arguments(settings: TrainingConfig, directory: Path, examples: int) -> TrainingArguments:
-    """The recipe in the words of transformers."""
+    """Translate the settings to the ``TrainingArguments`` of transformers.
+
+    Args:
+        settings: of training.
+        directory: of checkpoints.
+        examples: number of training examples.
+    """
     total = total_steps(settings, examples)
     return TrainingArguments(
         output_dir=str(directory),
@@ -226,20 +259,23 @@ def training_arguments(settings: TrainingConfig, directory: Path, examples: int)
 
 
 def last_checkpoint(directory: Path) -> Path | None:
-    """The newest complete checkpoint of finite numbers: a run that was killed while writing leaves one without its
-    last file."""
+    """Return the newest checkpoint that is complete and finite; None: there is none.
+
+    A run that was killed while writing leaves a checkpoint without its last file.
+    """
     found = sorted(directory.glob("checkpoint-*"), key=lambda path: -int(path.name.rsplit("-", 1)[1]))
     return next((path for path in found if _complete(path)), None)
 
 
 def remove_incomplete(directory: Path) -> None:
-    """Remove checkpoints that were being written."""
+    """Remove incomplete checkpoints."""
     for checkpoint in directory.glob("checkpoint-*"):
         if not _complete(checkpoint):
             shutil.rmtree(checkpoint, ignore_errors=True)
 
 
 def _complete(checkpoint: Path) -> bool:
+    """Return whether a checkpoint has all its files, and finite values."""
     try:
         json.loads((checkpoint / "trainer_state.json").read_text(encoding="utf-8"))
     except (OSError, json.JSONDecodeError):

@@ -1,4 +1,4 @@
-"""What every way of learning the factorizations has in common."""
+"""Base class of learners, and the state of the training run that they work on."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -18,16 +18,16 @@ from dsformer.utils.threads import single_threaded_pool
 
 @dataclass
 class Stage:
-    """Where a training run stands, and what a learner works on.
+    """A training run as a learner sees it.
 
     Attributes:
-        blocks: the blocks learned.
-        projections: one for every block, in the same order; none for a learner that does not project.
+        blocks: the blocks to train.
+        projections: one for every block, in the same order; empty for a learner that does not project.
         total: optimizer steps of the whole run.
         epoch: optimizer steps of an epoch.
-        optimizer: the torch optimizer, once there is one.
-        weights: the dense ones, one row a unit, in the same order; none for a learner that has no latent weights.
-        untrained: whether these are of a model that has not learned the task yet.
+        optimizer: the torch optimizer, once it exists.
+        weights: the dense weights, one row a unit, in the same order; empty for a learner without latent weights.
+        untrained: these weights are of a model that has not been trained on the task.
     """
 
     blocks: LearnedBlocks
@@ -40,46 +40,51 @@ class Stage:
 
 
 class Learner:
-    """A way to learn factorizations on a task. The plain one: supports stay, values and dictionaries are trained.
+    """A way to train factors on a task. This one keeps supports and trains values and dictionaries.
 
     Subclasses override what happens at the start, after an optimizer step and at the end.
+
+    Args:
+        stage: the run.
+        settings: of training.
     """
 
     block_type: type[LearnedBlock] = LearnedBlock
     projects = False
-    """Whether it needs the dense weights and the metric to project in, which is measured only then."""
+    """Whether it projects, and so needs the dense weights and the metrics of blocks, which are measured only then."""
     quantizes = True
-    """Whether it computes weights from values and dictionaries, which can be rounded on the way."""
+    """Whether it reconstructs weights from values and dictionaries, which can be fake-quantized in the forward pass."""
     latent = False
-    """Whether it has a latent code for every position: the dense weight, where forms are entries of it alone. Such
-    learners can begin with the weights of a model that has not learned the task yet."""
+    """Whether it has a latent code for every position. Where forms are nothing but entries of the weight, the latent
+    codes are the dense weight, which may then be that of a model that has not been trained on the task."""
     prunes = False
-    """Whether forms must be entries of the weight and nothing else."""
+    """Whether it prunes: forms must be entries of the weight and nothing else."""
 
     def __init__(self, stage: Stage, settings: Any):
         self.stage, self.settings = stage, settings
 
     def trained(self, block: nn.Module) -> list[nn.Parameter]:
-        """The parameters of a block that are trained, at some time or other."""
+        """Return the parameters of a block that are trained at any time in the run."""
         return [parameter for parameter in block.parameters() if parameter.requires_grad]
 
     def start(self) -> None:
-        """Before the first step; not called when a run is resumed."""
+        """Prepare the blocks before the first step; not called when a run is resumed."""
 
     def resume(self, step: int) -> None:
-        """Before the first step of every run, resumed after ``step`` or not: attach what checkpoints do not hold."""
+        """Attach what checkpoints do not hold, before the first step of every run, resumed after ``step`` or not."""
 
     def stepped(self, step: int) -> None:
-        """After optimizer step ``step``, counted from 1."""
+        """Update blocks after optimizer step ``step``, counted from 1."""
 
     def finish(self) -> None:
-        """After the last step: every block must hold the factorization to be stored."""
+        """Leave in every block the factorization to store, after the last step."""
 
     def over_blocks(self) -> Iterator[tuple[LearnedBlock, Projection]]:
+        """Yield every block with its projection."""
         yield from zip(self.stage.blocks, self.stage.projections, strict=True)
 
     def project_all(self, jobs: list[partial[None]]) -> None:
-        """Run projections side by side, then carry the optimizer's memory over to the new supports."""
+        """Run projections in parallel, then carry the optimizer's state over to the new supports."""
         before = [block.columns.clone() for block in self.stage.blocks]
         with single_threaded_pool() as pool:
             for done in [pool.submit(job) for job in jobs]:

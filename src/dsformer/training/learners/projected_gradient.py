@@ -1,4 +1,4 @@
-"""Projected gradient descent: dense training, factorized again at the end of every epoch."""
+"""Projected gradient descent: dense training, with a projection to factorizations at the end of every epoch."""
 
 from functools import partial
 
@@ -12,12 +12,12 @@ from dsformer.training.learners.base import Learner
 from dsformer.training.parametrization import LearnedBlock
 from dsformer.training.projection import Projection
 
-# Steps of the pursuit at the end of an epoch.
+# Pursuit steps of the projection at the end of an epoch.
 ITERATIONS = 8
 
 
 class DenseBlock(LearnedBlock):
-    """A block whose dense weight is trained; the factorization is what it was projected to last."""
+    """A block whose dense weight is trained; its factors are those of the last projection."""
 
     def __init__(self, config: BlockConfig, form: Form):
         super().__init__(config, form)
@@ -27,30 +27,33 @@ class DenseBlock(LearnedBlock):
         self.dictionary.requires_grad_(False)
 
     def multiplied(self) -> Float[Tensor, "units width"]:
+        """Return the dense weight."""
         return self.latent
 
     @torch.no_grad()
     def fix_support(self) -> None:
-        """Make the dense weight the factorization's."""
+        """Set the dense weight to the product of the factors."""
         self.latent.copy_(super().multiplied())
 
 
 class ProjectedGradient(Learner):
-    """Trains dense weights for an epoch, factorizes them from the present factorization on, and goes on from there."""
+    """Trains dense weights for an epoch, projects them warm from the present factorization, and continues there."""
 
     block_type = DenseBlock
     quantizes = False
     projects = True
 
     def stepped(self, step: int) -> None:
+        """Project at the end of an epoch."""
         if step % self.stage.epoch == 0:
             self.factorize()
 
     def finish(self) -> None:
+        """Project the final weights."""
         self.factorize()
 
     def factorize(self) -> None:
-        """Project every block."""
+        """Project the dense weight of every block to a factorization."""
         self.project_all([partial(_project, block, projection) for block, projection in self.over_blocks()])
 
 

@@ -1,6 +1,6 @@
-"""Straight-through on the codes: dense latent codes, thresholded on the way forward, a free dictionary.
+"""SR-STE on the codes: dense latent codes, masked in the forward pass, with a freely trained dictionary.
 
-Where codes are entries of the weight and nothing else the latent ones are the dense weight, as in SR-STE.
+Where codes are nothing but entries of the weight, the latent codes are the dense weight, as in SR-STE.
 """
 
 from typing import Any
@@ -15,23 +15,25 @@ from dsformer.format.schema import BlockConfig
 from dsformer.training.learners.base import Learner
 from dsformer.training.parametrization import LearnedBlock
 
-# Optimizer steps between two choices of the support, and the part of the run after which supports stay. Those of an n:m
-# pattern are chosen at every step to the end, as in SR-STE.
+# Optimizer steps between two choices of the support, and the fraction of the run after which supports stay. Supports of
+# an n:m pattern are chosen at every step to the end, as in SR-STE.
 EVERY, UNTIL = 4, 0.8
-# Pull of the latent codes off the support to zero in a step (SR-STE, arXiv 2102.04010).
+# Decay of latent codes off the support, added to their gradient (SR-STE, arXiv 2102.04010).
 DECAY = 2e-4
 
 
 class Masked(torch.autograd.Function):
-    """Codes times their mask; the gradient reaches all of them, with a pull to zero off the support."""
+    """Codes times their mask; the gradient reaches all codes, plus a decay of those off the support."""
 
     @staticmethod
     def forward(ctx: Any, codes: Tensor, mask: Tensor) -> Tensor:
+        """Return the masked codes."""
         ctx.save_for_backward(codes, mask)
         return codes * mask
 
     @staticmethod
     def backward(ctx: Any, *gradients: Any) -> Any:
+        """Return the straight-through gradient, with the decay of codes off the support added."""
         codes, mask = ctx.saved_tensors
         return gradients[0] + DECAY * codes * ~mask, None
 
@@ -48,6 +50,7 @@ class DenseCodesBlock(LearnedBlock):
         self.values.requires_grad_(False)
 
     def multiplied(self) -> Float[Tensor, "units width"]:
+        """Reconstruct the weight from the masked latent codes and the dictionary."""
         codes, atoms = Masked.apply(self.latent, self.latent_mask), self.spec.atoms
         assert isinstance(codes, Tensor)
         weight = codes[:, :atoms] @ self.atoms()
@@ -55,7 +58,11 @@ class DenseCodesBlock(LearnedBlock):
 
     @torch.no_grad()
     def begin(self, weight: Float[Tensor, "units width"], untrained: bool) -> None:
-        """Take a dense weight: its entries off the support or, of an untrained model, all, and a support of its own."""
+        """Take latent codes from a dense weight.
+
+        An untrained model's weight replaces all codes, and the support is chosen anew. Any other weight only fills the
+        positions off the support.
+        """
         if untrained:
             self.latent.copy_(weight)
             self.choose()
@@ -64,9 +71,9 @@ class DenseCodesBlock(LearnedBlock):
 
     @torch.no_grad()
     def choose(self) -> None:
-        """Take the largest latent codes as the support; they count by what they add to the weight."""
+        """Choose the largest latent codes as the support, each weighted by its atom's norm."""
         spec = self.spec
-        # Atoms may have left norm 1.
+        # Training may have changed the norm of atoms from 1.
         norm = self.dictionary.norm(dim=1)
         scale = torch.cat([norm, norm.new_ones(spec.width if spec.canonical else 0)])
         self.latent_mask.copy_(choose_support(spec, self.latent * scale, labels_of(self.order, spec.pattern.group)))
@@ -85,12 +92,14 @@ class SRSTE(Learner):
     latent = True
 
     def start(self) -> None:
+        """Set the latent codes of all blocks."""
         for block, weight in zip(self.stage.blocks, self.stage.weights, strict=bool(self.stage.weights)):
             assert isinstance(block, DenseCodesBlock)
             block.begin(weight.to(block.latent.device), self.stage.untrained)
         self.stage.blocks.fix_support()
 
     def stepped(self, step: int) -> None:
+        """Choose supports where a choice is due."""
         due = step % EVERY == 0 and step <= UNTIL * self.stage.total
         for block in self.stage.blocks:
             assert isinstance(block, DenseCodesBlock)
@@ -98,6 +107,7 @@ class SRSTE(Learner):
                 block.choose()
 
     def finish(self) -> None:
+        """Store the codes of all blocks on their final supports."""
         for block in self.stage.blocks:
             assert isinstance(block, DenseCodesBlock)
             block.fix_support()

@@ -1,13 +1,13 @@
-"""The straight-through factorizer.
+"""STF, the straight-through factorizer: latent dense weights, projected to factorizations every few steps.
 
-Every block has latent dense weights, kept as the present factorization plus a residual: what gradients have asked of
-the weight that the factorization could not follow. The forward pass uses the factorization. At each step its values and
-dictionary take an Adam step, and the residual the straight-through gradient of the weight, scaled by its size over the
-whole block: no second moment of single weights is kept for noise to mislead (STEP, arXiv 2302.01172). Every few steps
-the latent weights are projected in the whitened metric, warm from the present factorization; the residual then starts
-from nothing, which pulls the latent weights all the way to their factorization. The number of non-zeros falls from a
-gentle start to its final value on a cubic schedule (Zhu and Gupta, arXiv 1710.01878); from then on supports stay and
-the factors alone are trained.
+Every block has latent dense weights, held as the present factorization plus a residual: the part of the weight's
+updates that the factorization could not follow. The forward pass uses the factorization. At each step its values and
+dictionary take an Adam step. The residual takes the straight-through gradient of the weight, scaled by its size over
+the whole block: no second moment of single weights is kept for noise to mislead (STEP, arXiv 2302.01172). Every few
+steps the latent weights are projected in the whitened metric, warm from the present factorization. The residual is then
+reset to zero, which pulls the latent weights all the way to their factorization. The number of non-zeros falls from a
+gentle start to its final value on a cubic schedule (Zhu and Gupta, arXiv 1710.01878). After that supports stay and only
+the factors are trained.
 """
 
 from functools import partial
@@ -23,12 +23,17 @@ from dsformer.training.parametrization import LearnedBlock
 from dsformer.training.projection import Projection
 from dsformer.utils.distributed import average_over_ranks
 
-# Pursuit steps of the projection that makes the gentle start.
+# Pursuit steps of the first projection, to the larger number of non-zeros at the start.
 START_STEPS = 6
 
 
 class StraightThroughFactorizer(Learner):
-    """See the module's docstring."""
+    """Trains factors and projects latent weights; the module's docstring describes the algorithm.
+
+    Args:
+        stage: the run.
+        settings: of training.
+    """
 
     projects = True
 
@@ -41,6 +46,7 @@ class StraightThroughFactorizer(Learner):
                 block.register_buffer("residual", torch.zeros_like(projection.weight))
 
     def start(self) -> None:
+        """Project the dense weights with the number of non-zeros at the start."""
         self.project_all(
             [
                 partial(projection, projection.weight, self.spec(block, 0), START_STEPS)
@@ -49,6 +55,7 @@ class StraightThroughFactorizer(Learner):
         )
 
     def resume(self, step: int) -> None:
+        """Register the hooks that collect residuals, while supports still change."""
         if self.settings.latent_rate and step < self.last:
             for block in self.stage.blocks:
                 block.watcher = partial(self.watch, block)
@@ -58,11 +65,11 @@ class StraightThroughFactorizer(Learner):
         """Add a straight-through gradient to the residual."""
         gradient = gradient.float()
         size = float(gradient.square().mean().sqrt()) + 1e-20
-        # Every batch of a step adds its part, so that a step is as long however many there are.
+        # Every batch of a step adds its share, so that a step's length does not depend on the number of batches.
         block.get_buffer("residual").sub_(gradient, alpha=self.settings.latent_rate / size / self.settings.accumulate)
 
     def spec(self, block: LearnedBlock, step: int) -> FormSpec:
-        """The block's, with the number of non-zeros it has after a step."""
+        """Return the block's spec with the number of non-zeros scheduled after a step."""
         spec = block.spec
         if spec.pattern.m or self.settings.ramp <= 1 or not spec.nonzeros:
             return spec
@@ -70,6 +77,7 @@ class StraightThroughFactorizer(Learner):
         return spec.with_entries(1 + (most - 1) * max(0.0, 1 - step / self.last) ** 3)
 
     def stepped(self, step: int) -> None:
+        """Project all blocks where a projection is due."""
         if step > self.last or (step < self.last and step % self.every):
             return
         if self.settings.latent_rate:
@@ -80,7 +88,13 @@ class StraightThroughFactorizer(Learner):
                 block.watcher = None
 
     def project(self, block: LearnedBlock, projection: Projection, step: int) -> None:
-        """Project the latent weights of one block."""
+        """Project the latent weights of one block.
+
+        Args:
+            block: changed in place.
+            projection: the block's.
+            step: the optimizer step just taken, which determines the number of non-zeros.
+        """
         with torch.no_grad():
             target = block.unit_weight().float()
             if self.settings.latent_rate:
