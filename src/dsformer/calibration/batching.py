@@ -1,4 +1,4 @@
-"""Text as the batches a model's forward takes."""
+"""Tokenized batches of calibration text, as a model's forward pass takes them."""
 
 import inspect
 from collections import Counter
@@ -16,12 +16,19 @@ from dsformer.models.inputs import has_decoder_input, longest_input, set_padding
 def make_model_batches(
     model: PreTrainedModel, tokenizer: Any, texts: Sequence[Text], length: int, batch_size: int
 ) -> list[dict[str, Tensor]]:
-    """Tokenized batches, longest first, with all that the model needs to run and nothing it does not take.
+    """Tokenize texts to batches with all the arguments that the model needs, and no others, longest first.
 
     Encoder-decoder models also run their decoder, on the same text.
 
+    Args:
+        model: whose forward pass takes the batches.
+        tokenizer: the model's.
+        texts: texts or pairs of texts.
+        length: greatest length of a text in tokens; the model's own limit applies too.
+        batch_size: texts of a batch.
+
     Raises:
-        InputError: no text, or no text of two tokens.
+        InputError: there is no text, or no text of two tokens.
     """
     set_padding_token(model, tokenizer)
     accepted = set(inspect.signature(model.forward).parameters)
@@ -38,10 +45,17 @@ def make_batches(
     batch_size: int,
     accepts: Callable[[str], bool],
 ) -> list[dict[str, Tensor]]:
-    """Tokenized batches of texts, or of pairs of texts, longest first so that memory peaks at once.
+    """Tokenize texts, or pairs of texts, to batches, longest first so that memory peaks at once.
+
+    Args:
+        tokenizer: pads the texts of a batch.
+        texts: texts or pairs of texts.
+        length: greatest length of a text in tokens.
+        batch_size: texts of a batch.
+        accepts: whether the model takes an argument of this name.
 
     Raises:
-        InputError: no text, no text of two tokens, or most tokens are unknown to the tokenizer, or padding.
+        InputError: there is no text, no text of two tokens, or most tokens are unknown to the tokenizer, or padding.
     """
     if not texts:
         raise InputError("calibration text is empty")
@@ -59,8 +73,12 @@ def make_batches(
 
 
 def _require_known(tokenizer: Any, texts: Sequence[Sequence[int]]) -> None:
-    """Raises InputError where more than half of the tokens stand for nothing: then the text is of another language, or
-    the tokenizer of another model."""
+    """Check that the tokenizer knows the text.
+
+    Raises:
+        InputError: more than half of the tokens are unknown or padding. Then the text is of another language, or the
+            tokenizer of another model.
+    """
     ids = Counter(one for text in texts for one in text)
     total = sum(ids.values())
     for name in ("unk_token", "pad_token"):

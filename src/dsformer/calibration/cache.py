@@ -1,4 +1,4 @@
-"""What calibration measured, kept on disk: the same model on the same text says the same again."""
+"""Cache of calibration statistics on disk, keyed by a digest of the model and of the text."""
 
 import json
 import logging
@@ -29,12 +29,17 @@ def read_or_measure(
     weighting: str,
     measure: Callable[[], Statistics],
 ) -> Statistics:
-    """What was measured before of this model, text, blocks and weighting, or what ``measure`` finds, which is kept.
+    """Read the statistics of this model, text, blocks and weighting, or measure and keep them.
 
-    A file that is damaged is as good as none. Where nothing can be kept, the log says so and the work goes on.
+    A damaged file is measured again. Where nothing can be written, the log says so and the run continues.
 
     Args:
-        directory: with a file for everything measured; made where it is missing.
+        directory: holds a file for every measurement; made where it is missing.
+        model: the dense model.
+        batches: the calibration text.
+        blocks: the blocks measured, tables included.
+        weighting: as of :func:`dsformer.calibration.calibrate.calibrate`.
+        measure: called where no file is found.
     """
     path = directory / f"{_digest(model, batches, blocks, weighting)}.safetensors"
     if (found := _read(path)) is None:
@@ -51,7 +56,7 @@ def read_or_measure(
 
 
 def _digest(model: nn.Module, batches: Sequence[Mapping[str, Tensor]], blocks: Sequence[Block], weighting: str) -> str:
-    """Names everything that the statistics depend on."""
+    """Compute the name of a measurement from everything that the statistics depend on."""
     config = getattr(model, "config", None)
     described = [type(model).__name__, config.to_dict() if config else None, weighting, *(one.names for one in blocks)]
     hashed = blake2b(json.dumps(described, default=str).encode(), digest_size=16)
@@ -67,14 +72,14 @@ def _hash(hashed: blake2b, tensors: Mapping[str, Tensor]) -> None:
 
 
 def _checksum(tokens: int, tensors: Mapping[str, Tensor]) -> str:
-    """Of all that a file holds."""
+    """Compute the checksum of all that a file holds."""
     hashed = blake2b(str(tokens).encode(), digest_size=16)
     _hash(hashed, dict(sorted(tensors.items())))
     return hashed.hexdigest()
 
 
 def _read(path: Path) -> Statistics | None:
-    """None where there is none, or none that is as it was written."""
+    """Read statistics; None: there is no file, or it is damaged."""
     try:
         with safe_open(path, "pt") as file:
             said, tensors = file.metadata() or {}, {name: file.get_tensor(name) for name in list(file.keys())}
@@ -93,7 +98,7 @@ def _read(path: Path) -> Statistics | None:
 
 def _write(path: Path, found: Statistics) -> None:
     tensors = {f"{group}/{name}": one.contiguous() for group in _TENSORS for name, one in getattr(found, group).items()}
-    # In one: safetensors writes several in any order, and a file measured twice would not have the same bytes.
+    # In one field: safetensors writes several in any order, and a file measured twice would not have the same bytes.
     said = f"{found.tokens} {_checksum(found.tokens, tensors)}"
     with write_file_atomically(path) as fresh:
         save_file(tensors, fresh, {"tokens": said})

@@ -1,4 +1,4 @@
-"""Everything the factorization has to know about the inputs of a model's layers."""
+"""Calibration: the statistics of a model's layers that the factorization needs."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -21,16 +21,19 @@ def calibrate(
     tick: Callable[[int], None] = lambda done: None,
     cache: Path | None = None,
 ) -> Statistics:
-    """Run the batches through the model, or read what that said before.
+    """Run the batches through the model and measure its blocks, or read from the cache what was measured before.
 
     Args:
+        model: dense, in evaluation mode.
+        batches: the calibration text.
+        blocks: linear blocks, whose inputs are measured.
         tables: embedding tables whose lookups are counted.
-        weighting: ``even``, ``influence`` or ``auto``, as of the recipe.
-        tick: told how many batches are done.
-        cache: directory that keeps what is measured; made where it is missing. None: nothing is kept.
+        weighting: ``even``, ``influence`` or ``auto``, as in the recipe.
+        tick: called with the number of batches done.
+        cache: directory that keeps the measurements; made where it is missing. None: nothing is kept.
 
     Raises:
-        InputError: a layer's inputs are NaN or Inf.
+        InputError: a layer's inputs are NaN or Inf, or ``influence`` is asked for and no gradients pass through the model.
     """
 
     def measure() -> Statistics:
@@ -64,7 +67,7 @@ def _measured(
     try:
         seen.grams, seen.output_grams = collect_kfac_factors(model, ticking(), blocks)
     except RuntimeError as error:
-        # Some models (RWKV) change what their own gradients need.
+        # Some models (RWKV) change tensors in place that their own gradients need.
         if "inplace operation" not in str(error):
             raise
         if weighting == "influence":

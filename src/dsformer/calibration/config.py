@@ -1,4 +1,4 @@
-"""How a model is calibrated."""
+"""Settings of calibration: the text, its length, and how tokens are weighted."""
 
 from typing import Annotated, Literal
 
@@ -6,18 +6,18 @@ from pydantic import Field
 
 from dsformer.utils.config import StrictModel, UserPath
 
-# Tokens of what is trained on that are used to calibrate, in units of the full passages that are without training: task
-# text is less varied, and there is more at stake (MiniLM on CoLA at 3.57x: divergence from the dense model .050 with
-# a thousand sentences, .043 with all eight thousand).
+# Tokens of training text used to calibrate, relative to the tokens of all full passages used without training. Task
+# text is less varied, and more depends on it (MiniLM on CoLA at 3.57x: divergence from the dense model 0.050 with a
+# thousand sentences, 0.043 with all eight thousand).
 TASK_FACTOR = 4
 
 
-# Passages of plain text, unless a number is given.
+# Passages of plain text, unless the recipe gives a number.
 PASSAGES = 256
 
 
 class CalibrationConfig(StrictModel):
-    """Which text runs through the model to learn what its layers' inputs look like."""
+    """Which text runs through the model to measure the inputs of its layers."""
 
     text: Annotated[
         UserPath | None, Field(description="calibration text: .txt (a passage a line), .csv, .tsv, .jsonl, .parquet")
@@ -47,10 +47,10 @@ class CalibrationConfig(StrictModel):
 
     @property
     def passages(self) -> int:
-        """The most passages of plain text."""
+        """The greatest number of passages of plain text."""
         return PASSAGES if self.count is None else self.count
 
     @property
     def task_tokens(self) -> int:
-        """How many tokens of the text of a task are used, where neither calibration text nor a count is given."""
+        """Tokens of a task's text to use, where neither calibration text nor a count is given."""
         return TASK_FACTOR * PASSAGES * self.length

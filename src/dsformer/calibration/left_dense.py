@@ -1,4 +1,4 @@
-"""What of a model is not compressed: every tensor of two dimensions or more that is in no block, and why."""
+"""What stays dense: every tensor of two dimensions or more that is in no block, with the reason."""
 
 from collections.abc import Collection
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ from transformers.pytorch_utils import Conv1D
 
 from dsformer.calibration.trace import Block, Tracing
 
-# Everything that is neither a weight nor a table; too many, and too small, to be named.
+# Everything that is neither a weight nor a table: too many tensors, and too small, to be named.
 VECTORS = "norms, biases and other vectors"
 
 
@@ -18,7 +18,8 @@ class LeftDense:
     """Tensors that stay as they are for one reason.
 
     Attributes:
-        names: of the modules they are in; of the tensors where a module has other ones than a ``weight``.
+        reason: in words.
+        names: of the modules they are in; of the tensors where a module has others than a ``weight``.
         bytes: of all of them, at the stored type.
     """
 
@@ -28,12 +29,14 @@ class LeftDense:
 
 
 def list_left_dense(model: nn.Module, tracing: Tracing, blocks: Collection[Block], bits: int) -> tuple[LeftDense, ...]:
-    """The largest first; they and the blocks' own tensors add up to the model.
+    """List what stays dense by reason, the largest first.
+
+    These tensors and those of the blocks add up to the model.
 
     Args:
         model: still dense.
-        tracing: of it.
-        blocks: what will be compressed.
+        tracing: of the model.
+        blocks: to compress.
         bits: of a stored floating-point value.
     """
     compressed = {id(tensor) for block in blocks for module in block.modules for tensor in module.parameters()}
@@ -62,7 +65,7 @@ def list_left_dense(model: nn.Module, tracing: Tracing, blocks: Collection[Block
 
 
 def _kind(module: nn.Module, tensor: Tensor) -> str:
-    """What a weight is that is none of the linear layers looked at."""
+    """Describe a weight that is not of the linear layers considered."""
     if isinstance(module, nn.Embedding):
         return "embedding tables"
     if isinstance(module, _ConvNd):

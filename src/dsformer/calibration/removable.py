@@ -1,4 +1,4 @@
-"""Channels a model can do without: heads of attention and neurons of feed-forward layers, found by trying."""
+"""Structured pruning: attention heads and feed-forward neurons that a model can run without, found by trying."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -19,15 +19,15 @@ from dsformer.nn.resize import narrow_layers, set_head_counts
 
 @dataclass(frozen=True)
 class RemovableChannels:
-    """Rows of one block and the columns of another that read them.
+    """Channels (heads or neurons): rows of one block and the columns of another that read them.
 
     Attributes:
         writer: name of the block whose rows they are.
         reader: name of the block whose columns they are.
-        parts: the writer's rows by what they are for (queries, keys, values; gate, up): first row and rows a channel.
-        count: how many channels there are.
+        parts: the writer's rows by purpose (queries, keys, values; gate, up): first row, and rows a channel.
+        count: number of channels.
         width: columns of a channel.
-        heads: they are heads of attention.
+        heads: they are attention heads.
     """
 
     writer: str
@@ -38,16 +38,16 @@ class RemovableChannels:
     heads: bool
 
     def rows(self, kept: Int[Tensor, " kept"]) -> Int[Tensor, " rows"]:
-        """Rows of the writer that some channels have, ascending."""
+        """Return the writer's rows that belong to the ``kept`` channels, ascending."""
         return torch.cat([start + _members(kept, size) for start, size in self.parts])
 
     def columns(self, kept: Int[Tensor, " kept"]) -> Int[Tensor, " columns"]:
-        """Columns of the reader that some channels have, ascending."""
+        """Return the reader's columns that belong to the ``kept`` channels, ascending."""
         return _members(kept, self.width)
 
     @property
     def row_count(self) -> int:
-        """Rows of the writer a channel has."""
+        """Rows of the writer that a channel has."""
         return sum(size for _, size in self.parts)
 
 
@@ -58,10 +58,16 @@ def _members(kept: Tensor, size: int) -> Tensor:
 def find_removable_channels(
     model: nn.Module, batch: Mapping[str, Any], blocks: Sequence[Block]
 ) -> list[RemovableChannels]:
-    """All channels that can be taken out, gated or not, heads in groups that share keys and values.
+    """Find all channels that can be removed: neurons, gated or not, and heads, in groups that share keys and values.
 
-    Found by trying: without half of them the model must say what it says when the reader does not read them. A model
-    that was loaded must be able to do without them too: heads stay where attention becomes another class as it runs.
+    They are found by trying: the model without half of them must compute what it computes when the reader's columns are
+    zero. Heads stay where attention changes its class as the model runs: a freshly loaded model, which has the other
+    class, could not do without them.
+
+    Args:
+        model: dense; unchanged afterwards.
+        batch: to run.
+        blocks: in the order in which the model runs them.
     """
     with in_single_precision(model):
         found = _removable(model, batch, blocks)
@@ -70,6 +76,7 @@ def find_removable_channels(
 
 
 def _attention_stays(model: nn.Module, empty: nn.Module, channels: RemovableChannels) -> bool:
+    """Return whether attention in an empty copy of the model is of the same class."""
     place = channels.writer.rpartition(".")[0]
     return type(empty.get_submodule(place)) is type(model.get_submodule(place))
 
@@ -93,7 +100,7 @@ def _removable(model: nn.Module, batch: Mapping[str, Any], blocks: Sequence[Bloc
 
 
 def _candidates(writer: Block, reader: Block, heads: int | None, shared: int | None) -> Iterator[RemovableChannels]:
-    """RemovableChannels that the shapes allow."""
+    """Yield the channels that the shapes allow."""
     rows, width = writer.shape[0], reader.shape[1]
     if len(reader.modules) > 1:
         return
@@ -111,6 +118,7 @@ def _candidates(writer: Block, reader: Block, heads: int | None, shared: int | N
 def _can_go(
     model: nn.Module, batch: Mapping[str, Any], writer: Block, reader: Block, channels: RemovableChannels
 ) -> bool:
+    """Return whether the model without every second channel computes what it does when the reader ignores them."""
     kept = torch.arange(0, channels.count, 2)
     gone = channels.columns(torch.arange(1, channels.count, 2))
     weight = weight_of(reader.modules[0])
@@ -130,7 +138,15 @@ def _can_go(
 def without_channels(
     model: nn.Module, writer: Block, reader: Block, channels: RemovableChannels, kept: Int[Tensor, " kept"]
 ) -> Iterator[None]:
-    """The model with only some channels of one writer and reader, for a while."""
+    """Keep only some channels of one writer and reader inside the context.
+
+    Args:
+        model: dense; restored on leaving.
+        writer: the block of the rows.
+        reader: the block of the columns.
+        channels: of these two blocks.
+        kept: indices of the channels that stay.
+    """
     rows = channels.rows(kept)
     new = narrow_layers(model, writer.names, KeptChannels(rows=rows, heads=channels.heads))
     try:

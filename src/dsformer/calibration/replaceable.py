@@ -1,4 +1,4 @@
-"""Layers that other modules can take the place of: some models read the weight of a layer instead of calling it."""
+"""Layers that can be replaced by other modules: some models read a layer's weight instead of calling the layer."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -15,22 +15,22 @@ from dsformer.nn.modules import replace_modules
 
 
 def keep_replaceable(model: nn.Module, batch: Mapping[str, Any], tracing: Tracing, rounded: bool = False) -> Tracing:
-    """Leave out blocks whose weights the model's own code reads, or whose class it looks at.
+    """Leave out blocks whose weights the model's own code reads, or whose class it checks.
 
-    Found by trying: with modules in their place that compute the same, but whose class and weight are as those of
-    compressed layers, the model must say what it says without.
+    They are found by trying: stand-ins compute the same, but have the class and the weight of compressed layers. With
+    them the model's outputs must not change.
 
     Args:
         model: as it was traced.
         batch: to run.
-        tracing: what was found in it.
-        rounded: compressed weights will be whole numbers.
+        tracing: of the model.
+        rounded: compressed weights will be integers.
 
     Returns:
         The tracing; names of what was left out are its ``read``.
 
     Raises:
-        InputError: no block is left, or those left cannot be replaced together.
+        InputError: no block remains, or the remaining ones cannot be replaced together.
     """
     expected = _said(model, batch)
 
@@ -59,7 +59,7 @@ def keep_replaceable(model: nn.Module, batch: Mapping[str, Any], tracing: Tracin
 
 
 def _said(model: nn.Module, batch: Mapping[str, Any]) -> list[Tensor]:
-    """All numbers the model says; what it draws at random is the same every time."""
+    """Run the model and return all its floating-point outputs; random numbers are the same every time."""
     with torch.no_grad(), torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         outputs = model(**batch)
@@ -68,6 +68,7 @@ def _said(model: nn.Module, batch: Mapping[str, Any]) -> list[Tensor]:
 
 
 def _alike(found: Tensor, expected: Tensor) -> bool:
+    """Return whether an output is the expected one, up to the tolerance ``SAME``."""
     if found.shape != expected.shape or found.dtype != expected.dtype:
         return False
     finite = expected.isfinite()
@@ -79,6 +80,7 @@ def _alike(found: Tensor, expected: Tensor) -> bool:
 
 @contextmanager
 def _standing_in(model: nn.Module, blocks: Sequence[Block], rounded: bool) -> Iterator[None]:
+    """Replace the layers of some blocks by stand-ins inside the context."""
     new: dict[nn.Module, nn.Module] = {}
     for block in blocks:
         for module in (*block.modules, *map(model.get_submodule, block.tied)):
@@ -95,7 +97,7 @@ class _StandIn(nn.Module):
 
     def __init__(self, layer: nn.Module, table: bool, rounded: bool):
         super().__init__()
-        # In a tuple, so that it is not registered.
+        # In a tuple, so that it is not registered as a submodule.
         self._layer = (layer,)
         weight = weight_of(layer).detach()
         seen = weight[:, : weight.shape[1] // 2] if table else weight.reshape(-1)

@@ -1,4 +1,4 @@
-"""Second moments of every block's inputs, and how often every token occurs."""
+"""Second moments of every block's inputs, and the number of lookups of every token."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -14,14 +14,14 @@ from dsformer.errors import InputError
 
 @dataclass
 class Statistics:
-    """What calibration saw.
+    """What calibration measured.
 
     Attributes:
-        grams: per block name, ``XᵀX`` over all tokens (and all uses of the block), float64.
-        output_grams: per block name, the second moment of how the model's output depends on those of the block; empty
-            unless tokens count by their influence.
-        counts: per table name, how often each row was looked up.
-        tokens: tokens seen, padding left out.
+        grams: by block name, ``XᵀX`` over all tokens (and all calls of the block), float64.
+        output_grams: by block name, the second moment of the gradient of the model's output by the block's outputs; empty
+            unless tokens are weighted by their influence.
+        counts: by table name, the number of lookups of each row.
+        tokens: tokens seen, without padding.
     """
 
     grams: dict[str, Float[Tensor, "_in _in"]] = field(default_factory=dict)
@@ -36,7 +36,13 @@ def collect_second_moments(
     blocks: Sequence[Block],
     tables: Sequence[Block],
 ) -> Statistics:
-    """Run the batches and accumulate.
+    """Run the batches and accumulate the statistics.
+
+    Args:
+        model: compressed or dense, in evaluation mode.
+        batches: the calibration text.
+        blocks: linear blocks, whose inputs are measured.
+        tables: embedding tables whose lookups are counted.
 
     Raises:
         InputError: a layer's inputs are NaN or Inf.
@@ -63,7 +69,7 @@ def collect_second_moments(
 
     handles = [block.modules[0].register_forward_pre_hook(gram_hook(block.name)) for block in blocks]
     for table in tables:
-        # T5's `shared` never runs: the tables of encoder and decoder, tied to it, do.
+        # T5's `shared` never runs; the tables of encoder and decoder, which are tied to it, do.
         alike = [*table.modules, *(m for m in map(model.get_submodule, table.tied) if isinstance(m, nn.Embedding))]
         hook = count_hook(table.name, table.shape[0])
         handles += [module.register_forward_pre_hook(hook) for module in alike]
@@ -78,7 +84,15 @@ def collect_second_moments(
 
 
 def add_gram(grams: dict[str, Float[Tensor, "_width _width"]], name: str, rows: Float[Tensor, "tokens width"]) -> None:
-    """Add ``rowsᵀ rows`` in float64, in place: copies in that type would take as long as the product of a batch."""
+    """Add ``rowsᵀ rows`` to a Gram matrix in float64, in place.
+
+    The product is added without a copy in float64, which would take as long as the product of a batch.
+
+    Args:
+        grams: by name; changed in place.
+        name: of the matrix; added if it is missing.
+        rows: a row for every token.
+    """
     product = rows.T @ rows
     if name in grams:
         grams[name].add_(product)
@@ -89,19 +103,26 @@ def add_gram(grams: dict[str, Float[Tensor, "_width _width"]], name: str, rows: 
 def select_real_tokens(
     values: Float[Tensor, "*batch features"], mask: Tensor | None
 ) -> Float[Tensor, "*real features"]:
-    """Values of real tokens; as they are where they are not of (batch, time, features), or nothing is padded."""
+    """Select the values of real tokens, without padding.
+
+    Values that are not of (batch, time, features) are returned as they are, and so are all values without a mask.
+    """
     timed = mask is not None and values.ndim > 2 and values.shape[:2] == mask.shape
     return values[mask.bool()] if mask is not None and timed else values
 
 
 def count_real_tokens(batch: Mapping[str, Tensor]) -> int:
-    """Tokens of a batch, padding left out."""
+    """Count the tokens of a batch, without padding."""
     mask = batch.get("attention_mask")
     return int(mask.sum()) if mask is not None else batch["input_ids"].numel()
 
 
 def require_finite(grams: Mapping[str, Float[Tensor, "_in _in"]]) -> None:
-    """Raises InputError naming the first layer whose inputs are NaN or Inf."""
+    """Check that all Gram matrices are finite.
+
+    Raises:
+        InputError: names the first layer whose inputs are NaN or Inf.
+    """
     for name, gram in grams.items():
         if not torch.isfinite(gram).all():
             raise InputError(

@@ -1,4 +1,4 @@
-"""How much the model's output suffers from an error in each block."""
+"""Sensitivity of the model's output to an error in each block."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -18,13 +18,16 @@ def measure_sensitivities(
     approximate: Callable[[Block], tuple[Float[Tensor, "out in"], float]],
     tick: Callable[[int], None] = lambda done: None,
 ) -> list[float]:
-    """Squared relative change of the model's output per squared relative error of each block.
+    """Measure the squared relative change of the model's output per squared relative error of each block.
 
-    Every block in turn is replaced by an approximation, the model runs, and the block is put back.
+    Every block in turn is replaced by an approximation, the model runs, and the block is restored.
 
     Args:
-        approximate: gives a block's approximated stacked weight and its relative whitened error.
-        tick: told how many blocks are done.
+        model: dense; unchanged afterwards.
+        batches: to run.
+        blocks: to measure.
+        approximate: returns a block's approximated stacked weight and its relative whitened error.
+        tick: called with the number of blocks done.
     """
     reference = [_output(model, batch) for batch in batches]
     energy = sum(float(one.square().sum()) for one in reference)
@@ -44,11 +47,12 @@ def measure_sensitivities(
 
 
 def _set(block: Block, weight: Float[Tensor, "out in"]) -> None:
+    """Set the weights of a block's layers."""
     for module, rows in zip(block.modules, weight.split(list(block.members)), strict=True):
         weight_of(module).data.copy_(rows)
 
 
 def _output(model: nn.Module, batch: Mapping[str, Any]) -> Tensor:
-    """The model's first output (hidden states or logits) at real tokens, as float32."""
+    """Return the model's first output (hidden states or logits) at real tokens, as float32."""
     with torch.no_grad():
         return select_real_tokens(model(**batch)[0].float(), batch.get("attention_mask"))

@@ -1,4 +1,4 @@
-"""Which layers' outputs may be reordered for free, because the next layer's inputs can be reordered with them."""
+"""Permutation symmetries: rows of a block that may change places if the next block's columns move with them."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -12,9 +12,9 @@ from torch import Tensor, nn
 from dsformer.calibration.trace import Block, weight_of
 from dsformer.format.row_spans import RowSpan
 
-# A reordered model must reproduce its output to this, relative to the largest value.
+# A reordered model must reproduce its output to this tolerance, relative to the largest absolute value.
 SAME = 1e-3
-# How many blocks on the reader of a block's output is looked for.
+# The reader of a block's output is looked for among this many blocks that follow.
 REACH = 2
 
 
@@ -23,9 +23,9 @@ class PermutationSymmetry:
     """How the rows of a block may change places.
 
     Attributes:
-        spans: all rows; those of a span may change places.
+        spans: of all rows; those of a span may change places.
         reader: name of the block that reads rows of this one.
-        start: first of the rows it reads.
+        start: first of the rows that it reads.
     """
 
     spans: tuple[RowSpan, ...]
@@ -33,7 +33,7 @@ class PermutationSymmetry:
     start: int = 0
 
     def random(self, seed: int) -> Int[Tensor, " rows"]:
-        """An order drawn from all that are allowed."""
+        """Draw an order from all that are permitted."""
         generator = torch.Generator().manual_seed(seed)
         order = torch.empty(sum(len(span.starts) * span.size for span in self.spans), dtype=torch.long)
         for span in self.spans:
@@ -43,20 +43,27 @@ class PermutationSymmetry:
         return order
 
     def read(self, order: Int[Tensor, " rows"], width: int) -> Int[Tensor, " width"]:
-        """The order of the ``width`` inputs of the reader when the rows are in ``order``."""
+        """Return the order of the reader's ``width`` inputs when the rows are in ``order``."""
         return order[self.start : self.start + width] - self.start
 
 
 def find_permutation_symmetries(
     model: nn.Module, batch: Mapping[str, Any], blocks: Sequence[Block], group: int = 1
 ) -> dict[str, PermutationSymmetry]:
-    """How the rows of blocks can be reordered with the columns of the block that reads them.
+    """Find the rows of blocks that can be reordered together with the columns of the block that reads them.
 
-    Neurons of a feed-forward layer, gated or not, and dimensions inside a head of attention, queries and keys alike.
-    Found by trying: a random reordering must leave the model's output as it was (rotary positions do not allow it).
+    These are neurons of a feed-forward layer, gated or not, and dimensions inside an attention head, with the same
+    order in queries and keys. They are found by trying: a random reordering must not change the model's output (rotary
+    positions do not permit it).
 
     Args:
-        group: only rows that can be divided into groups of this size are looked at.
+        model: dense; unchanged afterwards.
+        batch: to run.
+        blocks: in the order in which the model runs them.
+        group: only rows that can be divided into groups of this size are considered.
+
+    Returns:
+        The symmetries by block name.
     """
     with in_single_precision(model):
         return _interchangeable(model, batch, blocks, group)
@@ -79,7 +86,7 @@ def _interchangeable(
     found: dict[str, PermutationSymmetry] = {}
     for i, block in enumerate(blocks):
         if any(exchange.reader == block.name for exchange in found.values()):
-            continue  # its columns will move: its rows stay
+            continue  # its columns are reordered, so its rows stay
         tried = (
             (reader, exchange)
             for reader in blocks[i + 1 : i + 1 + REACH]
@@ -93,7 +100,7 @@ def _interchangeable(
 
 
 def _candidates(block: Block, reader: Block, heads: int) -> Iterator[PermutationSymmetry]:
-    """Exchanges that the shapes allow."""
+    """Yield the symmetries that the shapes allow."""
     rows, width = block.shape[0], reader.shape[1]
     if len(reader.modules) > 1 or any(member % width for member in block.members):
         return
@@ -109,7 +116,14 @@ def _candidates(block: Block, reader: Block, heads: int) -> Iterator[Permutation
 
 
 def permute_rows(block: Block, reader: Block, exchange: PermutationSymmetry, order: Int[Tensor, " rows"]) -> None:
-    """Put a block's rows in a new order, weights and biases, and its reader's columns with them."""
+    """Reorder a block's rows (weights and biases) in place, and the columns of its reader with them.
+
+    Args:
+        block: whose rows are reordered.
+        reader: the block that reads them.
+        exchange: which of the rows it reads.
+        order: for every place, the index of the row that takes it.
+    """
     first = 0
     for module, rows in zip(block.modules, block.members, strict=True):
         own = order[first : first + rows] - first
@@ -122,19 +136,22 @@ def permute_rows(block: Block, reader: Block, exchange: PermutationSymmetry, ord
 
 
 def count_heads(model: nn.Module, name: str) -> int | None:
-    """A number of heads in the model's configuration; None: it has none, or a different one for every layer."""
+    """Return a number of heads from the model's configuration; None: it has none, or layers have different numbers."""
     try:
         count = getattr(getattr(model, "config", None), name, None)
-    except Exception:  # transformers 5 raises where layers have different ones
+    except Exception:  # transformers 5 raises where layers have different numbers
         return None
     return count if isinstance(count, int) else None
 
 
 @contextmanager
 def in_single_precision(model: nn.Module) -> Iterator[None]:
-    """A model in float32 for a while: in bfloat16 the same sum in another order differs by more than :data:`SAME`."""
+    """Convert a model to float32 inside the context.
+
+    In bfloat16 the same sum in another order differs by more than :data:`SAME`.
+    """
     tensors = [*model.parameters(), *model.buffers()]
-    # What is wider would not come back as it was.
+    # Wider types would lose precision.
     kept = [(one, one.dtype) for one in tensors if one.is_floating_point() and one.dtype.itemsize < 4]
     for tensor, _ in kept:
         tensor.data = tensor.data.float()
@@ -146,6 +163,6 @@ def in_single_precision(model: nn.Module) -> Iterator[None]:
 
 
 def run_model(model: nn.Module, batch: Mapping[str, Any]) -> Tensor:
-    """The first of what a model says of a batch, as float32."""
+    """Run a batch and return the model's first output as float32."""
     with torch.no_grad():
         return model(**batch)[0].float()

@@ -1,4 +1,4 @@
-"""Find the blocks of a model by running it once: no table per architecture."""
+"""Tracing: finds the blocks of a model by running it once, without a table of architectures."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -15,9 +15,9 @@ from dsformer.errors import InputError
 from dsformer.format.schema import LayerKind
 from dsformer.nn.modules import is_linear
 
-# Smaller sides than this have no room for a dictionary; such layers (classification heads) stay dense.
+# Layers with a side below this are too small for a dictionary and stay dense (classification heads).
 SMALLEST_SIDE = 32
-# Tables with fewer rows per column than this (positions, token types) are too small to be worth a dictionary.
+# Tables with fewer rows per column than this (positions, token types) are too small for a dictionary to pay.
 TABLE_ASPECT = 4
 
 
@@ -26,10 +26,11 @@ class Block:
     """Linear layers that read the same input tensor, or one embedding table; or several such that share a dictionary.
 
     Attributes:
-        names: module names in order of use; the first leads.
+        kind: type of the layers.
+        names: module names in order of use; the first one names the block.
         modules: the modules themselves.
         tied: for a table, names of the other modules (LM heads, a decoder's table) whose weight is this very tensor.
-        inputs: how many of the layers read each input, one after another, where there are several; empty: all the same.
+        inputs: where layers read several inputs, the number of layers that read each, in order; empty: one input.
     """
 
     kind: LayerKind
@@ -40,6 +41,7 @@ class Block:
 
     @property
     def name(self) -> str:
+        """The block's name, that of its first module."""
         return self.names[0]
 
     @property
@@ -48,39 +50,42 @@ class Block:
         return tuple(weight_of(module).shape[0] for module in self.modules)
 
     def beside(self, other: "Block") -> "Block":
-        """Both, stacked."""
+        """Stack this block on another one."""
         inputs = (len(self.names), len(other.names))
         return replace(self, names=self.names + other.names, modules=self.modules + other.modules, inputs=inputs)
 
     def weight(self) -> Float[Tensor, "out in"]:
-        """The stacked weight, as float32."""
+        """Return the stacked weight as float32."""
         return torch.cat([weight_of(module).detach().float() for module in self.modules])
 
     @property
     def shape(self) -> tuple[int, int]:
+        """Rows and columns of the stacked weight."""
         return sum(self.members), weight_of(self.modules[0]).shape[1]
 
     @property
     def biases(self) -> list[Tensor]:
+        """The biases of its layers that have one."""
         return [bias for module in self.modules if isinstance(bias := getattr(module, "bias", None), Tensor)]
 
     @property
     def bias_count(self) -> int:
+        """Number of bias values."""
         return sum(bias.numel() for bias in self.biases)
 
 
 @dataclass(frozen=True)
 class Tracing:
-    """What one batch showed.
+    """What one traced batch showed.
 
     Attributes:
         blocks: linear blocks in order of first use.
         tables: embedding tables large enough to factorize.
-        silent: linears that never ran, left dense.
-        small: linears too small to factorize, left dense.
-        excluded: left dense on request.
-        read: left dense because the model's code reads their weights.
-        shared: left dense because other modules have the same weight.
+        silent: linear layers that never ran, left dense.
+        small: linear layers too small to factorize, left dense.
+        excluded: layers left dense on request.
+        read: layers left dense because the model's code reads their weights.
+        shared: layers left dense because other modules have the same weight.
     """
 
     blocks: list[Block]
@@ -93,7 +98,7 @@ class Tracing:
 
 
 def weight_of(module: nn.Module) -> Float[Tensor, "out in"]:
-    """The weight as (out, in); GPT-2's Conv1D stores the transpose."""
+    """Return the weight as (out, in); GPT-2's Conv1D stores the transpose."""
     weight = module.weight
     assert isinstance(weight, Tensor)
     return weight.T if isinstance(module, Conv1D) else weight
@@ -106,14 +111,21 @@ def trace(
     exclude: Sequence[str] = (),
     stacked: bool = True,
 ) -> Tracing:
-    """Run one batch and group the linears whose calls all read the same tensors, if they are to be ``stacked``.
+    """Run one batch and group the linear layers whose calls all read the same tensors.
 
-    A module used several times (ALBERT's shared layer, DeBERTa's projections) has several inputs; it is stacked only
+    A module called several times (ALBERT's shared layer, DeBERTa's projections) has several inputs. It is stacked only
     with modules that read exactly the same ones.
 
+    Args:
+        model: dense.
+        batch: to run.
+        include: glob patterns of the modules to compress; none: all.
+        exclude: glob patterns of the modules to leave dense.
+        stacked: stack layers that read the same tensors; otherwise every layer is a block.
+
     Raises:
-        InputError: the model has no linear layer that ran, none is left after ``include`` and ``exclude``, or a pattern
-            of these names nothing.
+        InputError: the model has no linear layer that ran, none remains after ``include`` and ``exclude``, or one of
+            these patterns matches nothing.
     """
     linears = {name: m for name, m in model.named_modules() if is_linear(m) or type(m) is Conv1D}
     tables = {name: m for name, m in model.named_modules() if type(m) is nn.Embedding}
@@ -154,7 +166,11 @@ def trace(
 
 
 def _chosen(names: Sequence[str], include: Sequence[str], exclude: Sequence[str]) -> set[str]:
-    """Names that patterns choose. Raises InputError: a pattern fits none of them."""
+    """Return the names that the patterns choose.
+
+    Raises:
+        InputError: a pattern matches none of them.
+    """
     for pattern in (*include, *exclude):
         if not any(fnmatch(name, pattern) for name in names):
             raise InputError(f"no layer fits {pattern!r} (--include, --exclude); names are such as {names[0]}")
@@ -163,7 +179,7 @@ def _chosen(names: Sequence[str], include: Sequence[str], exclude: Sequence[str]
 
 
 def _tied(model: nn.Module, linears: Mapping[str, nn.Module]) -> dict[str, str]:
-    """Heads and tables whose weight is that of a table before them, and the name of that one.
+    """Find heads and tables whose weight is that of an earlier table, with the name of that table.
 
     Tables that scale what is looked up (Gemma's, BART's) are not factorized, but heads are tied to them too.
     """
@@ -176,7 +192,7 @@ def _tied(model: nn.Module, linears: Mapping[str, nn.Module]) -> dict[str, str]:
 
 
 def _shared(model: nn.Module, modules: Mapping[str, nn.Module], tied: Mapping[str, str]) -> set[str]:
-    """Names of modules whose weight is also that of another one which is no head or table tied to theirs."""
+    """Return the names of modules that share their weight with a module other than heads and tables tied to theirs."""
     owners: dict[int, set[nn.Module]] = {}
     for module in model.modules():
         for tensor in module._parameters.values():
@@ -190,14 +206,14 @@ def _shared(model: nn.Module, modules: Mapping[str, nn.Module], tied: Mapping[st
 
 
 def _other_classes(model: nn.Module) -> str:
-    """The classes of linear layers that are not torch's own."""
+    """Name the classes of linear layers that are not torch's own."""
     names = sorted({type(module).__name__ for module in model.modules() if isinstance(module, nn.Linear)})
     return f" of torch's own class (its are {', '.join(names)})" if names else ""
 
 
 @contextmanager
 def hooked(handles: list[Any]) -> Iterator[None]:
-    """Remove hooks whatever happens."""
+    """Remove the hooks on leaving, whatever happens."""
     try:
         yield
     finally:
@@ -206,7 +222,7 @@ def hooked(handles: list[Any]) -> Iterator[None]:
 
 
 def _inputs(model: nn.Module, linears: dict[str, nn.Module], batch: Mapping[str, Any]) -> dict[str, list[Any]]:
-    """For each linear, the identity of the tensor read at each of its calls."""
+    """Record, for each linear layer, the identity of the tensor read at each of its calls."""
     reads: dict[str, list[Any]] = {name: [] for name in linears}
     alive: list[Tensor] = []  # keeps storages from being reused, so that an address names one tensor
 

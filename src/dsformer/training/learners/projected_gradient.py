@@ -37,7 +37,7 @@ class DenseBlock(LearnedBlock):
 
 
 class ProjectedGradient(Learner):
-    """Trains dense weights for an epoch, projects them warm from the present factorization, and continues there."""
+    """Trains dense weights for an epoch, projects them warm from the present factorization, and repeats."""
 
     block_type = DenseBlock
     quantizes = False
