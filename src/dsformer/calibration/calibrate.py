@@ -33,7 +33,7 @@ def calibrate(
         cache: directory that keeps the measurements; made where it is missing. None: nothing is kept.
 
     Raises:
-        InputError: a layer's inputs are NaN or Inf, or ``influence`` is asked for and no gradients pass through the model.
+        InputError: a layer's inputs are NaN or Inf, or ``influence`` is asked for and the model passes no gradients.
     """
 
     def measure() -> Statistics:

@@ -18,8 +18,8 @@ class Statistics:
 
     Attributes:
         grams: by block name, ``XᵀX`` over all tokens (and all calls of the block), float64.
-        output_grams: by block name, the second moment of the gradient of the model's output by the block's outputs; empty
-            unless tokens are weighted by their influence.
+        output_grams: by block name, the second moment of the gradient of the model's output by the block's outputs;
+            empty unless tokens are weighted by their influence.
         counts: by table name, the number of lookups of each row.
         tokens: tokens seen, without padding.
     """

@@ -1,4 +1,4 @@
-"""Stage: the bits of the artefact are divided among the blocks."""
+"""Stage: the allocation of the artefact's bits among the blocks."""
 
 from dataclasses import replace
 
@@ -10,10 +10,10 @@ from dsformer.pipeline.state import State, have
 
 
 def allocate(state: State) -> State:
-    """Give every block its budget.
+    """Give every block its budget of bits.
 
     Raises:
-        UnreachableError: the ratio cannot be reached; says which can.
+        UnreachableError: the ratio cannot be reached; the message says which ratios can.
         InputError: the pattern fits no layer.
     """
     model, recipe, tracing = have(state.source).model, state.recipe, have(state.tracing)
@@ -34,7 +34,11 @@ def allocate(state: State) -> State:
 
 
 def _require_groups(plan: Plan, pattern: Pattern) -> None:
-    """Raises InputError: a pattern that groups rows fits no layer, so that all would be of low rank."""
+    """Check that a pattern that groups rows fits some layer; otherwise all forms would be of low rank.
+
+    Raises:
+        InputError: it fits none.
+    """
     sizes = [(*planned.block.members, planned.block.shape[1]) for planned in plan.blocks]
     if all(size % pattern.group for each in sizes for size in each):
         raise InputError(f"pattern {pattern}: no layer's rows can be divided into groups of {pattern.group}")

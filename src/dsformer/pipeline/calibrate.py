@@ -1,4 +1,4 @@
-"""Stage: the dense model is run on its calibration text, which shows its blocks and what they read."""
+"""Stage: calibration. The dense model runs on its calibration text, which shows its blocks and their inputs."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -20,12 +20,12 @@ from dsformer.pipeline.state import State, have
 from dsformer.recipe import Recipe
 from dsformer.training.data import sample_training_text
 
-# What measuring sensitivities may cost, in operations; models with more have fewer texts, but no fewer than that.
+# Operations that measuring sensitivities may take. Larger models run on fewer texts, but on no fewer than LEAST_PROBES.
 PROBE_OPERATIONS, LEAST_PROBES = 3e13, 2
 
 
 def calibrate(state: State) -> State:
-    """Find the blocks of the dense model and measure the second moments of what they read.
+    """Find the blocks of the dense model and measure the second moments of their inputs.
 
     Raises:
         InputError: the model does not run on plain text, or has nothing to compress.
@@ -48,7 +48,7 @@ def calibrate(state: State) -> State:
 
 
 def calibration_texts(state: State) -> list[Text]:
-    """Texts of the request, or the recipe's file, text of what is trained on, or the bundled sample of books."""
+    """Return the texts of the request, the recipe's file or the training data, or else the bundled sample of books."""
     request, source, settings = state.request, have(state.source), state.recipe.calibration
     if request.texts is not None:
         return list(request.texts)
@@ -62,7 +62,11 @@ def calibration_texts(state: State) -> list[Text]:
 
 
 def _traced(model: PreTrainedModel, batch: dict[str, Tensor], recipe: Recipe, stacked: bool) -> Tracing:
-    """The model's first run: one that plain text is not enough for (multiple choice, pictures) says so here."""
+    """Trace the model, in its first run: a model that needs more than plain text (multiple choice, images) fails here.
+
+    Raises:
+        InputError: the model cannot be run on plain text.
+    """
     try:
         return trace(model, batch, recipe.include, recipe.exclude, stacked)
     except DSFormerError:
@@ -74,10 +78,10 @@ def _traced(model: PreTrainedModel, batch: dict[str, Tensor], recipe: Recipe, st
 
 
 def probe_batch(model: PreTrainedModel, batches: Sequence[dict[str, Tensor]], blocks: int) -> dict[str, Tensor]:
-    """The batch of middling length, or as many of its texts as a model of this size can afford.
+    """Select the batch of median length, or as many of its texts as a model of this size can afford.
 
     Args:
-        model: that will be run.
+        model: the model to run.
         batches: longest first.
         blocks: how many times it will be run on the batch.
     """

@@ -1,4 +1,4 @@
-"""What an unfinished run keeps of its factorization: the budgets of the blocks, and every form that was fitted."""
+"""Checkpoints of an unfinished factorization: the budgets of the blocks, and every form that was fitted."""
 
 import json
 import logging
@@ -33,9 +33,9 @@ _TENSORS = ("dictionary", "values", "indices", "permutation", "dictionary_scales
 
 
 class Checkpoints:
-    """A directory of them, or none: then nothing is kept and nothing is found.
+    """Budgets and fitted forms in a directory; without a directory nothing is kept and nothing is found.
 
-    They are those of one dense model: where the directory has those of another one, they are removed.
+    They belong to one dense model: those of another model are removed from the directory.
 
     Args:
         directory: where they are kept; None: nowhere.
@@ -54,25 +54,25 @@ class Checkpoints:
 
     @classmethod
     def of(cls, state: State) -> Self:
-        """Those of a run."""
+        """Open the checkpoints of a run."""
         request = state.request
         return cls(request.work / DIRECTORY if request.resumes else None, have(state.source).model)
 
     def read_allotments(self) -> dict[str, Allotment] | None:
-        """Budgets by name of their block; None where none were kept."""
+        """Read the budgets by block name; None: none were kept."""
         if self._directory is None or not (self._directory / ALLOTMENTS).is_file():
             return None
         stored = json.loads((self._directory / ALLOTMENTS).read_text(encoding="utf-8"))
         return {name: _read_allotment(fields) for name, fields in stored.items()}
 
     def write_allotments(self, allotments: Mapping[str, Allotment]) -> None:
-        """Keep the budgets."""
+        """Keep the budgets, unless some are kept already."""
         if self._directory is not None and not (self._directory / ALLOTMENTS).is_file():
             stored = {name: _write_allotment(one) for name, one in allotments.items()}
             write_text(self._directory / ALLOTMENTS, json.dumps(stored))
 
     def read_fitted(self, name: str) -> Fitted | None:
-        """The form of a block; None where none was kept, or the file is damaged."""
+        """Read the fitted form of a block; None: none was kept, or the file is damaged."""
         if self._directory is None:
             return None
         try:
@@ -84,7 +84,7 @@ class Checkpoints:
         return _read_fitted(fields, tensors)
 
     def write_fitted(self, name: str, fitted: Fitted) -> None:
-        """Keep the form of a block."""
+        """Keep the fitted form of a block."""
         if self._directory is None:
             return
         fields, tensors = _write_fitted(fitted)

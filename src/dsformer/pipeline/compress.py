@@ -37,25 +37,25 @@ def compress(
     progress: Progress = silent,
     **fields: Any,
 ) -> Compressed:
-    """Write every linear weight of a transformer as a dense matrix times a sparse one.
+    """Compress a transformer: write every linear weight as a dense matrix times a sparse one.
 
-    With ``training`` in the recipe the factorizations are then learned on a task or on plain text. A run keeps what it
-    has in ``OUTPUT.work``; when it was killed, the same call goes on from there.
+    With ``training`` in the recipe the factors are then trained on a task or on plain text. A run keeps its work in
+    ``OUTPUT.work``. After it was killed, the same call continues from there.
 
     Args:
-        model: a Hugging Face or sentence-transformers directory, one of peft adapters, a GGUF file, a hub name, or a
-            model (changed in place).
-        output: directory of the compressed model; appears whole or not at all.
-        recipe: how; fields not given keep their defaults.
-        tokenizer: needed with a model given as an object.
+        model: a Hugging Face or sentence-transformers directory, a directory of peft adapters, a GGUF file, a hub name,
+            or a model object (changed in place).
+        output: directory of the compressed model; appears whole or not at all. None: the model stays in memory.
+        recipe: how to compress; fields not given keep their defaults.
+        tokenizer: required with a model object.
         texts: calibration texts, or pairs of them, instead of the recipe's file, the task's text or the bundled sample.
-        data_dir: folder of data sets, of the recipe's task.
+        data_dir: folder of data sets, for the recipe's task.
         overwrite: replace ``output`` if it exists.
-        progress: told about every step.
+        progress: notified of every step.
         fields: recipe fields by name, such as ``ratio=2.8, pattern="grouped(8)"``.
 
     Raises:
-        InputError: anything that cannot be compressed as asked; nothing has been written then.
+        InputError: the model cannot be compressed as asked; nothing has been written then.
     """
     recipe = (recipe or Recipe()).merged(fields)
     folder = None if data_dir is None else user_path(data_dir)
@@ -81,13 +81,17 @@ def prepare(
     recipe = (recipe or Recipe()).merged(fields)
     folder = None if data_dir is None else user_path(data_dir)
     with trusting(recipe.trust_remote_code), scratch_directory() as work:
-        # What is measured does not depend on training; the dense model is not fine-tuned for a look at the plan.
+        # The measurements do not depend on training, and the dense model is not fine-tuned only to show the plan.
         request = Request(model, recipe, work, tokenizer=tokenizer, texts=texts, data_dir=folder, progress=progress)
         return run_stages(State(request, model), (prune_vocabulary, open_dense, calibrate, allocate))
 
 
 def _require_possible(request: Request, output: str | Path | None) -> None:
-    """Raises InputError: the request contradicts itself."""
+    """Check that the request does not contradict itself.
+
+    Raises:
+        InputError: it does.
+    """
     if not request.trains:
         if world_size() > 1:
             raise InputError("only training can be shared by several processes; start this without torchrun")
@@ -103,7 +107,7 @@ def _require_possible(request: Request, output: str | Path | None) -> None:
 
 @contextmanager
 def _prepared(request: Request, output: str | Path | None) -> Iterator[Request]:
-    """The request with its work directory, and its output reserved."""
+    """Complete the request with its work directory, and reserve its output."""
     with ExitStack() as held:
         inputs = [request.model] if isinstance(request.model, str | Path) else []
         if output is None or not inputs:
@@ -116,7 +120,7 @@ def _prepared(request: Request, output: str | Path | None) -> Iterator[Request]:
 
 
 def _described(request: Request) -> dict[str, Any]:
-    """What a later run has to be to go on with this one's work."""
+    """Describe the run; only a run with the same description can continue its work."""
     described: dict[str, Any] = {
         "model": str(request.model),
         "recipe": request.recipe.model_dump(mode="json"),

@@ -1,8 +1,8 @@
-"""How long the fits of a plan will take here, and how much memory: what ``--dry-run`` promises.
+"""Estimate of the time and the memory of a plan's fits on this machine, for ``--dry-run``.
 
-The dominant operations are counted from the shapes (see factorization/cost.py) and divided by the rate of matrix
-products, which is measured. All-MiniLM's blocks take 0.75 to 0.9 times what is predicted; how far the search walks is
-not known before.
+The dominant operations are counted from the shapes (see factorization/flops.py) and divided by the measured rate of
+matrix products. All-MiniLM's blocks take 0.75 to 0.9 times the predicted time. The number of steps of the search is
+not known beforehand.
 """
 
 import os
@@ -23,14 +23,14 @@ from dsformer.format.spec import FormSpec
 from dsformer.pipeline.state import State, have
 from dsformer.utils.threads import single_threaded_pool
 
-# Shapes screened in the family that is searched (the others are looked at once); measured on MiniLM.
+# Shapes screened in the family that is searched (each other family is screened once); measured on MiniLM.
 SCREENED = 4.5
 PROBE_SIDE, PROBE_SECONDS = 512, 0.05
 
 
 @dataclass(frozen=True)
 class CostEstimate:
-    """Predicted seconds of all fits and peak memory of the process, for a number of blocks fitted side by side."""
+    """Predicted seconds of all fits and peak bytes of the process, with ``workers`` blocks fitted in parallel."""
 
     seconds: float
     peak_bytes: int
@@ -38,7 +38,7 @@ class CostEstimate:
 
 
 def estimate_cost(prepared: State) -> CostEstimate:
-    """Time and memory of ``factorize`` on this machine. Takes about 50 ms."""
+    """Estimate time and memory of ``factorize`` on this machine; takes about 50 ms."""
     blocks, recipe = have(prepared.plan).blocks, prepared.recipe
     pattern, effort = Pattern.parse(recipe.pattern), recipe.effort.as_effort()
     workers, rate = torch.get_num_threads(), measure_matmul_rate()
@@ -49,9 +49,9 @@ def estimate_cost(prepared: State) -> CostEstimate:
 
 
 def measure_matmul_rate() -> float:
-    """Operations a second of single-threaded products, for each of several running at once.
+    """Measure the operations a second of single-threaded matrix products, with one on every thread at once.
 
-    Seconds are the processor's: on a machine that is busy just now the wall's would make minutes of work an hour.
+    Seconds are processor time: on a busy machine, wall-clock time would predict an hour for minutes of work.
     """
 
     def probe(_: int) -> float:
@@ -68,12 +68,19 @@ def measure_matmul_rate() -> float:
 
 
 def fit_operations(planned: PlannedBlock, pattern: Pattern, method: str, effort: Effort) -> float:
-    """Operations of one block's search and fit."""
+    """Count the operations of one block's search and fit.
+
+    Args:
+        planned: the block.
+        pattern: the recipe's.
+        method: name of the recipe's method.
+        effort: of the search.
+    """
     rows, columns = planned.block.shape
     total, curved = _whitening(rows, columns), planned.metric.curved
     if counted := METHODS[method].operations:
         return total + counted(planned.block.shape, planned.block.members, planned.budget, effort, curved)
-    # The eigenvectors that fits start from and low rank is made of, and those of a metric of outputs.
+    # The eigenvectors from which fits start and low rank is computed, and those of a metric of outputs.
     total += EIGEN * (columns**3 + (rows**3 if curved else 0))
     for position, spec in enumerate(_starts(planned, pattern, method)):
         if planned.row_weights is not None:
@@ -85,13 +92,13 @@ def fit_operations(planned: PlannedBlock, pattern: Pattern, method: str, effort:
             total += effort.final(spec, curved) * count_alternation_flops(spec, curved) + count_polish_flops(
                 spec, curved
             )
-            # The eigenvectors that every step of pruning takes.
+            # The eigenvectors that every pruning step computes.
             total += EIGEN * columns**3 if curved and not spec.atoms else 0
     return total
 
 
 def count_working_set(planned: PlannedBlock, pattern: Pattern, method: str) -> int:
-    """Bytes alive at the worst moment of a block's search."""
+    """Count the bytes allocated at the peak of a block's search. Arguments as of :func:`fit_operations`."""
     rows, columns = planned.block.shape
     table = planned.row_weights is not None
     own = 0
@@ -99,14 +106,14 @@ def count_working_set(planned: PlannedBlock, pattern: Pattern, method: str) -> i
         units = min(spec.units, CHUNK_ROWS) if table else spec.units
         positions = spec.core + spec.candidates
         coupled = 4 * units**2 if spec.orientation == "output" or planned.metric.curved else 0
-        # A table's codes are written out densely once, to measure their error.
+        # A table's codes are expanded to a dense matrix once, to measure their error.
         whole = 2 * rows * (columns + positions) if table else 0
         own = max(own, coupled + whole + 8 * units * positions + 3 * positions**2)
     return 4 * (3 * rows * columns + 6 * columns**2 + own)
 
 
 def resident_bytes(prepared: State) -> int:
-    """Memory of this process now (the calibrated model in it); where that cannot be asked, of model and metrics."""
+    """Return this process's resident memory (with the calibrated model), or else the bytes of model and metrics."""
     statm = Path("/proc/self/statm")
     if statm.is_file():
         return int(statm.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
@@ -115,7 +122,7 @@ def resident_bytes(prepared: State) -> int:
 
 
 def _starts(planned: PlannedBlock, pattern: Pattern, method: str) -> list[FormSpec]:
-    """The shape at which each family's search begins."""
+    """Return the spec at which each family's search starts."""
     shape = planned.block.shape
     rank = rank_within(shape, planned.budget)
     specs = []
@@ -135,12 +142,15 @@ def _start(family: Family, planned: PlannedBlock, rank: int) -> FormSpec | None:
 
 
 def _whitening(rows: int, columns: int) -> float:
-    """Coordinates of the metric, their inverse, and the weight in them."""
+    """Count the operations of a metric's coordinates, of their inverse, and of the weight in them."""
     return 4.0 * rows * columns**2 + 3 * columns**3
 
 
 def _table_operations(spec: FormSpec, effort: Effort) -> float:
-    """A long table: search and fit on a sample of rows, then codes for all of them. Its families are close rivals."""
+    """Count the operations of a long table: search and fit on a sample of rows, then codes for all of them.
+
+    The families of tables are close rivals, so each is searched in full.
+    """
     group = spec.pattern.group
     sample = replace(spec, out_features=min(SAMPLE_ROWS, spec.units) // group * group)
     learning = (SCREENED * effort.screening + effort.final(spec, False)) * count_alternation_flops(

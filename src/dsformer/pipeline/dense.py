@@ -1,4 +1,4 @@
-"""Stages of the dense model: its vocabulary is pruned, it is fine-tuned on the task, it is opened."""
+"""Stages of the dense model: vocabulary pruning, fine-tuning on the task, and opening."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -14,7 +14,11 @@ from dsformer.vocabulary.stage import write_with_vocabulary
 
 
 def prune_vocabulary(state: State) -> State:
-    """Take the tokens out that the recipe's texts do not have. Raises InputError as ``prune_vocabulary``."""
+    """Remove the tokens that the recipe's texts do not have.
+
+    Raises:
+        InputError: as of :func:`dsformer.vocabulary.prune.prune_vocabulary`.
+    """
     corpus, place = state.recipe.vocabulary, state.request.work / "vocabulary"
     if corpus is None:
         return state
@@ -23,7 +27,7 @@ def prune_vocabulary(state: State) -> State:
 
 
 def finetune(state: State) -> State:
-    """Train the dense model on the recipe's task, unless it has the task's head: it will be the teacher."""
+    """Fine-tune the dense model, the future teacher, on the recipe's task, unless it has the task's head."""
     request, settings = state.request, state.recipe.training
     if not request.trains or settings.train == "distill":
         return state
@@ -36,8 +40,8 @@ def finetune(state: State) -> State:
 
 
 def _teacher(state: State, model: str | Path, task: SupervisedTask) -> Path:
-    """The directory of the model fine-tuned on the task."""
-    # Imported here: with it comes transformers' Trainer, which takes a second that other runs do not need.
+    """Return the directory of the model fine-tuned on the task."""
+    # Imported here because it imports transformers' Trainer, which takes a second that other runs do not need.
     from dsformer.training.finetune import train_dense, write_dense
 
     request, directory = state.request, state.request.work / "teacher"
@@ -49,7 +53,7 @@ def _teacher(state: State, model: str | Path, task: SupervisedTask) -> Path:
 
 
 def open_dense(state: State) -> State:
-    """Open the dense model, and what it will be trained on."""
+    """Open the dense model, and the data it will be trained on."""
     request, settings = state.request, state.recipe.training
     source = open_source(state.dense, request.tokenizer)
     if isinstance(request.model, str | Path):
@@ -65,7 +69,11 @@ def open_dense(state: State) -> State:
 
 
 def _saved(state: State) -> str | Path:
-    """Where the dense model is. Raises InputError: only in memory."""
+    """Return where the dense model is saved.
+
+    Raises:
+        InputError: it is only in memory.
+    """
     if not isinstance(state.dense, str | Path):
         raise InputError("training starts from a directory or a hub name, not from a model in memory")
     return state.dense

@@ -1,4 +1,4 @@
-"""A model that was just compressed learns to follow the dense one."""
+"""Distillation of a finished artefact from its dense model."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -21,13 +21,13 @@ def distil(done: Compressed, source: str | Path, output: Path, recipe: Recipe, p
         done: what ``compress`` returned.
         source: the dense model it was made from, a sentence encoder.
         output: directory of the artefact.
-        recipe: its ``training`` says how, its ``factors`` what factors are quantized to then.
-        progress: told about every step.
+        recipe: its ``training`` says how to train, its ``factors`` what factors are quantized to afterwards.
+        progress: notified of every step.
 
     Raises:
         InputError: the text is missing, or ``source`` is not a sentence encoder.
     """
-    # Imported here: with it comes transformers' Trainer, which takes a second that other runs do not need.
+    # Imported here because it imports transformers' Trainer, which takes a second that other runs do not need.
     from dsformer.training.loop import learn
 
     origin = open_source(source)

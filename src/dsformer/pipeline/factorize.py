@@ -1,4 +1,4 @@
-"""Stage: every block is given the form of least error that fits its budget."""
+"""Stage: factorization. Every block gets the form of least error that fits its budget."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -22,10 +22,10 @@ from dsformer.utils.threads import iterate_as_done
 
 
 def factorize(state: State) -> State:
-    """Search and fit every block, side by side with one thread each: results do not depend on how many there are.
+    """Search and fit every block, in parallel with one thread each, so results do not depend on thread counts.
 
-    Blocks whose rows may change places come first; the model is reordered by what their groups want, and the blocks
-    that read them follow. Blocks that an unfinished run has kept are not fitted again.
+    Blocks whose rows may change places are fitted first. Their groups determine an order of rows, the model is reordered
+    by it, and the blocks that read these rows follow. Blocks that an unfinished run has fitted are not fitted again.
 
     Raises:
         UnreachableError: no form of a block fits its budget.

@@ -1,4 +1,4 @@
-"""``finetune``: train a dense model on a task, as the teacher or the yardstick of a compressed one."""
+"""``finetune``: trains a dense model on a task, as the teacher or the baseline of a compressed one."""
 
 import json
 from collections.abc import Mapping
@@ -34,9 +34,13 @@ class Finetuned:
     """A dense model trained on a task.
 
     Attributes:
+        model: the trained model.
+        tokenizer: its tokenizer.
+        task: its classes are numbered as in the model.
         scores: on the task's evaluation part, the main metric first.
         seconds: of training.
-        report: the scores and, for a classification, those of every class: what stands in ``metrics.json``.
+        output: directory of the model.
+        report: the scores and, for a classification, those of every class: the contents of ``metrics.json``.
     """
 
     model: PreTrainedModel
@@ -59,20 +63,20 @@ def finetune(
     progress: Progress = silent,
     **fields: Any,
 ) -> Finetuned:
-    """Train a dense model on a task. A run that was killed goes on where it stopped when it is started again.
+    """Train a dense model on a task. A run that was killed continues when the same call is made again.
 
     Args:
         model: a directory or hub name, with or without the task's head.
         output: directory of the trained model; appears whole or not at all.
-        recipe: its ``training`` part says how.
+        recipe: its ``training`` part says how to train.
         data_dir: folder of data sets.
         overwrite: replace ``output`` if it exists.
-        trust_remote_code: run Python code that comes with the model; the recipe may say so too.
-        progress: told about every step.
+        trust_remote_code: run Python code that comes with the model; the recipe may permit it too.
+        progress: notified of every step.
         fields: fields of the recipe's training part, such as ``task="mrpc", epochs=3``.
 
     Raises:
-        InputError: the task or the model is not there, or does not fit.
+        InputError: the task or the model does not exist, or they do not fit each other.
     """
     recipe = (recipe or Recipe()).merged({"training": fields})
     with trusting(trust_remote_code or recipe.trust_remote_code):

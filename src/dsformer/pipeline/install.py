@@ -1,4 +1,4 @@
-"""Stage: the forms take the place of the dense layers."""
+"""Stage: compressed layers with the fitted forms replace the dense ones."""
 
 from dataclasses import replace
 
@@ -22,7 +22,7 @@ from dsformer.report.summary import summarize
 
 
 def install(state: State) -> State:
-    """Put the forms into the model, and the account of them.
+    """Put the forms into the model, and the summary of the compression into its configuration.
 
     Raises:
         UnreachableError: after structured pruning the model's layers do not fit each other.
@@ -46,7 +46,7 @@ def install(state: State) -> State:
 
 
 def config_of_block(fitted: FittedBlock) -> BlockConfig:
-    """What the artefact says about a block."""
+    """Return the artefact's configuration of a block."""
     block, form, kept = fitted.block, fitted.fitted.form, fitted.planned.kept
     precision = form.precision if isinstance(form, QuantizedForm) else None
     members = list(zip(block.names, block.members, strict=True))
@@ -58,7 +58,11 @@ def config_of_block(fitted: FittedBlock) -> BlockConfig:
 
 
 def _require_run(model: PreTrainedModel, batch: dict[str, Tensor]) -> None:
-    """Raises UnreachableError: without what structured pruning took out, the layers do not fit each other."""
+    """Check that the model runs after structured pruning.
+
+    Raises:
+        UnreachableError: the remaining layers do not fit each other.
+    """
     try:
         with torch.no_grad():
             model(**batch)

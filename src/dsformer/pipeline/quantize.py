@@ -1,4 +1,4 @@
-"""Rounding the factors of a model, so that what its layers say of real text changes little."""
+"""GPTQ quantization of factors, which minimizes the change of the layers' outputs on real text."""
 
 from collections.abc import Mapping, Sequence
 
@@ -19,7 +19,13 @@ from dsformer.nn.replace import quantize_factors
 
 
 def quantize_fitted(fitted: Fitted, weight: Target, precision: Precision) -> Fitted:
-    """Quantize a fitted form (GPTQ); returns it with the error it has then."""
+    """Quantize a fitted form (GPTQ) and measure its error anew.
+
+    Args:
+        fitted: with floating-point factors.
+        weight: the block's weight and metric.
+        precision: bits of the integers.
+    """
     assert isinstance(fitted.form, Form)
     form = quantize_gptq(fitted.form, weight.metric.gram, precision)
     return Fitted(form, weight.error(form), fitted.tried)
@@ -31,10 +37,13 @@ def quantize_model(
     """Quantize the factors of a compressed model in place (GPTQ).
 
     Args:
-        batches: run through the model, to see what its layers read.
+        model: compressed.
+        blocks: its blocks.
+        batches: run through the model to measure the inputs of its layers.
+        precision: bits of the integers.
 
     Returns:
-        The blocks as they are then.
+        The blocks with their new precision.
     """
     reading = [(block.kind, members) for block in blocks if block.kind != "embedding" for members in block.readers]
     names = [(kind, tuple(member.name for member in members)) for kind, members in reading]
@@ -51,5 +60,5 @@ def quantize_model(
 
 
 def _scaled(gram: Float[Tensor, "in in"] | None, size: int) -> Float[Tensor, "in in"]:
-    """With a mean diagonal of 1, for float32; inputs of tables are all alike."""
+    """Scale a Gram matrix to a mean diagonal of 1, for float32; inputs of tables, without one, have the identity."""
     return torch.eye(size) if gram is None else (gram / gram.diagonal().mean().clamp_min(1e-30)).float()

@@ -1,4 +1,4 @@
-"""Stage: the compressed model is written."""
+"""Stage: writing the artefact."""
 
 import json
 from dataclasses import replace
@@ -13,7 +13,7 @@ from dsformer.utils.distributed import run_on_first_rank
 
 
 def save(state: State) -> State:
-    """Write the artefact, if the request names an output; it appears whole or not at all."""
+    """Write the artefact if the request names an output; it appears whole or not at all."""
     request, network, source = state.request, have(state.network), have(state.source)
     summary = replace(have(state.summary), recipe=request.recipe.model_dump(mode="json"))
     attach(network, network.config.quantization_config.blocks, summary.as_dict())

@@ -1,15 +1,15 @@
-"""The stages of a compression, in their order: each is a function from a state to a state.
+"""The stages of a compression in order; each is a function from a state to a state.
 
-All runs take the same road; a stage that the recipe does not ask for returns the state as it is. What a stage has done
-is in the run's work directory (``OUTPUT.work``), where a later run of the same request finds it:
+All runs go through the same list; a stage that the recipe does not ask for returns the state unchanged. The results of
+a stage are in the run's work directory (``OUTPUT.work``), where a later run of the same request finds them:
 
 ===================  =========================================================================
 ``vocabulary/``      the dense model with the pruned vocabulary
-``finetuning/``      checkpoints of the dense model as it learns the task
-``teacher/``         the dense model that has learned the task
-``blocks/``          the budgets, and the form of every block that was fitted
+``finetuning/``      checkpoints of the dense model during fine-tuning
+``teacher/``         the fine-tuned dense model
+``blocks/``          the budgets, and the form of every fitted block
 ``factorized/``      the artefact before training
-``training/``        checkpoints of the factorizations as they are learned
+``training/``        checkpoints of the factors during training
 ===================  =========================================================================
 """
 
@@ -37,8 +37,8 @@ Stage = Callable[[State], State]
 def compress_dense(state: State) -> State:
     """Calibrate, allocate, factorize and install.
 
-    Where the factorizations are then learned, the dense model stays as the teacher: a second one is compressed, by the
-    first of several processes, and all go on from what it has written.
+    If the factors are then trained, the dense model is kept as the teacher. A second copy is compressed, by the first
+    of several processes, and all of them load what it has written.
     """
     if not state.request.trains:
         return run_stages(state, COMPRESSION)
@@ -71,7 +71,7 @@ STAGES: tuple[Stage, ...] = (
 
 
 def run_stages(state: State, stages: Sequence[Stage] = STAGES) -> State:
-    """Run stages one after another."""
+    """Run stages one after another and return the final state."""
     for stage in stages:
         state = stage(state)
     return state

@@ -1,4 +1,4 @@
-"""What the stages of a compression hand on: the request, which stays as it is, and the state, which grows."""
+"""What the stages of a compression pass on: the request, which never changes, and the state, which grows."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -27,7 +27,14 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Compressed:
-    """The compressed model (in memory; also at ``output`` if that was given) and what happened to it."""
+    """The compressed model and the summary of its compression.
+
+    Attributes:
+        model: in memory.
+        tokenizer: the model's.
+        summary: bytes, errors and settings.
+        output: the directory it was written to; None: it is only in memory.
+    """
 
     model: PreTrainedModel
     tokenizer: Any
@@ -37,19 +44,19 @@ class Compressed:
 
 @dataclass(frozen=True)
 class Request:
-    """What a run was asked for.
+    """The request of a run.
 
     Attributes:
         model: directory, hub name or model in memory.
-        recipe: how.
-        work: directory for what stages leave behind.
-        resumes: stages keep in ``work`` what they have, and a later run of the same request goes on from there.
+        recipe: how to compress.
+        work: directory for the results of stages.
+        resumes: stages keep their results in ``work``, and a later run of the same request continues from there.
         output: directory of the artefact; None: the model stays in memory.
-        tokenizer: instead of the model's own.
+        tokenizer: instead of the model's.
         texts: calibration texts, instead of the recipe's.
         data_dir: folder of data sets.
-        overwrite: ``output`` may be there.
-        progress: told about every step.
+        overwrite: replace ``output`` if it exists.
+        progress: notified of every step.
         started: when the run began, by ``time.perf_counter``.
     """
 
@@ -67,33 +74,34 @@ class Request:
 
     @property
     def trains(self) -> bool:
-        """Whether the factorizations are learned."""
+        """Whether the factors are trained."""
         return self.recipe.training.train != "none"
 
     @property
     def seconds(self) -> float:
-        """Since the run began."""
+        """Seconds since the run began."""
         return perf_counter() - self.started
 
 
 @dataclass(frozen=True)
 class State:
-    """Where a compression is. A stage returns it with more of its fields set.
+    """The state of a compression. A stage returns it with more of its fields set.
 
     Attributes:
-        dense: the dense model as it is now: as asked for, with a pruned vocabulary, fine-tuned.
+        request: of the run.
+        dense: where the dense model is now: as requested, with a pruned vocabulary, or fine-tuned.
         source: the dense model, opened.
-        task: what is learned, its classes numbered as the model has them.
-        data: what is trained on.
-        dropped: layers that the dense model had before.
+        task: the task to train on, its classes numbered as in the model.
+        data: the data to train on.
+        dropped: layers that were removed from the dense model.
         tracing: its blocks.
-        statistics: what was measured of their inputs and outputs.
+        statistics: measurements of their inputs and outputs.
         probe: the batch on which sensitivities are measured.
         plan: a budget for every block.
         blocks: the factorized blocks.
         network: the compressed model.
-        summary: the account of it.
-        scores: of the dense, the factorized and the trained model on the task.
+        summary: of the compression.
+        factorized_score: not set; the score before training is in the summary.
         report: all metrics of the compressed model on the task.
     """
 
@@ -115,14 +123,16 @@ class State:
 
     @property
     def recipe(self) -> Recipe:
+        """The request's recipe."""
         return self.request.recipe
 
     @property
     def progress(self) -> Progress:
+        """The request's progress display."""
         return self.request.progress
 
 
 def have(value: T | None) -> T:
-    """A field of a state that an earlier stage has set."""
+    """Return a field of a state that an earlier stage has set."""
     assert value is not None
     return value

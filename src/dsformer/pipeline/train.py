@@ -1,4 +1,4 @@
-"""Stages of training: the factorizations are learned, quantized, and scored on the task."""
+"""Stages of training: the factors are trained, quantized, and scored on the task."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -30,11 +30,11 @@ from dsformer.utils.distributed import is_first_rank
 
 
 def train(state: State) -> State:
-    """Learn the factorizations, from the last checkpoint of an unfinished run if there is one."""
+    """Train the factors, from the last checkpoint of an unfinished run if there is one."""
     if not state.request.trains:
         return state
     network, source, data = have(state.network), have(state.source), have(state.data)
-    # Imported here: with it comes transformers' Trainer, which takes a second that other runs do not need.
+    # Imported here because it imports transformers' Trainer, which takes a second that other runs do not need.
     from dsformer.training.loop import learn
 
     teacher = replace(teacher_of(source, state.task), untrained=_untrained(state))
@@ -48,14 +48,14 @@ def train(state: State) -> State:
 
 
 def quantize(state: State) -> State:
-    """Quantize factors that have learned; without training they were quantized as they were fitted."""
+    """Quantize trained factors; without training they were quantized as they were fitted."""
     if state.request.trains:
         quantize_trained(have(state.network), state.recipe, have(state.data), have(state.source).tokenizer)
     return state
 
 
 def evaluate(state: State) -> State:
-    """Score the compressed and the dense model on the task that was learned."""
+    """Score the compressed and the dense model on the task."""
     summary = have(state.summary)
     if summary.training is None or state.task is None:
         return state
@@ -67,19 +67,19 @@ def evaluate(state: State) -> State:
 
 
 def quantize_trained(network: PreTrainedModel, recipe: Recipe, data: TrainingData, tokenizer: Any) -> None:
-    """Quantize the factors of a trained model in place, as its recipe says.
+    """Quantize the factors of a trained model in place, as its recipe asks.
 
     Args:
         network: compressed.
-        recipe: its ``factors`` say what to, its calibration how the inputs of layers are measured.
-        data: what it was trained on.
+        recipe: its ``factors`` give the integer types, its calibration how the inputs of layers are measured.
+        data: the training data.
         tokenizer: the model's.
     """
     if recipe.factors not in FACTORS:
         return
     config, how, precision = network.config.quantization_config, recipe.calibration, FACTORS[recipe.factors]
     if recipe.training.rounding_aware:
-        # They have learned to be rounded to nearest.
+        # Quantization-aware training has used rounding to nearest.
         blocks = quantize_factors(network, config.blocks, lambda block, form: quantize_form(form, precision))
     else:
         batches = make_model_batches(network, tokenizer, data.sample(how), how.length, how.batch_size)
@@ -90,13 +90,13 @@ def quantize_trained(network: PreTrainedModel, recipe: Recipe, data: TrainingDat
 def account(
     settings: TrainingConfig, task: SupervisedTask | None, data: TrainingData, seconds: float
 ) -> TrainingSummary:
-    """How the factorizations were learned, without scores.
+    """Summarize the training, without scores.
 
     Args:
         settings: of the training.
-        task: that was learned; None: the dense model was followed on plain text.
-        data: that was trained on.
-        seconds: that it took.
+        task: the task trained on; None: the dense model was distilled on plain text.
+        data: the training data.
+        seconds: its duration.
     """
     return TrainingSummary(
         learner=settings.learner,
@@ -113,13 +113,13 @@ def account(
 
 
 def teacher_of(source: Source, task: SupervisedTask | None) -> Teacher:
-    """The dense model: in the class it was saved from, or the plain one of a sentence encoder."""
+    """Return the dense model as a teacher: in the class it was saved from, or without a head for a sentence encoder."""
     pooling = read_pooling(source.directory) if task is None and source.directory is not None else None
     return Teacher(source.model, source.tokenizer, pooling)
 
 
 def _untrained(state: State) -> PreTrainedModel | None:
-    """The dense model as it was before it learned the task, for a recipe that trains weights."""
+    """Load the dense model as it was before it was trained on the task, for a recipe that trains dense weights."""
     settings, source, task = state.recipe.training, have(state.source), state.task
     asked_for = state.request.model
     fine_tuned = state.request.work / "teacher"
@@ -150,5 +150,5 @@ def _report(
 
 
 def score_of(report: dict[str, Any] | None) -> float | None:
-    """The main metric of a report."""
+    """Return the main metric of a report."""
     return None if report is None else report["scores"][report["metric"]]

@@ -1,4 +1,4 @@
-"""The directory beside an output in which an unfinished run keeps what it has, so that it can go on."""
+"""``OUTPUT.work``: the directory in which an unfinished run keeps its work beside its output, to be resumed."""
 
 import json
 import logging
@@ -19,15 +19,15 @@ RECORD = "run.json"
 
 @contextmanager
 def working(output: Path, described: dict[str, Any], discards: bool = False) -> Iterator[Path]:
-    """``OUTPUT.work``, kept if the run stops before its end with something to go on from, and removed otherwise.
+    """Provide ``OUTPUT.work``; keep it if the run stops early with work to resume from, and remove it otherwise.
+
+    Of several processes the first one keeps it; they begin and end together.
 
     Args:
         output: what the run will write.
-        described: what the run is, as JSON values; a run can only go on from one described the same.
-        discards: the work is cheap: that of a run with other settings that discards too is replaced, and none is left
-            by a run that ends by its own error.
-
-    Of several processes the first one keeps it; they begin and end together.
+        described: description of the run, as JSON values; only a run with the same description can resume the work.
+        discards: the work is cheap to redo. Work of a run with other settings that discards too is replaced, and a run
+            that ends by its own error leaves none.
 
     Raises:
         WorkError: the directory holds another run's work.
@@ -66,7 +66,7 @@ def _begin(directory: Path, record: Path, text: str) -> None:
 
 
 def _discards(record: str) -> bool:
-    """Whether a record is that of a run whose work is cheap."""
+    """Return whether a record is that of a run whose work is cheap to redo."""
     try:
         return json.loads(record).get("discards") is True
     except (ValueError, AttributeError):

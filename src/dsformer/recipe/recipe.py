@@ -1,4 +1,4 @@
-"""The one schema behind the Python arguments, the YAML recipe and the command-line flags."""
+"""The schema behind Python arguments, YAML recipes and command-line flags."""
 
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -148,7 +148,7 @@ class Recipe(StrictModel):
 
     @property
     def _instead_of_projecting(self) -> str:
-        """The learners there are instead, where the recipe's projects; empty where it does not."""
+        """Learners to use instead, if the recipe's learner projects; empty if it does not."""
         learner = LEARNERS.get(self.training.learner)
         if learner is None or not learner.projects:
             return ""
@@ -170,25 +170,26 @@ class Recipe(StrictModel):
 
     @property
     def trains_weights(self) -> bool:
-        """Whether dense weights are trained, of which some are chosen."""
-        # Rows that share a support change places, which those of the dense weight have not.
+        """Whether dense weights are trained, of which the learner keeps some."""
+        # Rows that share a support are reordered, and those of the dense weight are not.
         prunes = METHODS[self.method].prunes and Pattern.parse(self.pattern).group == 1
         return prunes and self.training.train != "none" and LEARNERS[self.training.learner].latent
 
     @property
     def learning(self) -> LearningConfig:
-        """What the learner is told."""
+        """The settings that the learner gets."""
         return LearningConfig(
             self.training, self.calibration, self.ridge, FACTORS.get(self.factors), self.trains_weights
         )
 
     @property
     def with_embeddings(self) -> bool:
+        """Whether embedding tables are factorized."""
         return self.scope == "all" if self.embeddings is None else self.embeddings
 
     @property
     def fitted_precision(self) -> Precision | None:
-        """What factors are rounded to as soon as they are fitted; None: not before they have been trained, or never."""
+        """What factors are quantized to as soon as they are fitted; None: only after training, or never."""
         return FACTORS.get(self.factors) if self.training.train == "none" else None
 
     @property
@@ -206,11 +207,15 @@ class Recipe(StrictModel):
 
     @property
     def sequence(self) -> tuple[str, ...]:
-        """The steps that are taken, in their order."""
+        """The stages of the run, in their order."""
         return self.steps or self.requested_stages
 
     def merged(self, changes: dict[str, Any]) -> "Recipe":
-        """This recipe with some fields replaced; nested ones by dicts. Raises InputError naming the field."""
+        """Return this recipe with some fields replaced; a dict replaces only the fields of a nested part that it has.
+
+        Raises:
+            InputError: a field is unknown or wrong; the message names it.
+        """
         base = self.model_dump()
         for key, value in changes.items():
             base[key] = {**base[key], **value} if isinstance(value, dict) and isinstance(base.get(key), dict) else value
@@ -218,7 +223,11 @@ class Recipe(StrictModel):
 
 
 def read_recipe(fields: dict[str, Any]) -> Recipe:
-    """Validate a recipe given as plain data. Raises InputError with the first wrong field in one line."""
+    """Validate a recipe given as plain data.
+
+    Raises:
+        InputError: names the first wrong field in one line.
+    """
     try:
         return Recipe.model_validate(fields)
     except ValidationError as error:
@@ -229,7 +238,7 @@ def read_recipe(fields: dict[str, Any]) -> Recipe:
 
 
 def load_recipe(path: Path) -> Recipe:
-    """Read a YAML recipe.
+    """Read a recipe from a YAML file.
 
     Raises:
         InputError: no such file, not YAML, not a mapping, or a field is unknown or wrong.

@@ -1,4 +1,4 @@
-"""The stages that a recipe can list: which fields ask for each, and which others it has to follow."""
+"""The stages that a recipe can list: the fields that ask for each, and the stages that it has to follow."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -11,8 +11,8 @@ class Stage:
 
     Attributes:
         asked_by: the fields of a recipe that ask for it.
-        after: the stages it has to follow where they are taken too, and why.
-        optional: a recipe that lists its stages may leave it out.
+        after: the stages that it has to follow if they are run too, and why.
+        optional: a recipe that lists its stages may omit it.
     """
 
     asked_by: str
@@ -20,13 +20,13 @@ class Stage:
     optional: bool = False
 
 
-# In the order in which they are taken.
+# In the order in which they run.
 STAGES: dict[str, Stage] = {
     "vocabulary": Stage("vocabulary"),
     "finetune": Stage(
         "training.train and training.task",
         {"vocabulary": "the dense model learns with the tokens that are left"},
-        # There is nothing to do for a model that has the task's head.
+        # A model that has the task's head is not fine-tuned.
         optional=True,
     ),
     "factorize": Stage(
@@ -51,11 +51,11 @@ STAGES: dict[str, Stage] = {
 
 
 def validate_order(listed: Sequence[str], requested: Sequence[str]) -> str | None:
-    """What is wrong with the stages a recipe lists; None: nothing.
+    """Return what is wrong with the stages that a recipe lists; None: nothing.
 
     Args:
-        listed: by the recipe.
-        requested: those that its other fields ask for.
+        listed: stages listed by the recipe.
+        requested: stages that its other fields ask for.
     """
     unknown = next((name for name in listed if name not in STAGES), None)
     if unknown is not None:

@@ -1,4 +1,4 @@
-"""The account of one block: its form, its error, its bytes."""
+"""Summary of one block: its form, its error and its bytes."""
 
 from dataclasses import dataclass
 
@@ -9,10 +9,26 @@ from dsformer.format.quantized import QuantizedForm
 
 @dataclass(frozen=True)
 class BlockSummary:
-    """One block: its form, its whitened relative error, its bytes before and after by kind.
+    """One block: its form, its whitened relative error, and its bytes before and after, by kind.
 
-    ``kept`` is the shape of what structured pruning left of it, the form's; ``inputs`` how many different ones its
-    layers read.
+    Attributes:
+        names: of its modules.
+        kind: type of its layers.
+        shape: of the stacked dense weight, (out, in).
+        form: a description of the form.
+        orientation: ``input`` or ``output``: the space of the dictionary's atoms.
+        pattern: constraint on supports.
+        atoms: learned atoms.
+        core: atoms that every unit uses.
+        nonzeros: further atoms of a unit, on average.
+        canonical: whether unit vectors are atoms too.
+        error: relative, whitened.
+        bytes_before: of weights and biases.
+        dictionary, codes, scales, support, permutation, bias: bytes of each.
+        kept: shape that structured pruning leaves, that of the form; None: not pruned.
+        inputs: number of different inputs of its layers.
+        dictionary_nonzeros: entries of an atom of a sparse dictionary; 0: it is dense.
+        uneven: number of codes, if units have different numbers of them; 0: they do not.
     """
 
     names: tuple[str, ...]
@@ -40,7 +56,7 @@ class BlockSummary:
 
     @classmethod
     def of(cls, one: FittedBlock, types: ValueTypes) -> "BlockSummary":
-        """Account for a block whose values have these types."""
+        """Summarize a fitted block whose values have these types."""
         planned, fitted = one.planned, one.fitted
         form, spec = fitted.form, fitted.form.spec
         precision = form.precision if isinstance(form, QuantizedForm) else types.factors
@@ -72,15 +88,17 @@ class BlockSummary:
 
     @property
     def values(self) -> int:
-        """Numbers stored for the weight, scales aside."""
+        """Number of values stored for the weight, without scales."""
         shape = self.kept or self.shape
         units, width = shape if self.orientation == "input" else shape[::-1]
         return self.atoms * (self.dictionary_nonzeros or width) + (self.uneven or units * (self.core + self.nonzeros))
 
     @property
     def bytes_after(self) -> int:
+        """Bytes of the compressed block."""
         return self.dictionary + self.codes + self.scales + self.support + self.permutation + self.bias
 
     @property
     def ratio(self) -> float:
+        """Bytes before / after."""
         return self.bytes_before / self.bytes_after

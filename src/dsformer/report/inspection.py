@@ -1,4 +1,4 @@
-"""What a compressed directory holds, counted from its file headers, without loading a model."""
+"""Inspection of a compressed directory: its bytes counted from file headers, without loading a model."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
@@ -17,7 +17,7 @@ from dsformer.models.checkpoint import Header, read_headers, weight_files
 from dsformer.models.config import read_config
 from dsformer.utils.atomic_io import user_path
 
-# What the tensors of a compressed module hold, and the rest of their names.
+# By what they hold, the names of a compressed module's tensors after the module's name.
 _TENSORS = {
     "dictionary": ("dictionary",),
     "codes": ("weight",),
@@ -33,7 +33,12 @@ _TABLE_NAMES = ("embed", "wte", "shared")
 
 @dataclass(frozen=True)
 class StoredBlock:
-    """One block: its form, its bytes by kind as the files have them and as its form says they should be."""
+    """One block: its form, and its bytes by kind.
+
+    Attributes:
+        stored: bytes by kind in the files.
+        expected: bytes by kind that follow from its form.
+    """
 
     names: tuple[str, ...]
     kind: str
@@ -52,25 +57,30 @@ class StoredBlock:
 
     @property
     def bytes_after(self) -> int:
+        """Bytes of the block in the files."""
         return sum(self.stored.values())
 
     @property
     def ratio(self) -> float:
+        """Bytes before / after."""
         return self.bytes_before / max(1, self.bytes_after)
 
 
 @dataclass(frozen=True)
 class Inspection:
-    """A directory's account.
+    """The bytes of a compressed directory.
 
     Attributes:
+        directory: its path.
+        blocks: its compressed blocks.
         rest_bytes: tensors that are not of compressed blocks.
         embedding_bytes: embedding tables, compressed or not.
-        file_bytes: the weight files as they are on disk; more than the tensors by their headers.
-        type_factor: bytes of a value before / after, where the directory says.
-        checksums: whether it says how it was written.
-        original_ratios: over the model in the type it came in, by name, where the directory says.
-        dropped_bytes, vocabulary_bytes: of whole layers and of rows of tokens that are gone, where the directory says.
+        file_bytes: the weight files on disk; larger than the tensors by the files' headers.
+        type_factor: bytes of a value before / after, from the configuration.
+        original_ratios: ratios over the model in its original type, by name, from the configuration.
+        checksums: whether the configuration has checksums.
+        dropped_bytes: bytes of whole layers that were removed, from the configuration.
+        vocabulary_bytes: bytes of tokens' rows that were removed, from the configuration.
     """
 
     directory: str
@@ -86,29 +96,34 @@ class Inspection:
 
     @property
     def bytes_before(self) -> int:
+        """Bytes of all tensors before compression, including removed layers and tokens."""
         gone = self.dropped_bytes + self.vocabulary_bytes
         return self.rest_bytes + gone + sum(block.bytes_before for block in self.blocks)
 
     @property
     def bytes_after(self) -> int:
+        """Bytes of all tensors."""
         return self.rest_bytes + sum(block.bytes_after for block in self.blocks)
 
     @property
     def encoder_ratio(self) -> float:
+        """Bytes before / after of the linear layers."""
         linear = [block for block in self.blocks if block.kind != "embedding"]
         return (self.dropped_bytes + sum(b.bytes_before for b in linear)) / max(1, sum(b.bytes_after for b in linear))
 
     @property
     def total_ratio(self) -> float:
+        """Bytes before / after of all tensors."""
         return self.bytes_before / max(1, self.bytes_after)
 
     @property
     def embedding_share(self) -> float:
+        """Embedding tables as a fraction of all bytes after compression."""
         return self.embedding_bytes / max(1, self.bytes_after)
 
     @property
     def differences(self) -> list[str]:
-        """Where the files hold another number of bytes than the configuration says."""
+        """Blocks whose files hold another number of bytes than the configuration implies, a line each."""
         return [
             f"{block.names[0]}: {kind} takes {block.stored[kind]:,} bytes, its form says {block.expected[kind]:,}"
             for block in self.blocks
@@ -117,14 +132,14 @@ class Inspection:
         ]
 
     def as_dict(self) -> dict[str, Any]:
-        """Plain data, totals included."""
+        """Return the inspection as plain data, totals included."""
         derived = ("bytes_before", "bytes_after", "encoder_ratio", "total_ratio", "embedding_share", "differences")
         blocks = [{**asdict(b), "bytes_after": b.bytes_after, "ratio": b.ratio} for b in self.blocks]
         return {**asdict(self), "blocks": blocks, **{name: getattr(self, name) for name in derived}}
 
 
 def inspect_directory(directory: str | Path) -> Inspection:
-    """Count what is stored.
+    """Count the bytes that a compressed directory stores.
 
     Raises:
         ArtefactError: not a compressed model, or a tensor is missing.
@@ -160,6 +175,7 @@ def inspect_directory(directory: str | Path) -> Inspection:
 
 
 def tensor_bytes(header: Header) -> int:
+    """Return the bytes of a tensor from its header."""
     return prod(header.shape) * _SIZES.get(header.dtype, 1)
 
 
@@ -215,7 +231,7 @@ def _total(headers: Mapping[str, Header], names: Iterable[str], tensors: Iterabl
 
 
 def _errors(summary: Mapping[str, Any]) -> dict[tuple[str, ...], float]:
-    """The blocks' errors, as far as the directory says; it may say anything."""
+    """Return the blocks' errors from the configuration's summary, which is not validated and may hold anything."""
     found = {}
     blocks = summary.get("blocks")
     for block in blocks if isinstance(blocks, list) else []:
@@ -225,7 +241,7 @@ def _errors(summary: Mapping[str, Any]) -> dict[tuple[str, ...], float]:
 
 
 def _is_table(name: str, header: Header) -> bool:
-    """An embedding table that compression could take (tracing has the same bounds)."""
+    """Return whether a tensor is an embedding table that could be compressed (with the bounds of tracing)."""
     if len(header.shape) != 2 or not any(part in name.lower() for part in _TABLE_NAMES):
         return False
     rows, width = header.shape

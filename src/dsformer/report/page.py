@@ -1,4 +1,4 @@
-"""The account of a compression as one self-contained HTML page."""
+"""The report page: a compression's summary as one self-contained HTML file."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ TEMPLATE = "page.html.j2"
 
 @dataclass(frozen=True)
 class Segment:
-    """A piece of a stacked bar, placed in percent of the longest bar."""
+    """A segment of a stacked bar; start and width are in percent of the longest bar."""
 
     label: str
     bytes: int
@@ -32,7 +32,7 @@ class Segment:
 
 @dataclass(frozen=True)
 class Bar:
-    """A stacked bar and the bytes it adds up to."""
+    """A stacked bar and the bytes that it adds up to."""
 
     label: str
     segments: list[Segment]
@@ -42,7 +42,7 @@ class Bar:
 
 @dataclass(frozen=True)
 class PartBytes:
-    """One part of the model before and after: its compressed blocks by kind, and what was left as it was."""
+    """One part of the model before and after: its compressed blocks by kind, and its tensors that stay as they are."""
 
     part: Part
     before: int
@@ -51,6 +51,7 @@ class PartBytes:
 
     @property
     def after(self) -> int:
+        """Bytes of the part after compression."""
         return sum(self.kinds.values()) + self.untouched
 
 
@@ -63,7 +64,7 @@ def write_page(
     command: str | None = None,
     title: str | None = None,
 ) -> None:
-    """Write the page; see :func:`render`."""
+    """Write the page. Arguments and errors as of :func:`render`."""
     page = render(summary, scores=scores, latency=latency, command=command, title=title)
     write_text(path, page)
 
@@ -76,12 +77,13 @@ def render(
     command: str | None = None,
     title: str | None = None,
 ) -> str:
-    """The page as HTML: no scripts, nothing loaded from elsewhere, light and dark.
+    """Render the page as HTML: without scripts or external resources, in light and dark.
 
     Args:
-        summary: what ``compress`` returned.
-        scores, latency: measured lines, if any.
-        command: how to do it again.
+        summary: of the compression, as ``compress`` returns it.
+        scores: measured scores, if any.
+        latency: measured latencies, if any.
+        command: the command that repeats the compression.
         title: the model's name; by default the last part of its path.
 
     Raises:
@@ -106,7 +108,11 @@ def render(
 
 
 def environment(folder: Path) -> Any:
-    """The jinja2 environment of the templates in a folder. Raises MissingExtraError."""
+    """Make a jinja2 environment for the templates of a folder.
+
+    Raises:
+        MissingExtraError: jinja2 is not installed.
+    """
     jinja2 = require_jinja()
     return jinja2.Environment(
         loader=jinja2.FileSystemLoader(folder),
@@ -118,7 +124,11 @@ def environment(folder: Path) -> Any:
 
 
 def require_jinja() -> Any:
-    """The jinja2 module. Raises MissingExtraError."""
+    """Import jinja2 and return the module.
+
+    Raises:
+        MissingExtraError: jinja2 is not installed.
+    """
     try:
         import jinja2
     except ImportError as error:
@@ -127,7 +137,7 @@ def require_jinja() -> Any:
 
 
 def part_bytes(summary: Summary) -> list[PartBytes]:
-    """The model's parts, without the empty ones; they add up to the whole."""
+    """Divide the bytes of the model among its parts, without the empty ones; they add up to the whole."""
     compressed_tables = sum(block.bytes_after for block in summary.blocks if block.kind == "embedding")
     dense_tables = round(summary.embedding_share * summary.bytes_after) - compressed_tables
     untouched: dict[Part, int] = {"embeddings": dense_tables, "other": summary.rest_bytes - dense_tables}
@@ -141,7 +151,7 @@ def part_bytes(summary: Summary) -> list[PartBytes]:
 
 
 def total_bars(parts: Sequence[PartBytes]) -> list[Bar]:
-    """The whole model before and after, by part."""
+    """Make the bars of the whole model before and after, by part."""
     whole = sum(part.before for part in parts)
     return [
         _bar("before", ((part.part, part.before) for part in parts), whole),
@@ -150,7 +160,7 @@ def total_bars(parts: Sequence[PartBytes]) -> list[Bar]:
 
 
 def detail_bars(parts: Sequence[PartBytes]) -> list[tuple[str, Bar, Bar]]:
-    """Every compressed part before and after, by kind of number."""
+    """Make the bars of every compressed part before and after, by kind of tensor."""
     shown = [part for part in parts if any(part.kinds.values())]
     longest = max((part.before for part in shown), default=1)
     return [
@@ -164,14 +174,14 @@ def detail_bars(parts: Sequence[PartBytes]) -> list[tuple[str, Bar, Bar]]:
 
 
 def used_kinds(parts: Sequence[PartBytes]) -> list[str]:
-    """What the bars of :func:`detail_bars` have pieces of."""
+    """Return the kinds of segments that occur in the bars of :func:`detail_bars`."""
     compressed = [part for part in parts if any(part.kinds.values())]
     kinds = [kind for kind in KINDS if any(part.kinds[kind] for part in compressed)]
     return ["dense", *kinds, *(["untouched"] if any(part.untouched for part in compressed) else [])]
 
 
 def block_rows(blocks: Sequence[BlockSummary]) -> list[tuple[BlockSummary, str, float]]:
-    """Every block with its label and the length of its error bar in percent of the longest."""
+    """Return every block with its label and the length of its error bar in percent of the longest."""
     largest = max((block.error for block in blocks), default=0) or 1
     return [(block, label_of(block.names), 100 * block.error / largest) for block in blocks]
 

@@ -1,4 +1,4 @@
-"""Which part of a transformer a block belongs to, by the names architectures give their modules."""
+"""The part of a transformer (attention, feed-forward, embeddings) that a block belongs to, from its module names."""
 
 import re
 from collections.abc import Sequence
@@ -11,12 +11,12 @@ _FEED_FORWARD = re.compile(
     r"mlp|ffn|feed_?forward|intermediate|densereludense|\bfc[12]\b|\blin[12]\b|(gate|up|down)_proj|h_to_4h|4h_to_h"
 )
 _ATTENTION = re.compile(r"att(entio)?n|\b(query|key|value)\b|\b(q|k|v|o|qkv|out)_(proj|lin)\b")
-# BERT and its like: the feed-forward down-projection sits in the layer itself.
+# BERT and similar models: the feed-forward down-projection is in the layer itself.
 _LAYER_OUTPUT = re.compile(r"\.\d+\.output\.dense$")
 
 
 def label_of(names: Sequence[str]) -> str:
-    """A block's names in one, such as ``attention.self.{query,key,value}``."""
+    """Join a block's module names to one label, such as ``attention.self.{query,key,value}``."""
     if len(names) == 1:
         return names[0]
     paths = [name.split(".") for name in names]
@@ -28,7 +28,7 @@ def label_of(names: Sequence[str]) -> str:
 
 
 def part_of(names: Sequence[str], kind: str = "linear") -> Part:
-    """The part of a block; only a label in reports, nothing depends on it."""
+    """Return the part of a block; only a label in reports, nothing else depends on it."""
     if kind == "embedding":
         return "embeddings"
     name = names[0].lower()

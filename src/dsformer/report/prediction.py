@@ -1,4 +1,4 @@
-"""The bytes of an artefact, before anything is factorized."""
+"""Predicted bytes of an artefact, before anything is factorized."""
 
 from dsformer.allocation.plan import Plan
 from dsformer.allocation.planned_block import dense_bytes
@@ -8,7 +8,7 @@ from dsformer.format.precision import Precision
 
 
 def predict_bytes(plan: Plan, tracing: Tracing) -> dict[str, float]:
-    """Bytes and ratios the budgets lead to; blocks may stay a little below theirs."""
+    """Compute the bytes and ratios that follow from the budgets; blocks may stay slightly below theirs."""
     after = plan.rest_bytes + sum(planned.budget_bytes(plan.types) for planned in plan.blocks)
     before = plan.rest_bytes + plan.dropped_bytes + plan.vocabulary_bytes + plan.dense_bytes()
     linear = plan.linear_blocks()

@@ -1,16 +1,20 @@
-"""Measured lines of a report."""
+"""Measured rows of a report: scores and latencies."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
 class ScoreRow:
-    """A task measured after compression and, where it makes sense, before.
+    """A task's score after compression and, where there is a dense model to score, before.
 
     Attributes:
-        spread: standard deviation behind ``after``, in its unit.
-        count: items scored.
-        data: the directory of the user's that the data came from.
+        task: its name.
+        metric: of the scores.
+        before: score of the dense model.
+        after: score of the compressed model.
+        spread: standard deviation of ``after``, in its unit.
+        count: number of items scored.
+        data: the user's directory that the data came from.
     """
 
     task: str
@@ -23,16 +27,20 @@ class ScoreRow:
 
     @property
     def change(self) -> float | None:
+        """Score after minus before; None without a score before."""
         return None if self.before is None else self.after - self.before
 
 
 @dataclass(frozen=True)
 class LatencyRow:
-    """Time for one batch of texts, from text to embeddings, over paired alternating runs.
+    """Time of one batch of texts, from text to embeddings, over paired alternating runs.
 
     Attributes:
+        batch: a description of the texts.
         before, after: median seconds of the dense and of the compressed model.
-        speedup: median over the pairs of dense / compressed; ``low`` and ``high`` are its quartiles.
+        speedup: median over the pairs of dense / compressed.
+        low, high: quartiles of the speed-up.
+        pairs: number of runs of each.
     """
 
     batch: str

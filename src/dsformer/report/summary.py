@@ -1,4 +1,4 @@
-"""The account of a compression: every byte, every block."""
+"""Summary of a compression: bytes, ratios and errors of the whole model and of every block."""
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -14,21 +14,23 @@ from dsformer.format.precision import SCALE_BITS, Precision, packed_bytes
 from dsformer.recipe import Recipe
 from dsformer.report.block_summary import BlockSummary
 
-# How far a ratio may be from the one asked for without being worth a word.
+# Relative difference between the ratio asked for and the ratio reached up to which nothing is noted.
 NEAR = 0.05
 
 
 @dataclass(frozen=True)
 class TrainingSummary:
-    """How factorizations were learned, and what the task's main metric was.
+    """How the factors were trained, and the task's main metric before and after.
 
     Attributes:
+        learner: its name.
+        distill: terms of the distillation, joined by +.
         task: its name; None for plain text.
         metric: the task's main metric.
-        dense, factorized, trained: score of the dense model, after factorization, after training.
+        dense, factorized, trained: score of the dense model, after factorization, and after training.
         steps: of the optimizer.
-        scored: what it was scored on, where that has a name of its own.
-        seconds: of learning, fine-tuning of the dense model and factorization aside.
+        seconds: of training, without fine-tuning of the dense model and factorization.
+        scored: name of the data scored on, where it differs from the task's.
     """
 
     learner: str
@@ -48,13 +50,22 @@ class Summary:
     """The whole model. Bytes are of tensors, at the stored value type; a file adds its header.
 
     Attributes:
-        rest_bytes: tensors left as they are.
+        model: name or path.
+        method: of the compression.
+        pattern: constraint on supports.
+        recipe: all its fields.
+        blocks: the compressed blocks.
+        rest_bytes: tensors that stay as they are.
         types: sizes of stored values.
         type_factor: bytes of a weight's values before / after (1 unless the recipe changes them); not in the ratios.
-        embedding_share: part of the file after compression that is embedding tables.
-        dropped_bytes: of whole layers that are gone, counted to both ratios.
-        vocabulary_bytes: of rows of tokens that are gone, counted to the ratio of the whole file.
-        left: what the ``rest_bytes`` are, by why they are as they were.
+        embedding_share: embedding tables as a fraction of the file after compression.
+        silent, small, excluded: linear layers left dense, as of ``Tracing``.
+        calibration_tokens: tokens seen in calibration.
+        seconds: of the whole compression.
+        training: how the factors were trained; None: they were not.
+        dropped_bytes: of whole layers that were removed, counted in both ratios.
+        vocabulary_bytes: of tokens' rows that were removed, counted in the ratio of the whole file.
+        left: the tensors of ``rest_bytes``, by the reason why they stay.
     """
 
     model: str
@@ -78,7 +89,7 @@ class Summary:
 
     @classmethod
     def from_dict(cls, fields: dict[str, Any]) -> "Summary":
-        """What :meth:`as_dict` gave."""
+        """Restore a summary from the result of :meth:`as_dict`."""
         own = {field.name for field in dataclass_fields(cls)}
         block_own = {field.name for field in dataclass_fields(BlockSummary)}
         blocks = tuple(
@@ -94,30 +105,33 @@ class Summary:
 
     @property
     def encoder_blocks(self) -> list[BlockSummary]:
+        """The blocks of linear layers."""
         return [block for block in self.blocks if block.kind != "embedding"]
 
     @property
     def encoder_ratio(self) -> float:
-        """Stored bytes before / after over the compressed linear layers."""
+        """Stored bytes before / after of the compressed linear layers."""
         return _ratio(self.encoder_blocks, self.dropped_bytes)
 
     @property
     def total_ratio(self) -> float:
-        """Stored bytes before / after over the whole file."""
+        """Stored bytes before / after of the whole file."""
         return self.bytes_before / max(1, self.bytes_after)
 
     @property
     def bytes_before(self) -> int:
+        """Bytes of all tensors before compression, including removed layers and tokens."""
         gone = self.dropped_bytes + self.vocabulary_bytes
         return self.rest_bytes + gone + sum(block.bytes_before for block in self.blocks)
 
     @property
     def bytes_after(self) -> int:
+        """Bytes of all tensors after compression."""
         return self.rest_bytes + sum(block.bytes_after for block in self.blocks)
 
     @property
     def values_before(self) -> int:
-        """Numbers of the model as it came, whatever their type."""
+        """Number of values of the original model, whatever their type."""
         whole = all(block.kind != "embedding" for block in self.blocks)
         gone = 8 * self.vocabulary_bytes // (self.types.rest if whole else self.types.factors.least)
         tables = sum(self._values_before(block) for block in self.blocks if block.kind == "embedding")
@@ -125,31 +139,31 @@ class Summary:
 
     @property
     def values_after(self) -> int:
-        """Numbers stored, whatever their type; supports and permutations are bytes, not values."""
+        """Number of values stored, whatever their type; supports and permutations are bytes, not values."""
         others = (self.rest_bytes + sum(block.bias for block in self.blocks)) // (self.types.rest // 8)
         return others + sum(block.values for block in self.blocks)
 
     @property
     def embedding_share_before(self) -> float:
-        """Part of the file before compression that is embedding tables."""
+        """Embedding tables as a fraction of the file before compression."""
         tables = [block for block in self.blocks if block.kind == "embedding"]
         untouched = self.embedding_share * self.bytes_after - sum(block.bytes_after for block in tables)
         return (untouched + sum(block.bytes_before for block in tables)) / self.bytes_before
 
     @property
     def original_encoder_ratio(self) -> float:
-        """Stored bytes of the linear layers in the type the model came in / after."""
+        """Bytes of the linear layers in the model's original type / stored bytes after."""
         after = sum(block.bytes_after for block in self.encoder_blocks)
         return self._encoder_values_before * self._original_bits / 8 / after if after else 1.0
 
     @property
     def original_total_ratio(self) -> float:
-        """Bytes of the whole file as it came / after."""
+        """Bytes of the whole file in the model's original type / stored bytes after."""
         return self.values_before * self._original_bits / 8 / max(1, self.bytes_after)
 
     @property
     def ratio_note(self) -> str | None:
-        """That a method which cannot give any ratio gave another one than was asked for; None where it did not."""
+        """A note if the ratio reached is not the one asked for (some methods have only some ratios); otherwise None."""
         asked, scope = self.recipe.get("ratio"), self.recipe.get("scope")
         given = self.total_ratio if scope == "all" else self.encoder_ratio
         if not isinstance(asked, int | float) or abs(given / asked - 1) <= NEAR:
@@ -161,15 +175,17 @@ class Summary:
 
     @property
     def _original_bits(self) -> int:
+        """Bits of a value in the model's original type."""
         return round(self.types.factors.least * self.type_factor)
 
     @property
     def _encoder_values_before(self) -> int:
+        """Number of values of the linear layers before compression, including removed layers."""
         dropped = 8 * self.dropped_bytes // self.types.factors.least
         return dropped + sum(self._values_before(block) for block in self.encoder_blocks)
 
     def _values_before(self, block: BlockSummary) -> int:
-        """Of its weight and its biases."""
+        """Count the values of a block's weight and biases before compression."""
         (rows, columns), factors = block.shape, self.types.factors
         weight = rows * (packed_bytes(columns, factors.least) + (SCALE_BITS // 8 if factors.rounded else 0))
         return rows * columns + 8 * (block.bytes_before - weight) // self.types.rest
@@ -181,7 +197,7 @@ class Summary:
         return (sum(errors) / max(1, len(errors))) ** 0.5
 
     def as_dict(self) -> dict[str, Any]:
-        """Plain data, ratios and totals included."""
+        """Return the summary as plain data, ratios and totals included."""
         fields = asdict(self)
         fields["blocks"] = [
             {**asdict(block), "bytes_after": block.bytes_after, "ratio": block.ratio} for block in self.blocks
@@ -204,7 +220,17 @@ def summarize(
     tokens: int,
     seconds: float,
 ) -> Summary:
-    """Put the account together."""
+    """Put the summary of a compression together.
+
+    Args:
+        model: name or path.
+        recipe: of the compression.
+        plan: the budgets, and the bytes outside blocks.
+        tracing: of the dense model.
+        blocks: summaries of the fitted blocks.
+        tokens: tokens seen in calibration.
+        seconds: of the whole compression.
+    """
     after = plan.rest_bytes + sum(block.bytes_after for block in blocks)
     compressed = {block.names[0]: block.bytes_after for block in blocks if block.kind == "embedding"}
     tables = sum(
