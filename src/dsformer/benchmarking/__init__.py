@@ -1,4 +1,10 @@
-"""How fast models are, against each other on the same machine at the same time."""
+"""Benchmarks: latency and throughput of models and engines, measured in alternation on the same machine.
+
+May import ``pipeline``, ``report`` and all packages below them; it needs ``models``, ``data``, ``ops`` and ``utils``
+only. ``engines`` opens a model in one of the ``WAYS`` to run it (PyTorch eager, compiled, bfloat16) and ``runtimes``
+exports dense models to ONNX Runtime and OpenVINO. ``run`` measures all contenders over batch sizes, lengths and thread
+counts, by the alternating rounds of ``timing``. ``plot`` draws the speed-ups. Start reading at ``run.measure``.
+"""
 
 from dsformer.benchmarking.engines import WAYS as WAYS
 from dsformer.benchmarking.engines import Contender as Contender

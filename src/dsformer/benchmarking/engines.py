@@ -1,4 +1,4 @@
-"""Models ready to run, and the ways of running one."""
+"""Models opened for benchmarks, and the ways to run one: eager, bfloat16, compiled, ONNX Runtime, OpenVINO."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -21,7 +21,7 @@ from dsformer.models.source import open_source, resolve_model
 
 Batch = Mapping[str, Tensor]
 Call = Callable[..., Any]
-# Graphs the compiler may make of one function.
+# Limit of compiled graphs of one function.
 COMPILATIONS = 512
 
 
@@ -35,7 +35,7 @@ def _bfloat16(model: nn.Module, tokenizer: Any) -> nn.Module:
 
 
 def _compiled(model: nn.Module, tokenizer: Any) -> Call:
-    # Contenders of one class share its code, and every one of them is compiled for every size.
+    # Contenders of one class share its code, and each is compiled for every size.
     torch._dynamo.config.cache_size_limit = COMPILATIONS
     torch._dynamo.config.accumulated_cache_size_limit = COMPILATIONS
     return torch.compile(model, dynamic=False)
@@ -65,16 +65,16 @@ WAYS: dict[str, Callable[[nn.Module, Any], Call]] = {
 
 @dataclass(frozen=True)
 class Contender:
-    """A model ready to run.
+    """A model that is ready to run.
 
     Attributes:
-        name: what was asked for, and the way it runs.
+        name: the model as given, and the way it runs.
         tokenizer: of the model.
         call: the forward pass.
-        decodes: it has a decoder, which is given the same text.
+        decodes: it has a decoder, which gets the same text.
         disk_bytes: of its weight files.
-        memory_bytes: parameters and buffers, of other engines their file; what kernels pack comes on top.
-        load_seconds: from the directory to a model that can run, exported or converted.
+        memory_bytes: of parameters and buffers, or the file of another engine; without the packed weights of kernels.
+        load_seconds: from the directory to a model that can run, export and conversion included.
     """
 
     name: str
@@ -86,22 +86,22 @@ class Contender:
     load_seconds: float
 
     def run(self, batch: Batch) -> None:
-        """One forward pass, without gradients."""
+        """Run one forward pass, without gradients."""
         with torch.no_grad():
             self.call(**batch)
 
     def seconds(self, batch: Batch) -> float:
-        """Of one forward pass."""
+        """Time one forward pass, in seconds."""
         started = perf_counter()
         self.run(batch)
         return perf_counter() - started
 
 
 def open_contender(model: str | Path, way: str = "eager") -> Contender:
-    """Open a model directory, compressed or dense, or a hub name, to be run in one of ``WAYS``.
+    """Open a model directory, compressed or dense, or a hub name, to run in one of ``WAYS``.
 
     Raises:
-        InputError: there is no such model or way.
+        InputError: there is no such model or way, or the way cannot run a compressed model.
     """
     if way not in WAYS:
         raise InputError(f"way {way!r} is not one of {', '.join(WAYS)}")
@@ -122,17 +122,17 @@ def open_contender(model: str | Path, way: str = "eager") -> Contender:
 
 
 def open_contenders(models: Sequence[str | Path], ways: Sequence[str]) -> list[Contender]:
-    """Every model in every way that can run it.
+    """Open every model in every way that can run it.
 
     Raises:
-        InputError: there is no such model or way, or a model has none.
+        InputError: there is no such model or way, or no way can run a model.
     """
     return [open_contender(model, way) for model in models for way in _possible(model, ways)]
 
 
 def _possible(model: str | Path, ways: Sequence[str]) -> Sequence[str]:
     own = [way for way in ways if way not in FOREIGN]
-    # With no other way left, opening the model says what is wrong.
+    # If no other way remains, opening the model raises the error that explains it.
     leave_out = len(own) < len(ways) and bool(own) and _compressed(resolve_model(model))
     return own if leave_out else ways
 

@@ -1,4 +1,4 @@
-"""A picture of a benchmark."""
+"""Plot of a benchmark's speed-ups."""
 
 from collections import defaultdict
 from collections.abc import Sequence
@@ -10,11 +10,11 @@ from dsformer.utils.atomic_io import check_writable, write_file_atomically
 
 
 def require_plot(path: Path) -> None:
-    """Check before the work rather than after it.
+    """Check that the plot can be drawn and written, before the work rather than after it.
 
     Raises:
         MissingExtraError: matplotlib is not installed.
-        InputError: no file can be written there, or there is no such kind of picture.
+        InputError: no file can be written there, or matplotlib does not know the file type.
     """
     try:
         from matplotlib.backend_bases import FigureCanvasBase
@@ -27,7 +27,7 @@ def require_plot(path: Path) -> None:
 
 
 def draw(found: Sequence[Measurement], path: Path) -> None:
-    """Speed-up against the tokens of a batch, a line a contender and number of threads, with quartiles."""
+    """Plot speed-up against the tokens of a batch, with quartiles: a line for every contender and number of threads."""
     from matplotlib.figure import Figure
 
     lines: dict[tuple[str, int], list[Measurement]] = defaultdict(list)

@@ -1,4 +1,4 @@
-"""Latency and throughput of contenders over batch sizes, lengths and numbers of threads."""
+"""Latency and throughput of models over batch sizes, text lengths and thread counts."""
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -19,13 +19,13 @@ from dsformer.models.remote_code import trusting
 from dsformer.utils.hardware import check_threads
 from dsformer.utils.progress import Progress, silent
 
-# Passages that long texts are put together from.
+# Passages that are joined to long texts.
 PASSAGES = 64
 
 
 @dataclass(frozen=True)
 class Setting:
-    """What is measured: so many texts of so many tokens, on so many threads."""
+    """What is measured: ``batch`` texts of ``length`` tokens each, on ``threads`` threads."""
 
     batch: int
     length: int
@@ -37,10 +37,12 @@ class Measurement:
     """One contender in one setting.
 
     Attributes:
+        contender: its name.
+        setting: what was measured.
         median, p95: seconds of a batch.
         throughput: tokens a second, at the median.
         speedup: time of the first contender / time of this one, round by round.
-        rounds: how often.
+        rounds: number of runs.
     """
 
     contender: str
@@ -52,6 +54,7 @@ class Measurement:
     rounds: int
 
     def as_dict(self) -> dict[str, Any]:
+        """Return the measurement as plain data."""
         return asdict(self)
 
 
@@ -63,15 +66,18 @@ def measure(
     seconds: float = 5.0,
     progress: Progress = silent,
 ) -> list[Measurement]:
-    """Measure all contenders in turn in every setting.
+    """Measure all contenders in alternation in every setting.
 
     Args:
-        contenders: speed-ups are over the first.
-        threads: numbers of threads; as many as torch has if None.
-        seconds: about how long each setting takes, beside one untimed run of each contender.
+        contenders: speed-ups are relative to the first.
+        batches: numbers of texts of a batch.
+        lengths: tokens of a text.
+        threads: numbers of threads; None: torch's present number.
+        seconds: approximate time of each setting, after one untimed run of each contender.
+        progress: notified of every setting.
 
     Raises:
-        InputError: one cannot read texts of these lengths.
+        InputError: a contender cannot read texts of these lengths, or a number is not valid.
     """
     for count in threads or ():
         check_threads(count, "threads")
@@ -103,12 +109,17 @@ def benchmark(
     seconds: float = 5.0,
     trust_remote_code: bool = False,
 ) -> list[Measurement]:
-    """Open models, each in every way that can run it, and :func:`measure` them; speed-ups are over the first of all.
+    """Open models, each in every way that can run it, and :func:`measure` them.
+
+    Speed-ups are relative to the first model in the first way.
 
     Args:
         models: directories or hub names.
         ways: of ``WAYS``.
-        batches, lengths, threads, seconds: as of :func:`measure`.
+        batches: as of :func:`measure`.
+        lengths: as of :func:`measure`.
+        threads: as of :func:`measure`.
+        seconds: as of :func:`measure`.
         trust_remote_code: run Python code that comes with the models.
 
     Raises:
@@ -120,7 +131,12 @@ def benchmark(
 
 
 def require_length(contenders: Sequence[Contender], batch: int, length: int) -> None:
-    """Try a batch that will be measured, so that what is compiled for it is used again.
+    """Run a batch of the longest texts on every contender, which also compiles it for later.
+
+    Args:
+        contenders: to try.
+        batch: texts of the batch.
+        length: tokens of a text.
 
     Raises:
         InputError: a model cannot read texts of this length.
@@ -133,7 +149,7 @@ def require_length(contenders: Sequence[Contender], batch: int, length: int) -> 
 
 
 def batch_of(contender: Contender, setting: Setting) -> Batch:
-    """Real text, cut to the length exactly."""
+    """Make a batch of real text, cut to the exact length."""
     text = " ".join(bundled_passages(PASSAGES))
     ids = contender.tokenizer(text, truncation=True, max_length=setting.length)["input_ids"]
     ids = (ids * (-(-setting.length // len(ids))))[: setting.length]

@@ -1,7 +1,7 @@
-"""Other engines that run dense models on CPUs: ONNX Runtime and OpenVINO, in float32 and int8.
+"""ONNX Runtime and OpenVINO as engines for dense models on CPUs, in float32 and int8.
 
-Models are exported with plain attention and without dynamo, which both engines fuse best (measured on MiniLM: int8 runs
-a fifth faster than what the newer exporter writes).
+Models are exported with eager attention and without dynamo, which both engines fuse best (measured on MiniLM: int8 runs
+a fifth faster than with the newer exporter).
 """
 
 import logging
@@ -23,13 +23,17 @@ from dsformer.models.source import quiet
 
 Batch = Mapping[str, Tensor]
 Call = Callable[..., Any]
-# Passages, and their longest in tokens, on which ranges of activations are measured.
+# Number of passages, and their greatest length in tokens, on which ranges of activations are measured.
 CALIBRATION, LENGTH = 64, 128
 INPUTS = ("input_ids", "attention_mask")
 
 
 class Exported:
-    """A dense model as an ONNX file, which is there as long as this object.
+    """A dense model as an ONNX file, which is removed with this object.
+
+    Args:
+        model: to export.
+        tokenizer: the model's.
 
     Raises:
         MissingExtraError: a package is not installed.
@@ -48,7 +52,7 @@ class Exported:
             with _silent(), torch.no_grad():
                 torch.onnx.export(
                     _First(model),
-                    # Two rows: sizes of one would be taken for constants.
+                    # Two rows: the exporter would take sizes of one for constants.
                     tuple(self.batch("An example.", 16)[name].repeat(2, 1) for name in INPUTS),
                     self.path,
                     input_names=list(INPUTS),
@@ -60,32 +64,33 @@ class Exported:
             raise InputError(f"{type(model).__name__} cannot be exported to ONNX: {error}") from error
 
     def batch(self, text: str, length: int) -> Batch:
-        """One text, as the model reads it."""
+        """Tokenize one text to the model's inputs."""
         encoded = self.tokenizer(text, truncation=True, max_length=length, return_tensors="pt")
         return {name: encoded[name] for name in INPUTS}
 
     def calibration(self) -> list[dict[str, Any]]:
-        """Texts on which ranges of activations are measured, as arrays."""
+        """Tokenize the texts on which ranges of activations are measured, as arrays."""
         passages = bundled_passages(CALIBRATION)
         return [{name: one.numpy() for name, one in self.batch(text, self._length).items()} for text in passages]
 
 
 class _First(nn.Module):
-    """A model with two inputs and one output, as a graph needs it."""
+    """A model with two inputs and one output, for export to a graph."""
 
     def __init__(self, model: nn.Module):
         super().__init__()
         self.model = model
 
     def forward(self, ids: Tensor, mask: Tensor) -> Tensor:
+        """Run the model and return its first output."""
         return self.model(input_ids=ids, attention_mask=mask)[0]
 
 
 class Sessions:
-    """Calls a session made for the present number of torch's threads.
+    """Runs a session that is made anew when torch's number of threads changes.
 
     Args:
-        make: makes one for a number of threads; its call takes arrays.
+        make: makes a session for a number of threads; its call takes arrays.
         exported: what sessions are made from.
         path: the file they read.
     """
@@ -97,10 +102,11 @@ class Sessions:
 
     @property
     def nbytes(self) -> int:
-        """Of the file, and of the weights beside it."""
+        """Bytes of the file, and of the weights beside it."""
         return sum(file.stat().st_size for file in self.path.parent.glob(f"{self.path.stem}.*"))
 
     def __call__(self, **batch: Tensor) -> Any:
+        """Run a batch on torch's present number of threads."""
         threads = torch.get_num_threads()
         if threads not in self._made:
             self._made = {threads: self._make(threads)}
@@ -108,12 +114,12 @@ class Sessions:
 
 
 def onnx(exported: Exported) -> Sessions:
-    """ONNX Runtime, float32, all its optimizations."""
+    """Run in ONNX Runtime in float32, with all its optimizations."""
     return _onnx_sessions(exported, exported.path)
 
 
 def onnx_int8(exported: Exported) -> Sessions:
-    """ONNX Runtime with dynamic quantization: weights int8 by output, activations when they are there."""
+    """Run in ONNX Runtime with dynamic quantization: int8 weights by output channel, activations at run time."""
     from onnxruntime.quantization import QuantType, quantize_dynamic
 
     path = exported.path.with_name("int8.onnx")
@@ -123,13 +129,13 @@ def onnx_int8(exported: Exported) -> Sessions:
 
 
 def openvino(exported: Exported) -> Sessions:
-    """OpenVINO, float32."""
+    """Run in OpenVINO in float32."""
     _require("openvino", ("openvino",))
     return _openvino_sessions(exported, exported.path)
 
 
 def openvino_int8(exported: Exported) -> Sessions:
-    """OpenVINO with weights and activations quantized after training by NNCF, ranges measured on book passages."""
+    """Run in OpenVINO with post-training quantization by NNCF: int8 weights and activations, calibrated on books."""
     _require("openvino", ("openvino", "nncf"))
     with _silent():
         import nncf
@@ -154,7 +160,7 @@ def _onnx_sessions(exported: Exported, path: Path) -> Sessions:
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
         options.log_severity_level = 3
-        # Threads that wait for the next run would take the processor from whoever has the next turn.
+        # Threads that spin while they wait for the next run would slow down the next contender.
         options.add_session_config_entry("session.force_spinning_stop", "1")
         session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
         return lambda arrays: session.run(None, arrays)[0]
@@ -179,7 +185,7 @@ def _openvino_sessions(exported: Exported, path: Path) -> Sessions:
 
 @contextmanager
 def _silent() -> Iterator[None]:
-    """No warnings, log lines and progress bars: NNCF draws its own on standard output."""
+    """Suppress warnings, log lines and progress bars (NNCF draws its own on standard output)."""
     before = logging.root.manager.disable
     logging.disable(logging.ERROR)
     try:

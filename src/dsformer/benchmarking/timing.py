@@ -1,4 +1,4 @@
-"""Times of several things done in turn, so that a busy machine troubles all alike."""
+"""Timing of several functions in alternation, so that a busy machine affects all of them equally."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ LEAST_ROUNDS, MOST_ROUNDS = 5, 200
 
 @dataclass(frozen=True)
 class Ratio:
-    """Quotients of paired times: their median and quartiles."""
+    """Quotients of paired times: their median (``middle``) and quartiles (``low``, ``high``)."""
 
     middle: float
     low: float
@@ -18,7 +18,7 @@ class Ratio:
 
     @classmethod
     def of(cls, times: Sequence[float], others: Sequence[float]) -> "Ratio":
-        """``times / others``, pair by pair."""
+        """Compute ``times / others``, pair by pair."""
         low, _, high = quantiles(pairs := [a / b for a, b in zip(times, others, strict=True)], n=4, method="inclusive")
         return cls(median(pairs), low, high)
 
@@ -27,7 +27,7 @@ class Ratio:
 
 
 def timed(run: Callable[[], object], repeats: int = 1) -> float:
-    """Seconds of one run, when there are several in a row."""
+    """Time some runs in a row and return the mean seconds of one."""
     started = perf_counter()
     for _ in range(repeats):
         run()
@@ -35,11 +35,15 @@ def timed(run: Callable[[], object], repeats: int = 1) -> float:
 
 
 def in_turn(runs: Sequence[Callable[[], float]], seconds: float, most: int = MOST_ROUNDS) -> list[list[float]]:
-    """Times of every run over rounds in which each has its turn, starting with another one every round.
+    """Time every function in rounds; each round starts with another one.
 
     Args:
-        runs: do something once and return the seconds it took; called once before anything counts.
-        seconds: to spend, about; at least ``LEAST_ROUNDS`` rounds are made.
+        runs: do something once and return the seconds it took; called once before the timed rounds.
+        seconds: approximate time to spend; at least ``LEAST_ROUNDS`` rounds are made.
+        most: the greatest number of rounds.
+
+    Returns:
+        For every function, its seconds in each round.
     """
     for run in runs:
         run()

@@ -24,8 +24,9 @@ from dsformer.utils.threads import iterate_as_done
 def factorize(state: State) -> State:
     """Search and fit every block, in parallel with one thread each, so results do not depend on thread counts.
 
-    Blocks whose rows may change places are fitted first. Their groups determine an order of rows, the model is reordered
-    by it, and the blocks that read these rows follow. Blocks that an unfinished run has fitted are not fitted again.
+    Blocks whose rows may change places are fitted first. Their groups determine an order of rows, the model is
+    reordered by it, and the blocks that read these rows follow. Blocks that an unfinished run has fitted are not fitted
+    again.
 
     Raises:
         UnreachableError: no form of a block fits its budget.

@@ -1,4 +1,4 @@
-"""One compression of a sweep, in a process of its own."""
+"""One cell of a sweep: a compression and its scores, in its own process."""
 
 import json
 from collections.abc import Callable
@@ -21,16 +21,18 @@ from dsformer.utils.atomic_io import user_path, write_text
 
 
 def run_cell(cell: Cell, place: Path, threads: int) -> dict[str, Any]:
-    """Compress and score.
+    """Compress and score one cell.
 
     Args:
+        cell: what to compress, and how.
         place: the sweep's directory.
         threads: of torch.
 
-    Returns what is known of it as JSON values; ``refused`` and why where the method cannot do what is asked.
+    Returns:
+        The cell's row as JSON values; ``refused`` and why where the method cannot do what is asked.
 
     Raises:
-        InputError: anything else that is wrong, which says nothing of the method.
+        InputError: anything else is wrong, which is no fault of the method.
     """
     import torch
 
@@ -45,7 +47,7 @@ def run_cell(cell: Cell, place: Path, threads: int) -> dict[str, Any]:
 
 
 def described(cell: Cell) -> dict[str, Any]:
-    """What a row says of its cell."""
+    """Return the part of a row that describes its cell."""
     training = cell.recipe.training
     return {
         "key": cell.key,
@@ -58,7 +60,13 @@ def described(cell: Cell) -> dict[str, Any]:
 
 
 def make_teacher(cell: Cell, place: Path, threads: int) -> None:
-    """Fine-tune the dense model that all cells of this task and seed start from."""
+    """Fine-tune the dense model that all cells of this task and seed start from.
+
+    Args:
+        cell: one of them.
+        place: the sweep's directory.
+        threads: of torch.
+    """
     import torch
 
     from dsformer.pipeline.finetune import finetune
@@ -70,15 +78,17 @@ def make_teacher(cell: Cell, place: Path, threads: int) -> None:
 
 
 def teacher_place(cell: Cell, place: Path) -> Path:
+    """Return the directory of a cell's fine-tuned dense model."""
     return place / "teachers" / cell.teacher_key
 
 
 def model_place(cell: Cell, place: Path) -> Path:
+    """Return the directory of a cell's compressed model."""
     return place / "models" / cell.key
 
 
 def recipe_of(cell: Cell, place: Path) -> Recipe:
-    """The cell's, with what is measured of a model kept for all methods and ratios."""
+    """Return the cell's recipe, with a calibration cache that all methods and ratios share."""
     recipe = cell.recipe
     return recipe if recipe.calibration.cache else recipe.merged({"calibration": {"cache": place / "calibrations"}})
 
@@ -119,7 +129,7 @@ def _on_a_task(cell: Cell, place: Path) -> dict[str, Any]:
 
 
 def _once(path: Path, score: Callable[[], dict[str, float]]) -> dict[str, float]:
-    """The scores of a dense model, the same for many cells: kept in a file."""
+    """Read the scores of a dense model from a file, or compute and keep them: they are the same for many cells."""
     if not path.is_file():
         write_text(path, json.dumps(score()))
     return json.loads(path.read_text(encoding="utf-8"))

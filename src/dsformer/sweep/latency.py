@@ -1,4 +1,4 @@
-"""How fast the models of a sweep are, all measured in turn in one run."""
+"""Latency of a sweep's models, all measured in alternation in one run."""
 
 from collections.abc import Sequence
 
@@ -10,11 +10,11 @@ BATCH, LENGTH = 8, 64
 
 
 def measured(dense: str, models: Sequence[str], seconds: float, trust_remote_code: bool = False) -> list[Ratio]:
-    """Speed-up of every model over the dense one, round by round: median and quartiles.
+    """Measure the speed-up of every model over the dense one, round by round: median and quartiles.
 
     Args:
         dense: directory or hub name of the dense model.
-        models: directories of the others.
+        models: directories of the compressed models.
         seconds: for each model.
         trust_remote_code: run Python code that comes with the models.
     """

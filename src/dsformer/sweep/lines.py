@@ -1,4 +1,4 @@
-"""Rows of a sweep brought together: a line for every method and ratio, means over seeds."""
+"""Aggregation of a sweep's rows over seeds: a line for every method and ratio."""
 
 from collections import defaultdict
 from collections.abc import Sequence
@@ -12,10 +12,16 @@ class Line:
     """A method at a ratio.
 
     Attributes:
-        refused: why it is not there at all.
+        method: as in ``Variant``.
+        ratio: asked for.
+        refused: why the method cannot do this; None: it can.
+        bytes: of the compressed model.
+        encoder_ratio: reached.
+        error: root mean square of the blocks' relative errors.
         scores: by task, mean and (with several seeds) standard deviation over seeds.
         mean: of the scores, over tasks; None unless there is one for every task of the sweep.
-        speedup: over the dense model: median and quartiles; None where it was not measured.
+        speedup: over the dense model: median and quartiles; None: not measured.
+        errors: by block, of the first row.
     """
 
     method: str
@@ -31,7 +37,7 @@ class Line:
 
 
 def lines(rows: Sequence[dict[str, Any]]) -> list[Line]:
-    """A line for every method and ratio, by ratio, the best mean first."""
+    """Aggregate rows to a line for every method and ratio, sorted by ratio, then by mean score, best first."""
     tasks = sorted({task for row in rows for task in row.get("scores", {})})
     groups: dict[tuple[str, float], list[dict[str, Any]]] = defaultdict(list)
     for row in rows:
@@ -41,12 +47,12 @@ def lines(rows: Sequence[dict[str, Any]]) -> list[Line]:
 
 
 def with_spread(score: tuple[float, float | None]) -> str:
-    """A mean score as tables have it, with its spread where there is one."""
+    """Format a mean score for tables, with its standard deviation if there is one."""
     return f"{score[0]:.2f}" if score[1] is None else f"{score[0]:.2f} ± {score[1]:.2f}"
 
 
 def dense_scores(rows: Sequence[dict[str, Any]]) -> dict[str, float]:
-    """By task, the mean of the dense model's over seeds."""
+    """Average the dense model's scores over seeds, by task."""
     known: dict[str, dict[int, float]] = defaultdict(dict)
     for row in rows:
         for task, score in row.get("dense", {}).items():

@@ -1,4 +1,4 @@
-"""A sweep as one self-contained HTML page: score against stored bytes and against speed, all lines, errors by block."""
+"""HTML page of a sweep: score against stored bytes and against speed, a table of lines, and errors by block."""
 
 import io
 from collections import defaultdict
@@ -18,14 +18,25 @@ TEMPLATE = "sweep.html.j2"
 
 
 def require_page() -> None:
-    """Raises MissingExtraError before the work rather than after it: jinja2 or matplotlib is not installed."""
+    """Check that the page can be rendered, before the work rather than after it.
+
+    Raises:
+        MissingExtraError: jinja2 or matplotlib is not installed.
+    """
     require_jinja()
     if find_spec("matplotlib") is None:
         raise MissingExtraError("The page of a sweep", "report")
 
 
 def write_page(path: Path, rows: Sequence[dict[str, Any]], model: str, command: str | None = None) -> None:
-    """Write the page."""
+    """Write the page as one self-contained file.
+
+    Args:
+        path: of the page.
+        rows: of the sweep.
+        model: name or path of the dense model.
+        command: the command that repeats the sweep.
+    """
     found, dense = lines(rows), dense_scores(rows)
     tasks = sorted({task for line in found for task in line.scores or {}})
     before = next((row["bytes_before"] for row in rows if "bytes_before" in row), 0)
@@ -53,7 +64,7 @@ def write_page(path: Path, rows: Sequence[dict[str, Any]], model: str, command: 
 
 
 def block_errors(found: Sequence[Line]) -> list[tuple[str, list[float | None]]]:
-    """Every block's whitened error, a number for every line that is there."""
+    """Return every block's whitened errors, one for every line that was not refused."""
     there = [line for line in found if line.errors]
     names = dict.fromkeys(name for line in there for name in line.errors or {})
     return [(name, [(line.errors or {}).get(name) for line in there]) for name in names]
@@ -66,7 +77,15 @@ def picture(
     unit: str,
     dense: tuple[float, float | None],
 ) -> str | None:
-    """Mean score against something, a line a method, as SVG; None where nothing is known of it."""
+    """Plot the mean score against another quantity as SVG, a curve for every method; None: nothing is known of it.
+
+    Args:
+        found: the lines.
+        label: name of the quantity.
+        place: its value for a line; None: not measured.
+        unit: of the quantity.
+        dense: its value for the dense model, and the dense model's mean score.
+    """
     from matplotlib import rc_context
     from matplotlib.figure import Figure
 

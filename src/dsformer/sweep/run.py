@@ -1,4 +1,4 @@
-"""Run a sweep: every cell in a process of its own, finished ones never again."""
+"""Run of a sweep: every cell in its own process, finished cells never again."""
 
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -27,14 +27,17 @@ def sweep(
 ) -> list[Row]:
     """Compress, score and time every cell of a grid.
 
-    What is done is kept in ``place``: ``results.jsonl`` with a line a cell, ``models``, ``teachers`` and
-    ``calibrations``, what was measured of every dense model (once, for all methods and ratios). A sweep that
-    was stopped or killed goes on from there; one with more methods, ratios or seeds adds to it.
+    Results are kept in ``place``: ``results.jsonl`` with a line a cell, ``models``, ``teachers``, and ``calibrations``
+    with the measurements of every dense model (once, for all methods and ratios). A sweep that was stopped or killed
+    continues from there; one with more methods, ratios or seeds adds to it.
 
     Args:
-        workers: cells at a time; each has its share of torch's threads.
-        seconds: spent on timing each model of the first seed, all in turn once everything is compressed; 0: none.
-        progress: told about every cell.
+        grid: the cells.
+        place: directory of the results.
+        workers: cells at a time; each has an equal share of torch's threads.
+        seconds: time spent on timing each model of the first seed, all in alternation once everything is compressed;
+            0: no timing.
+        progress: notified of every cell.
 
     Returns:
         The rows of the grid's cells. A cell whose method cannot do what is asked has ``refused`` and why.
@@ -77,7 +80,7 @@ def _swept(grid: Grid, place: Path, workers: int, seconds: float, progress: Prog
 
 
 def finished(place: Path) -> dict[str, Row]:
-    """Finished rows by key."""
+    """Read the finished rows by key."""
     return {row["key"]: row for row in read_rows(place / RESULTS)}
 
 
@@ -88,7 +91,7 @@ def _teachers(cells: Sequence[Cell], place: Path, workers: int, threads: int) ->
 
 
 def _time(grid: Grid, cells: Sequence[Cell], rows: dict[str, Row], place: Path, seconds: float) -> None:
-    """Add speed-ups to the rows of the first seed (of the first task, others have the same shapes)."""
+    """Add speed-ups to the rows of the first seed and the first task; models of others have the same shapes."""
     first = [cell for cell in cells if cell.seed == cells[0].seed and cell.task in (None, *grid.tasks[:1])]
     timed = [cell for cell in first if "refused" not in rows[cell.key] and "speedup" not in rows[cell.key]]
     if not timed:

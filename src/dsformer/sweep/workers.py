@@ -1,4 +1,4 @@
-"""Jobs in processes of their own."""
+"""Jobs in separate processes, a few at a time."""
 
 import os
 import signal
@@ -16,22 +16,22 @@ from dsformer.errors import DSFormerError, InputError
 from dsformer.utils.atomic_io import remove_unfinished
 from dsformer.utils.shutdown import WORKERS_PATIENCE, exit_code, handle_signals, leave
 
-# For workers to end by themselves.
+# Seconds that workers have to end by themselves.
 LAST_SECONDS = WORKERS_PATIENCE + 0.3
 Job = Callable[[], Any]
 
 
 def in_processes(jobs: Mapping[str, Job], workers: int, keep: Callable[[Any], None]) -> None:
-    """Run every job in a fresh process: memory and random state of one do not reach the next.
+    """Run every job in a fresh process, so that memory and random state of one do not reach the next.
 
     Args:
         jobs: by name; they can be pickled, as can what they return.
         workers: jobs at a time.
-        keep: given what a job returns, as soon as it does.
+        keep: called with the result of a job as soon as it returns.
 
     Raises:
-        InputError: jobs raised errors of the user's, or were killed; says which. Any other error is raised as it is.
-            Either once all others are done: hours of work do not end with one job that fails.
+        InputError: jobs raised user errors or were killed; the message says which. Any other error is raised unchanged.
+            Both are raised after all other jobs are done, so that one failure does not end hours of work.
     """
     left, running, failed = list(jobs.items())[::-1], dict[Any, tuple[str, BaseProcess]](), dict[str, Exception]()
     try:
@@ -54,7 +54,7 @@ def in_processes(jobs: Mapping[str, Job], workers: int, keep: Callable[[Any], No
 
 
 def _end(processes: Sequence[BaseProcess]) -> None:
-    """Let them remove what is unfinished; those that take too long are killed."""
+    """Terminate processes so that they remove unfinished files; kill those that take too long."""
     for process in processes:
         process.terminate()
     deadline = time.monotonic() + LAST_SECONDS
@@ -78,14 +78,14 @@ def _started(job: Job) -> tuple[Connection, BaseProcess]:
     process = context.Process(target=_work, args=(job, sender))
     with _uninterrupted():
         process.start()
-    # The process has the other one: when that is closed, there is nothing left to come.
+    # The process has its own copy: when that is closed, nothing more can be received.
     sender.close()
     return receiver, process
 
 
 @contextmanager
 def _uninterrupted() -> Iterator[None]:
-    """Processes started here do not get the terminal's Ctrl-C: the one that started them ends them."""
+    """Keep the terminal's Ctrl-C from processes started inside the context: their parent ends them."""
     if not hasattr(signal, "pthread_sigmask"):
         yield
         return
@@ -97,7 +97,7 @@ def _uninterrupted() -> Iterator[None]:
 
 
 def _received(receiver: Any) -> tuple[Any, Exception | None]:
-    """What a job returned, or how it failed."""
+    """Return the result of a job, or the error it failed with."""
     try:
         return receiver.recv()
     except EOFError:
@@ -112,13 +112,13 @@ def _work(job: Job, sender: Connection) -> None:
     except KeyboardInterrupt:
         leave(exit_code())
     except Exception as error:
-        # Where it was raised is lost on the way to the other process.
+        # The traceback is lost on the way to the other process.
         error.add_note(traceback.format_exc())
         sender.send((None, error))
 
 
 def _end_with_parent() -> None:
-    """A worker whose sweep is killed would go on with its cell, beside the one that takes it up again."""
+    """End this worker when its sweep is killed: it would continue its cell beside the sweep that resumes it."""
 
     def watch() -> None:
         parent = parent_process()
