@@ -1,4 +1,4 @@
-"""``dsformer benchmark``."""
+"""``dsformer benchmark``: latency and throughput of models against each other."""
 
 from pathlib import Path
 from typing import Annotated
@@ -31,7 +31,7 @@ def benchmark(
     as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
-    """Time models against each other, in turn, so that a busy machine troubles all alike."""
+    """Time models against each other, in alternation, so that a busy machine affects all of them equally."""
     sizes = _numbers("--batch", batch), _numbers("--length", length)
     counts = None if threads is None else _numbers("--threads", threads)
     if plot is not None:
@@ -55,7 +55,11 @@ def benchmark(
 
 
 def _numbers(option: str, text: str) -> list[int]:
-    """Positive whole numbers separated by commas. Raises InputError naming the option."""
+    """Parse positive integers separated by commas.
+
+    Raises:
+        InputError: the text is something else; the message names the option.
+    """
     parts = [part.strip() for part in text.split(",")]
     if not all(part.isascii() and part.isdecimal() and 0 < int(part) <= LARGEST for part in parts):
         raise InputError(f"{option}: {text!r} is not a list of numbers from 1 to {LARGEST} such as 1,8")

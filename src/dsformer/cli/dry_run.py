@@ -1,4 +1,4 @@
-"""``dsformer compress --dry-run``: the plan, and nothing written."""
+"""``dsformer compress --dry-run``: prints the plan and writes nothing."""
 
 from dataclasses import asdict
 from pathlib import Path
@@ -19,7 +19,15 @@ from dsformer.utils.progress import shown_progress
 
 
 def dry_run(model: str, recipe: Recipe, data_dir: Path | None, *, as_json: bool, quiet: bool) -> None:
-    """Calibrate, divide the budget and print what a real run would do."""
+    """Calibrate, divide the budget and print what a real run would do.
+
+    Args:
+        model: directory or hub name.
+        recipe: of the compression.
+        data_dir: folder of data sets.
+        as_json: print JSON.
+        quiet: show no progress.
+    """
     started = perf_counter()
     with shown_progress(quiet) as progress:
         prepared = prepare(model, recipe=recipe, data_dir=data_dir, progress=progress)
@@ -32,7 +40,13 @@ def dry_run(model: str, recipe: Recipe, data_dir: Path | None, *, as_json: bool,
 
 
 def as_data(prepared: State, predicted: CostEstimate, calibration: float) -> dict[str, Any]:
-    """The plan as plain data."""
+    """Return the plan as plain data.
+
+    Args:
+        prepared: the state after allocation.
+        predicted: time and memory of the factorization.
+        calibration: seconds that calibration took.
+    """
     plan = have(prepared.plan)
     return {
         "model": have(prepared.source).name,
@@ -63,7 +77,7 @@ def as_data(prepared: State, predicted: CostEstimate, calibration: float) -> dic
 
 
 def show(prepared: State, predicted: CostEstimate, calibration: float) -> None:
-    """The plan as tables."""
+    """Print the plan as tables. Arguments as of :func:`as_data`."""
     plan = have(prepared.plan)
     rows = []
     for planned in plan.blocks:

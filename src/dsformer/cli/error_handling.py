@@ -1,4 +1,4 @@
-"""What goes wrong, as one line and an exit code; what other libraries chatter, as nothing."""
+"""Error handling of commands: errors as one line and an exit code, without the output of other libraries."""
 
 import logging
 import warnings
@@ -19,18 +19,19 @@ from dsformer.utils.shutdown import exit_code
 from dsformer.utils.system_errors import as_os_error, described
 
 USER_ERROR = 2
-# What a wrong command line raises: of click, of which newer versions of typer bring a copy.
+# The error of a wrong command line: click's, of which newer versions of typer contain a copy.
 UsageError: Any = typer.BadParameter.__mro__[1]
 
 
 class InterruptedAfterWriting(KeyboardInterrupt):
-    """Ctrl-C once something was written; the message says what."""
+    """Ctrl-C after something was written; the message says what."""
 
 
 class GuardedGroup(TyperGroup):
-    """Runs commands so that an error of the user's is one line on standard error and exit code 2."""
+    """Runs commands so that a user error is one line on standard error and exit code 2."""
 
     def invoke(self, ctx: Any) -> Any:
+        """Run the command and translate its errors."""
         try:
             check_threads(torch.get_num_threads(), "OMP_NUM_THREADS")
             with silenced(), noted():
@@ -56,14 +57,14 @@ class GuardedGroup(TyperGroup):
 
 
 def failed(message: str) -> typer.Exit:
-    """Print the error on standard error, whatever it says in one line. Returns what to raise."""
+    """Print an error on standard error in one line, and return the exception to raise."""
     typer.echo(f"error: {' '.join(message.split())}", err=True)
     return typer.Exit(USER_ERROR)
 
 
 @contextmanager
 def after_writing(what: str) -> Iterator[None]:
-    """Ctrl-C from here on says what is there already."""
+    """Report on Ctrl-C inside the context what is already complete."""
     try:
         yield
     except KeyboardInterrupt as error:
@@ -72,7 +73,7 @@ def after_writing(what: str) -> Iterator[None]:
 
 @contextmanager
 def unfinished(output: Path) -> Iterator[None]:
-    """Ctrl-C says where the work is that the same command will go on with."""
+    """Report on Ctrl-C inside the context where the work is that the same command will resume."""
     try:
         yield
     except KeyboardInterrupt as error:
@@ -82,7 +83,7 @@ def unfinished(output: Path) -> Iterator[None]:
 
 
 class _Notes(logging.Handler):
-    """What the library notes on its way, a line each on standard error."""
+    """Prints the library's log records, one line each, on standard error."""
 
     def emit(self, record: logging.LogRecord) -> None:
         typer.echo(f"note: {' '.join(record.getMessage().split())}", err=True)
@@ -90,7 +91,7 @@ class _Notes(logging.Handler):
 
 @contextmanager
 def noted() -> Iterator[None]:
-    """The library's own log lines are printed."""
+    """Print the library's own log lines inside the context."""
     logger, handler = logging.getLogger("dsformer"), _Notes()
     before = logger.level
     logger.addHandler(handler)
@@ -104,7 +105,7 @@ def noted() -> Iterator[None]:
 
 @contextmanager
 def silenced() -> Iterator[None]:
-    """No progress bars, warnings and log lines of the libraries beneath."""
+    """Suppress progress bars, warnings and log lines of other libraries inside the context."""
     loggers = [logging.getLogger(name) for name in ("sentence_transformers", "huggingface_hub")]
     levels = [logger.level for logger in loggers]
     for logger in loggers:

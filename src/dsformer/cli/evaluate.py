@@ -1,4 +1,4 @@
-"""``dsformer evaluate``."""
+"""``dsformer evaluate``: score a model on tasks, alone or against its dense model."""
 
 from typing import Annotated
 

@@ -1,4 +1,4 @@
-"""``dsformer finetune``."""
+"""``dsformer finetune``: train a dense model on a task."""
 
 from pathlib import Path
 from typing import Annotated, Any
@@ -36,8 +36,8 @@ def finetune(
     as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
-    """Train a dense model on a task: the teacher, and the yardstick, of a compressed one."""
-    # Imported late: transformers' Trainer takes a while.
+    """Train a dense model on a task: the teacher, and the baseline, of a compressed one."""
+    # Imported here because importing transformers' Trainer takes a while.
     from dsformer.pipeline.finetune import finetune as run_finetune
 
     merged = (load_recipe(recipe) if recipe else Recipe()).merged(changes)

@@ -1,4 +1,4 @@
-"""``dsformer inspect``."""
+"""``dsformer inspect``: the blocks and bytes of a compressed directory, and a check of its checksums."""
 
 from typing import Annotated
 
@@ -19,7 +19,7 @@ def inspect(
         bool, typer.Option("--verify", help="read all tensors, compare them with their checksums")
     ] = False,
 ) -> None:
-    """Show what a compressed directory holds: every block, every byte. Loads no model."""
+    """Show what a compressed directory holds, every block and every byte, without loading the model."""
     if verify:
         check(directory, values=True)
     found = inspect_directory(directory)

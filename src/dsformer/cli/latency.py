@@ -1,4 +1,4 @@
-"""Time of two encoders on the same texts, from text to embeddings."""
+"""Latency of two encoders on the same texts, from text to embeddings."""
 
 from collections.abc import Sequence
 from functools import partial
@@ -15,13 +15,14 @@ MOST_PAIRS = 60
 def compare_latency(
     batch: str, texts: Sequence[str], before: Encoder, after: Encoder, seconds: float = 10.0
 ) -> LatencyRow:
-    """Measure for about so many seconds, after one untimed run of each.
+    """Time two encoders in alternation, after one untimed run of each.
 
     Args:
-        batch: what to call the texts.
-        texts: embedded at once.
-        before, after: the dense and the compressed encoder.
-        seconds: time to spend.
+        batch: a description of the texts.
+        texts: embedded as one batch.
+        before: the dense encoder.
+        after: the compressed encoder.
+        seconds: approximate time to spend.
     """
     dense, compressed = in_turn([partial(_run, before, texts), partial(_run, after, texts)], seconds, MOST_PAIRS)
     speedup = Ratio.of(dense, compressed)

@@ -1,4 +1,4 @@
-"""The ``dsformer`` program."""
+"""The ``dsformer`` program: registers the commands and runs them."""
 
 from typing import Annotated
 
@@ -45,7 +45,7 @@ def _options(
 
 
 def run() -> None:
-    """The entry point."""
+    """Run the program: the entry point of the package."""
     handle_signals()
     try:
         app()

@@ -1,4 +1,4 @@
-"""Options that several commands have."""
+"""Options that several commands share."""
 
 import os
 from collections.abc import Callable
@@ -12,20 +12,20 @@ from dsformer.utils.atomic_io import user_path
 
 
 def path_parser(name: str) -> Callable[[str | os.PathLike[str]], Path]:
-    """Reads the value of this option or argument: a path, ``~`` written out; empty ones are refused."""
+    """Make a parser for the value of this option or argument: a path with ``~`` expanded; empty ones are refused."""
 
     def parse(text: str | os.PathLike[str]) -> Path:
         try:
             return user_path(text)
         except InputError as error:
-            # Not a ValueError, of which typer makes a page about usage.
+            # Not a ValueError, for which typer would print a usage page.
             raise DSFormerError(f"{name}: {error}") from None
 
     return parse
 
 
 def path_option(name: str, *others: str, help: str) -> Any:
-    """An option whose value is a path."""
+    """Make an option whose value is a path."""
     return typer.Option(name, *others, help=help, parser=path_parser(name), metavar="PATH", show_default=False)
 
 

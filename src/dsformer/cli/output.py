@@ -1,4 +1,4 @@
-"""How commands print: tables for people, one JSON object for programs."""
+"""Printing of commands: tables for people, one JSON object for programs."""
 
 import json
 import sys
@@ -11,22 +11,29 @@ from rich.table import Table
 
 from dsformer.utils.progress import duration as duration
 
-# Tables that are not printed to a terminal are not squeezed to 80 columns.
+# Width of tables that are not printed to a terminal, instead of 80 columns.
 PLAIN_WIDTH = 220
 
 
 def console() -> Console:
-    """Standard output, as it is at this moment."""
+    """Return a console for the present standard output."""
     return Console(width=None if sys.stdout.isatty() else PLAIN_WIDTH, highlight=False)
 
 
 def print_json(data: Any) -> None:
-    """One JSON object on standard output."""
+    """Print one JSON object on standard output."""
     typer.echo(json.dumps(data, indent=2))
 
 
 def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]], text_columns: int = 1) -> Table:
-    """A table whose columns after the first ``text_columns`` are numbers."""
+    """Make a table whose columns after the first ``text_columns`` are numbers.
+
+    Args:
+        title: above the table.
+        columns: their headings.
+        rows: of cells.
+        text_columns: number of columns aligned to the left.
+    """
     made = Table(title=title, title_justify="left", title_style="bold", header_style="bold")
     for i, column in enumerate(columns):
         made.add_column(column, justify="left" if i < text_columns else "right", overflow="fold")

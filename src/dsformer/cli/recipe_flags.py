@@ -1,4 +1,4 @@
-"""One command-line flag for every field of the recipe, made from the recipe's own schema."""
+"""Command-line flags of the recipe's fields, generated from its schema."""
 
 import inspect
 from collections.abc import Callable, Collection, Iterator, Sequence
@@ -16,24 +16,31 @@ from dsformer.cli.options import path_parser
 from dsformer.recipe import Recipe
 from dsformer.training.config import TrainingConfig
 
-# What the flags of a nested field start with.
+# Prefixes of the flags of nested fields.
 PREFIXES = {"calibration": "calibration_", "effort": "", "training": ""}
 PANEL = "Recipe"
 
 
 @dataclass(frozen=True)
 class Flag:
-    """A recipe field and the command's parameter for it."""
+    """A recipe field and the command's parameter for it.
+
+    Attributes:
+        path: names of the field, from the outermost part of the recipe inwards.
+        field: its schema.
+    """
 
     path: tuple[str, ...]
     field: FieldInfo
 
     @property
     def parameter(self) -> str:
+        """Name of the command's parameter."""
         return PREFIXES.get(self.path[0], "") + self.path[-1]
 
     @property
     def option(self) -> str:
+        """Name of the flag."""
         return "--" + self.parameter.replace("_", "-")
 
     @property
@@ -45,7 +52,7 @@ class Flag:
         return get_args(annotation)[0] if get_origin(annotation) is Annotated else annotation
 
     def signature(self) -> inspect.Parameter:
-        """The parameter, None (or empty) when the flag is not given; only the schema validates values."""
+        """Make the parameter: None (or empty) when the flag is not given; only the schema validates values."""
         kind, declared, metavar = self.kind, [self.option], None
         annotation: Any = kind | None
         if kind is bool:
@@ -68,7 +75,7 @@ class Flag:
         )
 
     def arguments(self, value: Any) -> list[str]:
-        """The command-line words that set the field."""
+        """Return the command-line words that set the field."""
         if self.kind is bool:
             return [self.option if value else f"--no-{self.option.removeprefix('--')}"]
         if isinstance(value, list | tuple):
@@ -77,7 +84,7 @@ class Flag:
 
 
 def flags(model: type[BaseModel] = Recipe, path: tuple[str, ...] = ()) -> Iterator[Flag]:
-    """One a field, nested ones flattened."""
+    """Yield one flag for every field, nested ones flattened."""
     for name, field in model.model_fields.items():
         if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
             yield from flags(field.annotation, (*path, name))
@@ -86,12 +93,12 @@ def flags(model: type[BaseModel] = Recipe, path: tuple[str, ...] = ()) -> Iterat
 
 
 def with_recipe_flags(command: Callable[..., None]) -> Callable[..., None]:
-    """Replace a command's parameter ``changes`` by the flags; it gets those given, nested as the recipe is."""
+    """Replace a command's parameter ``changes`` by the flags; the command gets those given, nested as in the recipe."""
     return _with_flags(command, list(flags()))
 
 
 def with_training_flags(fields: Collection[str]) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """The same for some fields of the recipe's training part."""
+    """Make a decorator like :func:`with_recipe_flags` for some fields of the recipe's training part."""
     known = [flag for flag in flags(TrainingConfig, ("training",)) if flag.path[-1] in fields]
     return lambda command: _with_flags(command, known)
 
@@ -120,7 +127,7 @@ def _with_flags(command: Callable[..., None], known: Sequence[Flag]) -> Callable
 
 
 def recipe_arguments(recipe: Recipe) -> list[str]:
-    """The flags that make this recipe out of the defaults."""
+    """Return the flags that make this recipe out of the defaults."""
     words: list[str] = []
     for flag in flags():
         value: Any = recipe

@@ -1,4 +1,4 @@
-"""Measuring models from the command line: checked before the work, printed side by side after it."""
+"""Scores of models for the command line: checked before the work, printed in a table after it."""
 
 from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
@@ -16,11 +16,11 @@ from dsformer.report.rows import ScoreRow
 
 
 def parse_tasks(names: str, data_dir: Path | None) -> list[str]:
-    """The tasks of a comma-separated list.
+    """Parse a comma-separated list of tasks.
 
     Raises:
-        InputError: one is unknown, or its data is missing.
-        MissingExtraError: the packages that measuring needs are not installed.
+        InputError: a task is unknown, or its data is missing.
+        MissingExtraError: the packages that evaluation needs are not installed.
     """
     tasks = list(dict.fromkeys(name.strip() for name in names.split(",") if name.strip()))
     if not tasks:
@@ -33,7 +33,11 @@ def parse_tasks(names: str, data_dir: Path | None) -> list[str]:
 
 
 def require_evaluation() -> None:
-    """Raises MissingExtraError before the work rather than after it."""
+    """Check that evaluation can run, before the work rather than after it.
+
+    Raises:
+        MissingExtraError: a package is not installed.
+    """
     if find_spec("sentence_transformers") is None or find_spec("sklearn") is None:
         raise MissingExtraError("Evaluation", "evaluate")
 
@@ -46,7 +50,16 @@ def measure(
     limit: int | None = None,
     columns: Columns | None = None,
 ) -> list[ScoreRow]:
-    """The scores of a model and, where there is one, of the model it was made from."""
+    """Score a model and, if there is one, the model it was made from.
+
+    Args:
+        model: directory, hub name or loaded encoder.
+        against: the model it was made from; None: nothing to compare with.
+        tasks: names of tasks, or files.
+        data_dir: folder of data sets.
+        limit: the greatest number of items of each task; None: all.
+        columns: of files.
+    """
     after = evaluate(model, tasks, data_dir, original=against, limit=limit, columns=columns)
     own = [name for name in tasks if name not in TASKS or not TASKS[name].needs_original]
     before: Mapping[str, Score] = {}
@@ -67,7 +80,7 @@ def measure(
 
 
 def score_table(rows: Sequence[ScoreRow]) -> Table:
-    """Before, after and difference; only the one column when there is nothing to compare with."""
+    """Make a table of scores before, after and their difference; of one column when nothing is compared."""
     compared = any(row.before is not None for row in rows)
     columns = ["task", "metric", *(["before", "after", "change"] if compared else ["score"]), "spread", "items"]
     cells = []

@@ -1,4 +1,4 @@
-"""``dsformer sweep``."""
+"""``dsformer sweep``: compare methods over ratios, tasks and seeds."""
 
 import shlex
 import sys
@@ -22,7 +22,7 @@ from dsformer.sweep.lines import Line, dense_scores, lines, with_spread
 from dsformer.sweep.page import require_page, write_page
 from dsformer.utils.progress import shown_progress
 
-# Recipe flags of which a sweep has several.
+# Recipe flags that a sweep replaces by lists of values.
 _OWN = {"method": "--methods", "pattern": "--methods, as in dense_sparse@2:4", "ratio": "--ratios"}
 
 
@@ -87,7 +87,7 @@ def _grid(
     recipe: Path | None,
     data_dir: Path | None,
 ) -> Grid:
-    """All of a grid but its seeds."""
+    """Make a grid without its seeds."""
     for name, instead in _OWN.items():
         if name in changes:
             raise InputError(f"sweep: give {instead} instead of --{name}")

@@ -1,4 +1,4 @@
-"""The account of a compression as tables."""
+"""Tables and lines that describe a compression."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,12 +11,12 @@ from dsformer.recipe import Recipe
 from dsformer.report.summary import Summary, TrainingSummary
 from dsformer.report.units import megabytes, percent, times
 
-# So many names of what stays dense are printed for each reason; the report and the JSON have all.
+# Names of dense layers printed for each reason; the report and the JSON have all of them.
 NAMED = 4
 
 
 def calibration_line(recipe: Recipe, tokens: int) -> str:
-    """Which text was used, defaults included."""
+    """Describe the calibration text, defaults included."""
     settings, training = recipe.calibration, recipe.training
     text = f"at most {settings.passages} bundled book passages"
     if settings.text is not None:
@@ -29,7 +29,7 @@ def calibration_line(recipe: Recipe, tokens: int) -> str:
 
 
 def summary_table(summary: Summary) -> Table:
-    """Before and after."""
+    """Make a table of a compression before and after."""
     rows = [
         ["bytes (tensors)", megabytes(summary.bytes_before), megabytes(summary.bytes_after)],
         ["parameters (stored values)", f"{summary.values_before:,}", f"{summary.values_after:,}"],
@@ -44,7 +44,7 @@ def summary_table(summary: Summary) -> Table:
 
 
 def ratio_rows(summary: Summary) -> list[list[str]]:
-    """Both ratios, at one type of values and over the model as it came."""
+    """Return rows of both ratios, at one value type and over the original model."""
     return [
         ["encoder ratio (at one value type)", "", times(summary.encoder_ratio)],
         ["encoder ratio (over the model as it came)", "", times(summary.original_encoder_ratio)],
@@ -54,7 +54,7 @@ def ratio_rows(summary: Summary) -> list[list[str]]:
 
 
 def left_dense_lines(left: Sequence[LeftDense], after: float) -> list[str]:
-    """What stays as it is, why, and its share of the file: the names of a few for every reason.
+    """Describe what stays dense, why, and its share of the file, with a few names for every reason.
 
     Args:
         left: by reason.
@@ -70,7 +70,7 @@ def left_dense_lines(left: Sequence[LeftDense], after: float) -> list[str]:
 
 
 def training_line(training: TrainingSummary) -> str:
-    """How the factorizations were learned, and what came of it."""
+    """Describe how the factors were trained, and the scores."""
     learned = f"Learned with {training.learner} in {training.steps:,} steps, {duration(training.seconds)}"
     if training.task is None:
         return f"{learned}, following the dense model ({training.distill})"

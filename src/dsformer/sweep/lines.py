@@ -21,7 +21,7 @@ class Line:
         scores: by task, mean and (with several seeds) standard deviation over seeds.
         mean: of the scores, over tasks; None unless there is one for every task of the sweep.
         speedup: over the dense model: median and quartiles; None: not measured.
-        errors: by block, of the first row.
+        errors: by block, of the first row that was not refused.
     """
 
     method: str
