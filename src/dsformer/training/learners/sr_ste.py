@@ -27,7 +27,13 @@ class Masked(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, codes: Tensor, mask: Tensor) -> Tensor:
-        """Return the masked codes."""
+        """Return the masked codes.
+
+        Args:
+            ctx: autograd's context.
+            codes: the latent codes, (units, positions).
+            mask: the support, of the same shape.
+        """
         ctx.save_for_backward(codes, mask)
         return codes * mask
 
