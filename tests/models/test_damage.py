@@ -275,7 +275,7 @@ def test_a_class_nobody_can_make(directory: Path, change: dict):
 
 
 def test_a_head_that_cannot_be_tied(tmp_path: Path):
-    """To a table in whole numbers that is not tied to it."""
+    """To a quantized table that is not tied to it."""
     model = tiny_model("LlamaForCausalLM")
     compress(model, precision=INT8)
     directory = without_record(save(model, tmp_path / "m"))

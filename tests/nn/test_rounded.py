@@ -1,4 +1,4 @@
-"""Layers whose factors are stored in whole numbers."""
+"""Layers whose factors are stored as integers."""
 
 import copy
 import pickle

@@ -33,7 +33,7 @@ def test_a_model_that_knows_the_task_needs_no_finetuning():
 @pytest.mark.parametrize(
     ("fields", "said"),
     [
-        ({"steps": ("factorize", "round", "train")}, "steps: round cannot precede train: whole numbers"),
+        ({"steps": ("factorize", "round", "train")}, "steps: round cannot precede train: integers"),
         ({"steps": ("factorize", "vocabulary", "train", "round")}, "steps: factorize cannot precede vocabulary"),
         ({"steps": ("vocabulary", "factorize", "train")}, "steps: round is not listed, but factors asks for it"),
         ({"steps": ("prune", "factorize")}, "steps: 'prune' is not one of vocabulary, finetune"),

@@ -169,7 +169,7 @@ def test_one_seed_alone_is_the_same_cell(grid: Grid):
         ({"tasks": ()}, "give tasks to score on"),
         ({"ratios": (0.5,)}, "recipe: ratio"),
         ({"fields": {"surprise": 1}}, "recipe: surprise"),
-        ({"variants": (Variant("gptq", learner="fixed"),)}, "gives whole numbers"),
+        ({"variants": (Variant("gptq", learner="fixed"),)}, "gives integers"),
         ({"model": "no/where"}, "no/where: neither a directory nor a model of the hub"),
     ],
 )

@@ -96,7 +96,7 @@ def test_on_a_task(learner: str, teacher: Path, task_file: Path, tmp_path: Path)
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        ({"training": {"train": "fixed", "task": "mrpc", "rounding_aware": True}}, "needs factors in whole numbers"),
+        ({"training": {"train": "fixed", "task": "mrpc", "rounding_aware": True}}, "needs int8 or int4 factors"),
         ({"factors": "int8", "training": {"rounding_aware": True}}, "and something to train on"),
         (
             {"factors": "int8", "training": {"train": "codes", "task": "mrpc", "rounding_aware": True}},

@@ -70,7 +70,7 @@ class FormSpec:
         if self.units % self.pattern.group:
             raise InputError(f"pattern {self.pattern}: {self.units} rows cannot be divided into groups")
         if self.ragged:
-            self._check_uneven()
+            self._check_ragged()
         if self.blocks:
             self._check_blocks()
         if self.pattern.m:
@@ -81,7 +81,7 @@ class FormSpec:
                     f"pattern {self.pattern}: {self.candidates} atoms, {self.nonzeros} non-zeros do not fit"
                 )
 
-    def _check_uneven(self) -> None:
+    def _check_ragged(self) -> None:
         if self.core or self.pattern != FREE or self.permuted:
             raise InputError("ragged codes are free, without a core, in their own order")
         if min(min(layer) for layer in self.ragged) < 1 or sum(units for units, _ in self.ragged) != self.units:

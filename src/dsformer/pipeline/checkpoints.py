@@ -47,7 +47,7 @@ class Checkpoints:
         if directory is None:
             return
         record, digest = directory / RECORD, f"{__version__} {_digest(model)}"
-        if not record.is_file() or json.loads(record.read_text(encoding="utf-8")) != digest:
+        if _read_json(record) != digest:
             shutil.rmtree(directory, ignore_errors=True)
             directory.mkdir(parents=True)
             write_text(record, json.dumps(digest))
@@ -60,10 +60,8 @@ class Checkpoints:
 
     def read_allotments(self) -> dict[str, Allotment] | None:
         """Read the budgets by block name; None: none were kept."""
-        if self._directory is None or not (self._directory / ALLOTMENTS).is_file():
-            return None
-        stored = json.loads((self._directory / ALLOTMENTS).read_text(encoding="utf-8"))
-        return {name: _read_allotment(fields) for name, fields in stored.items()}
+        stored = None if self._directory is None else _read_json(self._directory / ALLOTMENTS)
+        return None if stored is None else {name: _read_allotment(fields) for name, fields in stored.items()}
 
     def write_allotments(self, allotments: Mapping[str, Allotment]) -> None:
         """Keep the budgets, unless some are kept already."""
@@ -102,6 +100,14 @@ def _digest(model: nn.Module) -> str:
         hashed.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
         hashed.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
     return hashed.hexdigest()
+
+
+def _read_json(path: Path) -> Any:
+    """Read a file; None where there is none, or it is damaged."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
 
 
 def _write_allotment(allotment: Allotment) -> dict[str, Any]:

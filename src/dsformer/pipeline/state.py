@@ -101,7 +101,6 @@ class State:
         blocks: the factorized blocks.
         network: the compressed model.
         summary: of the compression.
-        factorized_score: not set; the score before training is in the summary.
         report: all metrics of the compressed model on the task.
     """
 
@@ -118,7 +117,6 @@ class State:
     blocks: tuple[FittedBlock, ...] = ()
     network: PreTrainedModel | None = None
     summary: Summary | None = None
-    factorized_score: float | None = None
     report: dict[str, Any] | None = None
 
     @property

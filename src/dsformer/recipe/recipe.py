@@ -45,7 +45,7 @@ class Recipe(StrictModel):
     factors: Annotated[
         Literal["float", "int8", "int8+int4", "int4"],
         Field(
-            description="type of dictionaries and codes: that of the other values, or whole numbers with a scale for "
+            description="type of dictionaries and codes: that of the other values, or integers with a scale for "
             "every row (int8+int4: int4 codes); the ratio is then of a dense model's weights in the same type, of two "
             "the narrower"
         ),
@@ -105,7 +105,7 @@ class Recipe(StrictModel):
         if METHODS[self.method].quantizes and self.factors != "float":
             raise ValueError(f"factors: method {self.method} chooses the type of values by the ratio")
         if METHODS[self.method].quantizes and self.training.train != "none":
-            raise ValueError(f"training: method {self.method} gives whole numbers, which cannot be trained")
+            raise ValueError(f"training: method {self.method} gives integers, which cannot be trained")
         if METHODS[self.method].structured:
             self._fits_structured()
         if METHODS[self.method].sparse_dictionary:
@@ -132,7 +132,7 @@ class Recipe(StrictModel):
         if not self.training.rounding_aware:
             return
         if self.factors == "float" or self.training.train == "none":
-            raise ValueError("training: rounding_aware needs factors in whole numbers, and something to train on")
+            raise ValueError("training: rounding_aware needs int8 or int4 factors, and something to train on")
         if not LEARNERS[self.training.learner].quantizes:
             able = [name for name, kind in LEARNERS.items() if kind.quantizes]
             raise ValueError(f"training: rounding_aware goes with {', '.join(able)}, not {self.training.learner}")

@@ -43,8 +43,8 @@ STAGES: dict[str, Stage] = {
     "round": Stage(
         "factors",
         {
-            "factorize": "what is rounded are the factors",
-            "train": "whole numbers cannot be trained (training.rounding_aware trains factors that will be rounded)",
+            "factorize": "what is quantized are the factors",
+            "train": "integers cannot be trained (training.rounding_aware trains factors that will be quantized)",
         },
     ),
 }

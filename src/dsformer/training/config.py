@@ -72,7 +72,7 @@ class TrainingConfig(StrictModel):
         float, Field(ge=0, description="stf: straight-through step of the latent weights, by the gradient's own size")
     ] = 0.0
     rounding_aware: Annotated[
-        bool, Field(description="with factors in whole numbers: train them rounded (quantization-aware)")
+        bool, Field(description="with int8 or int4 factors: train them quantized (quantization-aware training)")
     ] = False
     save_steps: Annotated[int | None, Field(ge=1, description="steps between checkpoints (default: a quarter)")] = None
     report_to: Annotated[str, Field(description="where transformers' Trainer reports to, such as tensorboard")] = "none"

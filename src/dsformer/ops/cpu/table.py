@@ -61,7 +61,7 @@ class CpuTable:
                 raise InputError(f"native table: {tuple(tensor.shape)} {tensor.dtype}, not {shape} {wanted} on the CPU")
         missing = (spec.atoms and dictionary is None) or (spec.encoding != "none" and support is None)
         if self.dtype not in DTYPES or missing or spec.orientation != "input":
-            raise InputError(f"native table: tensors of {spec} in {self.dtype} that the kernels can read")
+            raise InputError(f"native table: the kernels cannot read tensors of {spec} in {self.dtype}")
         indexed = spec.encoding == "index"
         self._struct = TableStruct(
             ctypes.sizeof(TableStruct),
