@@ -15,8 +15,8 @@ from dsformer.format.spec import FormSpec
 # Entries of the dictionary as a fraction of all values, for tall weights and for wide ones, whose dictionary is the
 # larger factor. A tenth more or less changes the error by less than 2 %.
 ALONE = (0.25, 0.8)
-# Beside unit vectors: numbers of atoms tried, in units of the width, and their entries as such a fraction, again for tall
-# and for wide weights.
+# Beside unit vectors: numbers of atoms tried, in units of the width, and their entries as such a fraction, again for
+# tall and for wide weights.
 BESIDE, ENTRIES = (0.18, 0.36), (0.2, 0.1)
 # Factor on the alternations: two sparse factors settle more slowly than one. 40 alternations leave the error 6 to 12 %
 # above what 100 reach.
