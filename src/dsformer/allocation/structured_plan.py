@@ -1,6 +1,7 @@
 """Structured pruning of a calibrated model: which heads and neurons remain within a budget of bits."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -72,8 +73,9 @@ def choose_channels(
     kept = dict.fromkeys(by_name, KeptChannels())
     for one, gone, count in zip(channels, removals, counts, strict=True):
         left = gone.kept(count)
-        kept[one.writer] = KeptChannels(rows=one.rows(left), heads=one.heads)
-        kept[one.reader] = KeptChannels(columns=one.columns(left))
+        # A block in the middle of a chain is the reader of one pair and the writer of the next.
+        kept[one.writer] = replace(kept[one.writer], rows=one.rows(left), heads=one.heads)
+        kept[one.reader] = replace(kept[one.reader], columns=one.columns(left))
     return kept
 
 

@@ -17,9 +17,9 @@ from dsformer.format.indices import fill_support
 SYSTEM_ENTRIES = 2**23
 # Units with different numbers of codes that are solved at once. They are sorted by that number, so that neighbours have
 # systems of about the same size.
-UNEVEN_ROWS = 64
+RAGGED_ROWS = 64
 # Damping of those systems, whose diagonals are 1: a unit may have nearly all atoms, of which some are redundant.
-UNEVEN_DAMPING = 1e-4
+RAGGED_DAMPING = 1e-4
 # Conjugate-gradient steps on a support where the metric couples units.
 CONJUGATE_STEPS = 5
 
@@ -169,7 +169,7 @@ def solve_least_squares(
     gram.diagonal().add_(1e-6)
     counts = mask.sum(1)
     if int(counts.min()) < int(counts.max()):
-        return _of_uneven(gram, product, mask)
+        return _of_ragged(gram, product, mask)
     kept = int(counts[0])
     columns = mask[order[::group]].nonzero()[:, 1].view(-1, kept)
     out = torch.zeros_like(codes)
@@ -185,7 +185,7 @@ def solve_least_squares(
     return out
 
 
-def _of_uneven(
+def _of_ragged(
     gram: Float[Tensor, "positions positions"],
     product: Float[Tensor, "units positions"],
     mask: Bool[Tensor, "units positions"],
@@ -197,11 +197,11 @@ def _of_uneven(
     out, by_count = torch.zeros_like(product), mask.sum(1).argsort(descending=True)
     at = 0
     while at < len(by_count) and (kept := int(mask[by_count[at]].sum())):
-        rows = by_count[at : at + max(1, min(UNEVEN_ROWS, SYSTEM_ENTRIES // kept**2))]
+        rows = by_count[at : at + max(1, min(RAGGED_ROWS, SYSTEM_ENTRIES // kept**2))]
         index = fill_support(mask[rows], kept)
         there = mask[rows].gather(1, index)
         systems = gram[index[:, :, None], index[:, None, :]] * (there[:, :, None] & there[:, None, :])
-        systems.diagonal(dim1=1, dim2=2).add_((~there) + UNEVEN_DAMPING)
+        systems.diagonal(dim1=1, dim2=2).add_((~there) + RAGGED_DAMPING)
         right = (product[rows].gather(1, index) * there).double()
         solved = torch.cholesky_solve(right[:, :, None], torch.linalg.cholesky(systems.double()))[:, :, 0].to(out)
         out[rows] = torch.zeros(len(rows), out.shape[1]).scatter_(1, index, solved)
