@@ -1,4 +1,11 @@
-"""Data sets to calibrate and to measure on: bundled, or from a folder of the user's."""
+"""Data sets to calibrate and to evaluate on, bundled or from a folder of the user's.
+
+The package may import ``nn``, ``ops``, ``format``, ``utils`` and ``errors``; it needs the last two alone. ``sources``
+finds the folder or the bundled copy of a data set, and ``reading`` reads its files. ``banking77``, ``stsb`` and
+``scifact`` are the data sets that sentence encoders are measured on. ``calibration_text`` reads the texts to calibrate
+on, and ``subset`` takes some of many items. ``supervised`` holds the tasks for models with a head. Start reading with
+``sources.py``, then ``banking77.py``.
+"""
 
 from dsformer.data.banking77 import Banking77 as Banking77
 from dsformer.data.banking77 import LabelledTexts as LabelledTexts

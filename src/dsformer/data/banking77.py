@@ -1,4 +1,4 @@
-"""banking77: short customer queries, 77 intents (Casanueva et al. 2020). Bundled."""
+"""banking77: short customer queries with 77 intents (Casanueva et al. 2020). Bundled."""
 
 import json
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ FOLDER = "banking77"
 
 @dataclass(frozen=True)
 class LabelledTexts:
-    """Texts and the index of each one's category, of the same length and in the order of the file."""
+    """Texts and the index of the category of each, in the order of the file."""
 
     texts: tuple[str, ...]
     labels: tuple[int, ...]
@@ -21,7 +21,7 @@ class LabelledTexts:
 
 @dataclass(frozen=True)
 class Banking77:
-    """The official split: 10,003 training and 3,080 test queries (40 of each of the 77 categories)."""
+    """The official split: 10,003 training queries, and 3,080 test queries (40 of each of the 77 categories)."""
 
     train: LabelledTexts
     test: LabelledTexts

@@ -1,4 +1,4 @@
-"""Plain passages to calibrate on: a sample of books in the package, or a file of the user's."""
+"""Calibration text: plain passages, a bundled sample of books or a file of the user's."""
 
 from pathlib import Path
 
@@ -11,10 +11,10 @@ _FORMATS = ".txt, .csv, .tsv, .jsonl (each may be followed by .gz) or .parquet"
 
 
 def bundled_passages(count: int) -> list[str]:
-    """`count` of the 512 bundled passages (about 500 characters of English prose each), evenly over five books.
+    """Return `count` of the 512 bundled passages (about 500 characters of English prose each), evenly over five books.
 
     Raises:
-        InputError: `count` is below 1 or above the number there are.
+        InputError: `count` is below 1 or above 512.
     """
     passages = _read_lines(BUNDLED / "calibration" / "books.txt.gz")
     if not 1 <= count <= len(passages):
@@ -23,17 +23,17 @@ def bundled_passages(count: int) -> list[str]:
 
 
 def read_texts(path: Path, column: str | None = None) -> list[str]:
-    """The passages of a file, in order, without the blank ones.
+    """Read the passages of a file, in order, without the blank ones.
 
     Args:
-        path: `.txt` (a passage a line), `.csv` (commas, may be quoted), `.tsv` (tabs, never quoted), `.jsonl` (strings,
-            or objects with the key `column`), each possibly with `.gz` appended, or `.parquet`.
-        column: which column holds the text. May be left out if there is only one or one is called "text".
+        path: `.txt` (one passage per line), `.csv` (commas, may be quoted), `.tsv` (tabs, never quoted), `.jsonl`
+            (strings, or objects with the key `column`), each possibly with `.gz` appended, or `.parquet`.
+        column: the column that holds the text. It may be omitted if there is only one, or one is called "text".
 
     Raises:
         InputError: the file is missing, unreadable, without text or of another format; or the column is missing,
             ambiguous or not text.
-        MissingExtraError: a Parquet file needs pyarrow.
+        MissingExtraError: a Parquet file needs pyarrow, which is not installed.
     """
     kind = file_kind(path)
     if kind == ".txt":

@@ -1,4 +1,4 @@
-"""Reading text files, plain or gzipped, and Parquet, with errors that say which file, line or column is wrong."""
+"""Reading text files, plain or gzipped, and Parquet; errors say which file, line or column is wrong."""
 
 import csv
 import gzip
@@ -17,16 +17,16 @@ _CELL_LIMIT = 2**31 - 1
 
 
 def file_kind(path: Path) -> str:
-    """The last suffix of a file's name, `.gz` not counted: ".csv" for "a.csv.gz"; empty if it has none."""
+    """Return the last suffix of a file's name, ignoring `.gz`: ".csv" for "a.csv.gz"; empty if it has none."""
     suffixes = [suffix for suffix in path.suffixes if suffix != ".gz"]
     return suffixes[-1] if suffixes else ""
 
 
 @contextmanager
 def open_text(path: Path) -> Iterator[TextIO]:
-    """Open a UTF-8 text file (a byte order mark is dropped), decompressing it if its name ends in `.gz`.
+    """Open a UTF-8 text file, and decompress it if its name ends in `.gz`.
 
-    Line ends are left as they are, as the csv module wants them.
+    A byte order mark is dropped. Line ends are unchanged, as the csv module requires.
 
     Raises:
         InputError: the file is missing or unreadable, not UTF-8, or a damaged gzip file. Also raised while it is read.
@@ -49,7 +49,16 @@ def open_text(path: Path) -> Iterator[TextIO]:
 
 
 def check_column(path: Path, names: list[str], wanted: str) -> None:
-    """Raise InputError, listing the columns a file has, if the wanted one is not among them."""
+    """Check that a file has a column.
+
+    Args:
+        path: the file, for the message.
+        names: the names of its columns.
+        wanted: the name of the column.
+
+    Raises:
+        InputError: the column is missing; the message lists the columns of the file.
+    """
     if wanted not in names:
         raise InputError(f"{path} has no column {wanted!r}; its columns are: {', '.join(names)}")
 
@@ -59,7 +68,7 @@ class Table:
     """A table with named columns.
 
     Attributes:
-        path: where it was read from, for messages.
+        path: the file it was read from, for messages.
         header: the column names.
         rows: the cells; every row is as long as the header.
         lines: the number of the line each row ends on, from 1.
@@ -71,10 +80,10 @@ class Table:
     lines: list[int]
 
     def column(self, name: str) -> list[str]:
-        """The cells of one column, top to bottom.
+        """Return the cells of one column, top to bottom.
 
         Raises:
-            InputError: there is no such column; the message lists those there are.
+            InputError: there is no such column; the message lists the columns there are.
         """
         check_column(self.path, self.header, name)
         index = self.header.index(name)
@@ -90,8 +99,8 @@ def read_table(
         path: the file, which may be gzipped.
         tabs: cells are separated by tabs and quotation marks are ordinary characters, as GLUE and BEIR write them;
             otherwise cells are separated by commas and may be quoted.
-        header: the names of the columns of a file that may lack the line that names them.
-        skip_broken: leave out rows with more or fewer cells than the header instead of raising.
+        header: the column names of a file that may lack the line with them.
+        skip_broken: skip rows with more or fewer cells than the header instead of raising an error.
 
     Raises:
         InputError: the file cannot be read, is empty, or a row has more or fewer cells than the header.
@@ -115,6 +124,7 @@ def read_table(
 
 @contextmanager
 def _large_cells() -> Iterator[None]:
+    """Raise the csv module's limit on the size of a cell, and restore it at the end."""
     before = csv.field_size_limit(_CELL_LIMIT)
     try:
         yield
@@ -123,7 +133,7 @@ def _large_cells() -> Iterator[None]:
 
 
 def read_jsonl(path: Path) -> list[Any]:
-    """The values of a file with one JSON value a line; blank lines are skipped.
+    """Read the values of a file with one JSON value per line; blank lines are skipped.
 
     Raises:
         InputError: the file cannot be read, or a line is not JSON.

@@ -1,4 +1,4 @@
-"""SciFact: find the abstract that bears on a scientific claim (Wadden et al. 2020), laid out by BEIR. Not bundled."""
+"""SciFact: find the abstract that bears on a scientific claim (Wadden et al. 2020), in BEIR's layout. Not bundled."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -17,8 +17,8 @@ class Retrieval:
     """A retrieval task.
 
     Attributes:
-        queries: text of each judged query by its id.
-        documents: text of each document by its id, title first.
+        queries: text of each judged query, by its id.
+        documents: text of each document, by its id; the title comes first.
         relevance: for each query id, the grade (1 or more) of every relevant document id.
     """
 

@@ -1,4 +1,4 @@
-"""Where the data of a task comes from: a folder of the user's, or the copy shipped with the package."""
+"""Sources of data sets: a folder of the user's, or the copy bundled with the package."""
 
 from pathlib import Path
 
@@ -8,7 +8,7 @@ BUNDLED = Path(__file__).parent / "bundled"
 
 
 def find_data(name: str, data_dir: Path | None = None) -> Path:
-    """The folder that holds a data set.
+    """Find the folder that holds a data set.
 
     Args:
         name: name of the data set, which is also the name of its folder.
@@ -25,7 +25,7 @@ def find_data(name: str, data_dir: Path | None = None) -> Path:
 
 
 def find_local(name: str, data_dir: Path | None = None) -> Path | None:
-    """What `find_data` returns, or None where that would say that the data set is in neither place.
+    """Find the folder that `find_data` finds; None if the data set is in neither place.
 
     Raises:
         InputError: `data_dir` is not a folder.
@@ -39,10 +39,10 @@ def find_local(name: str, data_dir: Path | None = None) -> Path | None:
 
 
 def find_file(folder: Path, *names: str) -> Path:
-    """The first of `names` that exists in a data set's folder, plain or with `.gz` appended.
+    """Find the first of `names` that exists in a data set's folder, plain or with `.gz` appended.
 
     Raises:
-        InputError: none does; the message says which were expected.
+        InputError: none exists; the message lists the names that were expected.
     """
     if (path := find_optional(folder, *names)) is not None:
         return path
@@ -50,7 +50,7 @@ def find_file(folder: Path, *names: str) -> Path:
 
 
 def find_optional(folder: Path, *names: str) -> Path | None:
-    """What `find_file` returns, or None where none of the names exists."""
+    """Find the file that `find_file` finds; None if none of the names exists."""
     for name in names:
         for path in (folder / name, folder / f"{name}.gz"):
             if path.is_file():

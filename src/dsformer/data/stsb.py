@@ -1,4 +1,6 @@
-"""STS-B: sentence pairs with a human similarity score (Cer et al. 2017). Not bundled: its texts carry mixed terms."""
+"""STS-B: sentence pairs with a human similarity score (Cer et al. 2017). Not bundled: licence terms of its texts
+differ.
+"""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +17,7 @@ _SCORE, _FIRST, _SECOND = 4, 5, 6
 
 @dataclass(frozen=True)
 class SentencePairs:
-    """Pairs of sentences and how similar people found them, from 0 (unrelated) to 5 (the same meaning)."""
+    """Pairs of sentences with human similarity scores, from 0 (unrelated) to 5 (the same meaning)."""
 
     first: tuple[str, ...]
     second: tuple[str, ...]

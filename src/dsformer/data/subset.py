@@ -1,10 +1,10 @@
-"""Taking fewer items than there are."""
+"""Subsets: taking fewer items than there are."""
 
 
 def even_indices(total: int, count: int | None) -> list[int]:
-    """`count` ascending indices below `total` at even distances, so that sorted data keeps its proportions.
+    """Return `count` ascending, evenly spaced indices below `total`, so that sorted data keeps its proportions.
 
-    All of them if `count` is None or at least `total`.
+    All indices are returned if `count` is None or at least `total`.
     """
     if count is None or count >= total:
         return list(range(total))

@@ -1,4 +1,11 @@
-"""Measuring sentence encoders before and after compression."""
+"""Evaluation of models before and after compression, on sentence embeddings or with a task's head.
+
+The package may import ``factorization``, ``vocabulary``, ``calibration``, ``models``, ``data`` and the packages below
+these. ``registry`` knows the tasks by name and runs them. A task for sentence encoders embeds texts by ``encoder`` and
+returns a ``Score`` (``score``): ``banking77``, ``similarity``, ``retrieval``, ``fidelity``, and those of MTEB in
+``mteb_tasks``. A model with a task's head is opened by ``supervised`` and scored by ``scoring``. Start reading with
+``registry.py``, then ``score.py``.
+"""
 
 from dsformer.evaluation.encoder import Encoder as Encoder
 from dsformer.evaluation.encoder import encode as encode

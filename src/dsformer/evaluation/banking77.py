@@ -1,4 +1,4 @@
-"""Intent classification on frozen embeddings, by the protocol of MTEB."""
+"""Intent classification by logistic regression on frozen embeddings (banking77), by the protocol of MTEB."""
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -19,10 +19,10 @@ MAX_ITERATIONS = 100
 
 
 def measure(inputs: Inputs) -> Score:
-    """Mean accuracy (percent) of ten logistic regressions, each fitted to 8 training queries per intent.
+    """Measure the mean accuracy (percent) of ten logistic regressions, each fitted to 8 training queries per intent.
 
     This is Banking77Classification of MTEB (Muennighoff et al. 2023), with the same draws. The spread is the standard
-    deviation over the draws. A limit below the 3,080 test queries makes one draw only, and leaves no spread.
+    deviation over the draws. With a limit below the 3,080 test queries there is one draw only, and no spread.
 
     Raises:
         InputError: the data cannot be read.
@@ -31,7 +31,7 @@ def measure(inputs: Inputs) -> Score:
     data = load(inputs.data_dir)
     kept = even_indices(len(data.test.texts), inputs.limit)
     draws = list(draw_samples(data.train.labels, DRAWS if len(kept) == len(data.test.texts) else 1))
-    # The draws overlap: every training query is embedded once, those never drawn are not.
+    # The draws overlap: a training query is embedded once, or not at all if it is never drawn.
     used = sorted({index for draw in draws for index in draw})
     row = {index: position for position, index in enumerate(used)}
     train_embeddings = inputs.encode([data.train.texts[index] for index in used])
@@ -52,10 +52,10 @@ def measure(inputs: Inputs) -> Score:
 
 
 def draw_samples(labels: Sequence[int], draws: int) -> Iterator[list[int]]:
-    """Indices of the training items of each draw: the first 8 of every label in a shuffled order.
+    """Yield the indices of the training items of each draw: the first 8 of every label in a shuffled order.
 
-    MTEB shuffles the *already shuffled* order again with a generator seeded alike each time; so does this, for the
-    same draws.
+    MTEB shuffles the *already shuffled* order again, each time with a generator of the same seed. This function does
+    the same, to get the same draws.
     """
     order = np.arange(len(labels))
     for _ in range(draws):
@@ -75,7 +75,13 @@ def fit_and_score(
     test: Float32[np.ndarray, "test width"],
     test_labels: Sequence[int],
 ) -> float:
-    """Share of test rows (0 to 1) that a logistic regression fitted to the training rows classifies rightly.
+    """Fit a logistic regression to the training rows, and return its accuracy on the test rows, from 0 to 1.
+
+    Args:
+        train: embeddings to fit to.
+        train_labels: index of the class of every row of ``train``.
+        test: embeddings to classify.
+        test_labels: index of the class of every row of ``test``.
 
     Raises:
         MissingExtraError: scikit-learn is not installed.

@@ -16,23 +16,23 @@ from dsformer.utils.atomic_io import user_path
 
 @runtime_checkable
 class Encoder(Protocol):
-    """What the evaluation needs of a model; a `sentence_transformers.SentenceTransformer` has it."""
+    """Interface of a sentence encoder; a `sentence_transformers.SentenceTransformer` has it."""
 
     @property
     def encode(self) -> Callable[..., Any]:
-        """Embeds a list of texts, with the options of `SentenceTransformer.encode`."""
+        """Function that embeds a list of texts, with the options of `SentenceTransformer.encode`."""
 
 
 def load_encoder(model: str | os.PathLike[str] | Encoder, device: str | None = None) -> Encoder:
-    """A sentence encoder from a model directory; one that is already built is given back as it is.
+    """Load a sentence encoder from a model directory; one that is already loaded is returned as it is.
 
     Args:
         model: a directory that `SentenceTransformer` loads (compressed or not), a Hugging Face model name, or a
             `SentenceTransformer`.
-        device: where to load it, such as "cpu" or "cuda"; by default the fastest device there is.
+        device: where to load it, such as "cpu" or "cuda"; by default the fastest device available.
 
     Raises:
-        InputError: there is no such model, or it is not one that `SentenceTransformer` loads.
+        InputError: there is no such model, or `SentenceTransformer` cannot load it.
         MissingExtraError: sentence-transformers is not installed.
     """
     if not isinstance(model, str | os.PathLike):
@@ -58,23 +58,29 @@ def load_encoder(model: str | os.PathLike[str] | Encoder, device: str | None = N
 def encode(
     encoder: Encoder, texts: Sequence[str], *, batch_size: int = 64, progress: bool = False
 ) -> Float32[np.ndarray, "texts width"]:
-    """Embed texts, one row each in the order given.
+    """Embed texts, one row each, in the order given.
 
-    `SentenceTransformer` sorts the texts by length before it cuts them into batches, so little is padded. The model's
-    default prompt, if it has one, is prepended; no other prompt is.
+    `SentenceTransformer` sorts the texts by length before it cuts them into batches, so there is little padding. The
+    model's default prompt is prepended if it has one, and no other prompt.
+
+    Args:
+        encoder: the sentence encoder.
+        texts: the texts.
+        batch_size: number of texts in a batch.
+        progress: whether to show a progress bar.
 
     Raises:
-        InputError: as `finite`.
+        InputError: as for `finite`.
     """
     rows = encoder.encode(list(texts), batch_size=batch_size, show_progress_bar=progress, convert_to_numpy=True)
     return finite(np.asarray(rows, dtype=np.float32))
 
 
 def finite(embeddings: Float32[np.ndarray, "texts width"]) -> Float32[np.ndarray, "texts width"]:
-    """The same, once all values are known to be numbers.
+    """Check that all values of embeddings are finite, and return the embeddings.
 
     Raises:
-        InputError: one is not, as happens when weights are damaged or overflow.
+        InputError: a value is infinite or NaN, as happens when weights are damaged or overflow.
     """
     if not np.isfinite(embeddings).all():
         raise InputError("The model gives embeddings that are infinite or not a number; its weights may be damaged")
@@ -82,6 +88,6 @@ def finite(embeddings: Float32[np.ndarray, "texts width"]) -> Float32[np.ndarray
 
 
 def unit_rows(embeddings: Float32[np.ndarray, "texts width"]) -> Float32[np.ndarray, "texts width"]:
-    """Rows scaled to length 1, so that their dot products are cosines; a row of zeros stays zero."""
+    """Scale rows to length 1, so that their dot products are cosines; a row of zeros stays zero."""
     lengths = np.linalg.norm(embeddings, axis=1, keepdims=True)
     return embeddings / np.maximum(lengths, np.finfo(np.float32).tiny)

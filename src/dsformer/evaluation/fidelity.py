@@ -1,4 +1,4 @@
-"""How close a model's embeddings stay to those of the model it was made from."""
+"""Fidelity: how close a model's embeddings are to those of the model it was made from."""
 
 from collections.abc import Sequence
 
@@ -14,12 +14,12 @@ from dsformer.evaluation.similarity import row_cosines
 
 
 def measure(inputs: Inputs) -> Score:
-    """Mean cosine (times 100) between both models' embeddings of the test queries of banking77.
+    """Measure the mean cosine (times 100) between both models' embeddings of the test queries of banking77.
 
-    These queries are not among the texts the package calibrates on. The spread is the standard deviation over them.
+    These queries are not among the bundled calibration texts. The spread is the standard deviation over the queries.
 
     Raises:
-        InputError: the original's embeddings have another width, or the data cannot be read.
+        InputError: the embeddings of the original have another width, or the data cannot be read.
     """
     assert inputs.original is not None  # the task is registered as needing it, so `evaluate` has asked for it
     texts = load(inputs.data_dir).test.texts
@@ -31,7 +31,13 @@ def measure(inputs: Inputs) -> Score:
 def embedding_cosines(
     encoder: Encoder, original: Encoder, texts: Sequence[str], *, progress: bool = False
 ) -> Float32[np.ndarray, " texts"]:
-    """Cosine (-1 to 1) between the two models' embeddings of each text.
+    """Compute the cosine (-1 to 1) between the two models' embeddings of each text.
+
+    Args:
+        encoder: the model measured.
+        original: the model it was made from.
+        texts: the texts to embed with both.
+        progress: whether to show progress bars.
 
     Raises:
         InputError: the embeddings differ in width, or are not finite.

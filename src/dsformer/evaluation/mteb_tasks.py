@@ -1,4 +1,4 @@
-"""Tasks of MTEB, run by the package of that name: ``mteb:STS12`` and a thousand more."""
+"""Tasks of MTEB, run by the package ``mteb``: ``mteb:STS12`` and a thousand more."""
 
 import logging
 import math
@@ -24,13 +24,13 @@ BATCH = 64
 
 
 def mteb_task(name: str) -> Task:
-    """A task of MTEB; it needs no original, and cannot be limited.
+    """Return a task of MTEB; it needs no original, and cannot be limited.
 
     Args:
-        name: `PREFIX` and MTEB's name of it.
+        name: `PREFIX`, followed by MTEB's name of the task.
 
     Raises:
-        InputError: MTEB has no such task, or it is not of texts alone.
+        InputError: MTEB has no such task, or the task is not on text alone.
         MissingExtraError: the packages of the extra "mteb" are not installed.
     """
     with _guarded():
@@ -39,11 +39,12 @@ def mteb_task(name: str) -> Task:
 
 
 def fetch(name: str, data_dir: Path | None = None) -> None:
-    """Bring a task's data into the cache of `datasets`, before the work rather than after it.
+    """Load a task's data into the cache of `datasets`, so that missing data is noticed before the work begins.
 
     Raises:
-        InputError: it is neither in the folder, nor in the cache, nor can the hub be reached; or as `mteb_task`.
-        MissingExtraError: as `mteb_task`.
+        InputError: the data is neither in the folder nor in the cache, and the hub cannot be reached; or as for
+            `mteb_task`.
+        MissingExtraError: as for `mteb_task`.
     """
     with _guarded():
         for part in _parts(name)[1]:
@@ -52,7 +53,7 @@ def fetch(name: str, data_dir: Path | None = None) -> None:
 
 
 def _measure(name: str, inputs: Inputs) -> Score:
-    """The task's main score (times 100), the mean over its languages and subsets.
+    """Measure the task's main score (times 100), the mean over its languages and subsets.
 
     Raises:
         InputError: the data cannot be loaded, or the model is not a `SentenceTransformer`.
@@ -70,7 +71,7 @@ def _measure(name: str, inputs: Inputs) -> Score:
         for part in parts:
             places.append(_load(name, part, inputs.data_dir))
             count += _items(part)
-            # Its cache of results takes all models without a name on the hub for one.
+            # MTEB's cache of results treats all models without a hub name as the same one.
             found = mteb.evaluate(
                 encoder,
                 part,
@@ -90,7 +91,7 @@ def _measure(name: str, inputs: Inputs) -> Score:
 
 
 def _parts(name: str) -> tuple[Any, list[Any]]:
-    """MTEB's task, and what it is the mean of: itself, where it is not put together of others."""
+    """Return MTEB's task, and the tasks that it is the mean of: itself, if it is not an aggregate."""
     try:
         import mteb
     except ImportError as error:
@@ -105,6 +106,7 @@ def _parts(name: str) -> tuple[Any, list[Any]]:
 
 
 def _unknown(name: str) -> str:
+    """Describe the error of an unknown task, with names that are close to it."""
     import mteb
 
     known = {task.metadata.name.casefold(): task.metadata.name for task in mteb.get_tasks(exclude_superseded=False)}
@@ -115,7 +117,7 @@ def _unknown(name: str) -> str:
 
 
 def _load(name: str, part: Any, data_dir: Path | None) -> Path | None:
-    """Load the data, and say which folder of the user's it came from."""
+    """Load the data of a task, and return the user's folder that it came from, if any."""
     repository = part.metadata.dataset["path"]
     place = find_local(repository, data_dir)
     if place is not None:
@@ -133,7 +135,7 @@ def _load(name: str, part: Any, data_dir: Path | None) -> Path | None:
 
 
 def _items(part: Any) -> int:
-    """Rows that are scored; of retrieval, queries."""
+    """Count the rows that are scored, or the queries of a retrieval task."""
     count = 0
     for subset in part.hf_subsets:
         splits = part.dataset.get(subset, part.dataset)
@@ -144,7 +146,7 @@ def _items(part: Any) -> int:
 
 
 def _checking(encoder: Any) -> Any:
-    """MTEB's wrapper of a model, which refuses embeddings that are not finite."""
+    """Wrap a model for MTEB, such that embeddings that are not finite are refused."""
     from mteb.models import SentenceTransformerEncoderWrapper
 
     class Checking(SentenceTransformerEncoderWrapper):
@@ -156,7 +158,10 @@ def _checking(encoder: Any) -> Any:
 
 @contextmanager
 def _guarded() -> Iterator[None]:
-    """Without what MTEB does beside its work: it seeds all generators when it is imported, and warns of names."""
+    """Undo the side effects of MTEB.
+
+    It seeds all random generators when it is imported, and warns about model names.
+    """
     python, numpy, log = random.getstate(), np.random.get_state(), logging.getLogger("mteb")
     level = log.level
     log.setLevel(logging.ERROR)

@@ -1,4 +1,4 @@
-"""The tasks by name, and the verb that runs them."""
+"""Registry of evaluation tasks by name, and the function that runs them."""
 
 import os
 import time
@@ -23,7 +23,7 @@ TASKS: dict[str, Task] = {
     "scifact": Task(retrieval.measure, "scifact"),
     "fidelity": Task(fidelity.measure, "banking77", needs_original=True),
 }
-"""Every task that `evaluate` knows, beside those of MTEB. A new one is added by assigning to its name."""
+"""Every task that `evaluate` knows, besides those of MTEB. To add a task, assign it to its name."""
 
 
 def evaluate(
@@ -40,19 +40,19 @@ def evaluate(
 
     Args:
         model: a model directory, or a `SentenceTransformer`.
-        tasks: names out of `TASKS`, or ``mteb:`` and a name of MTEB's; for a directory of a classifier or another model
-            with a head, names of supervised tasks, or paths of files with texts and labels.
-        data_dir: a folder of data sets. "banking77" and "fidelity" do without; "stsb" needs its folder `glue-stsb`,
-            "scifact" its folder `scifact`; MTEB's are looked for under the names that they have on the hub.
+        tasks: names out of `TASKS`, or ``mteb:`` followed by a name of MTEB; for a directory of a classifier or another
+            model with a head, names of supervised tasks, or paths of files with texts and labels.
+        data_dir: a folder of data sets. "banking77" and "fidelity" do not need it. "stsb" needs its folder `glue-stsb`,
+            "scifact" its folder `scifact`. Data sets of MTEB are looked up under their names on the hub.
         original: the model before compression; only "fidelity" uses it.
         progress: whether to show progress bars.
-        limit: score at most this many items of each task, for a quick look. `Score.count` tells how many it was; such
-            scores can be compared with each other, not with published ones.
-        columns: what is where in such files.
+        limit: score at most this many items of each task, for a quick look. `Score.count` is the number scored. Such
+            scores can be compared with each other, but not with published ones.
+        columns: the columns of such files.
         trust_remote_code: run Python code that comes with the model.
 
     Returns:
-        The score of each task, in the order asked for.
+        The score of each task, in the order of ``tasks``.
 
     Raises:
         InputError: a task is unknown, or lacks its data or the original model. Raised before any model is loaded.
@@ -96,6 +96,7 @@ def _evaluate(
 
 
 def _checked(name: str, data_dir: Path | None, has_original: bool, limit: int | None) -> Task:
+    """Find a task for sentence encoders, and check that it can run with what the user gave."""
     if supervised.is_file(name):
         raise InputError(
             f"{name}: a file is scored by a model's own head, and this model has none: dsformer finetune MODEL "
@@ -114,11 +115,11 @@ def _checked(name: str, data_dir: Path | None, has_original: bool, limit: int | 
 
 
 def find_task(name: str) -> Task:
-    """A task for sentence encoders.
+    """Find a task for sentence encoders by its name.
 
     Raises:
-        InputError: there is none of that name.
-        MissingExtraError: it is MTEB's, and that is not installed.
+        InputError: there is no task of that name.
+        MissingExtraError: it is a task of MTEB, which is not installed.
     """
     if name.startswith(PREFIX):
         return mteb_task(name)
@@ -128,7 +129,12 @@ def find_task(name: str) -> Task:
 
 
 def require_data(name: str, data_dir: Path | None) -> None:
-    """Raises as `find_task`, and InputError where the data of a task for sentence encoders is missing."""
+    """Check that the data of a task for sentence encoders is available.
+
+    Raises:
+        InputError: the data is missing; or as for `find_task`.
+        MissingExtraError: as for `find_task`.
+    """
     if name.startswith(PREFIX):
         fetch(name, data_dir)
     elif (folder := find_task(name).folder) is not None:
@@ -136,7 +142,7 @@ def require_data(name: str, data_dir: Path | None) -> None:
 
 
 def unknown_task(name: str) -> str:
-    """What is said of a task that there is not, and what can be done instead."""
+    """Write the message for an unknown task: the known ones, and what else can be scored."""
     known = ", ".join(dict.fromkeys([*TASKS, *TASK_NAMES]))
     return (
         f"Unknown task {name!r}; the tasks are: {known}; a model with a head is scored on a file of texts and labels "
@@ -146,6 +152,7 @@ def unknown_task(name: str) -> str:
 
 
 def _timed(task: Task, inputs: Inputs) -> Score:
+    """Run a task, and add its time and its data directory to the score."""
     start = time.perf_counter()
     score = task.measure(inputs)
     if task.folder is not None:

@@ -1,4 +1,4 @@
-"""Retrieval by cosine similarity, scored with nDCG."""
+"""Retrieval by cosine similarity (SciFact), scored with nDCG."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -12,12 +12,12 @@ from dsformer.evaluation.encoder import unit_rows
 from dsformer.evaluation.score import Inputs, Score
 
 CUTOFF = 10
-# A limited run searches this many documents per query kept, besides the relevant ones.
+# A limited run searches this many documents per remaining query, besides the relevant ones.
 LIMITED_DOCUMENTS_PER_QUERY = 10
 
 
 def measure(inputs: Inputs) -> Score:
-    """Mean nDCG@10 (times 100) over the 300 test queries of SciFact, searching its 5,183 abstracts by cosine.
+    """Measure the mean nDCG@10 (times 100) of the 300 test queries of SciFact, ranking its 5,183 abstracts by cosine.
 
     With a limit fewer documents are searched too, which makes the task easier: compare only runs of the same limit.
 
@@ -38,20 +38,29 @@ def measure(inputs: Inputs) -> Score:
 def nearest(
     queries: Float32[np.ndarray, "queries width"], documents: Float32[np.ndarray, "documents width"], count: int
 ) -> np.ndarray:
-    """Indices `(queries, min(count, documents))` of the documents of highest cosine, best first; ties by index."""
+    """Return the indices of the documents of highest cosine for each query, best first; ties go by index.
+
+    Args:
+        queries: embeddings of the queries.
+        documents: embeddings of the documents.
+        count: number of documents for each query.
+
+    Returns:
+        Indices of the shape `(queries, min(count, documents))`.
+    """
     cosines = unit_rows(queries) @ unit_rows(documents).T
     return np.argsort(-cosines, axis=1, kind="stable")[:, :count]
 
 
 def ndcg(ranking: Sequence[str], grades: Mapping[str, int], cutoff: int) -> float:
-    """Normalised discounted cumulative gain of one query's ranking, from 0 to 1.
+    """Compute the normalized discounted cumulative gain of one query's ranking, from 0 to 1.
 
-    `sum(grade / log2(rank + 1))` over the first `cutoff` ranks, divided by what the ideal ranking would get. It is
-    trec_eval's ndcg_cut, which BEIR and MTEB report.
+    It is `sum(grade / log2(rank + 1))` over the first `cutoff` ranks, divided by the same sum of the ideal ranking.
+    This is ndcg_cut of trec_eval, which BEIR and MTEB report.
 
     Args:
         ranking: document ids, best first.
-        grades: grade of every relevant document (at least one above 0), whether it was ranked or not.
+        grades: grade of every relevant document (at least one above 0), ranked or not.
         cutoff: how many ranks count.
     """
     found = [grades.get(document, 0) for document in ranking]
@@ -60,10 +69,12 @@ def ndcg(ranking: Sequence[str], grades: Mapping[str, int], cutoff: int) -> floa
 
 
 def _discounted(grades: Sequence[int]) -> float:
+    """Sum grades, discounted by the logarithm of their rank."""
     return math.fsum(grade / math.log2(rank + 1) for rank, grade in enumerate(grades, 1))
 
 
 def _limited(data: Retrieval, limit: int | None) -> Retrieval:
+    """Reduce the data to some queries, their relevant documents and some others."""
     if limit is None or limit >= len(data.queries):
         return data
     names = list(data.queries)

@@ -1,4 +1,4 @@
-"""What a task is, what it is given and what it gives back."""
+"""Tasks and scores: what an evaluation task is, what it is measured on, and what it returns."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -17,11 +17,11 @@ class Score:
     Attributes:
         task: the task's name.
         metric: what `value` is, such as "accuracy".
-        value: the score, times 100 for every metric; higher is better.
-        spread: standard deviation behind the value (over draws or texts; the task says which), in the same unit.
+        value: the score. Perplexity is better the lower; every other metric is times 100, and better the higher.
+        spread: standard deviation of the value (over draws or texts, as the task says), in the same unit.
         count: how many items were scored; a limit makes it smaller than the task's usual number.
-        seconds: wall-clock time of the task, reading its data included.
-        data: the directory of the user's that the data came from, which need not be what the name says.
+        seconds: wall-clock time of the task, including the time to read its data.
+        data: the user's directory that the data came from, which may hold other data than the task's name says.
     """
 
     task: str
@@ -42,7 +42,7 @@ class Inputs:
         original: the model it is compared to, for tasks that compare.
         data_dir: a folder of data sets.
         progress: whether to show progress bars.
-        limit: score at most this many items, at even distances in the data.
+        limit: score at most this many items, evenly spaced in the data.
     """
 
     encoder: Encoder
@@ -61,10 +61,10 @@ class Task:
     """A way to measure a sentence encoder.
 
     Attributes:
-        measure: runs the task.
-        folder: name of the data set it needs, if any; looked for before anything runs.
+        measure: function that runs the task.
+        folder: name of the data set it needs, if any; it is looked up before any task runs.
         needs_original: whether it compares the model to another one.
-        limited: whether it can be measured on some of its items.
+        limited: whether it can be measured on some of its items only.
     """
 
     measure: Callable[[Inputs], Score]

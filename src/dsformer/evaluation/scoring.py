@@ -1,4 +1,4 @@
-"""What a model with a task's head scores on the task."""
+"""Scoring a model with a task's head: predictions on the task's examples, and their metrics."""
 
 from typing import Any
 
@@ -21,7 +21,10 @@ def score_model(
     length: int | None = None,
     batch_size: int = 64,
 ) -> dict[str, float]:
-    """The task's metrics by name, the main one first: the scores of :func:`report_on`, whose arguments these are."""
+    """Compute the task's metrics by name, the main one first.
+
+    They are the scores of :func:`report_on`. Arguments as of :func:`report_on`.
+    """
     return report_on(model, tokenizer, task, examples, length, batch_size)["scores"]
 
 
@@ -33,18 +36,18 @@ def report_on(
     length: int | None = None,
     batch_size: int = 64,
 ) -> dict[str, Any]:
-    """How a model does on examples of a task, in full precision.
+    """Run a model on examples of a task, and report its metrics without rounding them.
 
     Args:
-        model: with the task's head.
-        tokenizer: the model's.
-        task: with its classes numbered as the model has them.
-        examples: the task's evaluation part if none are given.
+        model: the model, with the task's head.
+        tokenizer: the model's tokenizer.
+        task: the task, with its classes numbered as the model numbers them.
+        examples: examples to score; by default the task's evaluation split.
         length: longest text in tokens; None: as the task says.
-        batch_size: examples at a time, which changes nothing but time and memory.
+        batch_size: number of examples in a batch, which only affects time and memory.
 
     Returns:
-        What :func:`metrics_report` says.
+        The report of :func:`metrics_report`.
     """
     examples = task.evaluation if examples is None else examples
     features = encode(task, examples, tokenizer, min(length or task.length, longest_input(model)))
@@ -77,7 +80,7 @@ def report_on(
 
 
 def _stacked(outputs: list[tuple[Tensor, ...]]) -> Any:
-    """One array an output, rows padded to the longest with what no softmax picks."""
+    """Stack every output to one array; rows are padded to the longest with a logit that no softmax selects."""
     arrays = []
     for parts in zip(*outputs, strict=True):
         padded = torch.nn.utils.rnn.pad_sequence(list(parts), batch_first=True, padding_value=-1e4)

@@ -1,4 +1,4 @@
-"""Agreement of cosine similarities with human judgement."""
+"""Semantic textual similarity (STS-B): correlation of cosine similarities with human scores."""
 
 from collections.abc import Sequence
 
@@ -13,10 +13,10 @@ from dsformer.evaluation.score import Inputs, Score
 
 
 def measure(inputs: Inputs) -> Score:
-    """Spearman correlation (times 100) of cosines with human scores over the 1,379 test pairs of STS-B.
+    """Measure Spearman's correlation (times 100) of cosines with human scores over the 1,379 test pairs of STS-B.
 
     Raises:
-        InputError: the data cannot be read, or the limit leaves pairs that do not differ in score.
+        InputError: the data cannot be read, or all pairs within the limit have the same score.
         MissingExtraError: scipy is not installed.
     """
     pairs = load(inputs.data_dir)
@@ -30,12 +30,12 @@ def measure(inputs: Inputs) -> Score:
 def row_cosines(
     first: Float32[np.ndarray, "pairs width"], second: Float32[np.ndarray, "pairs width"]
 ) -> Float32[np.ndarray, " pairs"]:
-    """Cosine of each row of `first` with the same row of `second`, from -1 to 1; 0 where one of them is all zeros."""
+    """Compute the cosine of each row of `first` with the same row of `second`, -1 to 1; 0 if either is all zeros."""
     return np.einsum("pw,pw->p", unit_rows(first), unit_rows(second))
 
 
 def spearman(predicted: Float32[np.ndarray, " items"], truth: Sequence[float]) -> float:
-    """Spearman's rank correlation, from -1 to 1; ties share their mean rank.
+    """Compute Spearman's rank correlation, from -1 to 1; ties share their mean rank.
 
     Raises:
         InputError: the true values are all equal, so there is no order to predict.
@@ -48,5 +48,5 @@ def spearman(predicted: Float32[np.ndarray, " items"], truth: Sequence[float]) -
     if len(set(truth)) < 2:
         raise InputError("A rank correlation needs at least two items whose true scores differ")
     if np.ptp(predicted) == 0:
-        return 0.0  # a model that embeds all texts alike orders nothing; the formula would divide zero by zero
+        return 0.0  # a model with the same embedding for all texts orders nothing; the formula would divide 0 by 0
     return float(spearmanr(predicted, truth).statistic)

@@ -1,4 +1,4 @@
-"""Scores of models with a task's head: classifiers, taggers, readers, language models."""
+"""Scores of models with a task's head: sequence and token classifiers, question answering, language models."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -21,15 +21,17 @@ from dsformer.models.pretrained import load_tokenizer
 from dsformer.models.source import is_gguf, open_config, open_source, quiet, resolve_model
 
 OWN = "score it on texts and labels of its own: --tasks FILE.csv (or .tsv, .jsonl, .parquet)"
-"""What can be done with a model that none of the named tasks is for."""
+"""Advice for a model that none of the named tasks is for."""
 
 
 def fits(model: str | Path, name: str, encoders_too: bool) -> bool:
-    """Whether a task is one for models with a head, and this one has such a head.
+    """Return whether a task is one for models with a head, and this model has such a head.
 
     Args:
-        encoders_too: the task is one for sentence encoders as well, whose configuration may still name the head of a
-            language model that they were made from: then it is for classifiers alone.
+        model: a directory, hub name or GGUF file.
+        name: the task's name, or the path of a file.
+        encoders_too: the task is one for sentence encoders as well. Their configuration may still name the head of the
+            language model that they were made from, so then the task is for classifiers alone.
 
     Raises:
         InputError: there is no such model.
@@ -45,7 +47,7 @@ def fits(model: str | Path, name: str, encoders_too: bool) -> bool:
 
 
 def is_file(name: str) -> bool:
-    """Whether a task is a file of the user's."""
+    """Return whether a task is a file of the user's, by its suffix."""
     return file_kind(Path(name)) in FORMATS
 
 
@@ -56,14 +58,14 @@ def measure(
     limit: int | None = None,
     columns: Columns | None = None,
 ) -> Score:
-    """The main metric of a task, on its evaluation part; of a file of the user's, on all of it.
+    """Measure the main metric of a task on its evaluation split; a file of the user's is scored in full.
 
     Args:
-        model: a directory or hub name.
-        name: a task's, or the path of a file.
+        model: a directory, hub name or GGUF file.
+        name: the task's name, or the path of a file.
         data_dir: a folder of data sets.
-        limit: score at most so many examples.
-        columns: what is where in the file; without a kind, the model's head says what its labels are.
+        limit: score at most this many examples, drawn at random.
+        columns: the columns of the file; without a kind, the model's head says what the labels are.
 
     Raises:
         InputError: the data is missing, or the model has no head for the task.
@@ -84,7 +86,7 @@ def measure(
 
 
 def _kind_of(model: str | Path) -> TaskKind | None:
-    """What the labels of a file have to be for a model's head; None: what they look like."""
+    """Return the kind of the labels that a model's head requires of a file; None: the labels decide."""
     if is_gguf(model):
         return "causal_lm"
     config = open_config(model)
@@ -94,7 +96,11 @@ def _kind_of(model: str | Path) -> TaskKind | None:
 
 
 def _opened(model: str | Path, task: SupervisedTask) -> tuple[PreTrainedModel, Any]:
-    """The model with its head, and its tokenizer. Raises InputError: it has none for the task."""
+    """Open the model with its head, and its tokenizer.
+
+    Raises:
+        InputError: the model has no head for the task.
+    """
     if is_gguf(model):
         source = open_source(model)
         _check_head(model, source.model.config, task)
@@ -105,6 +111,11 @@ def _opened(model: str | Path, task: SupervisedTask) -> tuple[PreTrainedModel, A
 
 
 def _check_head(model: str | Path, config: PretrainedConfig, task: SupervisedTask) -> None:
+    """Check that a model has the head of a task.
+
+    Raises:
+        InputError: it has no such head, or one of other classes.
+    """
     if has_head(config, task):
         return
     if is_of_kind(config, task.kind) and task.labels:

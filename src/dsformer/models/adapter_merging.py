@@ -1,4 +1,4 @@
-"""Adapters of peft, merged into the dense model that is to be compressed."""
+"""Adapters of PEFT: merging them into the dense model that is to be compressed."""
 
 import logging
 from collections.abc import Callable, Mapping
@@ -21,7 +21,7 @@ from dsformer.nn.linear import DenseSparseLinear
 
 logger = logging.getLogger(__name__)
 
-# What the adapters of a task are trained in.
+# The Auto class of the model that adapters of a PEFT task type are trained in.
 _CLASSES = {
     "SEQ_CLS": "AutoModelForSequenceClassification",
     "TOKEN_CLS": "AutoModelForTokenClassification",
@@ -31,18 +31,18 @@ _CLASSES = {
     "FEATURE_EXTRACTION": "AutoModel",
 }
 _PREFIX = "base_model.model."
-# How far outputs may move when adapters are merged, relative to their size, in single precision and in fewer bits.
+# Largest change of the outputs by merging, relative to their norm: in float32, and in narrower types.
 _SAME, _SAME_IN_FEWER_BITS = 1e-3, 0.1
 _PROBE = 8
 
 
 def merge_adapters(model: Any) -> PreTrainedModel | None:
-    """The model that a model in memory is once its adapters are merged; None for one without any.
+    """Merge the adapters of a model in memory, and return the dense model; None if it has no adapters.
 
-    Adapters of peft's own models, and those that transformers' ``add_adapter`` puts into a model.
+    Handles the model wrappers of PEFT, and the adapters that transformers' ``add_adapter`` puts into a model.
 
     Raises:
-        InputError: it is compressed already, or its adapters cannot be merged.
+        InputError: the model is compressed already, or its adapters cannot be merged.
     """
     wrapped = type(model).__module__.startswith("peft.")
     if not wrapped and not getattr(model, "_hf_peft_config_loaded", False):
@@ -55,18 +55,18 @@ def merge_adapters(model: Any) -> PreTrainedModel | None:
 def open_adapters(
     directory: ModelDirectory, find_base: Callable[[str], ModelDirectory]
 ) -> tuple[PreTrainedModel, Any, bool]:
-    """The base model of a directory of adapters with these merged, and its tokenizer.
+    """Open the base model of a directory of adapters, merge them into it, and load its tokenizer.
 
     Args:
-        directory: of the adapters.
-        find_base: gives the directory of a model by its name.
+        directory: the directory of the adapters.
+        find_base: returns the directory of a model by its name.
 
     Returns:
-        The model, its tokenizer, and whether that is one of the adapters' own.
+        The merged model, its tokenizer, and whether the tokenizer is from the directory of the adapters.
 
     Raises:
         MissingExtraError: peft is not installed.
-        InputError: the base model cannot be opened, or the adapters are not of it.
+        InputError: the base model cannot be opened, or the adapters do not belong to it.
     """
     require_peft()
     import peft
@@ -100,6 +100,7 @@ def open_adapters(
 
 
 def _class_of(directory: ModelDirectory, base: ModelDirectory, settings: Any, config: PretrainedConfig) -> Any:
+    """Return the class to open the base model in, which has the head that the adapters were trained with."""
     if directory.task is not None:
         return get_model_class(directory, config)
     kind = getattr(settings.task_type, "value", settings.task_type)
@@ -110,12 +111,12 @@ def _class_of(directory: ModelDirectory, base: ModelDirectory, settings: Any, co
 
 
 def _fit_labels(loader: Any, config: PretrainedConfig, weights: Mapping[str, Tensor]) -> None:
-    """Give the configuration as many labels as the head stored with the adapters has."""
+    """Set the number of labels in the configuration to that of the head stored with the adapters."""
     try:
         with torch.device("meta"):
             build = loader.from_config if hasattr(loader, "from_config") else loader
             shapes = {name: tensor.shape for name, tensor in build(config).state_dict().items()}
-    except (ValueError, KeyError, TypeError):  # the base model has no such head: opening it says so
+    except (ValueError, KeyError, TypeError):  # the base model has no such head, which opening it reports
         return
     for key, tensor in weights.items():
         shape = shapes.get(key.removeprefix(_PREFIX))
@@ -124,7 +125,11 @@ def _fit_labels(loader: Any, config: PretrainedConfig, weights: Mapping[str, Ten
 
 
 def _check_keys(place: Path, own: Mapping[str, Tensor], stored: Mapping[str, Tensor]) -> None:
-    """Raises InputError: the file lacks an adapter of the model, or has one that the model does not."""
+    """Check that the stored tensors of the adapters are exactly those of the model.
+
+    Raises:
+        InputError: the file lacks a tensor of the model's adapters, or has one that the model does not have.
+    """
     kept = {key for key in stored if "base_layer" not in key}
     wrong = sorted(kept ^ {key for key in own if "base_layer" not in key})
     if wrong:
@@ -136,6 +141,11 @@ def _has_tokenizer(place: Path) -> bool:
 
 
 def _merged(model: Any, unload: Callable[[Any], PreTrainedModel]) -> PreTrainedModel:
+    """Merge the adapters with ``unload``, and check on a few tokens that the outputs stay the same.
+
+    Raises:
+        InputError: the adapters cannot be merged, or merging changes the outputs.
+    """
     model.eval()
     before = _output(model)
     try:
@@ -171,7 +181,7 @@ def _unload_native(model: Any) -> PreTrainedModel:
 
 
 def _untie(model: nn.Module) -> None:
-    """Give layers with adapters a weight of their own where it is another's too, which has no adapters."""
+    """Give a layer with adapters its own copy of a weight that it shares with another module."""
     from peft.tuners.tuners_utils import BaseTunerLayer
 
     owners: dict[int, int] = {}
@@ -190,7 +200,7 @@ def _untie(model: nn.Module) -> None:
 
 
 def _tell_tying(model: PreTrainedModel) -> None:
-    """A head that has a weight of its own now must not be tied again when the model is loaded."""
+    """Record in the configuration that a head with its own weight must not be tied again on loading."""
     table, head = model.get_input_embeddings(), model.get_output_embeddings()
     if head is None or not isinstance(getattr(table, "weight", None), Tensor) or head.weight is table.weight:
         return
@@ -203,13 +213,13 @@ def _tell_tying(model: PreTrainedModel) -> None:
 
 
 def _output(model: Any) -> Tensor | None:
-    """What a model says of a few tokens, as float32; None where it needs more than these."""
+    """Compute the output of a model for a few tokens as float32; None if the model needs other inputs."""
     vocabulary = getattr(model.config.get_text_config(), "vocab_size", None) or _PROBE
     ids = (torch.arange(2 * _PROBE) * 7 % vocabulary).view(2, _PROBE)
     inputs = {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
     if getattr(model.config, "is_encoder_decoder", False):
         inputs["decoder_input_ids"] = ids
-    with suppress(Exception), torch.no_grad():  # whatever a model raises that takes other inputs
+    with suppress(Exception), torch.no_grad():  # a model that takes other inputs may raise anything
         return model(**inputs)[0].float()
     return None
 

@@ -1,4 +1,4 @@
-"""Adapters of peft that are trained on a compressed model."""
+"""LoRA adapters of PEFT, trained on a compressed model."""
 
 from functools import cache
 from importlib.util import find_spec
@@ -16,18 +16,18 @@ if TYPE_CHECKING:
 
 
 def add_lora(model: PreTrainedModel, config: "LoraConfig") -> "PeftModel":
-    """A compressed model with LoRA adapters beside its linear layers, which alone are trained.
+    """Add LoRA adapters to the linear layers of a compressed model, and make only the adapters trainable.
 
-    Everything else is as peft has it: ``save_pretrained`` writes the adapters, :func:`load_lora` puts them back. They
-    cannot be merged into compressed weights: make a copy with ``dsformer densify`` for that.
+    Everything else is as in PEFT: ``save_pretrained`` writes the adapters, and :func:`load_lora` loads them. Adapters
+    cannot be merged into compressed weights; merge them into a dense copy made with ``dsformer densify``.
 
     Args:
-        model: compressed; changed in place.
-        config: of peft.
+        model: the compressed model; changed in place.
+        config: the LoRA configuration of PEFT.
 
     Raises:
         MissingExtraError: peft is not installed.
-        InputError: none of its layers are meant, or peft refuses the configuration.
+        InputError: the configuration matches no layer of the model, or PEFT refuses it.
     """
     require_peft()
     from peft import get_peft_model
@@ -39,15 +39,16 @@ def add_lora(model: PreTrainedModel, config: "LoraConfig") -> "PeftModel":
 
 
 def load_lora(model: PreTrainedModel, directory: str | Path, *, trainable: bool = False) -> "PeftModel":
-    """A compressed model with the adapters of a directory.
+    """Load LoRA adapters from a directory into a compressed model.
 
     Args:
-        model: compressed, the one they were trained on; changed in place.
-        trainable: go on training them.
+        model: the compressed model that the adapters were trained on; changed in place.
+        directory: the directory of the adapters, as PEFT wrote it.
+        trainable: whether training of the adapters continues.
 
     Raises:
         MissingExtraError: peft is not installed.
-        InputError: there are no adapters, or they are not of this model.
+        InputError: there are no adapters in the directory, or they are not of this model.
     """
     require_peft()
     from peft import LoraConfig, PeftModel
@@ -60,24 +61,31 @@ def load_lora(model: PreTrainedModel, directory: str | Path, *, trainable: bool 
 
 
 def require_peft() -> None:
-    """Raises MissingExtraError: peft is not installed."""
+    """Check that PEFT is installed.
+
+    Raises:
+        MissingExtraError: it is not.
+    """
     if find_spec("peft") is None:
         raise MissingExtraError("Working with adapters", "peft")
 
 
 def _knowing(config: "LoraConfig") -> "LoraConfig":
-    """The configuration, told of compressed layers."""
+    """Register compressed layers with a LoRA configuration, so that PEFT can adapt them."""
     config._register_custom_module({DenseSparseLinear: _lora_layer()})
     return config
 
 
 @cache
 def _lora_layer() -> type:
-    """The class of a compressed layer with adapters; made where peft is there to be asked for its own."""
+    """Return PEFT's class for a compressed layer with adapters.
+
+    It is defined on first use, since its base class needs peft.
+    """
     from peft.tuners import lora
 
     class LoraDenseSparse(lora.Linear):
-        """LoRA beside a compressed layer: peft's, but there is no dense weight to merge into."""
+        """LoRA beside a compressed layer: like PEFT's layer, but with no dense weight to merge into."""
 
         def merge(self, safe_merge: bool = False, adapter_names: list[str] | None = None) -> None:
             raise InputError(

@@ -1,4 +1,4 @@
-"""Which class a model is opened in."""
+"""Model classes: the class of transformers that a model is opened in."""
 
 import inspect
 import sys
@@ -12,14 +12,14 @@ from dsformer.errors import InputError
 from dsformer.models.directory import ModelDirectory
 from dsformer.models.opening import check_architectures
 
-# What sentence-transformers opens the transformer of a module in, by the module's task.
+# The Auto class in which sentence-transformers opens the transformer of a module, by the module's task.
 _OF_TASK = {
     "sequence-classification": "AutoModelForSequenceClassification",
     "text-generation": "AutoModelForCausalLM",
     "fill-mask": "AutoModelForMaskedLM",
 }
 _MULTIMODAL = ("any-to-any", "retrieval")
-# Encoder-decoders of which sentence-transformers takes the encoder alone, by model_type.
+# Encoder-decoders of which sentence-transformers uses the encoder alone, by model_type.
 _ENCODERS_ALONE = frozenset(
     {
         *("t5", "mt5", "umt5", "longt5", "t5gemma", "switch_transformers", "prophetnet", "blenderbot"),
@@ -29,13 +29,13 @@ _ENCODERS_ALONE = frozenset(
 
 
 def get_model_class(directory: ModelDirectory, config: PretrainedConfig) -> Any:
-    """The class (or the Auto class) that has the head a directory's model is used with.
+    """Return the model class or Auto class with the head that a directory's model is used with.
 
-    A directory of sentence-transformers says what its transformer is for; any other was saved from the class that
-    ``architectures`` names.
+    A directory of sentence-transformers names the task of its transformer. Any other directory was saved from the class
+    that ``architectures`` names.
 
     Raises:
-        InputError: that is nothing that can be compressed, or ``architectures`` is not a list of names.
+        InputError: a model for this task cannot be compressed, or ``architectures`` is not a list of names.
     """
     if directory.task is None:
         return _saved_class(config)
@@ -48,9 +48,10 @@ def get_model_class(directory: ModelDirectory, config: PretrainedConfig) -> Any:
 
 
 def find_model_class(name: str, config: PretrainedConfig) -> type[PreTrainedModel] | None:
-    """A class of transformers by its name: a public one, or one beside those of the configuration's kind of model.
+    """Find a class of transformers by its name; None if there is none.
 
-    (sentence-transformers saves encoders of Marian, M2M100 and others, which transformers does not export.)
+    Public classes are looked up first, then those in the module of the configuration's base model.
+    sentence-transformers saves encoders of Marian, M2M100 and others, which transformers does not export.
     """
     try:
         found = getattr(transformers, name)
@@ -61,10 +62,10 @@ def find_model_class(name: str, config: PretrainedConfig) -> type[PreTrainedMode
 
 
 def get_architecture(config: Any) -> str:
-    """The name of the class a model was saved from; empty where it is not known.
+    """Return the name of the class a model was saved from; empty if it is not known.
 
     Raises:
-        InputError: ``architectures`` is there, but no list of names.
+        InputError: ``architectures`` is present, but not a list of names.
     """
     names = getattr(config, "architectures", None)
     check_architectures(names)
@@ -72,17 +73,18 @@ def get_architecture(config: Any) -> str:
 
 
 def _saved_class(config: PretrainedConfig) -> Any:
+    """Return the class that ``architectures`` names, or the Auto class that finds it in remote code; else AutoModel."""
     name = get_architecture(config)
     remote = getattr(config, "auto_map", None) or {}
     for auto, reference in remote.items():
-        # "module.Class", of a hub's model with the repository before it.
+        # "module.Class"; for a model on the hub, the repository comes before it.
         if auto.startswith("AutoModel") and name and str(reference).endswith(f".{name}"):
             return getattr(transformers, auto, AutoModel)
     return (find_model_class(name, config) if name else None) or AutoModel
 
 
 def _encoder_class(config: PretrainedConfig) -> Any:
-    """Of some encoder-decoders the encoder alone, as sentence-transformers has it."""
+    """Return the encoder alone of the encoder-decoders that sentence-transformers uses so; else AutoModel."""
     base = _base_class(config)
     if config.model_type not in _ENCODERS_ALONE or base is None:
         return AutoModel
@@ -91,6 +93,6 @@ def _encoder_class(config: PretrainedConfig) -> Any:
 
 
 def _base_class(config: PretrainedConfig) -> type | None:
-    """The plain model of a configuration's kind."""
+    """Return the class of the base model, without a head, for a configuration."""
     found: Any = MODEL_MAPPING.get(type(config), None)
     return found[0] if isinstance(found, tuple) else found

@@ -1,4 +1,4 @@
-"""Write a compressed model as a directory, whole or not at all, and check one before it is loaded."""
+"""Artefacts: writing a compressed model as a directory, complete or not at all, and checking it before it is loaded."""
 
 import os
 from collections.abc import Mapping
@@ -35,23 +35,24 @@ def save(
 ) -> Path:
     """Write a compressed model: configuration, weights, tokenizer, model card.
 
-    The directory appears under its name once all of it is written and checked; whatever goes wrong before (a full
-    disk, Ctrl-C), nothing of it remains and a directory that was there is as it was.
+    The directory appears under its name once all of it is written and checked. If anything fails before (a full disk,
+    Ctrl-C), nothing of it remains, and a directory that existed already is unchanged.
 
     Args:
-        model: compressed; loaded as such, or prepared with ``attach``.
-        out_dir: where to.
-        source: the model that was compressed, or its directory: tokenizer and sentence-transformers files are copied.
-        overwrite: replace a directory that is there and not empty.
-        max_shard_size: of one weight file, as transformers writes it ("500MB").
-        files: further text files by name.
+        model: the compressed model; loaded as such, or prepared with :func:`~dsformer.models.quantizer.attach`.
+        out_dir: the directory to write.
+        source: the model that was compressed, or its directory, from which tokenizer and sentence-transformers files
+            are copied.
+        overwrite: replace a directory that exists and is not empty.
+        max_shard_size: largest size of one weight file, as transformers writes it ("500MB").
+        files: further text files to write, by name.
 
     Returns:
-        The directory.
+        The directory written.
 
     Raises:
         InputError: the model is not compressed, or the directory is not empty.
-        OSError: it cannot be written.
+        OSError: the directory cannot be written.
     """
     config = getattr(model.config, "quantization_config", None)
     if not isinstance(config, DSFormerConfig):
@@ -59,7 +60,7 @@ def save(
     mark(model, config)
     with reserve(out_dir, overwrite) as target, write_atomically(target) as directory:
         model.save_pretrained(directory, max_shard_size=max_shard_size)
-        config.record = None  # of what was written just now, not of the model as it may become
+        config.record = None  # it describes what was just written, not the model as it may become
         base = _copy_source(source, directory)
         sentences = (directory / MODULES).is_file()
         said = config.summary | {"architecture": type(model).__name__}
@@ -71,19 +72,20 @@ def save(
 
 
 def check(directory: str | os.PathLike[str], *, values: bool = False) -> DSFormerConfig:
-    """Make sure that a directory holds a whole compressed model, from its configuration and file headers.
+    """Check that a directory holds a complete compressed model, from its configuration and file headers.
 
-    What only the numbers can tell is found when they are loaded.
+    Damage that only the values can show is found when they are loaded.
 
     Args:
-        directory: with ``config.json``.
-        values: read the numbers too, and compare them with their checksums, where there are any.
+        directory: the compressed directory.
+        values: also read the values, and compare them with their checksums where there are any.
 
     Returns:
-        What the directory says about its compression.
+        The directory's configuration of the compression.
 
     Raises:
-        ArtefactError: it is not one, or it is damaged; one line saying what and where.
+        ArtefactError: it is not a compressed model, or is damaged. The message says in one line what is wrong, and
+            where.
     """
     path = user_path(directory)
     config, compression = read_config(path)
@@ -101,7 +103,11 @@ def check(directory: str | os.PathLike[str], *, values: bool = False) -> DSForme
 
 
 def _check_blocks(headers: dict[str, Header], blocks: list[BlockConfig]) -> None:
-    """What can be said without the model's class: every module has values of the right count."""
+    """Check what can be checked without the model's class: every module has the right number of code values.
+
+    Raises:
+        ArtefactError: the weights of a module are missing or of another shape.
+    """
     for block in blocks:
         for name, spec in zip(block.names, block.member_specs(), strict=True):
             header = headers.get(f"{name}.weight")
@@ -113,7 +119,7 @@ def _check_blocks(headers: dict[str, Header], blocks: list[BlockConfig]) -> None
 
 
 def _copy_source(source: Source | str | os.PathLike[str] | None, directory: Path) -> dict[str, Any]:
-    """Copies the files beside the weights; returns the header of the source's model card."""
+    """Copy the files beside the weights, and return the header of the source's model card."""
     if source is None:
         return {}
     files = source.files if isinstance(source, Source) else ModelDirectory.read(user_path(source))

@@ -1,4 +1,4 @@
-"""What travels with a model beside its weights: tokenizer, modules, code, licence; everything but what is replaced."""
+"""Files beside the weights of a model: tokenizer, sentence-transformers modules, code and licence are copied."""
 
 import json
 import logging
@@ -18,7 +18,7 @@ from dsformer.models.pretrained import fits, is_of_tokenizer, shorten_names, voc
 logger = logging.getLogger(__name__)
 
 _PICKLED = ("pytorch_model.bin", "pytorch_model-?????-of-?????.bin", "pytorch_model.bin.index.json")
-# Written anew: the configuration, the weights (and adapters merged into them), the model card, the scores.
+# Not copied, since they are written anew: configuration, weights (with merged adapters), model card, scores.
 _REPLACED = (
     *(
         "config.json",
@@ -32,7 +32,7 @@ _REPLACED = (
     ),
     *_PICKLED,
 )
-# Left behind and said: they are of the model as it was.
+# Not copied, and logged: they belong to the model as it was before.
 _OTHER_FORMATS = (
     *("model.*.safetensors*", "*.onnx", "*.onnx_data", "*.onnx.data", "*.gguf", "tf_model*.h5", "flax_model*.msgpack"),
     *("model.ckpt*", "rust_model.ot", "*.mlmodel", "consolidated*.*", "openvino_model*", "pytorch_model.*.bin*"),
@@ -44,15 +44,15 @@ _TOKENIZER_FOLDERS = ("additional_chat_templates",)
 
 
 def copy_auxiliary_files(source: ModelDirectory, target: Path, tokenizer: Any = None) -> None:
-    """Copy everything but weights and what stands in the target already; say what else was left behind, and why.
+    """Copy all files but the weights to the target, and log which other files are not copied, and why.
 
-    The modules of a sentence-transformers model (pooling, normalization, ...) come with it; where those keep the
-    transformer in a subdirectory, it moves to the top, beside the weights.
+    A file that the target already has is kept. The modules of a sentence-transformers model (pooling, normalization,
+    ...) are copied too. Where its transformer is in a subdirectory, that moves to the top, beside the weights.
 
     Args:
-        source: what was compressed.
-        target: where the new configuration and weights are already.
-        tokenizer: saved instead of the source's; None: that one's files are copied.
+        source: directory of the model that the target is made from.
+        target: directory that already holds the new configuration and weights.
+        tokenizer: saved instead of the source's; None: the files of the source's tokenizer are copied.
 
     Raises:
         InputError: the source is not a directory, or its list of modules cannot be followed.
@@ -66,7 +66,7 @@ def copy_auxiliary_files(source: ModelDirectory, target: Path, tokenizer: Any = 
         skipped |= {*_SENTENCES, *(folder.name for folder in folders)}
         folders = set()
     left: dict[str, list[str]] = {}
-    # Those of the transformer's own folder come first: it is what is loaded.
+    # The transformer's folder comes first: its files are the ones that are loaded.
     for place in dict.fromkeys((source.place, source.top)):
         for path, why in _companions(place, folders):
             if why:
@@ -82,18 +82,24 @@ def copy_auxiliary_files(source: ModelDirectory, target: Path, tokenizer: Any = 
 
 
 def read_card_metadata(source: Path) -> dict[str, Any]:
-    """The header of the source's model card; one that cannot be read is left behind, and said."""
+    """Read the YAML header of the source's model card.
+
+    A header that cannot be parsed is logged, and an empty one returned.
+    """
     card = source / "README.md"
     try:
         fields = metadata_load(card) if card.is_file() else {}
         return {name: value for name, value in (fields or {}).items() if isinstance(name, str)}
-    except Exception as error:  # a text that nobody checks: the parser's errors are of many kinds
+    except Exception as error:  # nobody validates this text, and the parser raises errors of many kinds
         logger.info("%s: left behind its header, which cannot be read (%s)", card, type(error).__name__)
         return {}
 
 
 def _companions(place: Path, modules: set[Path]) -> Iterator[tuple[Path, str]]:
-    """What is in a directory, and why it has to stay there; empty: it travels."""
+    """Yield the files and folders of a directory that are not written anew, each with why it is not copied.
+
+    The reason is empty for what is copied.
+    """
     for path in sorted(place.iterdir()):
         if path.name.startswith(".") or fits(path.name, _REPLACED):
             continue
@@ -106,6 +112,7 @@ def _companions(place: Path, modules: set[Path]) -> Iterator[tuple[Path, str]]:
 
 
 def _why_not(folder: Path) -> str:
+    """Return why a folder is not copied; empty if it is."""
     if folder.is_symlink():
         return "a link to a folder"
     if folder.name in _OTHER_FOLDERS:
@@ -116,7 +123,7 @@ def _why_not(folder: Path) -> str:
 
 
 def _copy(path: Path, target: Path) -> None:
-    """What stands there already stays."""
+    """Copy a folder, or a file unless the target already has it."""
     if path.is_dir():
         hidden = shutil.ignore_patterns(".*", "__pycache__")
         shutil.copytree(path, target, copy_function=shutil.copyfile, dirs_exist_ok=True, ignore=hidden)
@@ -132,7 +139,7 @@ def _write_modules(modules: list[dict[str, Any]], source: ModelDirectory, target
 
 
 def _tokenizer_files(place: Path, tokenizer: Any) -> set[str]:
-    """The files of the tokenizer in a directory, and those that another one will write there."""
+    """Return the names of the tokenizer's files in a directory, and of those that a new tokenizer writes there."""
     config = place / "tokenizer_config.json"
     try:
         name = json.loads(config.read_text(encoding="utf-8")).get("tokenizer_class")

@@ -1,4 +1,4 @@
-"""A model in another floating-point type, with the tensors in it that transformers loads in that type."""
+"""Casting a model to another floating-point type, with the exceptions that transformers makes on loading."""
 
 from typing import Any
 
@@ -14,18 +14,18 @@ except ImportError:  # transformers 4
 
 
 def cast_model(model: nn.Module, dtype: torch.dtype) -> None:
-    """Change the type of a model's numbers in place, as ``from_pretrained(..., dtype=dtype)`` would have it.
+    """Cast a model in place to the types that ``from_pretrained(..., dtype=dtype)`` would load it in.
 
-    ``model.to(dtype)`` also changes what is computed anew whenever a model is loaded: rotary frequencies, which
-    transformers keeps in float32 whatever the type of the weights is.
+    ``model.to(dtype)`` also casts what is recomputed whenever a model is loaded: rotary frequencies, which transformers
+    keeps in float32 whatever the type of the weights is.
     """
     wanted = _types(model, dtype)
-    # By their first names: a tensor may have several.
+    # Each by the first of its names: a tensor may have several.
     tensors = [*model.named_parameters(), *model.named_buffers()]
     for name, tensor in tensors:
         if tensor.is_floating_point():
             prefix, _, own = name.rpartition(".")
-            # Compressed layers have tensors of other names, in the type of the weight they stand for.
+            # Compressed layers have tensors of other names, in the type of the weight they replace.
             other = wanted.get(name, wanted.get(f"{prefix}.weight"))
             if other is None:
                 other = tensor.dtype if _computed(model, prefix, own) else dtype
@@ -33,9 +33,10 @@ def cast_model(model: nn.Module, dtype: torch.dtype) -> None:
 
 
 def keep_wide(model: Any) -> None:
-    """Give the tensors that a model's class keeps in float32 that type, as loading does whatever the type in the file.
+    """Cast the tensors that a model's class keeps in float32 to that type.
 
-    To be called once the model has been saved: in the file they have the type they are counted with.
+    Loading does the same, whatever type they have in the file. Call this once the model has been saved: in the file
+    they have the type that the size was computed with.
     """
     if build_glob_alternation is None or not (plan := model._get_dtype_plan(model.dtype)):
         return
@@ -46,12 +47,12 @@ def keep_wide(model: Any) -> None:
 
 
 def _computed(model: nn.Module, prefix: str, name: str) -> bool:
-    """Whether a tensor is in no file."""
+    """Return whether a tensor is a non-persistent buffer, which is in no file."""
     return name in model.get_submodule(prefix)._non_persistent_buffers_set
 
 
 def _types(model: nn.Module, dtype: torch.dtype) -> dict[str, torch.dtype]:
-    """The types of the tensors of an empty model of the same class that is made in a type."""
+    """Return the types of the tensors of an empty model of the same class, built in the given type."""
     empty = make_empty_copy(model, dtype)
     if empty is None:
         return {}

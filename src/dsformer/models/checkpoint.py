@@ -1,4 +1,4 @@
-"""What the weight files of a directory hold, read from their headers alone."""
+"""Weight files of a directory, in safetensors: their names, and the tensors that their headers list."""
 
 import json
 import textwrap
@@ -19,7 +19,7 @@ WEIGHTS = "model.safetensors"
 INDEX = "model.safetensors.index.json"
 PICKLED = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl")
 
-# Bytes, on any system.
+# Longest file name in bytes, on any system.
 _LONGEST_NAME = 255
 _MAX_JSON_BYTES = 1 << 28
 _FLOATS = frozenset({"F64", "F32", "F16", "BF16"})
@@ -35,19 +35,23 @@ _INTEGERS = {
 
 @dataclass(frozen=True)
 class Header:
-    """Type (its name in safetensors) and shape of a stored tensor."""
+    """Type and shape of a stored tensor; the type is named as in safetensors."""
 
     dtype: str
     shape: tuple[int, ...]
 
 
 def weight_bytes(directory: Path) -> int:
-    """Size of the weight files."""
+    """Return the total size of a directory's safetensors files in bytes."""
     return sum(file.stat().st_size for file in directory.glob("*.safetensors"))
 
 
 def read_json(path: Path) -> Any:
-    """The contents of a JSON file. Raises ArtefactError when it is not there, huge, or not JSON."""
+    """Read a JSON file.
+
+    Raises:
+        ArtefactError: the file is missing, too large, or not JSON.
+    """
     try:
         if path.stat().st_size > _MAX_JSON_BYTES:
             raise ArtefactError(f"{path}: too large")
@@ -61,10 +65,10 @@ def read_json(path: Path) -> Any:
 
 
 def weight_files(directory: Path) -> list[Path]:
-    """The safetensors files of a directory, in the order of their names.
+    """List the safetensors files of a directory, in the order of their names.
 
     Raises:
-        ArtefactError: there are none (a pickled checkpoint is not read), or the index names one that is missing.
+        ArtefactError: there are none (a pickled checkpoint is not read), or the index names a missing one.
     """
     if (directory / WEIGHTS).is_file():
         return [directory / WEIGHTS]
@@ -84,7 +88,11 @@ def weight_files(directory: Path) -> list[Path]:
 
 
 def read_headers(files: Iterable[Path]) -> dict[str, Header]:
-    """Name to header of every tensor. Raises ArtefactError for a damaged or cut file, or a tensor stored twice."""
+    """Read the header of every tensor, by the tensor's name.
+
+    Raises:
+        ArtefactError: a file is damaged or truncated, or a tensor is stored twice.
+    """
     headers: dict[str, Header] = {}
     for file in files:
         with opened(file) as weights:
@@ -98,7 +106,11 @@ def read_headers(files: Iterable[Path]) -> dict[str, Header]:
 
 @contextmanager
 def opened(file: Path) -> Iterator[Any]:
-    """A weight file, its tensors read when they are asked for. Raises ArtefactError: it is damaged, or a pickle."""
+    """Open a weight file, whose tensors are read on demand.
+
+    Raises:
+        ArtefactError: it is damaged, or a pickle.
+    """
     if len(file.name.encode(errors="replace")) > _LONGEST_NAME:
         raise ArtefactError(f"{file.parent}: no file has a name like {file.name[:99]!r}...")
     if file.suffix != ".safetensors":
@@ -111,7 +123,7 @@ def opened(file: Path) -> Iterator[Any]:
 
 
 def read_directory(directory: Path) -> dict[str, Header]:
-    """The headers of a directory's weights.
+    """Read the headers of a directory's weights.
 
     Raises:
         ArtefactError: as for :func:`weight_files` and :func:`read_headers`, or the index disagrees with the files.
@@ -126,14 +138,29 @@ def read_directory(directory: Path) -> dict[str, Header]:
 
 
 def check_tensor(name: str, header: Header, expected: Tensor) -> None:
-    """Raises ArtefactError unless the stored tensor can be loaded as the expected one (floating types are cast)."""
+    """Check that a stored tensor can be loaded as the expected one; floating-point types are cast.
+
+    Args:
+        name: the tensor's name, for the message.
+        header: type and shape of the stored tensor.
+        expected: a tensor of the expected type and shape.
+
+    Raises:
+        ArtefactError: the shape differs, or the type cannot be cast.
+    """
     if header.shape != tuple(expected.shape):
         raise ArtefactError(f"{name}: stored shape {list(header.shape)} is not {list(expected.shape)}")
     check_type(name, header, expected)
 
 
 def check_type(name: str, header: Header, expected: Tensor) -> None:
-    """Raises ArtefactError unless the stored tensor's type can be cast to the expected one."""
+    """Check that a stored tensor's type can be cast to that of the expected one.
+
+    Arguments as of :func:`check_tensor`.
+
+    Raises:
+        ArtefactError: it cannot be cast.
+    """
     floating = expected.is_floating_point()
     if header.dtype not in _FLOATS if floating else header.dtype != _INTEGERS.get(expected.dtype):
         wanted = "a floating-point type" if floating else str(expected.dtype).removeprefix("torch.")
@@ -141,12 +168,18 @@ def check_type(name: str, header: Header, expected: Tensor) -> None:
 
 
 def find(headers: Mapping[str, Header], name: str, prefix: str) -> Header | None:
-    """The header of a tensor, whose name may have the prefix of the base model or lack it."""
+    """Find the header of a tensor; the prefix of the base model may be missing from its name or added to it.
+
+    Args:
+        headers: the headers by name.
+        name: the tensor's name in the model.
+        prefix: the prefix of the base model, without the dot.
+    """
     return headers.get(name) or headers.get(name.removeprefix(f"{prefix}.")) or headers.get(f"{prefix}.{name}")
 
 
 def first_line(error: BaseException) -> str:
-    """Of its message, and no more than fits one."""
+    """Return the first line of an error's message, shortened to 300 characters."""
     lines = (line for line in str(error).splitlines() if line.strip())
     return textwrap.shorten(next(lines, type(error).__name__), 300, placeholder=" ...")
 

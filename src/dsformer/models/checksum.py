@@ -1,10 +1,11 @@
-"""What an artefact remembers of how it was written: checksums of its tensors, and the configuration they belong to.
+"""Checksums of an artefact's tensors, and the configuration they belong to, as recorded when it was written.
 
-It stands in ``quantization_config`` as ``written``: ``tensors`` has the CRC-32 of every tensor by name, ``tied`` lists
-names of one and the same tensor, of which one is stored, ``config`` has the fields of ``config.json`` that are held to,
-and ``blocks`` is a digest of the compressed blocks. It is against damage and slips, not against somebody who writes a
-new one. Artefacts written before this have none. (It is not in the headers of weight files: safetensors writes what is
-given to it there in any order, and a model saved twice would not have the same bytes.)
+The record is in ``quantization_config`` as ``written``. Its ``tensors`` are the CRC-32 of every tensor by name.
+``tied`` lists groups of names of one and the same tensor, of which one is stored. ``config`` has the fields of
+``config.json`` that must not change, and ``blocks`` is a digest of the compressed blocks. The record detects damage and
+mistakes. It does not protect against somebody who writes a new record. Artefacts written before the record was
+introduced have none. It is not in the headers of the weight files: safetensors writes metadata there in any order, and
+a model saved twice would not have the same bytes.
 """
 
 import json
@@ -30,7 +31,7 @@ from dsformer.models.config import DSFormerConfig, read_config
 SWITCH = "DSFORMER_VERIFY"
 _TAG = "__float__"
 
-# Names, labels and what transformers writes anew by itself: a user may change them, outputs stay.
+# Fields that may change, as outputs do not depend on them: names, labels, and what transformers rewrites itself.
 _FREE = frozenset(
     {
         "_name_or_path",
@@ -49,7 +50,7 @@ _ADVICE = f"load the whole one, change and save that, or set {SWITCH}=0"
 
 @dataclass(frozen=True)
 class Record:
-    """What was written; see the module."""
+    """What was written; see the module's docstring for its fields."""
 
     tensors: dict[str, str]
     blocks: str
@@ -58,10 +59,10 @@ class Record:
 
 
 def make_record(model: PreTrainedModel) -> dict[str, Any] | None:
-    """The record of a model about to be saved.
+    """Compute the record of a model that is about to be saved; None if it cannot have one.
 
-    None for one whose tensors are not all here (offloaded, or in parts on several devices), or of which adapters alone
-    are saved.
+    That is a model whose tensors are not all in memory (offloaded, or sharded over several devices), or one of which
+    only adapters are saved.
     """
     config: Any = model.config
     if getattr(model, "_hf_peft_config_loaded", False):
@@ -84,7 +85,10 @@ def make_record(model: PreTrainedModel) -> dict[str, Any] | None:
 
 
 def compute_checksum(tensor: Tensor) -> str:
-    """CRC-32 of a tensor's type, shape and bytes: as fast as memory is read, and damage is all it is to find."""
+    """Compute the CRC-32 of a tensor's type, shape and bytes.
+
+    It is as fast as memory is read, and it only has to detect damage.
+    """
     start = zlib.crc32(f"{tensor.dtype} {tuple(tensor.shape)}".encode())
     data = tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy()
     return f"{zlib.crc32(data.data, start):08x}"
@@ -94,12 +98,12 @@ def check_record(compression: DSFormerConfig, directory: Path, headers: Iterable
     """Compare the names of stored tensors, and the configuration beside them, with the record.
 
     Args:
-        compression: with the record.
-        directory: with ``config.json``, if that is where it is from.
-        headers: names of the tensors stored.
+        compression: the configuration that holds the record.
+        directory: the directory of ``config.json``; without that file only the names are compared.
+        headers: names of the stored tensors.
 
     Returns:
-        The record; None where there is none, or DSFORMER_VERIFY is 0.
+        The record; None if there is none, or the environment variable DSFORMER_VERIFY is 0.
 
     Raises:
         ArtefactError: they are not what was written.
@@ -122,18 +126,27 @@ def check_record(compression: DSFormerConfig, directory: Path, headers: Iterable
 
 
 def _parsed(fields: dict[str, Any]) -> Record:
-    """Raises ValueError or TypeError for what is none."""
+    """Parse the fields of a record.
+
+    Raises:
+        ValueError: a field is missing or of the wrong type.
+        TypeError: a field is unknown.
+    """
     tensors, together = fields.get("tensors"), fields.get("tied", [])
     sums = isinstance(tensors, dict) and all(isinstance(one, str) for one in tensors.values())
     tied = isinstance(together, list) and all(isinstance(names, list) for names in together)
     if not (sums and tied and isinstance(fields.get("config"), dict) and isinstance(fields.get("blocks"), str)):
         raise ValueError
-    # transformers reads the configuration that this is part of, and its infinite numbers.
+    # transformers parses the configuration that holds this record, and decodes infinite numbers in it.
     return Record(**{**fields, "config": _encoded(fields["config"])})
 
 
 def _check_names(record: Record, stored: Iterable[str]) -> None:
-    """Raises ArtefactError unless the tensors stored, by name, are those that were written."""
+    """Check that the names of the stored tensors are those that were written.
+
+    Raises:
+        ArtefactError: a tensor is missing, or was not written.
+    """
     names = set(stored)
     if extra := sorted(names - record.tensors.keys()):
         raise ArtefactError(f"{extra[0]}: is in the weights, but was not written with them")
@@ -143,10 +156,13 @@ def _check_names(record: Record, stored: Iterable[str]) -> None:
 
 
 def _check_config(record: Record, config: Mapping[str, Any], blocks: Sequence[BlockConfig]) -> None:
-    """Raises ArtefactError unless ``config.json`` says what it said when it was written.
+    """Check that ``config.json`` means what it meant when it was written.
 
-    Names and labels may have been changed. So may be what says the same: programs that write the configuration again
-    put in defaults and leave them out.
+    Names and labels may have changed. Fields at their default may have been added or omitted, as programs that rewrite
+    the configuration do.
+
+    Raises:
+        ArtefactError: another field has changed.
     """
     if _digest(blocks) != record.blocks:
         raise ArtefactError(f"quantization_config.blocks is not what was written; {_ADVICE}")
@@ -164,9 +180,9 @@ def _short(value: Any) -> str:
 
 
 def _not_at_default(written: dict[str, Any], held: dict[str, Any]) -> str | None:
-    """A field that only one of two configurations has, and that is not at its default there; None: there is none.
+    """Return a field that only one of two configurations has and that is not at its default; None if there is none.
 
-    Generation settings vanish when a model is saved, to a file of their own.
+    Generation settings may be missing: when a model is saved they move to a separate file.
     """
     extra = sorted(held.keys() - written.keys())
     gone = sorted(written.keys() - held.keys() - vars(GenerationConfig()).keys())
@@ -184,20 +200,20 @@ def _not_at_default(written: dict[str, Any], held: dict[str, Any]) -> str | None
 
 
 def _written(model: PreTrainedModel) -> dict[str, Any]:
-    """``config.json`` as transformers is about to write it."""
+    """Return the fields of ``config.json`` as transformers is about to write them."""
     fields = json.loads(model.config.to_json_string(use_diff=True))
     architecture = type(model).__name__.removeprefix("FSDP")
     return {**fields, "architectures": [architecture], "dtype": str(model.dtype).removeprefix("torch.")}
 
 
 def _held(config: Mapping[str, Any]) -> dict[str, Any]:
-    """The fields that are held to, under the names of today."""
+    """Return the fields of a configuration that must not change, under their present names."""
     fields = {"dtype" if name == "torch_dtype" else name: one for name, one in config.items() if name not in _FREE}
     return _encoded(fields)
 
 
 def _encoded(value: Any) -> Any:
-    """JSON values with infinite and undefined numbers as objects, as transformers 5 writes them and reads them back."""
+    """Encode infinite and NaN values in JSON data as objects, as transformers 5 writes and reads them."""
     if isinstance(value, dict):
         return {key: _encoded(one) for key, one in value.items()}
     if isinstance(value, list | tuple):
@@ -208,7 +224,7 @@ def _encoded(value: Any) -> Any:
 
 
 def _decoded(value: Any) -> Any:
-    """The numbers that :func:`_encoded` has written as objects."""
+    """Decode the numbers that :func:`_encoded` has written as objects."""
     if isinstance(value, dict):
         if value.keys() == {_TAG} and value[_TAG] in ("NaN", "Infinity", "-Infinity"):
             return json.loads(value[_TAG])
@@ -217,5 +233,6 @@ def _decoded(value: Any) -> Any:
 
 
 def _digest(blocks: Sequence[BlockConfig]) -> str:
+    """Compute a digest of the compressed blocks."""
     described = [block.model_dump(mode="json", exclude_defaults=True) for block in parse_blocks(list(blocks))]
     return blake2b(json.dumps(described, sort_keys=True).encode(), digest_size=8).hexdigest()

@@ -1,4 +1,4 @@
-"""``quantization_config`` of a compressed model's ``config.json``."""
+"""The ``quantization_config`` section of a compressed model's ``config.json``."""
 
 from pathlib import Path
 from typing import Any
@@ -16,14 +16,15 @@ FORMAT_VERSION = 1
 
 
 class DSFormerConfig(QuantizationConfigMixin):
-    """What is compressed, and how it is stored.
+    """The blocks of a model that are compressed, and how they are stored.
 
     Args:
         blocks: the compressed blocks, or the dictionaries they are written as.
-        format_version: of the artefact.
-        package_version: of the package that wrote it.
-        summary: anything the compressor wants to report (JSON values).
-        written: what ``checksum`` recorded when it was saved; not written again, as a model may change.
+        format_version: version of the artefact's format.
+        package_version: version of the package that wrote the artefact.
+        summary: JSON values that the compressor reports.
+        written: the record that ``checksum`` made when the model was saved. It is not written again, since the model
+            may change.
         quant_method: always "dsformer".
 
     Raises:
@@ -42,7 +43,7 @@ class DSFormerConfig(QuantizationConfigMixin):
         quant_method: Any = METHOD,
         **unknown: Any,
     ):
-        # First of all: a newer format may well have other fields.
+        # Checked first: a newer format may have other fields.
         if type(format_version) is not int or format_version < 1:
             raise ArtefactError(f"format_version: {format_version!r} is not a positive whole number")
         if format_version > FORMAT_VERSION:
@@ -65,12 +66,15 @@ class DSFormerConfig(QuantizationConfigMixin):
         self.blocks: list[BlockConfig] = parse_blocks([] if blocks is None else blocks)
         self.summary: dict[str, Any] = summary or {}
         self.written: dict[str, Any] | None = written
-        # Of the model as it is about to be saved.
+        # The record of the model that is about to be saved.
         self.record: dict[str, Any] | None = None
 
     def to_dict(self) -> dict[str, Any]:
-        """As it is written to ``config.json``; fields of a block at their default are left out, and where files of the
-        summary are on this machine."""
+        """Return the fields as they are written to ``config.json``.
+
+        Fields of a block that have their default are omitted. Local paths in the summary are reduced to their last
+        part.
+        """
         blocks = [block.model_dump(mode="json", exclude_defaults=True) for block in self.blocks]
         fields = {
             "quant_method": self.quant_method,
@@ -82,6 +86,7 @@ class DSFormerConfig(QuantizationConfigMixin):
         return fields if self.record is None else {**fields, "written": self.record}
 
     def to_diff_dict(self) -> dict[str, Any]:
+        """Return the same as :meth:`to_dict`: a compressed model's configuration is always written in full."""
         return self.to_dict()
 
     def __iter__(self):
@@ -89,10 +94,13 @@ class DSFormerConfig(QuantizationConfigMixin):
 
 
 def read_config(directory: Path) -> tuple[dict[str, Any], DSFormerConfig]:
-    """``config.json``, and the part of it that is ours.
+    """Read ``config.json`` and parse its ``quantization_config``.
+
+    Returns:
+        All of ``config.json``, and its parsed ``quantization_config``.
 
     Raises:
-        ArtefactError: it is not there, damaged, or of a model that DSFormer has not compressed.
+        ArtefactError: it is missing, damaged, or that of a model that DSFormer has not compressed.
     """
     if not directory.is_dir():
         raise ArtefactError(f"{directory}: no such directory")

@@ -1,4 +1,4 @@
-"""Models that others have quantized, as the floating-point ones they stand for."""
+"""Dequantization of models that other libraries have quantized, to floating point."""
 
 from importlib.util import find_spec
 from pathlib import Path
@@ -15,7 +15,15 @@ from dsformer.nn.modules import replace_modules
 
 
 def get_quantization_method(config: PretrainedConfig, compressed: bool = False) -> str | None:
-    """How a model is quantized. Raises InputError for one that this package has ``compressed``, unless it may be."""
+    """Return the name of the method a model is quantized with; None if it is not quantized.
+
+    Args:
+        config: the model's configuration.
+        compressed: accept a model that this package has compressed.
+
+    Raises:
+        InputError: this package has compressed the model, and ``compressed`` is false.
+    """
     found = getattr(config, "quantization_config", None)
     if not found:
         return None
@@ -27,20 +35,21 @@ def get_quantization_method(config: PretrainedConfig, compressed: bool = False) 
 
 
 def dequantize(model: PreTrainedModel) -> PreTrainedModel:
-    """The model in floating point: itself, where it is already. Layers of torch's dynamic int8 are replaced, and
-    weights of torchao, which transformers cannot turn back.
+    """Convert a quantized model to floating point; return any other model as it is.
+
+    Dynamic int8 layers of torch and weights of torchao are converted here, since transformers cannot dequantize them.
 
     Raises:
-        InputError: transformers cannot turn it back.
+        InputError: transformers cannot dequantize the model.
     """
     replace_modules(model, {module: _plain(module) for module in model.modules() if is_dynamic(module)})
     method = get_quantization_method(model.config)
     if method is None:
         return model
     try:
-        # Some change the model, some give another.
+        # Some methods change the model, others return a new one.
         network = _without_torchao(model) if method == "torchao" else model.dequantize() or model
-    except Exception as error:  # whatever the libraries of a method raise where they cannot
+    except Exception as error:  # the library of a method may raise anything when it fails
         raise refusal(method, error) from error
     packed = next((name for name, one in network.named_parameters() if not one.is_floating_point()), None)
     if packed or get_quantization_method(network.config):
@@ -49,24 +58,29 @@ def dequantize(model: PreTrainedModel) -> PreTrainedModel:
 
 
 def refuse_quantized(config: PretrainedConfig) -> None:
-    """Raises InputError for a model that cannot be trained as it is."""
+    """Refuse a quantized model, which cannot be trained as it is.
+
+    Raises:
+        InputError: the model is quantized.
+    """
     if method := get_quantization_method(config):
         raise InputError(f"the model is quantized with {method} and cannot be trained; give the original one")
 
 
 def refusal(method: str, why: object) -> InputError:
-    """What to say of a quantized model that cannot be loaded, or not be turned back."""
+    """Build the error for a quantized model that cannot be loaded or dequantized."""
     reason = first_line(why) if isinstance(why, Exception) else why
     return InputError(f"the model is quantized with {method}, which cannot be turned to floating point here ({reason})")
 
 
 def is_dynamic(module: nn.Module) -> bool:
-    """Whether it is a linear layer of torch's dynamic int8."""
+    """Return whether a module is a linear layer of torch's dynamic int8 quantization."""
     kind = type(module)
     return kind.__name__ == "Linear" and kind.__module__.startswith("torch.ao.nn.quantized.dynamic")
 
 
 def _plain(layer: Any) -> nn.Linear:
+    """Build the dense layer of a dynamic int8 one."""
     weight, bias = layer.weight().dequantize(), layer.bias()
     plain = nn.Linear(weight.shape[1], weight.shape[0], bias is not None, device="meta")
     plain.weight = nn.Parameter(weight)
@@ -76,7 +90,10 @@ def _plain(layer: Any) -> nn.Linear:
 
 
 def _without_torchao(model: PreTrainedModel) -> PreTrainedModel:
-    """Its weights are tensors that know their own values; the layers are ordinary ones."""
+    """Dequantize weights of torchao in place.
+
+    They are tensors that know their own floating-point values, in ordinary layers.
+    """
     for module in model.modules():
         for name, value in module.named_parameters(recurse=False):
             if type(value).__module__.startswith("torchao."):
@@ -86,11 +103,11 @@ def _without_torchao(model: PreTrainedModel) -> PreTrainedModel:
 
 
 def from_gguf(path: Path) -> tuple[PreTrainedModel, Any]:
-    """A model and its tokenizer from one GGUF file, in floating point.
+    """Load a model and its tokenizer from one GGUF file, in floating point.
 
     Raises:
-        MissingExtraError: the reader of such files is not installed.
-        InputError: transformers cannot read it.
+        MissingExtraError: the package that reads such files is not installed.
+        InputError: transformers cannot read the file.
     """
     if find_spec("gguf") is None:
         raise MissingExtraError("GGUF files", "gguf")
@@ -99,7 +116,7 @@ def from_gguf(path: Path) -> tuple[PreTrainedModel, Any]:
         tokenizer = AutoTokenizer.from_pretrained(place, gguf_file=file)
         try:
             model = load_pretrained(AutoModelForCausalLM, place, gguf_file=file)
-        except InputError:  # an architecture without a language model
+        except InputError:  # an architecture without a language modelling head
             model = load_pretrained(AutoModel, place, gguf_file=file)
     except Exception as error:  # a damaged file makes its reader raise anything
         raise InputError(f"{path}: cannot be read ({first_line(error)})") from error

@@ -1,4 +1,4 @@
-"""What a model directory is: plain, of sentence-transformers, or of adapters; its files say so, not its name."""
+"""Model directories: plain, of sentence-transformers, or of adapters, as their files tell, not their names."""
 
 import json
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from dsformer.errors import InputError
 MODULES = "modules.json"
 ADAPTER = "adapter_config.json"
 
-# Names under which sentence-transformers looks for the settings of a transformer, the first that is there.
+# Files in which sentence-transformers looks for the settings of a transformer; the first that exists counts.
 TRANSFORMER_CONFIGS = (
     "sentence_bert_config.json",
     "sentence_roberta_config.json",
@@ -20,20 +20,20 @@ TRANSFORMER_CONFIGS = (
     "sentence_xlm-roberta_config.json",
     "sentence_xlnet_config.json",
 )
-# What a module of this type does where its settings do not say.
+# The task of a module by its type, where its settings do not name one.
 _TASKS = {"Transformer": "feature-extraction", "MLMTransformer": "fill-mask"}
 
 
 @dataclass(frozen=True)
 class ModelDirectory:
-    """Where the parts of a model are.
+    """The places of a model's files.
 
     Attributes:
-        top: the directory.
-        place: where configuration, weights and tokenizer are: ``top``, or inside it the folder of the transformer.
+        top: the directory itself.
+        place: the directory of configuration, weights and tokenizer: ``top``, or the folder of the transformer in it.
         task: what sentence-transformers runs the transformer for ("feature-extraction", "sequence-classification",
-            "fill-mask", "text-generation", ...); None for a directory that is not one of its.
-        has_code: whether it has modules with Python code of their own.
+            "fill-mask", "text-generation", ...); None for a directory that is not of sentence-transformers.
+        has_code: whether it has modules that come with Python code.
     """
 
     top: Path
@@ -43,12 +43,16 @@ class ModelDirectory:
 
     @property
     def holds_adapters(self) -> bool:
-        """Whether there are adapters of peft instead of a whole model's weights."""
+        """Whether it holds adapters of PEFT instead of the weights of a whole model."""
         return (self.place / ADAPTER).is_file()
 
     @classmethod
     def read(cls, top: Path) -> "ModelDirectory":
-        """Raises InputError: it is one of sentence-transformers without a transformer, or its files are damaged."""
+        """Find out from its files what kind of directory this is.
+
+        Raises:
+            InputError: it is a sentence-transformers directory without a transformer, or its files are damaged.
+        """
         if not (top / MODULES).is_file():
             return cls(top, top)
         modules = read_modules(top / MODULES)
@@ -64,7 +68,11 @@ class ModelDirectory:
 
 
 def read_modules(listing: Path) -> list[dict[str, Any]]:
-    """The modules of a sentence-transformers model. Raises InputError when the file cannot be followed."""
+    """Read the list of modules of a sentence-transformers model.
+
+    Raises:
+        InputError: the file is not a list of modules with paths inside its directory.
+    """
     modules = _read_json(listing)
     for module in modules if isinstance(modules, list) else [None]:
         path = module.get("path") if isinstance(module, dict) and "type" in module else None
@@ -74,7 +82,7 @@ def read_modules(listing: Path) -> list[dict[str, Any]]:
 
 
 def _settings(place: Path) -> dict[str, Any]:
-    """The settings of a transformer. Empty where there are none."""
+    """Read the settings of a transformer; empty if there are none."""
     for name in TRANSFORMER_CONFIGS:
         if (place / name).is_file():
             found = _read_json(place / name)

@@ -1,4 +1,4 @@
-"""The model that a compressed directory is of, without numbers, from its ``config.json`` alone."""
+"""Empty models on the meta device: all modules and shapes of a model, without values."""
 
 import copy
 from collections.abc import Iterator
@@ -18,12 +18,17 @@ from dsformer.models.expected_tensors import resolve_blocks
 from dsformer.models.tying import forget_tied
 from dsformer.nn.replace import install
 
-# A model has tens of layers; building millions of empty ones would take for ever.
+# A model has tens of layers. Building millions of empty ones would take forever.
 _MAX_LAYERS = 10_000
 
 
 def make_empty_model(directory: Path, config: dict[str, Any], compression: DSFormerConfig) -> PreTrainedModel | None:
-    """The compressed model on the meta device; None when its class is not one of transformers' own.
+    """Build the compressed model on the meta device; None if its class is not one of transformers' own.
+
+    Args:
+        directory: the compressed directory, which holds ``config.json``.
+        config: the contents of ``config.json``.
+        compression: the parsed ``quantization_config`` of ``config.json``.
 
     Raises:
         ArtefactError: ``config.json`` describes no model, or not the one that was compressed.
@@ -47,7 +52,7 @@ def make_empty_model(directory: Path, config: dict[str, Any], compression: DSFor
 
 @contextmanager
 def _described(directory: Path) -> Iterator[None]:
-    """Raises ArtefactError for whatever a nonsensical configuration makes transformers raise."""
+    """Turn whatever transformers raises for a nonsensical configuration into an ArtefactError."""
     try:
         yield
     except Exception as error:
@@ -55,9 +60,10 @@ def _described(directory: Path) -> Iterator[None]:
 
 
 def make_empty_copy(model: nn.Module, dtype: torch.dtype = torch.float32) -> PreTrainedModel | None:
-    """A model of the same class and configuration on the meta device, made in a type as ``from_pretrained`` does.
+    """Build a model of the same class and configuration on the meta device.
 
-    None where the configuration alone does not make one.
+    It is built in the given floating-point type, as ``from_pretrained`` does. None is returned if the configuration
+    alone is not enough to build it.
     """
     if not isinstance(model, PreTrainedModel):
         return None
@@ -66,7 +72,7 @@ def make_empty_copy(model: nn.Module, dtype: torch.dtype = torch.float32) -> Pre
     try:
         with torch.device("meta"):
             return type(model)(copy.deepcopy(model.config))
-    except Exception:  # whatever a class raises that wants more than its configuration
+    except Exception:  # a class that needs more than its configuration may raise anything
         return None
     finally:
         torch.set_default_dtype(before)

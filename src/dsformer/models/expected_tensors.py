@@ -1,4 +1,4 @@
-"""Whether what an artefact says and stores is what a model of some class has, from names, types and shapes alone."""
+"""Expected tensors: whether the blocks and tensors of an artefact fit a model class, by names, types and shapes."""
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -14,7 +14,7 @@ from dsformer.nn.compressed import StoredForm
 from dsformer.nn.parameters import INTEGERS
 
 _TENSORS = ("weight", "dictionary", *INTEGERS)
-# What models kept in their files once and now make anew, as transformers has it.
+# Tensors that files of older versions hold and models now compute; transformers ignores them in the same way.
 _MADE_ANEW = {"rotary_emb.inv_freq": r"rotary_emb\.inv_freq", "position_ids": r"(^|\.)position_ids$"}
 
 
@@ -24,19 +24,19 @@ def resolve_blocks(
     headers: Mapping[str, Header] | None = None,
     whole: bool = False,
 ) -> list[BlockConfig]:
-    """The blocks under the names their modules have in this model.
+    """Return the blocks under the names their modules have in this model.
 
-    A base model loaded from the checkpoint of a model with a head has no prefix, and the other way round. Blocks of
-    which this model has nothing (those of a head it does not have) are left out, and so are tied modules.
+    A base model loaded from the checkpoint of a model with a head has no prefix, and vice versa. Blocks of which this
+    model has no module (those of a head it lacks) are left out, and so are tied modules that it lacks.
 
     Args:
-        model: with its modules, compressed or not.
-        blocks: as the artefact has them.
-        headers: of its tensors, where they are known; blocks that are left out must be among them.
-        whole: the model is of the class that was saved, which has every block.
+        model: the model; its modules may be compressed or not.
+        blocks: the blocks of the artefact.
+        headers: headers of the stored tensors, if known; blocks that are left out must be among them.
+        whole: the model is of the class that was saved, and must have every block.
 
     Raises:
-        ArtefactError: the model has a part of a block only, or nothing of any; or a block is of no model.
+        ArtefactError: the model has only a part of a block, or nothing of any block; or a block belongs to no model.
     """
     prefix = getattr(model, "base_model_prefix", "")
     present = {name for name, _ in model.named_modules(remove_duplicate=False)}
@@ -64,22 +64,22 @@ def resolve_blocks(
 
 
 def stored_modules(model: nn.Module) -> Iterator[tuple[str, StoredForm]]:
-    """The compressed modules of a model, by name."""
+    """Iterate over the compressed modules of a model and their names."""
     return ((name, module) for name, module in model.named_modules() if isinstance(module, StoredForm))
 
 
 def check_stored(model: PreTrainedModel, headers: Mapping[str, Header], whole: bool) -> None:
-    """Make sure that the tensors stored are those of the model, whose compressed modules are in their places.
+    """Check that the stored tensors are those of the model, whose compressed modules are installed.
 
     Args:
-        model: it may be on the meta device.
-        headers: of the tensors stored.
-        whole: the model is of the class that was saved: it has all of them, and no others. Else a head may be new, or
-            left out.
+        model: the model; it may be on the meta device.
+        headers: headers of the stored tensors.
+        whole: the model is of the class that was saved: all of its tensors must be stored, and no others. Otherwise a
+            head may be new, or left out.
 
     Raises:
-        ArtefactError: a tensor has another type or shape, is compressed where the configuration does not say so or in
-            another way, or is of a layer that the configuration does not have; or one too many or few.
+        ArtefactError: a tensor has another type or shape, is missing or superfluous, belongs to a layer that the
+            configuration does not have, or is compressed in a way that the configuration does not say.
     """
     prefix = model.base_model_prefix
     for name, module in model.named_modules():
@@ -94,7 +94,7 @@ def check_stored(model: PreTrainedModel, headers: Mapping[str, Header], whole: b
         elif isinstance(module, (nn.Linear, nn.Embedding, Conv1D)):
             stored = {key: find(headers, f"{name}.{key}", prefix) for key in _TENSORS}
             weight = stored.pop("weight")
-            # Not every version of transformers refuses another shape.
+            # Not every version of transformers refuses a tensor of another shape.
             if any(stored.values()) or (weight is not None and len(weight.shape) != 2):
                 raise ArtefactError(f"{name}: stored compressed, but quantization_config does not mention it")
     for name, tensor in model.state_dict().items():
@@ -107,7 +107,11 @@ def check_stored(model: PreTrainedModel, headers: Mapping[str, Header], whole: b
 
 
 def _check_layers(model: PreTrainedModel, headers: Mapping[str, Header]) -> None:
-    """No list of layers is shorter than the one stored."""
+    """Check that no list of layers is shorter than the stored one.
+
+    Raises:
+        ArtefactError: a layer is stored that the model does not have.
+    """
     prefix = model.base_model_prefix
     lists: dict[str, nn.ModuleList] = {}
     for name, module in model.named_modules():
@@ -122,6 +126,11 @@ def _check_layers(model: PreTrainedModel, headers: Mapping[str, Header]) -> None
 
 
 def _check_all(model: PreTrainedModel, headers: Mapping[str, Header]) -> None:
+    """Check that the stored tensors are all tensors of the model, and no others.
+
+    Raises:
+        ArtefactError: a tensor is missing or superfluous.
+    """
     optional = [re.compile(pattern) for pattern in model._keys_to_ignore_on_load_missing or ()]
     known: set[str] = set()
     for group in _grouped(model):
@@ -138,16 +147,20 @@ def _check_all(model: PreTrainedModel, headers: Mapping[str, Header]) -> None:
 
 
 def check_shapes(model: PreTrainedModel, headers: Mapping[str, Header]) -> None:
-    """Raises ArtefactError: a tensor of the model is stored with another type or shape."""
+    """Check the types and shapes of all stored tensors of the model.
+
+    Raises:
+        ArtefactError: a tensor of the model is stored with another type or shape.
+    """
     for name, tensor in model.state_dict(keep_vars=True).items():
         if name in headers:
             check_tensor(name, headers[name], tensor)
 
 
 def _grouped(model: PreTrainedModel) -> list[set[str]]:
-    """Sets of names that share one tensor."""
+    """Group the names of the model's tensors by the tensor they share."""
     tensors = model.state_dict(keep_vars=True)
-    # transformers 5 ties them when they are loaded, and knows their names before.
+    # transformers 5 ties them when they are loaded, and knows their names beforehand.
     tied = getattr(model, "all_tied_weights_keys", {})
     groups: dict[int, set[str]] = {}
     for name in tensors:
@@ -156,7 +169,10 @@ def _grouped(model: PreTrainedModel) -> list[set[str]]:
 
 
 def find_masks(model: nn.Module) -> set[str]:
-    """Names of buffers that are not of compressed modules, which may be infinite."""
+    """Return the names of buffers outside compressed modules, which may be infinite.
+
+    Every name is included with and without the prefix of the base model.
+    """
     ours = {f"{name}.{key}" for name, module in stored_modules(model) for key, _ in module.named_buffers()}
     names = {name for name, _ in model.named_buffers()} - ours
     prefix = getattr(model, "base_model_prefix", "")

@@ -1,4 +1,4 @@
-"""Which class of a model is which class of a task: by name, or by number where names say nothing."""
+"""Matching the classes of a model's head with those of a task: by name, or by number where names say nothing."""
 
 import re
 from collections.abc import Sequence
@@ -17,13 +17,13 @@ _GENERIC = re.compile(r"label[ _]?(\d+)")
 
 @dataclass(frozen=True)
 class Matching:
-    """The classes of a model as those of a task.
+    """The classes of a model, matched with those of a task.
 
     Attributes:
-        order: for every class of the model the index of the task's class that it is; None: a class the task has no
-            examples of.
-        unnamed: the model has numbers for names.
-        guessed: only their order speaks for it: the task's, besides, are words.
+        order: for every class of the model the index of the matching class of the task; None if the task has no
+            examples of it.
+        unnamed: the model's classes have numbers for names.
+        guessed: the match rests on the order of the classes alone, and the task's classes are words.
     """
 
     order: tuple[int | None, ...]
@@ -32,19 +32,20 @@ class Matching:
 
     @property
     def same(self) -> bool:
-        """Whether both number them alike."""
+        """Whether the model and the task number the classes in the same way."""
         return self.order == tuple(range(len(self.order)))
 
 
 def get_class_names(config: Any) -> list[str]:
-    """What a model calls its classes, in their order."""
+    """Return the names of a model's classes, in their order."""
     return [str(config.id2label.get(number, f"LABEL_{number}")) for number in range(config.num_labels)]
 
 
 def match_classes(config: Any, task: SupervisedTask) -> Matching | None:
-    """How the classes of a model's head answer those of a task; None: they are others.
+    """Match the classes of a model's head with those of a task; None if they are different classes.
 
-    All of the task's have to be among the model's by name, or as many as those where one of both has numbers for names.
+    All of the task's classes have to be among the model's by name. If one of the two has numbers for names, it is
+    enough that both have the same number of classes.
     """
     names, labels = get_class_names(config), task.labels
     known = ClassIndex(names)
@@ -57,23 +58,28 @@ def match_classes(config: Any, task: SupervisedTask) -> Matching | None:
     unnamed = _are_generic(names)
     if not unnamed and not _are_numbers(labels):
         return None
-    # Stars from 1 to 5 are in the order of their numbers; words may be in any.
+    # Stars from 1 to 5 are in the order of their numbers; words may be in any order.
     guessed = not all(class_key(label).lstrip("-").isdecimal() for label in labels)
     return Matching(tuple(range(len(names))), unnamed, guessed)
 
 
 def _are_numbers(labels: Sequence[str]) -> bool:
+    """Return whether labels are the numbers from 0, in order."""
     return [class_key(label) for label in labels] == [str(number) for number in range(len(labels))]
 
 
 def _are_generic(names: Sequence[str]) -> bool:
+    """Return whether the names of classes are numbers, or ``LABEL_`` and numbers, in order."""
     found = [_GENERIC.fullmatch(name.strip().casefold()) for name in names]
     numbered = all(one and int(one[1]) == number for number, one in enumerate(found))
     return numbered or _are_numbers(names)
 
 
 def renew_outputs(network: PreTrainedModel) -> None:
-    """Give the outputs of a model's classes new random values: tensors whose shape goes by their number."""
+    """Initialize the output parameters of a model's classes anew, at random.
+
+    These are the parameters whose shape depends on the number of classes.
+    """
     config = deepcopy(network.config)
     config.num_labels = len(get_class_names(config)) + 1
     with torch.device("meta"):

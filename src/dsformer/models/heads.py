@@ -1,4 +1,4 @@
-"""A model for a task: opened as it is, or a base model given a new head."""
+"""Task heads: opening a model for a supervised task with the head it has, or with a new one."""
 
 import logging
 from pathlib import Path
@@ -42,7 +42,7 @@ _PROBLEMS: dict[TaskKind, str] = {"classification": "single_label_classification
 
 
 def has_head(config: Any, task: SupervisedTask) -> bool:
-    """Whether a model's configuration is that of a model with this task's head."""
+    """Return whether a model's configuration is that of a model with this task's head."""
     if not is_of_kind(config, task.kind):
         return False
     if task.kind == "regression":
@@ -51,18 +51,20 @@ def has_head(config: Any, task: SupervisedTask) -> bool:
 
 
 def is_of_kind(config: Any, kind: TaskKind) -> bool:
-    """Whether a model's configuration is that of a model with a head of this kind, of whatever classes."""
+    """Return whether a model's configuration is that of a model with a head of this kind, with any classes."""
     return get_architecture(config).endswith(_SUFFIXES[kind])
 
 
 def has_loss_of(config: Any, kind: TaskKind) -> bool:
-    """Whether the loss of a model with such a head is that of such a task."""
+    """Return whether the loss of a model with such a head is the loss of a task of this kind."""
     return getattr(config, "problem_type", None) in (None, _PROBLEMS.get(kind))
 
 
 def align_classes(config: Any, task: SupervisedTask) -> SupervisedTask:
-    """The task with its classes numbered as a model with its head numbers them; classes that only the model knows are
-    added. The task itself for a model without its head."""
+    """Return the task with its classes numbered as the model's head numbers them.
+
+    Classes that only the model has are added. For a model without this task's head, the task itself is returned.
+    """
     found = match_classes(config, task) if task.labels and is_of_kind(config, task.kind) else None
     if found is None:
         return task
@@ -74,13 +76,17 @@ def align_classes(config: Any, task: SupervisedTask) -> SupervisedTask:
 
 
 def open_for_task(model: str | Path, task: SupervisedTask) -> tuple[PreTrainedModel, Any]:
-    """A dense model with the task's head, new if it has none yet, and its tokenizer.
+    """Open a dense model with the task's head, new if it has none yet, and its tokenizer.
 
-    A head that the model has keeps its classes, with their names and in their order: ``in_order_of(network.config,
-    task)`` is the task as the network has to learn it.
+    A head that the model has keeps its classes, with their names and order: ``align_classes(network.config, task)`` is
+    the task as the network has to learn it.
+
+    Args:
+        model: a directory or hub name.
+        task: the task; a new output for a regression starts at the mean of its training targets.
 
     Raises:
-        InputError: it cannot be found or loaded, is compressed, or its architecture has no head of this kind.
+        InputError: the model cannot be found or loaded, is compressed, or its architecture has no head of this kind.
     """
     with quiet():
         place = resolve_model(model)
@@ -88,7 +94,7 @@ def open_for_task(model: str | Path, task: SupervisedTask) -> tuple[PreTrainedMo
 
         def new(name: str, network: PreTrainedModel, reshaped: bool) -> bool:
             made.add(name)
-            if not headless:  # a head that is there keeps its weights, but for other numbers of classes
+            if not headless:  # an existing head keeps its weights unless the number of classes differs
                 return reshaped and is_of_head(name, network)
             return is_of_head(name, network) or name.startswith(f"{network.base_model_prefix}.pooler.")
 
@@ -114,8 +120,11 @@ def open_for_task(model: str | Path, task: SupervisedTask) -> tuple[PreTrainedMo
 
 
 def _set_outputs(config: Any, task: SupervisedTask) -> bool:
-    """Make the configuration that of a head of the task. Returns whether one that is there, of as many outputs, is of
-    other classes."""
+    """Set the configuration to that of a head for the task.
+
+    Returns:
+        Whether the model has a head with as many outputs, but of other classes.
+    """
     if task.kind in _PROBLEMS:
         config.problem_type = _PROBLEMS[task.kind]
     if task.kind not in _PROBLEMS and not task.labels:
@@ -137,23 +146,29 @@ def _set_outputs(config: Any, task: SupervisedTask) -> bool:
 
 
 def _centre(network: PreTrainedModel, new: set[str], middle: float) -> None:
-    """Let a new output start at the mean of its targets. From zero the first steps do nothing but move it there,
-    through all of its inputs, and training may take an epoch to come back from that (MiniLM on STS-B)."""
+    """Set the bias of a new regression output to the mean of its targets.
+
+    From zero the first steps only move it there, through all of its inputs, and training may take an epoch to recover
+    from that (MiniLM on STS-B).
+    """
     for name, parameter in get_head(network).items():
         if name in new and name.endswith("bias") and parameter.numel() == 1:
             nn.init.constant_(parameter, middle)
 
 
 def open_head(place: Path, kind: TaskKind) -> PreTrainedModel:
-    """A model, dense or compressed, in the class that has its head."""
+    """Open a dense or compressed model in the class that has a head of this kind."""
     return load_pretrained(getattr(transformers, _CLASSES[kind]), place).eval()
 
 
 def get_head(model: PreTrainedModel) -> dict[str, nn.Parameter]:
-    """Parameters outside the base model, which start from nothing; those tied into it are not among them."""
+    """Return the parameters outside the base model, which are untrained in a new head.
+
+    Parameters tied to the base model are not among them.
+    """
     return {name: p for name, p in model.named_parameters() if is_of_head(name, model)}
 
 
 def is_of_head(name: str, model: PreTrainedModel) -> bool:
-    """Whether a parameter is outside the base model."""
+    """Return whether a parameter is outside the base model, by its name."""
     return not name.startswith(f"{model.base_model_prefix}.")

@@ -1,4 +1,4 @@
-"""What a model's forward takes: padding, the longest text, a decoder's text."""
+"""Inputs of a model's forward: padding token, longest input, input of a decoder."""
 
 import inspect
 from typing import Any
@@ -6,15 +6,18 @@ from typing import Any
 from transformers import PreTrainedModel
 
 NO_LIMIT = 2**20
-"""Tokens of an input where a model has no limit of its own."""
+"""Longest input in tokens where a model has no limit."""
 
 
 _POSITIONS = ("max_position_embeddings", "max_encoder_position_embeddings", "max_target_positions")
 
 
 def set_padding_token(model: PreTrainedModel, tokenizer: Any) -> None:
-    """Give a tokenizer without a padding token one of its others, and a classifier that knows of none the tokenizer's:
-    those made of decoders read the last token that is no padding."""
+    """Give the tokenizer and a classifier a padding token where they have none.
+
+    The tokenizer uses its end-of-sequence or unknown token. A sequence classifier takes the id from the tokenizer:
+    classifiers made of decoders read the last token that is not padding.
+    """
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token or tokenizer.unk_token
     classifies = type(model).__name__.endswith("ForSequenceClassification")
@@ -23,14 +26,20 @@ def set_padding_token(model: PreTrainedModel, tokenizer: Any) -> None:
 
 
 def has_decoder_input(model: PreTrainedModel) -> bool:
-    """Whether it has a decoder, which reads a text too; an encoder taken out of such a model has none."""
+    """Return whether the model has a decoder, which reads token ids too.
+
+    An encoder taken out of an encoder-decoder has none.
+    """
     decodes = getattr(model.config, "is_encoder_decoder", False)
     return bool(decodes) and "decoder_input_ids" in inspect.signature(model.forward).parameters
 
 
 def longest_input(model: PreTrainedModel) -> int:
-    """The most tokens the model takes; NO_LIMIT where its positions have none, which its configuration leaves out or
-    writes as -1. Tables of positions with a padding index (RoBERTa's) begin after it."""
+    """Return the largest number of tokens the model takes; NO_LIMIT if its positions have no limit.
+
+    A configuration without a limit omits the number of positions or sets it to -1. The positions of tables with a
+    padding index (RoBERTa's) begin after that index.
+    """
     config = model.config.get_text_config()
     sizes = [size for name in _POSITIONS if isinstance(size := getattr(config, name, None), int) and size > 0]
     if not sizes:

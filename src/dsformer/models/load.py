@@ -1,4 +1,4 @@
-"""Verbs on a compressed directory: load it, or make it a plain dense one again."""
+"""Loading a compressed directory, and writing it as a plain dense one."""
 
 from pathlib import Path
 from typing import Any
@@ -26,12 +26,12 @@ its savings.
 
 
 def load(directory: str | Path, *, trust_remote_code: bool = False, **options: Any) -> PreTrainedModel:
-    """A compressed model in the class it was saved from, its directory checked first.
+    """Load a compressed model in the class it was saved from, after a check of its directory.
 
     Args:
-        directory: what ``compress`` wrote.
+        directory: a directory that ``compress`` wrote.
         trust_remote_code: run Python code that comes with the model.
-        options: passed on to ``from_pretrained``; ``dtype`` is that of the files unless it is given.
+        options: passed on to ``from_pretrained``; by default ``dtype`` is that of the files.
 
     Raises:
         ArtefactError: the directory is not a compressed model, or is damaged.
@@ -51,11 +51,11 @@ def densify(
 ) -> Path:
     """Write a compressed model as a plain dense directory, which loads without this package.
 
-    The files of tokenizer and sentence-transformers come along. The directory appears whole or not at all.
+    The files of tokenizer and sentence-transformers are copied. The directory appears complete or not at all.
 
     Args:
-        directory: what ``compress`` wrote.
-        output: where to.
+        directory: a directory that ``compress`` wrote.
+        output: the directory to write.
         overwrite: replace ``output`` if it exists.
         trust_remote_code: run Python code that comes with the model.
 
@@ -64,7 +64,7 @@ def densify(
 
     Raises:
         ArtefactError: ``directory`` is not a compressed model, or is damaged.
-        InputError: ``output`` is there already, cannot be written, or is ``directory``.
+        InputError: ``output`` exists already, cannot be written, or is ``directory``.
     """
     source = user_path(directory)
     with reserve(output, overwrite, [source]) as target:
@@ -80,7 +80,7 @@ def densify(
 
 
 def forget_compression(model: Any) -> None:
-    """Make a model whose layers are dense again save itself as one that never was compressed."""
+    """Make a model whose layers are dense again save itself as one that was never compressed."""
     del model.config.quantization_config
     model.is_quantized = False
     unmark(model)

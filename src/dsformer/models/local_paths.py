@@ -1,4 +1,4 @@
-"""What is published says nothing of the machine it was made on."""
+"""Removal of local paths, so that what is published does not describe the machine it was made on."""
 
 import re
 from pathlib import Path
@@ -8,14 +8,14 @@ from transformers import PretrainedConfig
 
 # A path from the root, from somebody's home, or of a Windows drive.
 _ABSOLUTE = re.compile(r"(?:~[\w.-]*)?[/\\]|[A-Za-z]:[/\\]")
-# One in the middle of a line, such as a command: after a space, a quote, an equals sign, a comma.
+# A path in the middle of a line, such as a command: after a space, a quote, an equals sign, a comma.
 _WITHIN = re.compile(rf"(?<=[\s'\"=,(])(?:{_ABSOLUTE.pattern})[^\s'\",)]+")
 
 
 def strip_local_paths(value: Any) -> Any:
-    """JSON values with the last part alone of every path to something on this machine.
+    """Reduce every local path in JSON values to its last part.
 
-    Those are absolute paths, and relative ones to what is there. Keys of objects stay.
+    Local are absolute paths, and relative ones that exist on this machine. Keys of objects are unchanged.
     """
     if isinstance(value, dict):
         return {key: strip_local_paths(one) for key, one in value.items()}
@@ -29,7 +29,10 @@ def strip_local_paths(value: Any) -> Any:
 
 
 def forget_places(config: PretrainedConfig) -> None:
-    """Let the configurations within one not say where they were read from; transformers sees to the outer one."""
+    """Strip local paths from the configurations inside one.
+
+    transformers does the same for the outer configuration.
+    """
     for part in vars(config).values():
         if isinstance(part, PretrainedConfig):
             part.name_or_path = strip_local_paths(part.name_or_path)

@@ -1,4 +1,4 @@
-"""The README of a compressed model."""
+"""Model card: the ``README.md`` of a compressed model, Markdown with a YAML header."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -9,7 +9,7 @@ from huggingface_hub import ModelCardData
 
 from dsformer.models.local_paths import strip_local_paths
 
-# What the name of a class with a head ends in, and the class of transformers that finds it.
+# Suffix of the name of a class with a head, and the Auto class of transformers that finds it.
 _HEADS = {
     "ForSequenceClassification": "AutoModelForSequenceClassification",
     "ForTokenClassification": "AutoModelForTokenClassification",
@@ -20,21 +20,21 @@ _HEADS = {
     "LMHeadModel": "AutoModelForCausalLM",
     "ForConditionalGeneration": "AutoModelForSeq2SeqLM",
 }
-# What a base model's scores are written as.
+# Fields of a card that hold a model's scores, which are not those of the compressed model.
 _SCORES = ("model-index", "eval_results")
 
 
 def model_card(summary: Mapping[str, Any], library: str = "transformers", source: Mapping[str, Any] = {}) -> str:
-    """A model card in Markdown with a YAML header, out of what the summary says; what it does not say is left out.
+    """Write a model card in Markdown with a YAML header from a summary; what the summary lacks is left out.
 
     Args:
-        summary: any of ``model`` (what was compressed: a hub name, a path), ``method``, ``pattern``, ``encoder_ratio``,
-            ``total_ratio``, both with ``original_`` before them, ``bytes_before``, ``bytes_after``, ``mean_error``,
-            ``calibration_tokens``, ``recipe``, as compression reports them; ``scores`` (a list of ``{"task", "metric",
-            "dense", "compressed"}``, of which some have ``"factorized"``, the score before training), ``architecture``
-            (the name of its class), ``command``.
-        library: the library the model is loaded with.
-        source: the header of the base model's card.
+        summary: as compression reports it. Any of ``model`` (what was compressed: a hub name or a path), ``method``,
+            ``pattern``, ``encoder_ratio``, ``total_ratio``, both also with the prefix ``original_``, ``bytes_before``,
+            ``bytes_after``, ``mean_error``, ``calibration_tokens``, ``recipe``, ``architecture`` (the name of the
+            model's class), ``command``, and ``scores``: a list of ``{"task", "metric", "dense", "compressed"}``, some
+            with ``"factorized"``, the score before training.
+        library: the library the model is loaded with, ``transformers`` or ``sentence-transformers``.
+        source: the YAML header of the base model's card.
     """
     summary, source = strip_local_paths(dict(summary)), strip_local_paths(dict(source))
     name = short_name(summary.get("model"))
@@ -52,14 +52,14 @@ def model_card(summary: Mapping[str, Any], library: str = "transformers", source
 
 
 def header(source: Mapping[str, Any], library: str, base: str | None, relation: str, tags: Sequence[str]) -> str:
-    """The YAML header of a card: what the base model's says, but for its scores, and what is known of this one.
+    """Write the YAML header of a card: that of the base model without its scores, and what is known of this model.
 
     Args:
-        source: the header of the base model's card.
-        library: what the model is loaded with.
+        source: the YAML header of the base model's card.
+        library: the library the model is loaded with.
         base: the base model's name on the hub, if it has one.
-        relation: of this model to that.
-        tags: put before the base model's.
+        relation: relation of this model to the base model, such as "quantized".
+        tags: tags of this model, which come before those of the base model.
     """
     known: dict[str, Any] = {"library_name": library} | (
         {"base_model": base, "base_model_relation": relation} if base else {}
@@ -85,12 +85,12 @@ def _introduction(summary: Mapping[str, Any]) -> str:
 
 
 def loading_code(library: str, architecture: str, compressed: bool = True) -> str:
-    """Python that loads a model in the class that keeps its head.
+    """Write Python code that loads the model in the class that keeps its head.
 
     Args:
         library: ``transformers`` or ``sentence-transformers``.
-        architecture: the name of the model's class; empty: one without a head.
-        compressed: whether this package has to be imported.
+        architecture: the name of the model's class; empty for one without a head.
+        compressed: whether the code has to import this package.
     """
     package, name = (
         "transformers",
@@ -110,7 +110,7 @@ def loading_code(library: str, architecture: str, compressed: bool = True) -> st
 
 
 def _sizes(summary: Mapping[str, Any]) -> list[Sequence[Any]]:
-    """Ratios count everything stored."""
+    """Return the rows of the table of sizes; the ratios count everything that is stored."""
     rows: list[Sequence[Any]] = []
     for key, meaning in (
         ("encoder_ratio", "compression of the compressed layers, everything stored counted, at one type of values"),
@@ -158,7 +158,13 @@ def _licence(source: Mapping[str, Any]) -> str:
 
 
 def markdown_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
-    """A section with a table; nothing without rows."""
+    """Write a Markdown section with a table; empty if there are no rows.
+
+    Args:
+        title: the heading of the section.
+        columns: the names of the columns.
+        rows: the cells of every row, in the order of the columns.
+    """
     if not rows:
         return ""
     lines = [columns, ["---"] * len(columns), *rows]
@@ -174,11 +180,11 @@ def _line(value: Any) -> str:
 
 
 def hub_name(model: Any) -> str | None:
-    """The name, unless it is that of something on the writer's machine."""
+    """Return a model's name if it is one of the hub, or None if it may be a path on the writer's machine."""
     text = _line(model or "")
     return text if re.fullmatch(r"[\w-][\w.-]*/[\w.-]+", text) else None
 
 
 def short_name(model: Any) -> str:
-    """The last part of a name or path."""
+    """Return the last part of a name or path."""
     return _line(model or "").rstrip("/").rsplit("/", 1)[-1]

@@ -1,4 +1,4 @@
-"""What can go wrong while a model's files are read, as one error that names the model."""
+"""Errors while a model's files are read: whatever libraries raise becomes one error that names the model."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,7 +13,7 @@ from dsformer.models.checkpoint import first_line
 from dsformer.models.remote_code import untrusted
 
 _UNSAFE = "its checkpoint is a pickle that needs unsafe loading; convert it to safetensors with a tool you trust"
-# Sizes that no model has none of, as configurations of transformers name them.
+# Sizes that are positive in every model, by their names in configurations of transformers.
 _SIZES = (
     *("num_attention_heads", "num_key_value_heads", "n_head", "n_heads", "num_heads", "encoder_attention_heads"),
     *("hidden_size", "d_model", "n_embd", "dim", "d_kv", "intermediate_size", "d_ff", "hidden_dim", "vocab_size"),
@@ -22,14 +22,16 @@ _SIZES = (
 
 @contextmanager
 def opening(model: str | PathLike[str], purpose: str = "") -> Iterator[None]:
-    """Name the model in whatever its files, damaged or not those of a model, make libraries raise.
+    """Turn whatever libraries raise while they read a model's files into an error that names the model.
+
+    Errors of this package pass unchanged.
 
     Args:
-        model: as the user gave it.
-        purpose: what it cannot be opened for, for the message.
+        model: the model as the user named it.
+        purpose: what the model is opened for, for the message ("as a sentence encoder").
 
     Raises:
-        InputError: in place of it; errors of this package stay as they are.
+        InputError: a library raised an error: the files are damaged, or not those of a model.
     """
     try:
         yield
@@ -43,22 +45,31 @@ def opening(model: str | PathLike[str], purpose: str = "") -> Iterator[None]:
 
 
 def check_config(config: Any) -> None:
-    """Raises InputError: a configuration has a size that is not positive, or architectures that are none."""
+    """Check that the sizes in a configuration are positive, and that ``architectures`` is valid.
+
+    Raises:
+        InputError: a size is not positive, or ``architectures`` is not a list of names.
+    """
     check_architectures(getattr(config, "architectures", None))
     for name in _SIZES:
-        # Not by the attribute: a configuration whose layers differ raises an error of its own.
+        # Not read as an attribute: a configuration whose layers differ raises its own error then.
         size = vars(config).get(name)
         if isinstance(size, int) and size < 1:
             raise InputError(f"config.json: {name} is {size}")
 
 
 def check_architectures(names: Any) -> None:
-    """Raises InputError: they are there, but no list of names."""
+    """Check that ``architectures`` of a configuration is absent or a list of names.
+
+    Raises:
+        InputError: it is something else.
+    """
     if names is not None and not (isinstance(names, list) and all(isinstance(name, str) for name in names)):
         raise InputError(f"config.json: architectures is {names!r}, not a list of names of classes")
 
 
 def _reason(error: Exception) -> str:
+    """Describe the error of a library in one line."""
     if isinstance(error, SafetensorError):
         return f"its weights are damaged or cut short ({first_line(error)})"
     if isinstance(error, EOFError):

@@ -1,4 +1,4 @@
-"""Makes ``from_pretrained`` know compressed models."""
+"""Registration of the compressed format with transformers, so that ``from_pretrained`` loads compressed models."""
 
 from transformers.quantizers.auto import (
     AUTO_QUANTIZATION_CONFIG_MAPPING,

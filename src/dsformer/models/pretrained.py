@@ -1,4 +1,4 @@
-"""``from_pretrained`` that refuses what transformers makes up: weights and tokens that are not in the files."""
+"""Strict ``from_pretrained``: refuses weights and tokens that transformers makes up where the files lack them."""
 
 import logging
 from collections.abc import Callable, Collection
@@ -20,32 +20,33 @@ _TOKENIZER = (
     *("tokenizer*", "vocab*", "merges.txt", "bpe.codes", "*.model", "*.spm", "special_tokens_map.json"),
     *("added_tokens.json", "chat_template.*"),
 )
-# Those among them that are of no use alone.
+# Files of a tokenizer that are of no use without the others.
 _BESIDE = ("special_tokens_map.json", "added_tokens.json", "chat_template.*")
-# Names given in a message; the others are counted.
+# How many names a message lists; the others are counted.
 _SHOWN = 3
 
 
 def load_pretrained(
     loader: Any, place: str | Path, *, new: Callable[[str, PreTrainedModel, bool], bool] | None = None, **options: Any
 ) -> PreTrainedModel:
-    """A model all of whose weights are in its files.
+    """Load a model, and make sure that all of its weights come from its files.
 
-    A pooler that nothing reads (that of a plain encoder saved without one) is set to zero instead.
+    The pooler of a plain encoder that was saved without one is set to zero instead, since nothing reads it.
 
     Args:
-        loader: a class of transformers, or one of its Auto classes.
-        place: the directory.
-        new: told a missing tensor's name, the model, and whether the files have it in another shape: whether it may be
-            made anew (a head that a task asks for); None: nothing may.
+        loader: a model class of transformers, or one of its Auto classes.
+        place: the directory of the model.
+        new: decides whether a missing tensor may be initialized anew, such as the head that a task needs. It is called
+            with the tensor's name, the model, and whether the files have the tensor in another shape. None: no tensor
+            may.
         options: passed on to ``from_pretrained``.
 
     Raises:
-        InputError: it cannot be loaded, or a tensor is missing.
+        InputError: the model cannot be loaded, or a tensor is missing.
     """
     with opening(place):
         model, found = loader.from_pretrained(place, output_loading_info=True, trust_remote_code=trusted(), **options)
-    # In transformers 4 their names, in 5 with their shapes.
+    # transformers 4 reports names, transformers 5 names with shapes.
     reshaped = {_own_name(model, one if isinstance(one, str) else one[0]) for one in found["mismatched_keys"]}
     absent = reshaped.union(_own_name(model, name) for name in found["missing_keys"])
     missing = sorted(name for name in absent if new is None or not new(name, model, name in reshaped))
@@ -62,17 +63,28 @@ def load_pretrained(
 
 
 def _own_name(model: PreTrainedModel, name: str) -> str:
-    """What a model calls a tensor; transformers 4 tells some by the name that a file of the base model has."""
+    """Return the name that a tensor has in the model.
+
+    transformers 4 reports some tensors by the name they have in a file of the base model.
+    """
     whole = f"{model.base_model_prefix}.{name}"
     names = model.state_dict().keys()
     return whole if name not in names and whole in names else name
 
 
 def load_config(place: str | Path, **options: Any) -> PretrainedConfig:
-    """A model's configuration. Raises InputError: it is not there, or describes nothing."""
+    """Load the configuration of a model.
+
+    Args:
+        place: the directory of the model.
+        options: passed on to ``from_pretrained``.
+
+    Raises:
+        InputError: the configuration is missing, or describes no model.
+    """
     path = Path(place) / "config.json"
     if Path(place).is_dir() and "gguf_file" not in options:
-        # transformers 4 would guess the kind of model by the directory's name.
+        # transformers 4 would guess the model type from the directory's name.
         described = read_json(path) if path.is_file() else None
         if not isinstance(described, dict) or described.keys().isdisjoint(("model_type", "auto_map")):
             why = "names no model_type" if path.is_file() else "is missing"
@@ -84,11 +96,11 @@ def load_config(place: str | Path, **options: Any) -> PretrainedConfig:
 
 
 def load_tokenizer(place: str | Path) -> Any:
-    """A model's tokenizer.
+    """Load the tokenizer of a model.
 
     Raises:
-        InputError: it cannot be loaded, or has no vocabulary of its own: transformers makes one of a few special tokens
-            where the files are missing, for which all text is unknown.
+        InputError: it cannot be loaded, or has no vocabulary. Where the files of the vocabulary are missing,
+            transformers makes a tokenizer of a few special tokens, for which all text is unknown.
     """
     directory = Path(place)
     names = [path.name for path in directory.iterdir()] if directory.is_dir() else []
@@ -105,24 +117,24 @@ def load_tokenizer(place: str | Path) -> Any:
 
 
 def is_of_tokenizer(name: str) -> bool:
-    """Whether a file is one of those that most tokenizers are made of."""
+    """Return whether a file is one of those that most tokenizers consist of, by its name."""
     return fits(name, _TOKENIZER)
 
 
 def fits(name: str, patterns: tuple[str, ...]) -> bool:
-    """Whether a file's name is as one of the patterns says."""
+    """Return whether a file's name matches one of the glob patterns."""
     return any(fnmatch(name, pattern) for pattern in patterns)
 
 
 def vocabulary_files(tokenizer_class: Any) -> set[str]:
-    """Names of the files a class of tokenizers reads its vocabulary from; empty for those that need none (ByT5)."""
+    """Return the names of the files a tokenizer class reads its vocabulary from; empty if it needs none (ByT5)."""
     try:
         return set(getattr(tokenizer_class, "vocab_files_names", {}).values())
-    except ImportError:  # a class that stands for one whose library is not installed
+    except ImportError:  # a placeholder for a class whose library is not installed
         return set()
 
 
 def shorten_names(names: Collection[str]) -> str:
-    """The first of some names, and how many more there are."""
+    """Format the first of some names and the number of the others, for a message."""
     shown = ", ".join(list(names)[:_SHOWN])
     return shown + (f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else "")

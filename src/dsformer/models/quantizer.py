@@ -1,4 +1,4 @@
-"""How transformers loads, trains and saves a compressed model."""
+"""Quantizer of transformers for compressed models: how they are loaded, trained and saved."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -29,11 +29,11 @@ _V5 = int(transformers.__version__.split(".")[0]) >= 5
 
 
 class DSFormerQuantizer(HfQuantizer):
-    """Puts compressed modules into the empty model before its weights are loaded.
+    """Quantizer that puts compressed modules into the empty model before its weights are loaded.
 
     The keys of a checkpoint are those of the modules, so transformers loads and saves them like any others. Damage is
-    met three times: headers, then numbers are checked before anything is allocated, missing tensors after loading (they
-    would be left random), and supports and permutations once they are there.
+    detected in three steps. Headers and values are checked before anything is allocated. Missing tensors, which would
+    be left random, are detected after loading. Supports and permutations are checked once they are loaded.
     """
 
     requires_calibration = True
@@ -50,7 +50,7 @@ class DSFormerQuantizer(HfQuantizer):
         config.blocks = resolve_blocks(model, config.blocks, headers, whole)
         install(model, config.blocks)
         for _, module in stored_modules(model):
-            # Nothing for the model's class to initialise: some read a weight's two sizes then, which these do not have.
+            # The model's class has nothing to initialise: some classes read both sizes of a weight, which these lack.
             module.__dict__["_is_hf_initialized"] = True
         for part in model.modules():
             if isinstance(part, PreTrainedModel):
@@ -67,7 +67,7 @@ class DSFormerQuantizer(HfQuantizer):
         for name, module in stored_modules(model):
             if _V5:
                 _check_loaded(name, module)
-            if module.weight.device.type != "meta":  # else it is offloaded
+            if module.weight.device.type != "meta":  # otherwise it is offloaded
                 _restore_integers(module)
                 try:
                     module.validate()
@@ -77,7 +77,18 @@ class DSFormerQuantizer(HfQuantizer):
         return model
 
     def update_missing_keys(self, model: PreTrainedModel, missing_keys: list[str], prefix: str) -> list[str]:
-        """Called by transformers 4 once it has compared the checkpoint's keys with the model's."""
+        """Check that no tensor of a compressed module is missing.
+
+        transformers 4 calls this once it has compared the checkpoint's keys with the model's.
+
+        Args:
+            model: the model with its compressed modules.
+            missing_keys: keys of the model that the checkpoint lacks; returned unchanged.
+            prefix: the prefix of the base model; not used.
+
+        Raises:
+            ArtefactError: a tensor of a compressed module is missing.
+        """
         compressed = {f"{name}.{key}" for name, module in stored_modules(model) for key in module.state_dict()}
         if missing := sorted(compressed.intersection(missing_keys)):
             raise ArtefactError(f"{missing[0]}: not in the checkpoint")
@@ -93,25 +104,33 @@ class DSFormerQuantizer(HfQuantizer):
     def get_state_dict_and_metadata(
         self, model: PreTrainedModel, safe_serialization: bool | None = None
     ) -> tuple[None, dict[str, str]]:
-        """Called before anything is saved: the configuration then says how its tensors were."""
+        """Write the record of the model's tensors into its configuration; transformers calls this before saving.
+
+        Returns:
+            No state dict, as the model's is used, and no metadata.
+        """
         if isinstance(config := getattr(model.config, "quantization_config", None), DSFormerConfig):
             forget_places(model.config)
             config.record = make_record(model)
         return None, {}
 
     def is_serializable(self, safe_serialization: bool | None = None) -> bool:
+        """Return True: compressed models can be saved."""
         return True
 
     @property
     def is_trainable(self) -> bool:
+        """Whether compressed models can be trained: they can."""
         return True
 
     @property
     def is_qat_trainable(self) -> bool:
+        """Whether compressed models can be trained with quantization: they can."""
         return True
 
     @property
     def is_compileable(self) -> bool:
+        """Whether ``torch.compile`` takes compressed models: it does."""
         return True
 
 
@@ -119,8 +138,8 @@ def attach(model: PreTrainedModel, blocks: Sequence[BlockConfig], summary: dict[
     """Make a model whose modules have been replaced save itself as a compressed one.
 
     Args:
-        model: after ``layers.install_forms``; changed in place.
-        blocks: what was installed.
+        model: the model after :func:`dsformer.nn.replace.install_forms`; changed in place.
+        blocks: the blocks that were installed.
         summary: JSON values for reports and the model card.
     """
     config = DSFormerConfig(list(blocks), summary=summary)
@@ -132,19 +151,22 @@ def attach(model: PreTrainedModel, blocks: Sequence[BlockConfig], summary: dict[
 
 
 def mark(model: Any, config: DSFormerConfig) -> None:
-    """What saving a compressed model needs to know of it."""
+    """Set in a model what saving it as a compressed one needs."""
     model.config.quantization_config = config
     for part in model.modules():
         if isinstance(part, PreTrainedModel):
-            # As transformers has it where it loads one; Mamba's code goes another way then.
+            # As transformers does when it loads a quantized model; Mamba's code takes another path then.
             part.config._is_quantized = True
     forget_tied(model)
-    # Conversions of checkpoint names that transformers 5 undoes when saving; compressed weights cannot follow them.
+    # Conversions of checkpoint names that transformers 5 undoes when saving; compressed weights do not support them.
     model._weight_conversions = []
 
 
 def unmark(model: Any) -> None:
-    """Undo :func:`mark` for a model whose layers are dense again: names and ties are those of its class."""
+    """Undo :func:`mark` for a model whose layers are dense again.
+
+    Its tensor names and tied weights are those of its class then.
+    """
     remember_tied(model)
     model.__dict__.pop("_weight_conversions", None)
     for part in model.modules():
@@ -153,7 +175,10 @@ def unmark(model: Any) -> None:
 
 
 def _files(model: PreTrainedModel, checkpoint_files: list[str] | None) -> list[Path]:
-    """The weight files, where they are known: transformers 4 names none, but a local directory can be looked at."""
+    """Return the weight files as far as they are known.
+
+    transformers 4 passes none, but a local directory can be searched.
+    """
     if checkpoint_files is not None:
         return [Path(file) for file in checkpoint_files]
     name = getattr(model.config, "name_or_path", "")
@@ -162,8 +187,11 @@ def _files(model: PreTrainedModel, checkpoint_files: list[str] | None) -> list[P
 
 
 def _guard_tables(model: PreTrainedModel) -> None:
-    """Keep the codes of tables as they were loaded: Funnel sets the padding row of one to zero whenever it is loaded,
-    and that row of the codes may be of any token."""
+    """Keep the codes of embedding tables as they were loaded.
+
+    Funnel sets the padding row of a table to zero whenever the model is loaded, and that row of the codes may be of any
+    token.
+    """
     initialise = model._init_weights
 
     def guarded(module: nn.Module) -> None:
@@ -177,7 +205,10 @@ def _guard_tables(model: PreTrainedModel) -> None:
 
 
 def _restore_integers(module: StoredForm) -> None:
-    """transformers 5.0 casts even integers where a model keeps a layer in float32, as T5 does."""
+    """Cast integers back to their types.
+
+    transformers 5.0 casts even integers where a model keeps a layer in float32, as T5 does.
+    """
     for key, dtype in INTEGERS.items():
         tensor = getattr(module, key)
         if tensor is not None and tensor.dtype == torch.float32:
@@ -189,7 +220,11 @@ def _restore_integers(module: StoredForm) -> None:
 
 
 def _check_loaded(name: str, module: StoredForm) -> None:
-    """transformers 5 marks every tensor it has loaded."""
+    """Check that every tensor of a compressed module has been loaded; transformers 5 marks those that have.
+
+    Raises:
+        ArtefactError: a tensor has not been loaded.
+    """
     for key, tensor in module.state_dict(keep_vars=True).items():
         if tensor.device.type != "meta" and not getattr(tensor, "_is_hf_initialized", False):
             raise ArtefactError(f"{name}.{key}: not in the checkpoint")

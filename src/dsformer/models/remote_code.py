@@ -1,4 +1,4 @@
-"""Whether code that comes with a model is run: only where somebody has said so."""
+"""Remote code: Python code that comes with a model is run only if the user has allowed it."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,7 +12,10 @@ _TRUSTED: ContextVar[bool] = ContextVar("trust_remote_code", default=False)
 
 @contextmanager
 def trusting(wanted: bool) -> Iterator[None]:
-    """Models opened in here may run code of their own, if it is ``wanted``; inside of a trusting part all may."""
+    """Allow models that are opened within this context to run their own code, if ``wanted``.
+
+    Within a context that allows it, an inner one does not take it back.
+    """
     token = _TRUSTED.set(wanted or _TRUSTED.get())
     try:
         yield
@@ -21,12 +24,12 @@ def trusting(wanted: bool) -> Iterator[None]:
 
 
 def trusted() -> bool:
-    """What ``trust_remote_code`` is for a model that is opened now."""
+    """Return the value of ``trust_remote_code`` for a model that is opened now."""
     return _TRUSTED.get()
 
 
 def untrusted(model: str | PathLike[str]) -> InputError:
-    """What to say of a model that would run code of its own."""
+    """Build the error for a model that would run its own code."""
     return InputError(
         f"{model}: comes with Python code of its own, which would be run; read it and, if you trust it, give "
         "--trust-remote-code (trust_remote_code=True)"

@@ -1,4 +1,4 @@
-"""Open the model that is to be compressed."""
+"""Source models: opening the model to compress, from a directory, a hub name, a GGUF file or memory."""
 
 import tempfile
 from collections.abc import Iterator
@@ -24,7 +24,7 @@ from dsformer.models.pretrained import load_config, load_pretrained, load_tokeni
 from dsformer.models.remote_code import trusted, untrusted
 from dsformer.utils.atomic_io import user_path
 
-# Weights of other formats, and what is of their tools, are not downloaded.
+# Not downloaded: weights in other formats, and files of their tools.
 _UNWANTED = (
     *("*.onnx", "*.onnx_data", "onnx/*", "openvino/*", "coreml/*", "*.gguf", "*.h5", "*.msgpack", "*.ot", "*.ckpt*"),
     *("*.pdf", "*.png", "*.jpg", "*.gif", "consolidated*", "optimizer.pt", "training_args.bin", "checkpoint-*"),
@@ -33,15 +33,15 @@ _UNWANTED = (
 
 @dataclass(frozen=True)
 class Source:
-    """A model with its tokenizer.
+    """A model with its tokenizer, opened to be compressed.
 
     Attributes:
-        name: what it was asked for as: a directory, a hub name, or the class of a model given as an object.
+        name: what the user gave: a directory, a hub name, or the class of a model given as an object.
         model: in evaluation mode, in the type it is stored in.
-        tokenizer: of the model.
-        files: where its files are, if they are anywhere.
-        own_tokenizer: whether the tokenizer is the one among those files.
-        scratch: keeps the files of an object that has none of its own for as long as this is there.
+        tokenizer: the model's tokenizer.
+        files: the directory of its files, if it has one.
+        own_tokenizer: whether the tokenizer is the one in that directory.
+        scratch: temporary directory with the files of an object that has none; it lives as long as this object.
     """
 
     name: str
@@ -53,22 +53,23 @@ class Source:
 
     @property
     def directory(self) -> Path | None:
+        """Top directory of the model's files, if it has one."""
         return None if self.files is None else self.files.top
 
 
 def open_source(model: Any, tokenizer: Any = None) -> Source:
     """Open a Hugging Face or sentence-transformers directory, a GGUF file, a hub name, or a model in memory.
 
-    Adapters of peft are merged into the model they are of. Models that are quantized are turned to floating point,
-    where transformers can.
+    Adapters of PEFT are merged into their base model. Quantized models are converted to floating point where
+    transformers can do so.
 
     Args:
         model: what to open; in memory a model of transformers, a SentenceTransformer or a CrossEncoder.
-        tokenizer: instead of the model's own; needed with a model of transformers in memory.
+        tokenizer: replaces the model's tokenizer; required with a model of transformers in memory.
 
     Raises:
-        InputError: it cannot be found or loaded, lacks weights, is compressed already, has NaN or Inf weights, or comes
-            without a tokenizer.
+        InputError: the model cannot be found or loaded, lacks weights, is compressed already, has NaN or Inf weights,
+            or has no tokenizer.
     """
     with quiet():
         source = _opened(model, tokenizer)
@@ -80,7 +81,7 @@ def open_source(model: Any, tokenizer: Any = None) -> Source:
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """No progress bars and warnings of transformers inside a library call."""
+    """Silence the progress bars and warnings of transformers within a library call."""
     log = transformers.utils.logging
     level, bars = log.get_verbosity(), log.is_progress_bar_enabled()
     log.set_verbosity_error()
@@ -94,7 +95,7 @@ def quiet() -> Iterator[None]:
 
 
 def is_gguf(model: str | Path) -> bool:
-    """Whether it is a GGUF file."""
+    """Return whether a model is given as a GGUF file."""
     return str(model).endswith(".gguf") and user_path(model).is_file()
 
 
@@ -122,7 +123,7 @@ def _of_object(model: Any, tokenizer: Any) -> Source:
     _refuse_wrapped(model)
     name = type(model).__name__
     if type(model).__module__.startswith("sentence_transformers."):
-        # Its own directory says everything of modules, prompts and limits.
+        # The directory it saves describes its modules, prompts and limits in full.
         scratch = tempfile.TemporaryDirectory()
         model.save(scratch.name)
         files, network = ModelDirectory.read(Path(scratch.name)), _transformer_of(model)
@@ -143,7 +144,11 @@ def _of_object(model: Any, tokenizer: Any) -> Source:
 
 
 def _refuse_wrapped(model: Any) -> None:
-    """Raises InputError for what has a model inside, whose layers cannot be replaced through it."""
+    """Refuse a wrapper around a model, whose layers cannot be replaced through it.
+
+    Raises:
+        InputError: the model is wrapped for data parallelism, or compiled.
+    """
     kind = type(model).__name__
     if isinstance(model, nn.DataParallel | nn.parallel.DistributedDataParallel):
         raise InputError(f"the model is wrapped in {kind}: give the model inside (model.module)")
@@ -154,7 +159,11 @@ def _refuse_wrapped(model: Any) -> None:
 
 
 def _transformer_of(model: Any) -> PreTrainedModel:
-    """The transformer of a SentenceTransformer or CrossEncoder. Raises InputError: it has none, or several."""
+    """Return the transformer inside a SentenceTransformer or CrossEncoder.
+
+    Raises:
+        InputError: it has no transformer, or several.
+    """
     found = [one for one in model.modules() if isinstance(one, PreTrainedModel)]
     outer = [one for one in found if not any(one is not other and one in set(other.modules()) for other in found)]
     if len(outer) != 1:
@@ -163,8 +172,10 @@ def _transformer_of(model: Any) -> PreTrainedModel:
 
 
 def find_files(model: PreTrainedModel, directory: ModelDirectory) -> ModelDirectory:
-    """The files that travel with a model out of the directory it came from: those of sentence-transformers only where
-    it is of the class that these use."""
+    """Return the files to copy with a model from the directory it came from.
+
+    Those of sentence-transformers are included only if the model is of the class that they use.
+    """
     if directory.task is None:
         return directory
     wanted = get_model_class(directory, model.config)
@@ -175,25 +186,31 @@ def find_files(model: PreTrainedModel, directory: ModelDirectory) -> ModelDirect
 
 
 def require_model(model: str | Path) -> None:
-    """Raises InputError before the work: there is no such directory or file, nor a model of that name on the hub."""
+    """Check that a model exists before work on it begins.
+
+    Raises:
+        InputError: there is no such directory or file, and no model of that name on the hub.
+    """
     if not is_gguf(model):
         find_directory(model)
 
 
 def resolve_model(model: str | Path) -> Path:
-    """The directory with a model's configuration and weights: inside a sentence-transformers one, its transformer's.
+    """Return the directory with a model's configuration and weights.
+
+    In a sentence-transformers directory that is the folder of the transformer.
 
     Raises:
-        InputError: there is no such directory, nor a model of that name on the hub.
+        InputError: there is no such directory, and no model of that name on the hub.
     """
     return find_directory(model).place
 
 
 def open_config(model: str | Path) -> PretrainedConfig:
-    """The configuration of a model's directory, or of that of its transformer.
+    """Load the configuration of a model, or of the transformer in its directory.
 
     Raises:
-        InputError: there is no such model, or it is none of its own: adapters, or a GGUF file.
+        InputError: there is no such model, or it has no configuration: it is a directory of adapters, or a GGUF file.
     """
     if is_gguf(model):
         raise InputError(f"{model}: a GGUF file can be compressed and evaluated as a language model, nothing else")
@@ -204,7 +221,11 @@ def open_config(model: str | Path) -> PretrainedConfig:
 
 
 def find_directory(model: str | Path) -> ModelDirectory:
-    """A model's directory, downloaded if need be. Raises InputError: there is none, nor a model of that name."""
+    """Find the directory of a model, and download it from the hub if needed.
+
+    Raises:
+        InputError: there is no such directory, and no model of that name on the hub.
+    """
     if not str(model).strip():
         raise InputError("the name of the model is empty; give a directory or the name of a model on the hub")
     directory = user_path(model)
@@ -212,13 +233,13 @@ def find_directory(model: str | Path) -> ModelDirectory:
 
 
 def require_encoder(model: str | Path) -> None:
-    """Make sure, before sentence-transformers opens a directory as a sentence encoder, that it is a whole one.
+    """Check that a directory is a complete sentence encoder, before sentence-transformers opens it.
 
-    What it lacks, sentence-transformers would make up; and it runs code that comes with a local directory unasked.
+    sentence-transformers would make up what is missing, and run code in a local directory without asking.
 
     Raises:
         InputError: there is no such model, its transformer is for something else, weights or tokenizer are missing, or
-            it comes with code of its own.
+            it comes with its own code.
     """
     directory = find_directory(model)
     if directory.task not in (None, "feature-extraction"):
@@ -229,7 +250,7 @@ def require_encoder(model: str | Path) -> None:
         config = load_config(directory.place)
         own = directory if directory.task else replace(directory, task="feature-extraction")
         if get_quantization_method(config, compressed=True) is None:
-            # On no device: the names of what is there are enough.
+            # On the meta device: the names of the stored tensors are enough.
             load_pretrained(get_model_class(own, config), directory.place, device_map="meta")
         load_tokenizer(directory.place)
 
@@ -238,7 +259,7 @@ def _downloaded(name: str) -> Path:
     try:
         directory = Path(snapshot_download(name, ignore_patterns=[*_UNWANTED, "pytorch_model*.bin"]))
         if not any(directory.rglob("*.safetensors")):
-            # Old models have pickles only; torch loads those as plain tensors.
+            # Old models have pickled weights only; torch loads these as plain tensors.
             directory = Path(snapshot_download(name, ignore_patterns=[*_UNWANTED]))
         return directory
     except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError, ValueError) as error:

@@ -1,4 +1,4 @@
-"""Modules tied to a compressed embedding are tied by their construction; transformers has nothing to tie there."""
+"""Tied weights: modules tied to a compressed embedding share it by construction, so transformers must not tie them."""
 
 import re
 from typing import Any
@@ -8,15 +8,15 @@ from transformers import PreTrainedModel
 
 from dsformer.nn.embedding import TiedEmbedding, TiedHead
 
-# Where a model keeps what it said of its tied weights.
+# Attribute under which a model keeps its original mappings of tied weights.
 _BEFORE = "_dsformer_tied_before"
 
 
 def forget_tied(model: PreTrainedModel) -> None:
-    """Take the weights of tied modules out of what transformers 5 believes it has to tie.
+    """Remove the weights of tied modules from those that transformers 5 ties.
 
-    Its mapping names parameters, and these modules have no weight of their own. transformers 4 ties modules, which they
-    put up with, and only lists the names of tied weights.
+    Its mapping names parameters, and these modules have no weight parameter. transformers 4 ties modules, which these
+    modules tolerate, and uses the names of tied weights only as a list.
     """
     for module in model.modules():
         if isinstance(module, PreTrainedModel):
@@ -27,10 +27,10 @@ def forget_tied(model: PreTrainedModel) -> None:
 
 
 def remember_tied(model: PreTrainedModel) -> None:
-    """Undo :func:`forget_tied` for a model whose tables are dense again, and part what its class does not tie.
+    """Undo :func:`forget_tied` for a model whose tables are dense again, and untie what its class does not tie.
 
-    Parameters that are one tensor are stored once, under the name that the class says the others are tied to. A class
-    that says nothing of them would be left without the others.
+    Parameters that share one tensor are stored once, under the name that the class ties the others to. Parameters that
+    the class does not tie would be missing from the file.
     """
     for module in model.modules():
         for attribute, mapping in module.__dict__.pop(_BEFORE, {}).items():
@@ -41,7 +41,7 @@ def remember_tied(model: PreTrainedModel) -> None:
 
 
 def _part(model: nn.Module, tied: dict[str, str]) -> None:
-    """Give each tied parameter that the mapping does not name a tensor of its own."""
+    """Give each tied parameter that the mapping does not name its own tensor."""
     known = {*tied, *tied.values()}
     seen: dict[nn.Parameter, str] = {}
     for name, parameter in list(model.named_parameters(remove_duplicate=False)):

@@ -1,4 +1,4 @@
-"""The numbers in weight files: each tensor as it was written, none of them NaN, infinite or beyond all reason."""
+"""Checks of the values in weight files: each tensor as it was written, without NaN, infinite or absurdly large ones."""
 
 from collections.abc import Container, Sequence
 from math import isfinite
@@ -11,17 +11,17 @@ from dsformer.errors import ArtefactError
 from dsformer.models.checkpoint import opened
 from dsformer.models.checksum import Record, compute_checksum
 
-# Its square is at the end of float32: no model has such weights, but a flipped bit of an exponent gives them.
+# Its square is at the limit of float32. No model has such weights, but a flipped exponent bit produces them.
 LARGEST = 1e18
 _SCALES = ("weight_scale", "dictionary_scale")
 
 
 def check_values(files: Sequence[Path], record: Record | None, unbounded: Container[str] = ()) -> None:
-    """Read every tensor once.
+    """Read every tensor once and check its values, and its checksum where there is one.
 
     Args:
-        files: of the weights.
-        record: with their checksums; None: numbers alone are looked at.
+        files: the weight files.
+        record: holds the checksums of the tensors; None: only the values are checked.
         unbounded: names of tensors that may be infinite (masks).
 
     Raises:
@@ -39,7 +39,10 @@ def check_values(files: Sequence[Path], record: Record | None, unbounded: Contai
 
 
 def size_of(name: str, tensor: Tensor) -> float:
-    """The magnitude of the largest number of a stored tensor, by its name; NaN where there is one."""
+    """Return the largest magnitude in a stored tensor; NaN if it has NaN values, 0 for integers.
+
+    The name identifies scales, which are stored as int16 and hold the bits of bfloat16.
+    """
     if tensor.dtype == torch.int16 and name.endswith(_SCALES):
         tensor = tensor.view(torch.bfloat16)
     if not tensor.is_floating_point() or not tensor.numel():

@@ -1,7 +1,8 @@
-"""Ids of tokens in the configurations of a model: which there are, and what they become when tokens get other numbers.
+"""Token ids in the configurations of a model: which ones are needed, and how they are renumbered.
 
-Beside single ids (``eos_token_id``) there are lists, lists of phrases, pairs of a place and an id, and dictionaries;
-transformers' ``GenerationConfig`` and the configurations of Marian, BART, mBART and Whisper have them all.
+Besides single ids (``eos_token_id``) there are lists, lists of phrases, pairs of a position and an id, and
+dictionaries. transformers' ``GenerationConfig`` and the configurations of Marian, BART, mBART and Whisper have all of
+these.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -12,48 +13,49 @@ from transformers import PreTrainedModel
 Numbers = Mapping[int, int]
 
 _SUFFIXES = ("_token_id", "_token_ids", "_token_index")
-# XLM's and Flaubert's.
+# Names in XLM and Flaubert.
 _NAMES = ("bos_index", "eos_index", "pad_index", "unk_index", "mask_index")
 
 
 def _one(value: Any, numbers: Numbers) -> Any:
-    """An id, or a list of ids; those of tokens that are gone are dropped."""
+    """Renumber an id or a list of ids; ids of removed tokens are dropped."""
     if isinstance(value, list | tuple):
         return [numbers[one] for one in value if one in numbers]
     return numbers.get(value)
 
 
 def _phrases(value: Any, numbers: Numbers) -> Any:
-    """Lists of ids, as deep as they are; a phrase cannot be said without one of its tokens."""
+    """Renumber nested lists of ids; a phrase is dropped if one of its tokens is removed."""
     if all(isinstance(one, int) for one in value):
         return [numbers[one] for one in value] if all(one in numbers for one in value) else []
     return [left for left in (_phrases(one, numbers) for one in value) if left]
 
 
 def _forced(value: Any, numbers: Numbers) -> Any:
-    """Pairs of a place and an id; None for the id leaves the choice to the model."""
+    """Renumber pairs of a position and an id; an id of None leaves the choice to the model."""
     return [[place, one if one is None else numbers[one]] for place, one in value if one is None or one in numbers]
 
 
 def _biases(value: Any, numbers: Numbers) -> Any:
-    """Biases of phrases: a dictionary by tuples of ids, or as JSON has it a list of pairs."""
+    """Renumber the biases of phrases: a dictionary keyed by tuples of ids, or a list of pairs as in JSON."""
     if isinstance(value, dict):
         return {tuple(left): bias for ids, bias in value.items() if (left := _phrases(ids, numbers))}
     return [[left, bias] for ids, bias in value if (left := _phrases(ids, numbers))]
 
 
 def _by_name(value: Any, numbers: Numbers) -> Any:
+    """Renumber a dictionary of names to ids."""
     return {name: numbers[one] for name, one in value.items() if one in numbers}
 
 
-# Whose tokens stay in any case: they are said whatever the model thinks.
+# Fields whose tokens are kept in any case: they are generated whatever the model predicts.
 _WANTED: dict[str, Callable[[Any, Numbers], Any]] = {
     "forced_decoder_ids": _forced,
     "force_words_ids": _phrases,
     "lang_to_id": _by_name,
     "task_to_id": _by_name,
 }
-# Whose tokens may go: they are never said, or rarely.
+# Fields whose tokens may be removed: they are never generated, or rarely.
 _UNWANTED: dict[str, Callable[[Any, Numbers], Any]] = {
     "suppress_tokens": _one,
     "begin_suppress_tokens": _one,
@@ -63,11 +65,11 @@ _UNWANTED: dict[str, Callable[[Any, Numbers], Any]] = {
 
 
 def needed_ids(model: PreTrainedModel, rows: int) -> set[int]:
-    """Ids of tokens that the configurations cannot do without.
+    """Return the ids of tokens that the configurations of a model need.
 
     Args:
         model: the model.
-        rows: of its table: configurations with a vocabulary of another size are of other tokens.
+        rows: number of rows of its embedding table; a configuration with another vocabulary size names other tokens.
     """
     found: set[int] = set()
     for config in _configs(model, rows):
@@ -78,12 +80,12 @@ def needed_ids(model: PreTrainedModel, rows: int) -> set[int]:
 
 
 def renumber(model: PreTrainedModel, rows: int, left: int, numbers: Numbers) -> None:
-    """Give the ids in all configurations their new numbers, and drop those of tokens that are gone.
+    """Renumber the ids in all configurations of a model, and drop those of removed tokens.
 
     Args:
-        model: with its generation configuration.
-        rows: of the table as it was.
-        left: rows of it that stay.
+        model: the model with its configurations, which are changed in place.
+        rows: number of rows of the embedding table before.
+        left: number of remaining rows.
         numbers: new ids by old ones.
     """
     for config in _configs(model, rows):
@@ -96,7 +98,7 @@ def renumber(model: PreTrainedModel, rows: int, left: int, numbers: Numbers) -> 
 def _changed(name: str, value: Any, numbers: Numbers) -> Any:
     how = (_WANTED | _UNWANTED).get(name, _one)
     changed = how(value, numbers)
-    # Empty lists are refused by some processors of logits, and mean the same as none.
+    # Some logits processors refuse empty lists, which mean the same as None.
     return None if isinstance(changed, list | dict) and not changed else changed
 
 
@@ -111,7 +113,7 @@ def _all_ids(name: str, value: Any) -> set[int]:
 
 
 def _fields(config: Any) -> Iterator[tuple[str, Any]]:
-    """The ids of a configuration, by the names of its fields; of an object's, or of a dictionary's."""
+    """Yield the fields of a configuration that hold ids, by name; it is an object or a dictionary."""
     values = config if isinstance(config, dict) else vars(config)
     for name, value in values.items():
         if isinstance(value, bool) or not isinstance(value, int | list | tuple | dict):
@@ -128,7 +130,10 @@ def _store(config: Any, name: str, value: Any) -> None:
 
 
 def _configs(model: PreTrainedModel, rows: int) -> list[Any]:
-    """All that name tokens of the table: the model's, those inside it, how it generates, and for which tasks."""
+    """List all configurations that name tokens of the embedding table.
+
+    These are the model's, those inside it, the generation configuration, and the parameters of specific tasks.
+    """
     found: list[Any] = []
     waiting = [model.config, getattr(model, "generation_config", None)]
     while waiting:

@@ -1,4 +1,4 @@
-"""Write a model with the vocabulary of a corpus."""
+"""Vocabulary pruning: writing a model with only the tokens of a corpus."""
 
 from collections.abc import Sequence
 from copy import deepcopy
@@ -20,7 +20,7 @@ from dsformer.vocabulary.rows import gives_same_outputs, select_rows, table_rows
 from dsformer.vocabulary.tokenizer import rewrite_tokenizer
 from dsformer.vocabulary.tokens import choose_tokens, each_encoded
 
-# Texts the two models are compared on.
+# How many texts the two models are compared on.
 PROBES = 8
 
 
@@ -32,20 +32,20 @@ def prune_vocabulary(
     overwrite: bool = False,
     trust_remote_code: bool = False,
 ) -> tuple[int, int]:
-    """Write a dense model that knows the tokens of some texts, and says of these texts what the original says.
+    """Write a dense model reduced to the tokens of some texts, with the outputs that the original has for these texts.
 
     Args:
         model: a Hugging Face or sentence-transformers directory, or a hub name.
-        output: directory of the smaller model; appears whole or not at all.
-        texts: of the kind it will be used on.
+        output: directory of the smaller model; it appears complete or not at all.
+        texts: texts of the kind that the model will be used on.
         overwrite: replace ``output`` if it exists.
         trust_remote_code: run Python code that comes with the model.
 
     Returns:
-        Tokens before and after.
+        Number of tokens before, and after.
 
     Raises:
-        InputError: the model or its tokenizer cannot be changed so.
+        InputError: the model or its tokenizer cannot be pruned.
     """
     with reserve(output, overwrite, [model]) as target:
         with trusting(trust_remote_code):
@@ -54,7 +54,7 @@ def prune_vocabulary(
             raise InputError("vocabulary: only fast tokenizers (with a tokenizer.json) can be rewritten")
         rows = table_rows(source.model)
         found = choose_tokens(source.tokenizer, texts, needed_ids(source.model, rows))
-        # Tokens beyond the table, added and never used, stay beyond it: the model is as it was without them.
+        # Tokens beyond the table, added and never used, stay beyond it: the model has no rows for them in either case.
         numbers = {old: new for new, old in enumerate(found)}
         kept = torch.tensor([old for old in found if old < rows])
         tokenizer = _checked(source.tokenizer, numbers, texts, rows)
@@ -64,6 +64,7 @@ def prune_vocabulary(
 
 
 def _write(network: PreTrainedModel, tokenizer: Any, companions: ModelDirectory | None, target: Path) -> None:
+    """Write the smaller model, its tokenizer and the files beside them."""
     with write_atomically(target) as directory, quiet():
         network.save_pretrained(directory)
         if companions is None:
@@ -73,7 +74,11 @@ def _write(network: PreTrainedModel, tokenizer: Any, companions: ModelDirectory 
 
 
 def _checked(tokenizer: Any, numbers: dict[int, int], texts: Sequence[str], rows: int) -> Any:
-    """The rewritten tokenizer, once it has been seen to split all texts as the old one does."""
+    """Rewrite the tokenizer, and check that it splits all texts as the original does.
+
+    Raises:
+        InputError: it splits a text in another way, or the model has no row for a token of a text.
+    """
     with quiet():
         new = rewrite_tokenizer(tokenizer, numbers)
     for text, old, own in zip(texts, each_encoded(tokenizer, texts), each_encoded(new, texts), strict=True):
@@ -86,12 +91,16 @@ def _checked(tokenizer: Any, numbers: dict[int, int], texts: Sequence[str], rows
 
 
 def _selected(source: Source, kept: torch.Tensor, numbers: dict[int, int], texts: Sequence[str]) -> PreTrainedModel:
-    """The model with the rows of tokens that stay, once it has been seen to say what the whole one says."""
+    """Copy the model with the rows of the remaining tokens, and check that its outputs are those of the original.
+
+    Raises:
+        InputError: the outputs differ.
+    """
     network = deepcopy(source.model)
     select_rows(network, kept, numbers)
     places = torch.full((table_rows(source.model),), -1)
     places[kept] = torch.arange(len(kept))
-    # One by one: the token that batches are padded with may be one that has no row.
+    # One text a batch: the padding token may be one that has no row.
     for batch in make_model_batches(source.model, source.tokenizer, texts[:PROBES], 64, 1):
         renumbered = {name: places[ids] if name.endswith("input_ids") else ids for name, ids in batch.items()}
         if not gives_same_outputs(source.model, network, batch, renumbered, kept):

@@ -1,4 +1,4 @@
-"""The rows of a model's tables and heads that belong to the tokens that stay."""
+"""Rows of a model's embedding tables and heads: selecting those of the remaining tokens."""
 
 from collections.abc import Mapping
 
@@ -10,20 +10,20 @@ from transformers import PreTrainedModel
 from dsformer.vocabulary.ids import renumber
 
 RECORD = "pruned_vocabulary"
-"""Name under which a model's configuration says how many values went with the rows that are gone."""
+"""Field of a model's configuration that counts the values removed with pruned rows."""
 
 
 def table_rows(model: PreTrainedModel) -> int:
-    """Rows of the embedding table; tables are often longer than the vocabulary."""
+    """Return the number of rows of the embedding table, which often exceeds the size of the vocabulary."""
     return model.get_input_embeddings().weight.shape[0]  # type: ignore[return-value, index]
 
 
 def select_rows(model: PreTrainedModel, kept: Int[Tensor, " kept"], numbers: Mapping[int, int]) -> None:
-    """Leave the rows of some tokens in the embedding table, the head and its bias; ids in configurations follow.
+    """Select the rows of the remaining tokens in the embedding table, the head and its bias, and renumber ids.
 
     Args:
-        model: changed in place.
-        kept: the rows that stay, ascending.
+        model: changed in place, with its configurations.
+        kept: the rows to keep, ascending.
         numbers: new ids by old ones, also of tokens that have no row.
     """
     rows, before = table_rows(model), _values(model)
@@ -44,17 +44,18 @@ def select_rows(model: PreTrainedModel, kept: Int[Tensor, " kept"], numbers: Map
 
 
 def pruned_values(model: nn.Module) -> int:
-    """How many values of a model went with tokens it does not know any more."""
+    """Return how many values of a model were removed with the tokens that it lost."""
     found = getattr(getattr(model, "config", None), RECORD, 0)
     return found if isinstance(found, int) else 0
 
 
 def _values(model: nn.Module) -> int:
-    """Values stored, those that are shared once."""
+    """Count the stored values of a model; shared parameters count once."""
     return sum({id(one): one.numel() for one in model.parameters()}.values())
 
 
 def _shorten(table: nn.Embedding, kept: Tensor, numbers: Mapping[int, int]) -> None:
+    """Select the rows of an embedding table, and renumber its padding index."""
     _set(table, "weight", table.weight.detach()[kept])
     table.num_embeddings = len(kept)
     if table.padding_idx is not None:
@@ -77,7 +78,17 @@ def gives_same_outputs(
     renumbered: Mapping[str, Tensor],
     kept: Int[Tensor, " kept"],
 ) -> bool:
-    """Whether two models say the same of a batch, of which the second knows the tokens by other numbers."""
+    """Return whether a model and its pruned copy give the same outputs for a batch.
+
+    The largest difference may be 1e-4 of the largest output.
+
+    Args:
+        before: the original model.
+        after: the pruned model.
+        batch: inputs of the original model.
+        renumbered: the same inputs, with the ids of the pruned model.
+        kept: ids of the original model that are kept; of logits over the vocabulary only these are compared.
+    """
     first, second = before(**batch)[0].float(), after(**renumbered)[0].float()
     if first.shape[-1] != second.shape[-1]:
         first = first[..., kept]

@@ -1,4 +1,4 @@
-"""The vocabulary as a step of a recipe: before all others, as a dense model they start from."""
+"""Vocabulary pruning as a stage of a recipe: it comes first, and writes the dense model that the others start from."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,7 +15,16 @@ Model = str | Path | nn.Module
 
 
 def write_with_vocabulary(model: Model, corpus: Path, place: Path) -> Path:
-    """Write the model with the vocabulary of a file. Raises InputError as :func:`prune_vocabulary`."""
+    """Write the model pruned to the tokens of a corpus, and return its directory.
+
+    Args:
+        model: a directory or hub name.
+        corpus: file of texts of the kind that the model will be used on.
+        place: the directory to write.
+
+    Raises:
+        InputError: the model is one in memory; or as for :func:`prune_vocabulary`.
+    """
     if not isinstance(model, str | Path):
         raise InputError("vocabulary: needs a directory or a hub name, not a model in memory")
     prune_vocabulary(model, place, read_texts(corpus))
@@ -24,7 +33,7 @@ def write_with_vocabulary(model: Model, corpus: Path, place: Path) -> Path:
 
 @contextmanager
 def with_vocabulary(model: Model, corpus: Path | None) -> Iterator[Model]:
-    """The model, or for a while a directory of it with the vocabulary of a file."""
+    """Yield the model, or with a corpus a temporary directory with the model pruned to its tokens."""
     if corpus is None:
         yield model
         return

@@ -1,4 +1,4 @@
-"""A tokenizer with fewer tokens, rewritten from its ``tokenizer.json``."""
+"""Rewriting a tokenizer with fewer tokens, by its ``tokenizer.json``."""
 
 import json
 from collections.abc import Mapping
@@ -11,18 +11,19 @@ from dsformer.errors import InputError
 from dsformer.utils.atomic_io import scratch_directory
 from dsformer.vocabulary.tokens import merged, split_merge
 
-# What a tokenizer is loaded from; all other files that hold a vocabulary would be of the old one.
+# Files that a tokenizer is loaded from. All other files with a vocabulary would hold the old one.
 FILES = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "chat_template.jinja")
 
 
 def rewrite_tokenizer(tokenizer: Any, numbers: Mapping[int, int]) -> Any:
-    """The tokenizer of the same class whose tokens have other numbers, and those without a number are gone.
+    """Build the tokenizer of the same class with new ids; tokens without a new id are removed.
 
     Args:
+        tokenizer: a fast tokenizer.
         numbers: new ids by old ones.
 
     Raises:
-        InputError: it is of a kind that cannot be rewritten.
+        InputError: the tokenizer is of a kind that cannot be rewritten.
     """
     with scratch_directory() as place:
         tokenizer.save_pretrained(place)
@@ -42,6 +43,7 @@ def rewrite_tokenizer(tokenizer: Any, numbers: Mapping[int, int]) -> Any:
 
 
 def _model(model: dict[str, Any], numbers: Mapping[int, int]) -> dict[str, Any]:
+    """Rewrite the model of a tokenizer: its vocabulary, and with byte-pair encoding its merges."""
     kind = model["type"]
     if kind == "Unigram":
         pieces = [piece for i, piece in enumerate(model["vocab"]) if i in numbers]
@@ -57,11 +59,12 @@ def _model(model: dict[str, Any], numbers: Mapping[int, int]) -> dict[str, Any]:
 
 
 def _can_stay(model: dict[str, Any], merge: tuple[str, str], vocabulary: Mapping[str, int]) -> bool:
+    """Return whether both tokens of a merge, and the one they are merged to, remain."""
     return all(token in vocabulary for token in (*merge, merged(model, *merge)))
 
 
 def _renumbered(part: Any, numbers: Mapping[int, int]) -> Any:
-    """A post-processor: special tokens stand in it as ``"ids": [101]`` or ``"cls": ["[CLS]", 101]``."""
+    """Renumber a post-processor, in which special tokens appear as ``"ids": [101]`` or ``"cls": ["[CLS]", 101]``."""
     if isinstance(part, list):
         return [_renumbered(one, numbers) for one in part]
     if not isinstance(part, dict):
@@ -78,7 +81,7 @@ def _renumbered(part: Any, numbers: Mapping[int, int]) -> Any:
 
 
 def _settings(path: Path, numbers: Mapping[int, int]) -> None:
-    """Added tokens stand in the settings under their ids as well."""
+    """Renumber the added tokens in ``tokenizer_config.json``, which are also listed there by id."""
     settings = json.loads(path.read_text(encoding="utf-8"))
     added = settings.get("added_tokens_decoder")
     if isinstance(added, dict):

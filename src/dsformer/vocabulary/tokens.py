@@ -1,4 +1,4 @@
-"""Which tokens stay, so that texts of them are tokenized as they were."""
+"""Choice of the tokens to keep, so that texts that consist of them are tokenized as before."""
 
 import json
 import re
@@ -10,25 +10,25 @@ from tokenizers.pre_tokenizers import ByteLevel
 
 from dsformer.errors import InputError
 
-# Texts tokenized at once.
+# How many texts are tokenized at once.
 CHUNK = 1024
 _BYTE = re.compile("<0x[0-9A-F]{2}>")
 _MARKS = ("##", "▁", "Ġ", "</w>")
 
 
 def choose_tokens(tokenizer: Any, texts: Sequence[str], also: Iterable[int] = ()) -> list[int]:
-    """Ids that stay, ascending.
+    """Choose the ids of the tokens to keep, in ascending order.
 
-    Those of the texts; special and added ones, and all that the tokenizer itself names; the bytes that unknown
-    characters fall back to; all single characters of these texts and of ASCII, so that few words become unknown; and
-    with byte-pair encoding all single characters, and everything that those are merged from. A text all of whose
-    tokens stay is tokenized as before: the longest match, the best sum of scores, or the merges are still there, and
-    there are only fewer rivals.
+    Kept are the tokens of the texts; special and added tokens, and all that the tokenizer itself names; the bytes that
+    unknown characters fall back to; and all single characters of these texts and of ASCII, so that few words become
+    unknown. With byte-pair encoding all single characters are kept, and everything that the kept tokens are merged
+    from. A text all of whose tokens are kept is tokenized as before: the longest match, the best sum of scores, or the
+    merges still exist, and there are only fewer rivals.
 
     Args:
-        tokenizer: a fast one.
-        texts: of the kind it will be used on.
-        also: further ids.
+        tokenizer: a fast tokenizer.
+        texts: texts of the kind that the model will be used on.
+        also: further ids to keep.
     """
     vocabulary = tokenizer.get_vocab()
     kept = {*also, *tokenizer.all_special_ids, *(tokenizer.get_added_vocab().values())}
@@ -45,18 +45,18 @@ def choose_tokens(tokenizer: Any, texts: Sequence[str], also: Iterable[int] = ()
 
 
 def encoded(tokenizer: Any, texts: Sequence[str]) -> list[list[int]]:
-    """Ids of texts, whole, without special tokens."""
+    """Tokenize texts in full, without special tokens, and return their ids."""
     return tokenizer(list(texts), add_special_tokens=False, truncation=False)["input_ids"]
 
 
 def each_encoded(tokenizer: Any, texts: Sequence[str]) -> Iterator[list[int]]:
-    """The same of very many texts, one after another."""
+    """Yield the ids of one text after another, as :func:`encoded`; suits very many texts."""
     for start in range(0, len(texts), CHUNK):
         yield from encoded(tokenizer, texts[start : start + CHUNK])
 
 
 def _named(fields: dict[str, Any], vocabulary: dict[str, int]) -> set[int]:
-    """What the tokenizer itself names: the unknown token, bytes to fall back to, what is put around texts."""
+    """Return the ids that the tokenizer itself names: unknown token, fallback bytes, tokens put around texts."""
     model, found = fields["model"], set(_ids(fields.get("post_processor")))
     unknown = model.get("unk_token")
     if unknown in vocabulary:
@@ -69,7 +69,7 @@ def _named(fields: dict[str, Any], vocabulary: dict[str, int]) -> set[int]:
 
 
 def _ids(part: Any) -> Iterator[int]:
-    """Ids of special tokens in a post-processor: ``"ids": [101]`` or ``"cls": ["[CLS]", 101]``."""
+    """Yield the ids of special tokens in a post-processor: ``"ids": [101]`` or ``"cls": ["[CLS]", 101]``."""
     if isinstance(part, list):
         for one in part:
             yield from _ids(one)
@@ -84,27 +84,28 @@ def _ids(part: Any) -> Iterator[int]:
 
 
 def _wanted(fields: dict[str, Any], texts: Sequence[str]) -> set[str] | None:
-    """The characters that stay; None: all."""
+    """Return the characters to keep; None for all."""
     if fields["model"]["type"] == "BPE":
         return None
     wanted = set(string.printable)
     for text in texts:
         wanted.update(text)
         wanted.update(text.lower())
-    # Bytes are written as letters, of which every text may need any.
+    # Bytes are written as letters, and a text may need any of them.
     if '"ByteLevel"' in json.dumps([fields.get("normalizer"), fields.get("pre_tokenizer")]):
         wanted.update(ByteLevel.alphabet())
     return wanted
 
 
 def _marks(model: dict[str, Any]) -> list[str]:
-    """What tokens of one letter have before or after it."""
+    """Return the prefixes and suffixes that tokens of one character may have."""
     own = [mark for name in ("continuing_subword_prefix", "end_of_word_suffix") if (mark := model.get(name))]
-    # With byte-pair encoding those of other kinds are merged, not given.
+    # With byte-pair encoding, tokens with the marks of other kinds are merged, not given.
     return own if model["type"] == "BPE" else [*_MARKS, *own]
 
 
 def _characters(vocabulary: dict[str, int], marks: Sequence[str], wanted: set[str] | None) -> set[int]:
+    """Return the ids of tokens of one character, marks not counted; ``wanted`` limits the characters."""
     found = set()
     for token, number in vocabulary.items():
         bare = token
@@ -117,7 +118,7 @@ def _characters(vocabulary: dict[str, int], marks: Sequence[str], wanted: set[st
 
 
 def _ingredients(model: dict[str, Any], vocabulary: dict[str, int], tokens: Sequence[str]) -> set[int]:
-    """Everything tokens can be merged from."""
+    """Return the ids of some tokens, and of all tokens that these can be merged from."""
     parts: dict[str, list[str]] = {}
     for merge in model["merges"]:
         first, second = split_merge(merge)
@@ -132,7 +133,11 @@ def _ingredients(model: dict[str, Any], vocabulary: dict[str, int], tokens: Sequ
 
 
 def split_merge(merge: str | Sequence[str]) -> tuple[str, str]:
-    """The two tokens of a merge, in either notation. Raises InputError for none of them."""
+    """Split a merge into its two tokens, in either notation.
+
+    Raises:
+        InputError: it does not have two tokens.
+    """
     pair = merge.split(" ") if isinstance(merge, str) else list(merge)
     if len(pair) != 2:
         raise InputError(f"vocabulary: the tokenizer has a merge of {len(pair)} tokens")
@@ -140,6 +145,12 @@ def split_merge(merge: str | Sequence[str]) -> tuple[str, str]:
 
 
 def merged(model: dict[str, Any], first: str, second: str) -> str:
-    """The token that two are merged to."""
+    """Return the token that two tokens are merged to.
+
+    Args:
+        model: the tokenizer's model, as in ``tokenizer.json``.
+        first: the first token.
+        second: the second token; the prefix that marks the continuation of a word is dropped.
+    """
     prefix = model.get("continuing_subword_prefix") or ""
     return first + (second.removeprefix(prefix) if prefix else second)

@@ -1,4 +1,11 @@
-"""Supervised text tasks: their examples, the features a model is trained on, and the official scores."""
+"""Supervised text tasks: their examples, the features a model is trained on, and the official scores.
+
+The package may import ``data`` and what ``data`` may import. ``task`` defines a task and its examples. ``registry``
+loads one by name, from a folder of the user's, the package or the hub: ``glue``, ``squad``, ``wnut17``, ``wikitext``,
+``sentences``, or the user's own file by ``files`` and ``classes``. ``features`` tokenizes examples to ``encoded`` ones,
+and ``collators`` makes batches of them. ``metrics`` scores predictions, with ``answers``, ``spans`` and
+``squad_metric``, and ``report`` describes them in full. Start reading with ``task.py``, then ``registry.py``.
+"""
 
 from dsformer.data.supervised.collators import Collator as Collator
 from dsformer.data.supervised.collators import collator as collator

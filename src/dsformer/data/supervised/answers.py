@@ -1,4 +1,4 @@
-"""From start and end logits to the text of an answer, as run_qa of transformers and BERT's run_squad find it."""
+"""Answers from start and end logits, as run_qa of transformers and BERT's run_squad find them."""
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -7,7 +7,7 @@ from numpy.lib.stride_tricks import sliding_window_view
 from dsformer.data.supervised.encoded import EncodedExamples
 from dsformer.data.supervised.task import Examples
 
-# Those scripts' settings: answers start and end at one of the 20 best tokens, and have at most 30 tokens.
+# Settings of those scripts: answers start and end at one of the 20 best tokens, and have at most 30 tokens.
 _CANDIDATES = 20
 _LONGEST = 30
 
@@ -20,10 +20,15 @@ def best_answers(
     *,
     no_answer: bool,
 ) -> list[str]:
-    """The best span of all windows of each example, by the sum of its start and end logits; "" if there is none.
+    """Return the best span of all windows of each example, by the sum of its start and end logits; "" if there is none.
 
-    With `no_answer` it is "" also where the sum at the null token, the lowest over all windows, is above the best
-    span's (a threshold of 0).
+    Args:
+        examples: the questions and their contexts.
+        encoded: what `encode` made of these examples.
+        starts: logits of the start of the answer.
+        ends: logits of its end.
+        no_answer: whether questions may have no answer. Then "" is also returned where the sum at the null token, the
+            lowest over all windows, is above that of the best span (a threshold of 0).
     """
     best = np.full(len(examples), -np.inf)
     null = np.full(len(examples), np.inf)
@@ -46,7 +51,7 @@ def best_answers(
 def _candidates(
     logits: Float[np.ndarray, " tokens"], begins: Int[np.ndarray, " tokens"]
 ) -> Float[np.ndarray, " tokens"]:
-    """The logits of the best tokens of the window; minus infinity for the others and outside of the context."""
+    """Return the logits of the best tokens of the window; minus infinity for others and outside of the context."""
     kept = np.full(len(logits), -np.inf)
     top = np.argsort(-logits, kind="stable")[:_CANDIDATES]
     kept[top] = logits[top]
@@ -54,7 +59,10 @@ def _candidates(
 
 
 def _best_span(starts: Float[np.ndarray, " tokens"], ends: Float[np.ndarray, " tokens"]) -> tuple[float, int, int]:
-    """The highest sum of a start and an end that is not before it nor too far behind, and the two tokens."""
+    """Return the highest sum of a start and an end logit, and the two tokens.
+
+    The end is not before the start, and the span is not too long.
+    """
     padded = np.concatenate([ends, np.full(_LONGEST - 1, -np.inf)])
     reachable = sliding_window_view(padded, _LONGEST)
     nearest = reachable.argmax(axis=1)

@@ -1,4 +1,4 @@
-"""The classes that the labels of a file name, however a program wrote them there: 1, "1" and 1.0 are one class."""
+"""Classes by the labels of a file, however a program wrote them: 1, "1" and 1.0 are one class."""
 
 import ast
 import math
@@ -11,14 +11,14 @@ from typing import Any
 from dsformer.data.supervised.targets import listed
 from dsformer.errors import InputError
 
-# How programs write a value that is not there, in files of text.
+# How programs write a missing value in text files.
 _MISSING = {"nan", "<na>", "nat"}
 _WHOLE = re.compile(r"(-?(?:0|[1-9]\d*))\.0+")
 _TRUTH = {"true", "false"}
 
 
 def check_label(value: Any, place: str) -> None:
-    """Make sure that a cell holds one label.
+    """Check that a cell holds one label.
 
     Raises:
         InputError: it is empty, not a number (NaN), infinite, or holds several values.
@@ -34,8 +34,10 @@ def check_label(value: Any, place: str) -> None:
 
 
 def class_key(value: Any) -> str:
-    """What all ways to write a class have in common: whole numbers without a fraction, truth values in small letters,
-    and no space around."""
+    """Return what all spellings of a class have in common.
+
+    Integers have no fraction, truth values are in lower case, and surrounding space is removed.
+    """
     if isinstance(value, int | float) and not isinstance(value, bool) and float(value).is_integer():
         return str(int(value))
     text = str(value).strip()
@@ -46,8 +48,10 @@ def class_key(value: Any) -> str:
 
 
 def class_names(values: Iterable[Any]) -> tuple[str, ...]:
-    """The different classes, sorted (by number if all are whole numbers): as they are written where that is always the
-    same, else by their keys."""
+    """Return the names of the different classes, sorted; by number if all are integers.
+
+    A class is named as it is written if that is always the same, else by its key.
+    """
     written: dict[str, set[str]] = {}
     for value in values:
         written.setdefault(class_key(value), set()).add(str(value).strip())
@@ -60,7 +64,7 @@ def class_names(values: Iterable[Any]) -> tuple[str, ...]:
 
 
 class ClassIndex:
-    """Finds the class that a label names."""
+    """Index of the classes by their names."""
 
     def __init__(self, names: Sequence[str]):
         self.names = names
@@ -69,12 +73,19 @@ class ClassIndex:
         self._folded = {key.casefold(): i for key, i in self._exact.items() if alike[key.casefold()] == 1}
 
     def find(self, value: Any) -> int | None:
-        """The class's index, whatever the case of its letters where only one has that name; None: there is none."""
+        """Find the index of the class that a label names; None if there is none.
+
+        The case of letters is ignored if only one class has that name.
+        """
         key = class_key(value)
         return self._exact.get(key, self._folded.get(key.casefold()))
 
     def index(self, value: Any, place: str) -> int:
-        """The same of a label at a place. Raises InputError: no class has that name."""
+        """Find the index of the class that a label names.
+
+        Raises:
+            InputError: no class has that name; the message names the place.
+        """
         found = self.find(value)
         if found is None:
             raise InputError(f"{place}: the label {str(value)!r} is not one of: {listed(self.names)}")
@@ -82,6 +93,7 @@ class ClassIndex:
 
 
 def _is_list(text: str) -> bool:
+    """Return whether a text is a Python list."""
     text = text.strip()
     if not (text.startswith("[") and text.endswith("]")):
         return False

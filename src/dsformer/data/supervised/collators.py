@@ -1,4 +1,4 @@
-"""Batches out of features, by transformers' data collators."""
+"""Collators that make batches of features, by those of transformers."""
 
 import copy
 import zlib
@@ -25,14 +25,14 @@ Collator = Callable[[list[dict[str, Any]]], Mapping[str, Tensor]]
 
 
 def collator(task: SupervisedTask, tokenizer: PreTrainedTokenizerBase, *, evaluation: bool = False) -> Collator:
-    """What makes a batch of features.
+    """Return the collator that makes a batch of features.
 
-    Features are padded on the right whatever the tokenizer's side, which is where `score` expects the padding. For
-    masked language modelling 15 % of the tokens are masked, different ones for every composition of a batch.
+    Features are padded on the right whatever the tokenizer's side is, since `score` expects padding there. For masked
+    language modelling 15 % of the tokens are masked, different ones for every composition of a batch.
 
     Args:
-        task: the task the features are of.
-        tokenizer: the model's.
+        task: the task of the features.
+        tokenizer: the model's tokenizer.
         evaluation: mask the same tokens of a feature every time, so that scores can be compared.
 
     Raises:
@@ -54,9 +54,9 @@ def collator(task: SupervisedTask, tokenizer: PreTrainedTokenizerBase, *, evalua
 
 
 class _Masks:
-    """Masks that depend on the tokens of a batch alone, so that a run that was resumed sees those it would have seen.
+    """Masks that depend on the tokens of a batch alone, so that a resumed run sees the masks it would have seen.
 
-    Epochs put other features together, which gives them other masks.
+    Every epoch groups the features differently, which gives them other masks.
     """
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase):
@@ -66,7 +66,7 @@ class _Masks:
         return self.masked(features)
 
     def masked(self, features: Sequence[dict[str, Any]]) -> Mapping[str, Tensor]:
-        """A batch of these features."""
+        """Make a batch of these features, with masks."""
         seed = 0
         for feature in features:
             seed = zlib.crc32(np.asarray(feature["input_ids"], np.int32).tobytes(), seed)

@@ -1,4 +1,4 @@
-"""Tokenized examples, and what is needed to lead predictions back to their texts."""
+"""Tokenized examples, and what is needed to map predictions back to their texts."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -14,10 +14,10 @@ class EncodedExamples(Sequence[dict[str, Any]]):
     Attributes:
         columns: by the name of the model's argument one value per feature: an array of one integer per token, or a
             number.
-        alignment: what the model does not see, one value per feature. For token classification "words": for every
-            token the index of the word whose first token it is, else -1. For question answering "example": the index
-            of the example the window belongs to; "begins" and "ends": for every token its characters in the context,
-            -1 outside of the context; "null": the index of the token that stands for "no answer".
+        alignment: what the model does not see, one value per feature. For token classification "words": for every token
+            the index of the word whose first token it is, else -1. For question answering "example": the index of the
+            example that the window belongs to; "begins" and "ends": for every token its characters in the context, -1
+            outside of the context; "null": the index of the token that stands for "no answer".
     """
 
     columns: Mapping[str, Sequence[Any]]
@@ -38,5 +38,5 @@ class EncodedExamples(Sequence[dict[str, Any]]):
 
 
 def compact(rows: Iterable[Iterable[int]]) -> list[np.ndarray]:
-    """Rows of integers as arrays: a list of Python's integers is nine times as large."""
+    """Convert rows of integers to arrays: a list of Python integers is nine times as large."""
     return [np.asarray(row, np.int32) for row in rows]

@@ -1,4 +1,4 @@
-"""From examples to what a model reads: tokenization as in the example scripts of transformers (run_glue, run_qa …)."""
+"""Features of examples: tokenization as in the example scripts of transformers (run_glue, run_qa …)."""
 
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
@@ -12,7 +12,7 @@ from dsformer.data.supervised.task import Examples, SupervisedTask
 from dsformer.errors import InputError
 
 IGNORED = -100
-"""The label that transformers' losses leave out."""
+"""The label that losses of transformers ignore."""
 
 # How many texts are tokenized at a time; bounds the memory that Python's lists of integers take.
 _BATCH = 1000
@@ -28,16 +28,16 @@ def encode(
 
     Args:
         task: the task the examples are of.
-        examples: the examples; need not be one of the task's own splits.
-        tokenizer: the model's. Token classification and question answering need a fast one.
-        length: most tokens of a feature. Texts are cut to it, of pairs the longer text first. Contexts of questions
-            are read in overlapping windows, one feature each. For language modelling all texts are joined and cut into
-            pieces of exactly this length; a shorter rest is dropped.
+        examples: the examples; they need not be a split of the task.
+        tokenizer: the model's tokenizer. Token classification and question answering need a fast one.
+        length: largest number of tokens in a feature. Texts are truncated to it; of a pair, the longer text first.
+            Contexts of questions are read in overlapping windows, one feature each. For language modelling all texts
+            are joined and cut into pieces of exactly this length; a shorter remainder is dropped.
 
     Returns:
         One feature per example; for question answering at least one, and for language modelling one per piece. The
-        features hold what the tokenizer gives and `labels`, or `start_positions` and `end_positions`; for masked
-        language modelling the collator makes the labels.
+            features hold the tokenizer's output and `labels`, or `start_positions` and `end_positions`; for masked
+            language modelling the collator makes the labels.
 
     Raises:
         InputError: the tokenizer is not a fast one where it must be, the length is too short for questions, or there
@@ -58,17 +58,19 @@ def encode(
 
 
 class _Columns:
-    """Collects the features of one batch after another."""
+    """The columns of features, collected from one batch after another."""
 
     def __init__(self) -> None:
         self.rows: defaultdict[str, list[np.ndarray]] = defaultdict(list)
 
     def add(self, batch: Mapping[str, Sequence[Sequence[int]]]) -> None:
+        """Append the rows of a batch to the columns."""
         for name, rows in batch.items():
             self.rows[name] += compact(rows)
 
 
 def _parts(examples: Examples) -> Iterator[Examples]:
+    """Yield the examples in parts small enough to tokenize at a time."""
     for start in range(0, len(examples), _BATCH):
         yield examples.select(range(start, min(start + _BATCH, len(examples))))
 
@@ -83,10 +85,10 @@ def _check_fast(tokenizer: PreTrainedTokenizerBase) -> None:
 
 
 def _encode_words(examples: Examples, tokenizer: PreTrainedTokenizerBase, length: int) -> EncodedExamples:
-    """Label the first token of every word.
+    """Tokenize sentences, and label the first token of every word.
 
-    The words are joined by spaces and found again by their characters, since some tokenizers (RoBERTa's) take lists of
-    words only if they were loaded for that.
+    The words are joined by spaces and located again by their characters, since some tokenizers (RoBERTa's) take lists
+    of words only if they were loaded for that.
     """
     _check_fast(tokenizer)
     columns = _Columns()
@@ -104,7 +106,7 @@ def _encode_words(examples: Examples, tokenizer: PreTrainedTokenizerBase, length
 
 
 def _first_tokens(words: Sequence[str], offsets: Sequence[tuple[int, int]]) -> np.ndarray:
-    """For every token the index of the word whose first token it is, else -1."""
+    """Return for every token the index of the word whose first token it is, else -1."""
     word_at = [index for index, word in enumerate(words) for _ in range(len(word) + 1)]
     for end in np.cumsum([len(word) + 1 for word in words]).tolist():
         word_at[end - 1] = -1  # the space after the word
@@ -118,6 +120,7 @@ def _first_tokens(words: Sequence[str], offsets: Sequence[tuple[int, int]]) -> n
 
 
 def _encode_questions(examples: Examples, tokenizer: PreTrainedTokenizerBase, length: int) -> EncodedExamples:
+    """Tokenize questions with overlapping windows of their contexts."""
     _check_fast(tokenizer)
     if length < _SHORTEST_WINDOW:
         raise InputError(f"Question answering needs a length of at least {_SHORTEST_WINDOW} tokens, not {length}")
@@ -150,7 +153,7 @@ def _encode_questions(examples: Examples, tokenizer: PreTrainedTokenizerBase, le
 
 
 def _cut_questions(questions: Sequence[str], tokenizer: PreTrainedTokenizerBase, tokens: int) -> list[str]:
-    """Questions without leading spaces (some have hundreds), and not so long that no context would fit beside them."""
+    """Strip leading spaces from questions (some have hundreds), and truncate them so that a context still fits."""
     stripped = [question.lstrip() for question in questions]
     found = tokenizer(
         stripped, add_special_tokens=False, truncation=True, max_length=tokens, return_offsets_mapping=True
@@ -164,20 +167,24 @@ def _cut_questions(questions: Sequence[str], tokenizer: PreTrainedTokenizerBase,
 def _context_characters(
     batch: BatchEncoding, window: int, offsets: Sequence[tuple[int, int]]
 ) -> tuple[np.ndarray, np.ndarray]:
-    """First character and the one after the last of every token, -1 outside of the context."""
+    """Return the first character and the one after the last of every token, -1 outside of the context."""
     inside = np.asarray([sequence == 1 for sequence in batch.sequence_ids(window)])
     begins, ends = np.asarray(offsets, np.int32).reshape(-1, 2).T
     return np.where(inside, begins, -1), np.where(inside, ends, -1)
 
 
 def _null_token(ids: Sequence[int], tokenizer: PreTrainedTokenizerBase) -> int:
+    """Return the index of the token that stands for no answer: the CLS token, or the first."""
     return ids.index(tokenizer.cls_token_id) if tokenizer.cls_token_id in ids else 0
 
 
 def _answer_tokens(
     answers: Sequence[tuple[str, int]], begins: np.ndarray, ends: np.ndarray, null: int
 ) -> tuple[int, int]:
-    """First and last token of the first answer; the null token twice if the window does not hold all of it."""
+    """Return the first and last token of the first answer.
+
+    If the window does not hold all of the answer, both are the null token.
+    """
     if not answers:
         return null, null
     text, begin = answers[0]
@@ -193,9 +200,10 @@ def _answer_tokens(
 def _encode_running_text(
     examples: Examples, tokenizer: PreTrainedTokenizerBase, length: int, *, causal: bool
 ) -> EncodedExamples:
+    """Tokenize and join all texts, and cut them into pieces of the same length."""
     columns = _Columns()
     for part in _parts(examples):
-        # Texts longer than the model reads are no mistake here; verbose would warn of them.
+        # Texts longer than the model's limit are no mistake here; verbose would warn about them.
         columns.add(tokenizer(list(part.texts), verbose=False))
     pieces: dict[str, list[np.ndarray]] = {}
     for name, rows in columns.rows.items():

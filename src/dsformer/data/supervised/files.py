@@ -21,22 +21,22 @@ _METRICS: Mapping[TaskKind, str] = {
     "causal_lm": "perplexity",
 }
 
-# Of a file without held-out rows a tenth is set aside: of every ten rows in a random order the fifth.
+# Of a file without held-out rows a tenth is set aside: the fifth of every ten rows in a random order.
 _PARTS, _PART, _SEED = 10, 4, 0
 
 
 @dataclass(frozen=True)
 class Columns:
-    """What is where in the user's file.
+    """The columns of the user's file.
 
     Attributes:
         text: the column of the text.
         pair: the column of the second text, if there are two.
         label: the column of the label; not read for language modelling.
-        evaluation: a file with the same columns that holds the rows to evaluate on; without it a tenth of the rows is
-            set aside, as evenly over the classes as can be, and always the same.
+        evaluation: a file with the same columns that holds the rows to evaluate on. Without it a tenth of the rows is
+            set aside, as evenly over the classes as possible, and always the same rows.
         kind: "classification", "regression", "masked_lm" or "causal_lm". Without it the labels decide: a regression if
-            all are numbers and not all of them whole, else a classification.
+            all are numbers and not all of them integers, else a classification.
     """
 
     text: str = "text"
@@ -55,15 +55,16 @@ class _Row:
 
 
 def load(path: Path, columns: Columns) -> SupervisedTask:
-    """Read the user's task from a `.csv`, `.tsv` (unquoted), `.jsonl` (objects), each maybe with `.gz`, or `.parquet`.
+    """Read the user's task from a `.csv`, `.tsv` (unquoted), `.jsonl` (objects), each maybe with `.gz`, or `.parquet`
+    file.
 
-    The classes are the different labels of `path`, sorted (by number if all are whole numbers).
+    The classes are the different labels of `path`, sorted (by number if all are integers).
 
     Raises:
-        InputError: a file or column is missing, a text is not text, a label is empty or missing, a list, not a number
-            (regression) or not among those of `path` (in the evaluation file), fractions and words are mixed, there
-            are fewer than two classes, fewer than five rows to split, or the kind cannot be read from such a file.
-        MissingExtraError: a Parquet file needs pyarrow.
+        InputError: a file or column is missing; a text is not text; a label is empty or missing, a list, not a number
+            (regression) or not among those of `path` (in the evaluation file); fractions and words are mixed; there are
+            fewer than two classes, or fewer than five rows to split; or the kind cannot be read from such a file.
+        MissingExtraError: a Parquet file needs pyarrow, which is not installed.
     """
     if columns.kind is not None and columns.kind not in _METRICS:
         raise InputError(f"{path}: a task of the kind {columns.kind!r} cannot be read; kinds: {', '.join(_METRICS)}")
@@ -107,7 +108,7 @@ def _text(row: Mapping[str, Any], name: str, place: str) -> str:
 
 
 def _cells(path: Path, names: Sequence[str]) -> Iterator[tuple[str, Sequence[Any]]]:
-    """Where every row stands, and its values in the columns named."""
+    """Yield the place of every row, for messages, and its values in the named columns."""
     kind = file_kind(path)
     if kind in (".csv", ".tsv"):
         table = read_table(path, tabs=kind == ".tsv")
@@ -132,6 +133,7 @@ def _cells(path: Path, names: Sequence[str]) -> Iterator[tuple[str, Sequence[Any
 
 
 def _infer_kind(rows: Sequence[_Row]) -> TaskKind:
+    """Return the kind of a task by its labels: a regression if all are numbers and some are fractions."""
     numbers = [parsed(row.label) for row in rows]
     if all(value is None or value.is_integer() for value in numbers):
         return "classification"
@@ -165,6 +167,7 @@ def _examples(rows: Sequence[_Row], kind: TaskKind, labels: Sequence[str], colum
 
 
 def _set_aside(path: Path, examples: Examples, kind: TaskKind) -> tuple[Examples, Examples]:
+    """Split the examples into those to train on and those to evaluate on."""
     if len(examples) <= _PART:
         raise InputError(f"{path} holds {len(examples)} rows, too few to set some aside: name a file to evaluate on")
     order = random.Random(_SEED).sample(range(len(examples)), len(examples))

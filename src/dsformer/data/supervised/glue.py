@@ -1,4 +1,4 @@
-"""The tasks of GLUE (Wang et al. 2019): classification of sentences and pairs, and the similarity of STS-B."""
+"""The tasks of GLUE (Wang et al. 2019): classification of sentences and pairs, and the similarity scores of STS-B."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -18,10 +18,10 @@ _ENTAILMENT = ("entailment", "not_entailment")
 
 @dataclass(frozen=True)
 class _Layout:
-    """How the files of a task look.
+    """The layout of the files of a task.
 
-    Several column or file names are alternatives, the first that exists is read. A column's first name is that of
-    GLUE, `hub` those of the hub (text, second text). Without labels the task is a regression.
+    Several column or file names are alternatives, of which the first that exists is read. A column's first name is that
+    of GLUE; `hub` holds the names on the hub (text, second text). A task without labels is a regression.
     """
 
     texts: tuple[str, ...]
@@ -74,7 +74,7 @@ LAYOUTS: Mapping[str, _Layout] = {
         evaluation=("dev.tsv", "original/sts-dev.csv", "sts-dev.csv"),
         held_out=("original/sts-test.csv", "sts-test.csv"),
     ),
-    # Some rows of the official files lack cells; the hub's copy leaves them out too.
+    # Some rows of the official files lack cells; the hub's copy omits them too.
     "qqp": _Layout(
         ("question1",),
         ("question2",),
@@ -104,9 +104,9 @@ LAYOUTS: Mapping[str, _Layout] = {
 def load(name: str, data_dir: Path | None = None) -> SupervisedTask:
     """Read a task from the folder `glue-<name>`, else from the hub (nyu-mll/glue).
 
-    The files are those of GLUE's archives, separated by tabs and unquoted; of MRPC, STS-B, SST-2 and MNLI also the
-    files of their authors. `evaluation` is GLUE's development set (the matched one of MNLI), since the labels of its
-    test sets are secret. `held_out` is the labelled test set of the original data: MRPC's, STS-B's and SST-2's.
+    The files are those of GLUE's archives, separated by tabs and unquoted. For MRPC, STS-B, SST-2 and MNLI the files of
+    their authors are read too. `evaluation` is GLUE's development set (of MNLI the matched one), since the labels of
+    its test sets are secret. `held_out` is the labelled test set of the original data of MRPC, STS-B and SST-2.
 
     Raises:
         InputError: the evaluation file or a column is missing, a label is unknown, a score is not a number, or the hub

@@ -12,7 +12,7 @@ CONVERTED = "refs/convert/parquet"
 
 @dataclass(frozen=True)
 class HubSource:
-    """Where a data set is on the hub, and the folder of `--data-dir` that would replace it."""
+    """Repository of a data set on the hub, and the folder of `--data-dir` that would replace it."""
 
     repository: str
     folder: str
@@ -24,7 +24,7 @@ class HubSource:
 
 
 def load_hub(source: HubSource) -> Mapping[str, Mapping[str, Any]]:
-    """The splits of a data set by name, each with its columns by name, from the hub or the cache of `datasets`.
+    """Load the splits of a data set by name, each with its columns by name, from the hub or the cache of `datasets`.
 
     Raises:
         InputError: the hub cannot be reached, or does not hold the data set.
@@ -45,7 +45,13 @@ def load_hub(source: HubSource) -> Mapping[str, Mapping[str, Any]]:
 
 
 def hub_column(source: HubSource, splits: Mapping[str, Mapping[str, Any]], split: str, column: str) -> list[Any]:
-    """One column of one split.
+    """Return one column of one split.
+
+    Args:
+        source: the data set, for the message.
+        splits: what `load_hub` returned for it.
+        split: the name of the split.
+        column: the name of the column.
 
     Raises:
         InputError: there is no such split or column.

@@ -1,4 +1,4 @@
-"""The official scores of each task, from what a model predicted."""
+"""Metrics: the official scores of each task, from a model's predictions."""
 
 import math
 from collections.abc import Callable, Mapping
@@ -19,22 +19,22 @@ Predictions = np.ndarray | tuple[np.ndarray, ...] | float
 def score(
     task: SupervisedTask, examples: Examples, encoded: EncodedExamples, predictions: Predictions
 ) -> dict[str, float]:
-    """Score predictions with the metrics the task is usually reported by; `task.metric` names the main one.
+    """Score predictions with the metrics that the task is usually reported by; `task.metric` names the main one.
 
     Args:
         task: the task.
-        examples: what was predicted.
+        examples: the examples that were predicted.
         encoded: what `encode` made of these examples.
-        predictions: what transformers' `Trainer.predict` gives for `encoded`: logits of the shape (features, classes),
-            (features, 1) for a regression, or (features, tokens, tags); a pair of start and end logits of the shape
-            (features, tokens) for question answering; the mean loss for language modelling. Of a longer tuple the
+        predictions: the output of transformers' `Trainer.predict` for `encoded`: logits of the shape (features,
+            classes), (features, 1) for a regression, or (features, tokens, tags); a pair of start and end logits of the
+            shape (features, tokens) for question answering; the mean loss for language modelling. Of a longer tuple the
             first arrays count.
 
     Returns:
-        Scores times 100 by name; perplexity as it is. Classification: "accuracy", with "f1" of the task's positive
-        class where that is the main metric, or "matthews" (Matthews' correlation) alone for CoLA. Regression:
-        "spearman", "pearson". Token classification: "f1", "precision", "recall" of whole entities. Question
-        answering: "f1", "exact". Language modelling: "perplexity", the exponential of the loss.
+        Scores by name, times 100; perplexity is not. Classification: "accuracy", with "f1" of the task's positive class
+            where that is the main metric, or "matthews" (Matthews' correlation) alone for CoLA. Regression: "spearman",
+            "pearson". Token classification: "f1", "precision", "recall" of whole entities. Question answering: "f1",
+            "exact". Language modelling: "perplexity", the exponential of the loss.
 
     Raises:
         MissingExtraError: scikit-learn or scipy is needed and not installed.
@@ -45,7 +45,7 @@ def score(
     if len(arrays[0]) != len(encoded):
         raise ValueError(f"{len(arrays[0])} predictions for {len(encoded)} features")
     if task.kind == "question_answering":
-        # A version 2.0 is told by its data, of which some have no answer.
+        # Version 2.0 is recognized by its data: some questions have no answer.
         no_answer = not all(task.evaluation.targets)
         found = best_answers(examples, encoded, arrays[0], arrays[1], no_answer=no_answer)
         right = [[text for text, _ in answers] for answers in examples.targets]
@@ -74,7 +74,10 @@ def _score_tags(
     encoded: EncodedExamples,
     logits: Float[np.ndarray, "features tokens tags"],
 ) -> dict[str, float]:
-    """Words that were cut off, or that the tokenizer gave no token, count as predicted to be outside of entities."""
+    """Score the tags of words.
+
+    Words that were truncated, or that have no token, count as predicted to be outside of entities.
+    """
     predicted = []
     for words, tokens, row in zip(examples.texts, encoded.alignment["words"], logits, strict=True):
         tags = ["O"] * len(words)
@@ -108,7 +111,7 @@ def _matthews(predicted: Int[np.ndarray, " examples"], targets: Int[np.ndarray, 
 
 
 def _correlations(predicted: Float[np.ndarray, " examples"], targets: Num[np.ndarray, " examples"]) -> dict[str, float]:
-    """Zero where all predictions or all targets are alike: there is no order in them."""
+    """Compute the correlations; zero if all predictions or all targets are equal, which have no order."""
     try:
         from scipy.stats import pearsonr, spearmanr
     except ImportError as error:

@@ -1,4 +1,4 @@
-"""The supervised tasks by name."""
+"""Registry of the supervised tasks by name."""
 
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -30,8 +30,8 @@ def load_task(name: str, data_dir: Path | None = None, *, columns: Columns | Non
 
     Args:
         name: a name out of `TASK_NAMES`, or the path of a `.csv`, `.tsv`, `.jsonl` or `.parquet` file.
-        data_dir: a folder of data sets. A task is looked for there, then in the package, then on the Hugging Face hub.
-        columns: what is where in the user's file; by default the columns are "text" and "label".
+        data_dir: a folder of data sets. A task is looked up there, then in the package, then on the Hugging Face hub.
+        columns: the columns of the user's file; by default "text" and "label".
 
     Raises:
         InputError: the name is unknown; a file, column or label is missing or wrong; or the hub cannot be reached.

@@ -1,4 +1,4 @@
-"""Everything there is to say of predictions, as JSON values: what is written beside a model as ``metrics.json``."""
+"""Report of predictions in full, as JSON values: what is written beside a model as ``metrics.json``."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -14,19 +14,19 @@ FILE = "metrics.json"
 def metrics_report(
     task: SupervisedTask, scores: Mapping[str, float], predicted: Sequence[int] | None, targets: Sequence[Any]
 ) -> dict[str, Any]:
-    """The scores of a model, and for a classification what they are made of.
+    """Return the scores of a model, and for a classification the counts they are computed from.
 
     Args:
-        task: what was predicted.
-        scores: times 100 by name, the main one first.
-        predicted: the index of the class of every example; None for other kinds of tasks.
-        targets: the right one.
+        task: the task that was predicted.
+        scores: scores by name, times 100, the main one first.
+        predicted: the index of the predicted class of every example; None for other kinds of tasks.
+        targets: the target of every example.
 
     Returns:
         ``task``, ``data`` (what was scored), ``examples``, ``metric`` (the main one) and ``scores``. For a
-        classification also ``macro_f1`` (of the classes that occur), ``per_class`` (precision, recall, F1, all times
-        100, and support, by the names of the classes) and ``confusion`` (``labels``, and ``counts`` with a row for
-        every right class and a column for every predicted one).
+            classification also ``macro_f1`` (over the classes that occur), ``per_class`` (precision, recall, F1, all
+            times 100, and support, by the names of the classes) and ``confusion`` (``labels``, and ``counts`` with a
+            row for every true class and a column for every predicted one).
     """
     found: dict[str, Any] = {"task": task.name, "data": task.scored_on, "examples": len(targets)}
     found |= {"metric": task.metric, "scores": dict(scores)}
@@ -57,5 +57,5 @@ def _of_classes(
 
 
 def _share(part: Int[np.ndarray, " classes"], whole: Int[np.ndarray, " classes"]) -> np.ndarray:
-    """Times 100; zero of nothing."""
+    """Return a share times 100; zero where the whole is zero."""
     return 100 * part / np.maximum(whole, 1)

@@ -18,10 +18,10 @@ _SMS_HUB = HubSource("ucirvine/sms_spam", "sms-spam")
 
 
 def load_banking77(data_dir: Path | None = None) -> SupervisedTask:
-    """The intents of `dsformer.data.banking77`: 10,003 queries to train on, 3,080 to evaluate.
+    """Read the intents of `dsformer.data.banking77`: 10,003 queries to train on, 3,080 to evaluate on.
 
     Raises:
-        InputError: a file or column is missing or a category unknown.
+        InputError: a file or column is missing, or a category is unknown.
     """
     data = banking77.load(data_dir)
     train, test = (Examples(split.texts, targets=split.labels) for split in (data.train, data.test))
@@ -29,10 +29,10 @@ def load_banking77(data_dir: Path | None = None) -> SupervisedTask:
 
 
 def load_movie_reviews(data_dir: Path | None = None) -> SupervisedTask:
-    """Negative and positive sentences of movie reviews (Pang & Lee 2005, CC BY 4.0), 5,331 of each. Bundled.
+    """Read negative and positive sentences of movie reviews (Pang & Lee 2005, CC BY 4.0), 5,331 of each. Bundled.
 
-    There is no official split. Here the 5th, 10th, 15th … sentence of each class in the order of the authors' files is
-    for evaluation: 8,530 sentences to train on, 2,132 to evaluate.
+    There is no official split. Here every 5th sentence of each class, in the order of the authors' files, is for
+    evaluation: 8,530 sentences to train on, 2,132 to evaluate on.
 
     Files of the folder `movie-review-polarity`: `sentences.csv` (columns label, text) as in the package, or NLTK's
     `sentence_polarity.zip`.
@@ -70,10 +70,11 @@ def _read_polarity_archive(path: Path) -> Examples:
 
 
 def load_sms_spam(data_dir: Path | None = None) -> SupervisedTask:
-    """Text messages, spam or not (Almeida et al. 2011, CC BY 4.0), from the folder `sms-spam`, else from the hub.
+    """Read text messages, spam or not (Almeida et al. 2011, CC BY 4.0), from the folder `sms-spam`, else from the hub.
 
-    There is no official split. Here the 5th, 10th, 15th … message of each class is for evaluation: 4,460 messages to
-    train on, 1,114 to evaluate. File: UCI's `SMSSpamCollection` (label, tab, message; no header, or Label and SMS).
+    There is no official split. Here every 5th message of each class is for evaluation: 4,460 messages to train on,
+    1,114 to evaluate on. File: UCI's `SMSSpamCollection` (label, tab, message; without a header, or with Label and
+    SMS).
 
     Raises:
         InputError: the file is missing, a label is unknown, or the hub cannot be reached.

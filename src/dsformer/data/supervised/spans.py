@@ -1,10 +1,10 @@
-"""F1 over entities, as CoNLL's evaluation script counts them."""
+"""Entity F1: precision, recall and F1 of whole entities, as CoNLL's evaluation script counts them."""
 
 from collections.abc import Sequence
 
 
 def entities(tags: Sequence[str]) -> set[tuple[str, int, int]]:
-    """Type, first word and the word after the last of every entity of a sentence in BIO tags.
+    """Return type, first word and the word after the last of every entity of a sentence in BIO tags.
 
     An entity begins at B-x, and at an I-x that does not follow a B-x or I-x of the same type.
     """
@@ -21,7 +21,7 @@ def entities(tags: Sequence[str]) -> set[tuple[str, int, int]]:
 
 
 def entity_scores(predicted: Sequence[Sequence[str]], right: Sequence[Sequence[str]]) -> dict[str, float]:
-    """Precision, recall and F1 in percent over the entities of all sentences.
+    """Compute precision, recall and F1 in percent over the entities of all sentences.
 
     An entity counts only if its type, first and last word are right.
     """

@@ -17,6 +17,8 @@ FOLDER = "squad"
 
 @dataclass(frozen=True)
 class _Version:
+    """File names and hub repository of a version of the data set."""
+
     train: tuple[str, ...]
     evaluation: tuple[str, ...]
     repository: str
@@ -35,8 +37,8 @@ VERSIONS: Mapping[str, _Version] = {
 def load(name: str, data_dir: Path | None = None) -> SupervisedTask:
     """Read version 1.1 ("squad") or 2.0 ("squad_v2") from the folder `squad`, else from the hub.
 
-    The files are the official JSON files; `evaluation` is the development set. `squad-train-v1.1-first-12-articles`
-    is a part of the training set (4,370 questions), read where the whole is missing.
+    The files are the official JSON files; `evaluation` is the development set. `squad-train-v1.1-first-12-articles` is
+    a part of the training set (4,370 questions), which is read if the whole is missing.
 
     Raises:
         InputError: the evaluation file is missing, a file is not in SQuAD's format, or the hub cannot be reached.

@@ -1,4 +1,4 @@
-"""SQuAD's official metrics: of evaluate-v1.1.py for data where every question has an answer, else evaluate-v2.0.py."""
+"""SQuAD's official metrics: evaluate-v1.1.py if every question has an answer, else evaluate-v2.0.py."""
 
 import re
 import string
@@ -10,13 +10,13 @@ _PUNCTUATION = str.maketrans("", "", string.punctuation)
 
 
 def squad_scores(predictions: Sequence[str], answers: Sequence[Sequence[str]], *, no_answer: bool) -> dict[str, float]:
-    """Mean exact match and token F1 over all questions, in percent, each against the best of its answers.
+    """Compute the mean exact match and token F1 over all questions, in percent, each for the best of its right answers.
 
     Args:
         predictions: one answer per question; "" says that there is none.
         answers: the right answers of every question.
-        no_answer: whether questions may have none. "" is then the only right answer to a question without answers, and
-            answers that consist of articles and punctuation only do not count, as version 2.0 has it.
+        no_answer: whether questions may have no answer. "" is then the only right answer to a question without answers.
+            Answers that consist of articles and punctuation only do not count then, as in version 2.0.
     """
     exact = f1 = 0.0
     for prediction, right in zip(predictions, answers, strict=True):
@@ -28,19 +28,23 @@ def squad_scores(predictions: Sequence[str], answers: Sequence[Sequence[str]], *
 
 
 def normalize(text: str) -> str:
-    """Lower case, without punctuation and articles, words parted by single spaces."""
+    """Convert to lower case, remove punctuation and articles, and separate words by single spaces."""
     return " ".join(_ARTICLES.sub(" ", text.lower().translate(_PUNCTUATION)).split())
 
 
 def exact_match(prediction: str, answer: str) -> float:
-    """1.0 if the two are the same once normalized, else 0.0."""
+    """Return 1.0 if the two are the same once normalized, else 0.0."""
     return float(normalize(prediction) == normalize(answer))
 
 
 def token_f1(prediction: str, answer: str, *, no_answer: bool) -> float:
-    """Harmonic mean of the precision and the recall of normalized words, 0 to 1.
+    """Compute the harmonic mean of the precision and the recall of normalized words, 0 to 1.
 
-    If either is empty, version 2.0 (`no_answer`) gives 1 if both are and else 0; version 1.1 always gives 0.
+    Args:
+        prediction: the predicted answer.
+        answer: a right answer.
+        no_answer: whether questions may have no answer. If either text is empty, version 2.0 (true) gives 1 if both are
+            and else 0; version 1.1 (false) always gives 0.
     """
     predicted, right = normalize(prediction).split(), normalize(answer).split()
     if no_answer and not (predicted and right):

@@ -1,4 +1,4 @@
-"""Reading targets out of cells, with errors that say where a wrong one stands."""
+"""Targets read out of cells; errors say where a wrong one stands."""
 
 import math
 from collections.abc import Sequence
@@ -12,10 +12,15 @@ _SHOWN = 20
 
 
 def class_index(cell: str, labels: Sequence[str], place: str) -> int:
-    """The index of the class that a cell names, or writes as a number, as GLUE does in some of its files.
+    """Return the index of the class that a cell names; some files of GLUE hold the index itself.
+
+    Args:
+        cell: the contents of the cell.
+        labels: the names of the classes.
+        place: the place of the cell, for the message.
 
     Raises:
-        InputError: it is neither.
+        InputError: the cell holds neither a name nor an index.
     """
     if cell in labels:
         return labels.index(cell)
@@ -27,7 +32,7 @@ def class_index(cell: str, labels: Sequence[str], place: str) -> int:
 
 
 def number(cell: Any, place: str) -> float:
-    """A target of a regression.
+    """Read a target of a regression.
 
     Raises:
         InputError: the cell does not hold a finite number.
@@ -39,7 +44,7 @@ def number(cell: Any, place: str) -> float:
 
 
 def parsed(cell: Any) -> float | None:
-    """The finite number a cell holds, or None."""
+    """Return the finite number that a cell holds, or None."""
     try:
         value = float(cell)
     except (TypeError, ValueError):
@@ -48,13 +53,17 @@ def parsed(cell: Any) -> float | None:
 
 
 def listed(labels: Sequence[str]) -> str:
-    """The labels for a message, cut if there are many."""
+    """List the labels for a message, truncated if there are many."""
     more = f" … ({len(labels)} in all)" if len(labels) > _SHOWN else ""
     return ", ".join(map(repr, labels[:_SHOWN])) + more
 
 
 def filled(path: Path, examples: Examples) -> Examples:
-    """The examples themselves, or InputError if the file held none."""
+    """Return the examples, if there are any.
+
+    Raises:
+        InputError: the file held none.
+    """
     if not len(examples):
         raise InputError(f"{path} holds no rows")
     return examples

@@ -1,4 +1,4 @@
-"""What a supervised task is: examples with targets, and the metric its scores are reported by."""
+"""Supervised tasks: examples with targets, and the metric that scores are reported by."""
 
 import random
 from collections import defaultdict
@@ -38,21 +38,21 @@ class Examples:
         return len(self.texts)
 
     def take(self, count: int | None, seed: int) -> "Examples":
-        """`count` examples drawn at random without replacement, in the order drawn; the same for the same seed.
+        """Draw `count` examples at random without replacement, in the order drawn; the same for the same seed.
 
-        This object itself if `count` is None or no smaller than the number there are.
+        This object itself is returned if `count` is None or at least the number of examples.
         """
         if count is None or count >= len(self):
             return self
         return self.select(random.Random(seed).sample(range(len(self)), count))
 
     def joined(self, other: "Examples") -> "Examples":
-        """These examples, and then those."""
+        """Return these examples followed by the others."""
         pairs = None if self.pairs is None else self.pairs + (other.pairs or ())
         return Examples(self.texts + other.texts, pairs, self.targets + other.targets, self.ids + other.ids)
 
     def select(self, indices: Sequence[int]) -> "Examples":
-        """The examples at these indices, in this order."""
+        """Return the examples at these indices, in this order."""
         return Examples(
             texts=tuple(self.texts[index] for index in indices),
             pairs=None if self.pairs is None else tuple(self.pairs[index] for index in indices),
@@ -69,13 +69,13 @@ class SupervisedTask:
         name: a name out of `TASK_NAMES`, or the name of the user's file.
         kind: what the model has to predict.
         labels: names of the classes or tags in the order of their indices; empty for the other kinds.
-        train: what to train on; None where the source has no training data.
-        evaluation: what scores are reported on.
-        metric: which entry of what `score` returns is the main one. "perplexity" is better the lower, every other
-            metric the higher.
+        train: examples to train on; None where the source has no training data.
+        evaluation: examples that scores are reported on.
+        metric: name of the main metric in the result of `score`. "perplexity" is better the lower, every other metric
+            the higher.
         held_out: a further labelled split, where the source has one, that is neither `train` nor `evaluation`.
         positive: the index of the class that the metric "f1" of a classification is about.
-        scored: the name of the file that `evaluation` is out of; None: it is part of what has the task's name.
+        scored: the name of the file that `evaluation` is from; None: it is part of what has the task's name.
     """
 
     name: str
@@ -89,11 +89,11 @@ class SupervisedTask:
     scored: str | None = None
 
     def renumbered(self, order: Sequence[int | None], names: Sequence[str]) -> "SupervisedTask":
-        """The same classes (or tags of words) in another order, possibly among others.
+        """Return the task with its classes (or tags of words) in another order, possibly among others.
 
         Args:
             order: for every new index the present one; None for a class that no example is of.
-            names: what the classes of that kind are called, by their new index.
+            names: the names of classes with None in `order`, by their new index.
         """
         new = {old: index for index, old in enumerate(order)}
 
@@ -114,22 +114,25 @@ class SupervisedTask:
 
     @property
     def scored_on(self) -> str:
-        """What scores are called by: the file to evaluate on where there is one, else the task."""
+        """Name of what scores are computed on: the file to evaluate on where there is one, else the task."""
         return self.scored or self.name
 
     @property
     def unseen(self) -> Examples:
-        """All labelled examples that are not trained on: compressed models differ by less than a small set can tell."""
+        """All labelled examples that are not trained on.
+
+        Compressed models differ by less than a small set can resolve.
+        """
         return self.evaluation if self.held_out is None else self.evaluation.joined(self.held_out)
 
     @property
     def length(self) -> int:
-        """Longest text in tokens unless said otherwise; answers are looked for in windows of it."""
+        """Longest text in tokens by default; answers are searched in windows of this length."""
         return 384 if self.kind == "question_answering" else 128
 
 
 def split_every_fifth(examples: Examples) -> tuple[Examples, Examples]:
-    """Training and evaluation data out of one list: the 5th, 10th, 15th … example of every class is held out."""
+    """Split examples into training and evaluation data: the 5th, 10th, 15th … example of every class is held out."""
     seen: defaultdict[int, int] = defaultdict(int)
     train: list[int] = []
     held: list[int] = []
@@ -140,6 +143,9 @@ def split_every_fifth(examples: Examples) -> tuple[Examples, Examples]:
 
 
 def list_texts(examples: Examples) -> list[Text]:
-    """Every example as plain text: one string, or two where there is a second text; words are joined by spaces."""
+    """Return every example as plain text: one string, or two where there is a second text.
+
+    Words are joined by spaces.
+    """
     texts: list[str] = [text if isinstance(text, str) else " ".join(text) for text in examples.texts]
     return [*texts] if examples.pairs is None else [*zip(texts, examples.pairs, strict=True)]

@@ -1,4 +1,4 @@
-"""WikiText-2: articles of Wikipedia to model (Merity et al. 2016), by masked or by next tokens."""
+"""WikiText-2: articles of Wikipedia (Merity et al. 2016) for masked or causal language modelling."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -18,7 +18,7 @@ def load(name: str, data_dir: Path | None = None) -> SupervisedTask:
     """Read "wikitext2" (masked tokens) or "wikitext2_causal" (next tokens) from the folder `wikitext2`, else the hub.
 
     Files: `wiki.train.raw` and `wiki.test.raw` (evaluation), or where there is no raw file `wiki.train.tokens` and
-    `wiki.test.tokens`, whose rare words are `<unk>`. One text is one line with its line end; blank lines are left out.
+    `wiki.test.tokens`, whose rare words are `<unk>`. One text is one line with its line end; blank lines are omitted.
 
     Raises:
         InputError: the evaluation file is missing or the hub cannot be reached.

@@ -1,4 +1,4 @@
-"""WNUT 17: names of emerging entities in noisy text (Derczynski et al. 2017), one tag a word."""
+"""WNUT 17: names of emerging entities in noisy text (Derczynski et al. 2017), one tag per word."""
 
 from pathlib import Path
 
@@ -20,7 +20,8 @@ def load(data_dir: Path | None = None) -> SupervisedTask:
     """Read the task from the folder `wnut17-ner`, else from the hub.
 
     Files: `wnut17train.conll`, `emerging.dev.conll` (evaluation) and `emerging.test.annotated` (held out) of
-    github.com/leondz/emerging_entities_17: a word, a tab and a tag a line, and an empty line after each sentence.
+    github.com/leondz/emerging_entities_17. Each line has a word, a tab and a tag, and an empty line follows each
+    sentence.
 
     Raises:
         InputError: the evaluation file is missing, a line lacks its tag or has an unknown one, or the hub cannot be
