@@ -1,6 +1,4 @@
-"""STS-B: sentence pairs with a human similarity score (Cer et al. 2017). Not bundled: licence terms of its texts
-differ.
-"""
+"""STS-B: sentence pairs with human similarity scores (Cer et al. 2017). Not bundled: its texts have mixed licences."""
 
 from dataclasses import dataclass
 from pathlib import Path

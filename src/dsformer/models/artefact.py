@@ -81,11 +81,10 @@ def check(directory: str | os.PathLike[str], *, values: bool = False) -> DSForme
         values: also read the values, and compare them with their checksums where there are any.
 
     Returns:
-        The directory's configuration of the compression.
+        The directory's ``quantization_config``.
 
     Raises:
-        ArtefactError: it is not a compressed model, or is damaged. The message says in one line what is wrong, and
-            where.
+        ArtefactError: it is not a compressed model, or is damaged. One line says what is wrong, and where.
     """
     path = user_path(directory)
     config, compression = read_config(path)

@@ -55,10 +55,10 @@ class _Row:
 
 
 def load(path: Path, columns: Columns) -> SupervisedTask:
-    """Read the user's task from a `.csv`, `.tsv` (unquoted), `.jsonl` (objects), each maybe with `.gz`, or `.parquet`
-    file.
+    """Read the user's task from a file with a column of texts and a column of labels.
 
-    The classes are the different labels of `path`, sorted (by number if all are integers).
+    The file is a `.csv`, `.tsv` (unquoted) or `.jsonl` file (objects), each maybe with `.gz`, or a `.parquet` file. The
+    classes are the different labels of `path`, sorted (by number if all are integers).
 
     Raises:
         InputError: a file or column is missing; a text is not text; a label is empty or missing, a list, not a number

@@ -1,4 +1,4 @@
-"""Targets read out of cells; errors say where a wrong one stands."""
+"""Targets read out of cells; errors name the place of a wrong one."""
 
 import math
 from collections.abc import Sequence
