@@ -170,3 +170,16 @@ def test_objects_that_cannot_be_taken():
     compiled.compile()
     with pytest.raises(InputError, match="is compiled"):
         dsformer.compress(compiled, tokenizer=word_tokenizer(), **FIELDS)
+
+
+def test_the_transformers_folder_comes_before_one_of_the_same_name_at_the_top(source: Path, tmp_path: Path):
+    place = source / "0_Transformer"
+    for folder, said in ((source, "top"), (place, "transformer")):
+        (folder / "templates").mkdir(parents=True)
+        (folder / "templates" / "chat.txt").write_text(said)
+    (source / "templates" / "other.txt").write_text("top")
+    target = tmp_path / "target"
+    target.mkdir()
+    copy_auxiliary_files(ModelDirectory(source, place), target)
+    assert (target / "templates" / "chat.txt").read_text() == "transformer"
+    assert (target / "templates" / "other.txt").read_text() == "top"

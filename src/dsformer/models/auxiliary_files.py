@@ -123,12 +123,17 @@ def _why_not(folder: Path) -> str:
 
 
 def _copy(path: Path, target: Path) -> None:
-    """Copy a folder, or a file unless the target already has it."""
+    """Copy a file, or the files of a folder, unless the target already has them."""
     if path.is_dir():
         hidden = shutil.ignore_patterns(".*", "__pycache__")
-        shutil.copytree(path, target, copy_function=shutil.copyfile, dirs_exist_ok=True, ignore=hidden)
-    elif path.is_file() and not target.exists():
-        shutil.copyfile(path, target)
+        shutil.copytree(path, target, copy_function=_copy_new, dirs_exist_ok=True, ignore=hidden)
+    elif path.is_file():
+        _copy_new(path, target)
+
+
+def _copy_new(file: str | Path, target: str | Path) -> None:
+    if not Path(target).exists():
+        shutil.copyfile(file, target)
 
 
 def _write_modules(modules: list[dict[str, Any]], source: ModelDirectory, target: Path) -> None:

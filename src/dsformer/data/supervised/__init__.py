@@ -30,7 +30,7 @@ __all__ = [
     "TaskKind",
     "collator",
     "encode",
+    "list_texts",
     "load_task",
     "score",
-    "list_texts",
 ]
