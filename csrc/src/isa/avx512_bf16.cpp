@@ -1,4 +1,4 @@
-#include "kernels.h"
+#include "kernels/kernels.h"
 
 #if defined(__AVX512F__) && defined(__AVX512BW__) && defined(__AVX512VL__) && defined(__AVX512DQ__) && \
     defined(__AVX512BF16__) && defined(__AVX512VNNI__) && defined(__AVX512VBMI__)
@@ -15,7 +15,7 @@ namespace avx512_bf16 {
 #define DSF_VNNI 1
 #define DSF_BYTE_LOOKUP 1
 #define DSF_TILES 0
-#include "set.h"
+#include "kernels/set.h"
 
 }  // namespace avx512_bf16
 const Kernels* avx512_bf16_kernels() { return &avx512_bf16::table; }

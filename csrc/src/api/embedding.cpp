@@ -4,9 +4,9 @@
 #include <cstring>
 #include <vector>
 
-#include "../include/dsformer.h"
-#include "kernels.h"
-#include "parallel.h"
+#include "dsformer.h"
+#include "kernels/kernels.h"
+#include "run/parallel.h"
 
 namespace dsf {
 namespace {

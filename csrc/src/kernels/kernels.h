@@ -1,7 +1,7 @@
 // What every instruction set provides.
 #pragma once
 
-#include "packed.h"
+#include "pack/matrices.h"
 
 namespace dsf {
 

@@ -3,8 +3,8 @@
 
 #include <algorithm>
 
-#include "pack.h"
-#include "plan.h"
+#include "pack/pack.h"
+#include "pack/plan.h"
 
 namespace dsf {
 

@@ -1,7 +1,7 @@
 // Some tokens on their way through a plan in bytes: phases of items that do not depend on each other.
 #pragma once
 
-#include "tokens.h"
+#include "run/pipeline.h"
 
 namespace dsf {
 

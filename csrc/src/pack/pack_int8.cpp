@@ -1,8 +1,8 @@
-#include "pack_bytes.h"
+#include "pack/pack_int8.h"
 
 #include <algorithm>
 
-#include "pack.h"
+#include "pack/pack.h"
 
 namespace dsf {
 namespace {

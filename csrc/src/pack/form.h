@@ -3,7 +3,7 @@
 
 #include <vector>
 
-#include "../include/dsformer.h"
+#include "dsformer.h"
 
 namespace dsf {
 

@@ -11,9 +11,9 @@
 #endif
 #endif
 
-#include "../include/dsformer.h"
-#include "kernels.h"
-#include "parallel.h"
+#include "dsformer.h"
+#include "kernels/kernels.h"
+#include "run/parallel.h"
 
 namespace dsf {
 namespace {

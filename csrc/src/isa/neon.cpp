@@ -1,4 +1,4 @@
-#include "kernels.h"
+#include "kernels/kernels.h"
 
 #if defined(__aarch64__)
 namespace dsf {
@@ -12,7 +12,7 @@ namespace neon {
 #define DSF_VNNI 0
 #define DSF_BYTE_LOOKUP 0
 #define DSF_TILES 0
-#include "set.h"
+#include "kernels/set.h"
 
 }  // namespace neon
 const Kernels* neon_kernels() { return &neon::table; }

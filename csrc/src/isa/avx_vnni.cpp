@@ -1,4 +1,4 @@
-#include "kernels.h"
+#include "kernels/kernels.h"
 
 #if defined(__AVX2__) && defined(__FMA__) && defined(__AVXVNNI__)
 #include <immintrin.h>
@@ -14,7 +14,7 @@ namespace avx_vnni {
 #define DSF_VNNI 1
 #define DSF_BYTE_LOOKUP 0
 #define DSF_TILES 0
-#include "set.h"
+#include "kernels/set.h"
 
 }  // namespace avx_vnni
 const Kernels* avx_vnni_kernels() { return &avx_vnni::table; }

@@ -1,4 +1,4 @@
-#include "kernels.h"
+#include "kernels/kernels.h"
 
 #if defined(__AVX512F__) && defined(__AVX512BW__) && defined(__AVX512VL__) && defined(__AVX512DQ__) && \
     defined(__AVX512VNNI__)
@@ -15,7 +15,7 @@ namespace avx512_vnni {
 #define DSF_VNNI 1
 #define DSF_BYTE_LOOKUP 0
 #define DSF_TILES 0
-#include "set.h"
+#include "kernels/set.h"
 
 }  // namespace avx512_vnni
 const Kernels* avx512_vnni_kernels() { return &avx512_vnni::table; }

@@ -1,11 +1,11 @@
-#include "plan.h"
+#include "pack/plan.h"
 
 #include <algorithm>
 #include <memory>
 
-#include "form.h"
-#include "pack.h"
-#include "pack_bytes.h"
+#include "pack/form.h"
+#include "pack/pack.h"
+#include "pack/pack_int8.h"
 
 namespace dsf {
 namespace {

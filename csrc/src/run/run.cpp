@@ -3,9 +3,9 @@
 #include <atomic>
 #include <thread>
 
-#include "byte_part.h"
-#include "parallel.h"
-#include "part.h"
+#include "run/int8_pipeline.h"
+#include "run/parallel.h"
+#include "run/float_pipeline.h"
 
 namespace dsf {
 namespace {

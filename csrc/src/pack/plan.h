@@ -4,8 +4,8 @@
 #include <array>
 #include <vector>
 
-#include "../include/dsformer.h"
-#include "kernels.h"
+#include "dsformer.h"
+#include "kernels/kernels.h"
 
 namespace dsf {
 

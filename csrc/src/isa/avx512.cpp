@@ -1,4 +1,4 @@
-#include "kernels.h"
+#include "kernels/kernels.h"
 
 #if defined(__AVX512F__) && defined(__AVX512BW__) && defined(__AVX512VL__) && defined(__AVX512DQ__)
 #include <immintrin.h>
@@ -14,7 +14,7 @@ namespace avx512 {
 #define DSF_VNNI 0
 #define DSF_BYTE_LOOKUP 0
 #define DSF_TILES 0
-#include "set.h"
+#include "kernels/set.h"
 
 }  // namespace avx512
 const Kernels* avx512_kernels() { return &avx512::table; }

@@ -1,4 +1,4 @@
-#include "form.h"
+#include "pack/form.h"
 
 #include <algorithm>
 #include <cstring>

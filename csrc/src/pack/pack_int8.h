@@ -1,8 +1,8 @@
 // From a form to the bytes its plan multiplies.
 #pragma once
 
-#include "form.h"
-#include "plan.h"
+#include "pack/form.h"
+#include "pack/plan.h"
 
 namespace dsf {
 

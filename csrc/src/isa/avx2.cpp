@@ -1,4 +1,4 @@
-#include "kernels.h"
+#include "kernels/kernels.h"
 
 #if defined(__AVX2__) && defined(__FMA__)
 #include <immintrin.h>
@@ -14,7 +14,7 @@ namespace avx2 {
 #define DSF_VNNI 0
 #define DSF_BYTE_LOOKUP 0
 #define DSF_TILES 0
-#include "set.h"
+#include "kernels/set.h"
 
 }  // namespace avx2
 const Kernels* avx2_kernels() { return &avx2::table; }

@@ -1,4 +1,4 @@
-#include "kernels.h"
+#include "kernels/kernels.h"
 
 namespace dsf {
 namespace portable {
@@ -11,7 +11,7 @@ namespace portable {
 #define DSF_VNNI 0
 #define DSF_BYTE_LOOKUP 0
 #define DSF_TILES 0
-#include "set.h"
+#include "kernels/set.h"
 
 }  // namespace portable
 const Kernels* portable_kernels() { return &portable::table; }

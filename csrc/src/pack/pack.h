@@ -5,7 +5,7 @@
 #include <numeric>
 #include <vector>
 
-#include "packed.h"
+#include "pack/matrices.h"
 
 namespace dsf {
 
