@@ -4,6 +4,7 @@
 #include <cstring>
 #include <vector>
 
+#include "api/errors.h"
 #include "dsformer.h"
 #include "kernels/kernels.h"
 #include "run/parallel.h"
@@ -40,7 +41,7 @@ class Reader {
     kernels_.mix(table_.dictionary, table_.weights, table_.width, which_.data(), weights_.data(), learned_,
                  sum_.data());
     for (int64_t k = learned_; k < units; k++) sum_[which_[k]] += weights_[k];
-    kernels_.store_few(sum_.data(), table_.width, Epilogue{}, 0, table_.width, 1, y, table_.dtype, table_.width);
+    kernels_.store_small_batch(sum_.data(), table_.width, Epilogue{}, 0, table_.width, 1, y, table_.dtype, table_.width);
   }
 
  private:
@@ -118,20 +119,18 @@ struct Lookup {
   int64_t count;
   char* y;
   std::atomic<int64_t> next{0};
-  std::atomic<bool> failed{false};
+  SharedError error{};
 
   static void work(void* state) {
     Lookup& self = *static_cast<Lookup*>(state);
     constexpr int64_t AT_ONCE = 8;
     const int64_t row = self.table.width * (self.table.dtype == DSF_FLOAT32 ? 4 : 2);
-    try {
+    self.error.guard([&] {
       Reader reader(self.table, self.kernels);
       for (int64_t first; (first = self.next.fetch_add(AT_ONCE)) < self.count;)
         for (int64_t i = first; i < std::min(first + AT_ONCE, self.count); i++)
           reader.read(self.ids[i], self.y + i * row);
-    } catch (...) {
-      self.failed = true;
-    }
+    });
   }
 };
 
@@ -158,7 +157,7 @@ extern "C" int dsf_table_read(const dsf_table* table, const int64_t* ids, int64_
     if (ids[i] < 0 || ids[i] >= table->units) return DSF_BAD_INDEX;
   dsf::Lookup lookup{*table, *dsf::current_kernels(), ids, count, static_cast<char*>(y)};
   const double work = double(count) * double(table->core + table->nonzeros) * double(table->width);
-  const bool alone = !dsf::parallel_available() || work < dsf::WORTH_A_THREAD;
-  dsf::run_parallel(alone ? 1 : threads, dsf::Lookup::work, &lookup);
-  return lookup.failed ? DSF_NO_MEMORY : DSF_OK;
+  const bool single_thread = !dsf::parallel_available() || work < dsf::WORTH_A_THREAD;
+  dsf::run_parallel(single_thread ? 1 : threads, dsf::Lookup::work, &lookup);
+  return lookup.error.error();
 }

@@ -1,26 +1,30 @@
 #include "kernels/kernels.h"
 
 #if defined(__AVX2__) && defined(__FMA__)
-#include <immintrin.h>
+
+#include "isa/avx2.h"
+#include "kernels/make_kernels.h"
 
 namespace dsf {
-namespace avx2 {
+namespace {
 
-#define DSF_NAME "avx2"
-#define DSF_LANES 8
-#define DSF_REGISTERS 16
-#define DSF_LOOKUP 0
-#define DSF_PAIRS 0
-#define DSF_VNNI 0
-#define DSF_BYTE_LOOKUP 0
-#define DSF_TILES 0
-#include "kernels/set.h"
+// Of this file alone, and with it every kernel: see make_kernels.h.
+struct Isa : Avx2 {};
 
-}  // namespace avx2
-const Kernels* avx2_kernels() { return &avx2::table; }
+constexpr Kernels KERNELS = make_kernels<Isa>();
+
+}  // namespace
+
+const Kernels* avx2_kernels() { return &KERNELS; }
+
 }  // namespace dsf
+
 #else
+
 namespace dsf {
+
 const Kernels* avx2_kernels() { return nullptr; }
+
 }  // namespace dsf
+
 #endif

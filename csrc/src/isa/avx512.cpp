@@ -1,26 +1,30 @@
 #include "kernels/kernels.h"
 
 #if defined(__AVX512F__) && defined(__AVX512BW__) && defined(__AVX512VL__) && defined(__AVX512DQ__)
-#include <immintrin.h>
+
+#include "isa/avx512.h"
+#include "kernels/make_kernels.h"
 
 namespace dsf {
-namespace avx512 {
+namespace {
 
-#define DSF_NAME "avx512"
-#define DSF_LANES 16
-#define DSF_REGISTERS 32
-#define DSF_LOOKUP 1
-#define DSF_PAIRS 0
-#define DSF_VNNI 0
-#define DSF_BYTE_LOOKUP 0
-#define DSF_TILES 0
-#include "kernels/set.h"
+// Of this file alone, and with it every kernel: see make_kernels.h.
+struct Isa : Avx512 {};
 
-}  // namespace avx512
-const Kernels* avx512_kernels() { return &avx512::table; }
+constexpr Kernels KERNELS = make_kernels<Isa>();
+
+}  // namespace
+
+const Kernels* avx512_kernels() { return &KERNELS; }
+
 }  // namespace dsf
+
 #else
+
 namespace dsf {
+
 const Kernels* avx512_kernels() { return nullptr; }
+
 }  // namespace dsf
+
 #endif

@@ -1,27 +1,31 @@
 #include "kernels/kernels.h"
 
 #if defined(__AVX512F__) && defined(__AVX512BW__) && defined(__AVX512VL__) && defined(__AVX512DQ__) && \
-    defined(__AVX512BF16__) && defined(__AVX512VNNI__) && defined(__AVX512VBMI__)
-#include <immintrin.h>
+    defined(__AVX512VNNI__) && defined(__AVX512VBMI__) && defined(__AVX512BF16__)
+
+#include "isa/avx512.h"
+#include "kernels/make_kernels.h"
 
 namespace dsf {
-namespace avx512_bf16 {
+namespace {
 
-#define DSF_NAME "avx512_bf16"
-#define DSF_LANES 16
-#define DSF_REGISTERS 32
-#define DSF_LOOKUP 1
-#define DSF_PAIRS 1
-#define DSF_VNNI 1
-#define DSF_BYTE_LOOKUP 1
-#define DSF_TILES 0
-#include "kernels/set.h"
+// Of this file alone, and with it every kernel: see make_kernels.h.
+struct Isa : Avx512Bf16 {};
 
-}  // namespace avx512_bf16
-const Kernels* avx512_bf16_kernels() { return &avx512_bf16::table; }
+constexpr Kernels KERNELS = make_kernels<Isa>();
+
+}  // namespace
+
+const Kernels* avx512_bf16_kernels() { return &KERNELS; }
+
 }  // namespace dsf
+
 #else
+
 namespace dsf {
+
 const Kernels* avx512_bf16_kernels() { return nullptr; }
+
 }  // namespace dsf
+
 #endif

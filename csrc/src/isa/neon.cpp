@@ -1,24 +1,30 @@
 #include "kernels/kernels.h"
 
 #if defined(__aarch64__)
+
+#include "isa/portable.h"
+#include "kernels/make_kernels.h"
+
 namespace dsf {
-namespace neon {
+namespace {
 
-#define DSF_NAME "neon"
-#define DSF_LANES 4
-#define DSF_REGISTERS 32
-#define DSF_LOOKUP 0
-#define DSF_PAIRS 0
-#define DSF_VNNI 0
-#define DSF_BYTE_LOOKUP 0
-#define DSF_TILES 0
-#include "kernels/set.h"
+// Of this file alone, and with it every kernel: see make_kernels.h.
+struct Isa : Neon {};
 
-}  // namespace neon
-const Kernels* neon_kernels() { return &neon::table; }
+constexpr Kernels KERNELS = make_kernels<Isa>();
+
+}  // namespace
+
+const Kernels* neon_kernels() { return &KERNELS; }
+
 }  // namespace dsf
+
 #else
+
 namespace dsf {
+
 const Kernels* neon_kernels() { return nullptr; }
+
 }  // namespace dsf
+
 #endif

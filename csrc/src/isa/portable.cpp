@@ -1,18 +1,18 @@
 #include "kernels/kernels.h"
 
+#include "isa/portable.h"
+#include "kernels/make_kernels.h"
+
 namespace dsf {
-namespace portable {
+namespace {
 
-#define DSF_NAME "portable"
-#define DSF_LANES 4
-#define DSF_REGISTERS 16
-#define DSF_LOOKUP 0
-#define DSF_PAIRS 0
-#define DSF_VNNI 0
-#define DSF_BYTE_LOOKUP 0
-#define DSF_TILES 0
-#include "kernels/set.h"
+// Of this file alone, and with it every kernel: see make_kernels.h.
+struct Isa : Portable {};
 
-}  // namespace portable
-const Kernels* portable_kernels() { return &portable::table; }
+constexpr Kernels KERNELS = make_kernels<Isa>();
+
+}  // namespace
+
+const Kernels* portable_kernels() { return &KERNELS; }
+
 }  // namespace dsf

@@ -1,175 +1,133 @@
-// Vectors of the instruction set this file is compiled for. Include it inside that set's namespace only: a function of
-// the same name compiled for another set would be merged with this one by the linker. For the same reason nothing here
-// calls templates of the standard library.
+// Vectors of LANES floats, and what every instruction set does alike with them. The compiler's own vector types serve
+// all sets.
 //
-// The compiler's own vector types serve every set; DSF_LANES is how many floats a register holds, DSF_REGISTERS how
-// many registers there are.
+// This header is compiled for several sets, and the linker keeps one copy of what has one name: a set's copy of a
+// function must never be what another set calls. So everything here and in the headers of the sets is inlined where it
+// is used, nothing calls templates of the standard library, and kernels are templates on a type that no other file
+// sees (portable.cpp says how).
+#pragma once
+
+#include <cstdint>
 
 #define DSF_INLINE static inline __attribute__((always_inline))
 #define DSF_METHOD inline __attribute__((always_inline))
 
-constexpr int W = DSF_LANES;
+namespace dsf {
 
-typedef float vf __attribute__((vector_size(4 * DSF_LANES)));
-typedef float vf_any __attribute__((vector_size(4 * DSF_LANES), aligned(4), may_alias));
-typedef uint32_t vu __attribute__((vector_size(4 * DSF_LANES)));
-typedef int32_t vi __attribute__((vector_size(4 * DSF_LANES)));
-typedef uint16_t vh __attribute__((vector_size(2 * DSF_LANES)));
-typedef uint16_t vh_any __attribute__((vector_size(2 * DSF_LANES), aligned(2), may_alias));
-typedef int8_t vb_any __attribute__((vector_size(DSF_LANES), aligned(1), may_alias));
+// Apart from what uses them: GCC 12 takes a vector whose size depends on a parameter for a plain number as long as it
+// is inside of the same template.
+template <int LANES>
+struct VectorTypes {
+  typedef float Floats __attribute__((vector_size(4 * LANES)));
+  typedef float UnalignedFloats __attribute__((vector_size(4 * LANES), aligned(4), may_alias));
+  typedef uint32_t Uints __attribute__((vector_size(4 * LANES)));
+  typedef int32_t Ints __attribute__((vector_size(4 * LANES)));
+  typedef uint16_t Halves __attribute__((vector_size(2 * LANES)));
+  typedef uint16_t UnalignedHalves __attribute__((vector_size(2 * LANES), aligned(2), may_alias));
+  typedef uint8_t Uint8s __attribute__((vector_size(LANES)));
+  typedef int8_t UnalignedInt8s __attribute__((vector_size(LANES), aligned(1), may_alias));
+};
 
-// Eight floats whatever the set: packs are eight rows high.
-typedef float v8 __attribute__((vector_size(32)));
-typedef float v8_any __attribute__((vector_size(32), aligned(4), may_alias));
-typedef float v4 __attribute__((vector_size(16)));
-typedef float v4_any __attribute__((vector_size(16), aligned(4), may_alias));
+// Eight and four lanes whatever the set: tiles are eight or four rows high.
+typedef float Floats8 __attribute__((vector_size(32)));
+typedef float UnalignedFloats8 __attribute__((vector_size(32), aligned(4), may_alias));
+typedef int32_t Ints8 __attribute__((vector_size(32)));
+typedef uint32_t Uints8 __attribute__((vector_size(32)));
+typedef float Floats4 __attribute__((vector_size(16)));
+typedef float UnalignedFloats4 __attribute__((vector_size(16), aligned(4), may_alias));
 
-DSF_INLINE vf load(const float* p) { return *reinterpret_cast<const vf_any*>(p); }
-DSF_INLINE void store(float* p, vf v) { *reinterpret_cast<vf_any*>(p) = v; }
+// A number as a type, which a generic lambda takes as a constant.
+template <int VALUE>
+struct Constant {
+  static constexpr int value = VALUE;
+};
 
-DSF_INLINE vf all(float x) {
-#if DSF_LANES == 16
-  return vf{x, x, x, x, x, x, x, x, x, x, x, x, x, x, x, x};
-#elif DSF_LANES == 8
-  return vf{x, x, x, x, x, x, x, x};
-#else
-  return vf{x, x, x, x};
-#endif
-}
+template <int LANE_COUNT>
+struct Simd {
+  static constexpr int LANES = LANE_COUNT;
+  using Types = VectorTypes<LANES>;
+  using Floats = typename Types::Floats;
+  using Uints = typename Types::Uints;
+  using Ints = typename Types::Ints;
+  using Halves = typename Types::Halves;
+  using Uint8s = typename Types::Uint8s;
 
-DSF_INLINE v8 load8(const float* p) { return *reinterpret_cast<const v8_any*>(p); }
-DSF_INLINE void store8(float* p, v8 v) { *reinterpret_cast<v8_any*>(p) = v; }
-DSF_INLINE v8 all8(float x) { return v8{x, x, x, x, x, x, x, x}; }
-DSF_INLINE v4 load4(const float* p) { return *reinterpret_cast<const v4_any*>(p); }
-DSF_INLINE void store4(float* p, v4 v) { *reinterpret_cast<v4_any*>(p) = v; }
-DSF_INLINE v4 all4(float x) { return v4{x, x, x, x}; }
+  // What a set has beyond vectors; see Kernels.
+  static constexpr bool has_lookup = false, has_int8_lookup = false, has_pairs = false, has_amx = false;
 
-DSF_INLINE vf smaller(vf a, vf b) { return a < b ? a : b; }
-DSF_INLINE vf larger(vf a, vf b) { return a > b ? a : b; }
+  DSF_INLINE Floats load(const float* p) { return *reinterpret_cast<const typename Types::UnalignedFloats*>(p); }
+  DSF_INLINE void store(float* p, Floats v) { *reinterpret_cast<typename Types::UnalignedFloats*>(p) = v; }
+  // Less zero: any number is then what it was, which -0 plus zero is not.
+  DSF_INLINE Floats broadcast(float x) { return x - Floats{}; }
+  DSF_INLINE Uints broadcast_word(uint32_t word) { return Uints{} + word; }
 
-DSF_INLINE vf widen(vh v) { return (vf)(__builtin_convertvector(v, vu) << 16); }
+  DSF_INLINE Floats8 load8(const float* p) { return *reinterpret_cast<const UnalignedFloats8*>(p); }
+  DSF_INLINE void store8(float* p, Floats8 v) { *reinterpret_cast<UnalignedFloats8*>(p) = v; }
+  DSF_INLINE Floats8 broadcast8(float x) { return x - Floats8{}; }
+  DSF_INLINE Floats4 load4(const float* p) { return *reinterpret_cast<const UnalignedFloats4*>(p); }
+  DSF_INLINE void store4(float* p, Floats4 v) { *reinterpret_cast<UnalignedFloats4*>(p) = v; }
+  DSF_INLINE Floats4 broadcast4(float x) { return x - Floats4{}; }
 
-// To the nearest bfloat16, ties to even; any NaN becomes a quiet one.
-DSF_INLINE vh narrow(vf v) {
-  vu bits = (vu)v;
-  vu rounded = (bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16;
-  vi nan = v != v;
-  vu quiet = (bits >> 16) | 0x40u;
-  return __builtin_convertvector((vu)((nan & (vi)quiet) | (~nan & (vi)rounded)), vh);
-}
+  DSF_INLINE Floats minimum(Floats a, Floats b) { return a < b ? a : b; }
+  DSF_INLINE Floats maximum(Floats a, Floats b) { return a > b ? a : b; }
 
-DSF_INLINE vf load_as(const float* p) { return load(p); }
-DSF_INLINE vf load_as(const uint16_t* p) { return widen(*reinterpret_cast<const vh_any*>(p)); }
-// Compilers do not know the short way from bytes to floats.
-DSF_INLINE vf load_as(const int8_t* p) {
-#if DSF_LANES == 16
-  return (vf)_mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p))));
-#elif DSF_LANES == 8
-  return (vf)_mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(p))));
-#else
-  return __builtin_convertvector(*reinterpret_cast<const vb_any*>(p), vf);
-#endif
-}
-DSF_INLINE void store_as(float* p, vf v) { store(p, v); }
-DSF_INLINE void store_as(uint16_t* p, vf v) { *reinterpret_cast<vh_any*>(p) = narrow(v); }
+  // Of bfloat16.
+  DSF_INLINE Floats widen(Halves v) { return (Floats)(__builtin_convertvector(v, Uints) << 16); }
 
-template <class T>
-DSF_INLINE vf load_some(const T* p, int count) {
-  T some[W] = {};
-  for (int i = 0; i < count; i++) some[i] = p[i];
-  return load_as(some);
-}
-
-template <class T>
-DSF_INLINE void store_some(T* p, vf v, int count) {
-  T some[W];
-  store_as(some, v);
-  for (int i = 0; i < count; i++) p[i] = some[i];
-}
-
-DSF_INLINE vf low_halves(vf a, vf b) {
-#if DSF_LANES == 16
-  return __builtin_shufflevector(a, b, 0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23);
-#elif DSF_LANES == 8
-  return __builtin_shufflevector(a, b, 0, 8, 1, 9, 2, 10, 3, 11);
-#else
-  return __builtin_shufflevector(a, b, 0, 4, 1, 5);
-#endif
-}
-
-DSF_INLINE vf high_halves(vf a, vf b) {
-#if DSF_LANES == 16
-  return __builtin_shufflevector(a, b, 8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31);
-#elif DSF_LANES == 8
-  return __builtin_shufflevector(a, b, 4, 12, 5, 13, 6, 14, 7, 15);
-#else
-  return __builtin_shufflevector(a, b, 2, 6, 3, 7);
-#endif
-}
-
-// W x W: log2(W) rounds of riffling the two halves.
-DSF_INLINE void transpose(vf (&rows)[W]) {
-  vf other[W];
-#pragma GCC unroll 4
-  for (int round = 1; round < W; round *= 2) {
-#pragma GCC unroll 16
-    for (int i = 0; i < W / 2; i++) {
-      other[2 * i] = low_halves(rows[i], rows[i + W / 2]);
-      other[2 * i + 1] = high_halves(rows[i], rows[i + W / 2]);
-    }
-#pragma GCC unroll 16
-    for (int i = 0; i < W; i++) rows[i] = other[i];
+  // To the nearest bfloat16, ties to even; any NaN becomes a quiet one.
+  DSF_INLINE Halves narrow(Floats v) {
+    const Uints bits = (Uints)v;
+    const Uints rounded = (bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16;
+    const Ints nan = v != v;
+    const Uints quiet = (bits >> 16) | 0x40u;
+    return __builtin_convertvector((Uints)((nan & (Ints)quiet) | (~nan & (Ints)rounded)), Halves);
   }
-}
 
-// Rational approximations of erf and tanh in single precision (those of Eigen, accurate to a few units in the last
-// place). Beyond the clamps the result is made exactly one: a large argument would be multiplied by the difference.
-DSF_INLINE vf saturated(vf x, float limit, vf inside) {
-  return x <= all(-limit) ? all(-1.0f) : x >= all(limit) ? all(1.0f) : inside;
-}
-
-DSF_INLINE vf erf_of(vf argument) {
-  vf x = smaller(larger(argument, all(-4.0f)), all(4.0f));
-  vf s = x * x;
-  vf p = s * -2.72614225801306e-10f + 2.77068142495902e-08f;
-  p = p * s + -2.10102402082508e-06f;
-  p = p * s + -5.69250639462346e-05f;
-  p = p * s + -7.34990630326855e-04f;
-  p = p * s + -2.95459980854025e-03f;
-  p = p * s + -1.60960333262415e-02f;
-  vf q = s * -1.45660718464996e-05f + -2.13374055278905e-04f;
-  q = q * s + -1.68282697438203e-03f;
-  q = q * s + -7.37332916720468e-03f;
-  q = q * s + -1.42647390514189e-02f;
-  return saturated(argument, 4.0f, x * p / q);
-}
-
-DSF_INLINE vf tanh_of(vf argument) {
-  vf x = smaller(larger(argument, all(-7.90531110763549805f)), all(7.90531110763549805f));
-  vf s = x * x;
-  vf p = s * -2.76076847742355e-16f + 2.00018790482477e-13f;
-  p = p * s + -8.60467152213735e-11f;
-  p = p * s + 5.12229709037114e-08f;
-  p = p * s + 1.48572235717979e-05f;
-  p = p * s + 6.37261928875436e-04f;
-  p = p * s + 4.89352455891786e-03f;
-  vf q = s * 1.19825839466702e-06f + 1.18534705686654e-04f;
-  q = q * s + 2.26843463243900e-03f;
-  q = q * s + 4.89352518554385e-03f;
-  return saturated(argument, 7.90531110763549805f, x * p / q);
-}
-
-// Comparisons with NaN are false, and clamping would lose it: it is put back.
-template <int ACTIVATION>
-DSF_INLINE vf activate(vf x) {
-  if (ACTIVATION == 1) {
-    vf y = 0.5f * x * (1.0f + erf_of(x * 0.70710678118654752f));
-    return x == x ? y : x;
+  DSF_INLINE Floats load_as(const float* p) { return load(p); }
+  DSF_INLINE Floats load_as(const uint16_t* p) {
+    return widen(*reinterpret_cast<const typename Types::UnalignedHalves*>(p));
   }
-  if (ACTIVATION == 2) {
-    vf y = 0.5f * x * (1.0f + tanh_of(0.79788456080286536f * (x + 0.044715f * x * x * x)));
-    return x == x ? y : x;
+  DSF_INLINE void store_as(float* p, Floats v) { store(p, v); }
+  DSF_INLINE void store_as(uint16_t* p, Floats v) {
+    *reinterpret_cast<typename Types::UnalignedHalves*>(p) = narrow(v);
   }
-  if (ACTIVATION == 3) return x < all(0.0f) ? all(0.0f) : x;
-  return x;
-}
+
+  DSF_INLINE Ints load_ints(const int32_t* p) {
+    Ints v;
+    __builtin_memcpy(&v, p, sizeof v);
+    return v;
+  }
+  DSF_INLINE Uints load_words(const uint32_t* p) {
+    Uints v;
+    __builtin_memcpy(&v, p, sizeof v);
+    return v;
+  }
+  DSF_INLINE void store_words(void* p, Uints v) { __builtin_memcpy(p, &v, sizeof v); }
+
+  DSF_INLINE Floats interleave_low(Floats a, Floats b) {
+    if constexpr (LANES == 16)
+      return __builtin_shufflevector(a, b, 0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23);
+    else if constexpr (LANES == 8)
+      return __builtin_shufflevector(a, b, 0, 8, 1, 9, 2, 10, 3, 11);
+    else
+      return __builtin_shufflevector(a, b, 0, 4, 1, 5);
+  }
+
+  DSF_INLINE Floats interleave_high(Floats a, Floats b) {
+    if constexpr (LANES == 16)
+      return __builtin_shufflevector(a, b, 8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31);
+    else if constexpr (LANES == 8)
+      return __builtin_shufflevector(a, b, 4, 12, 5, 13, 6, 14, 7, 15);
+    else
+      return __builtin_shufflevector(a, b, 2, 6, 3, 7);
+  }
+
+  // Adding it to a small number leaves the nearest whole one in the lowest bits.
+  static constexpr float TO_WHOLE = 12582912.0f;
+  DSF_INLINE Floats nearest(Floats v) { return (v + broadcast(TO_WHOLE)) - broadcast(TO_WHOLE); }
+  DSF_INLINE Uints nearest_uint8(Floats v) {
+    return (Uints)(minimum(maximum(v, broadcast(0.0f)), broadcast(255.0f)) + broadcast(TO_WHOLE)) & 255u;
+  }
+};
+
+}  // namespace dsf

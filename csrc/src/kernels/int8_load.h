@@ -1,133 +1,111 @@
-// From token-major tensors to bytes. Included inside the namespace of an instruction set.
+// From token-major tensors to unsigned bytes, without a panel of fp32 in between.
+#pragma once
 
-// The nearest whole numbers of four vectors as bytes, those out of range as the nearest in it. Quad V / 4 i + l of the
-// result, counting the vectors' own, is in word 4 l + i.
-DSF_INLINE vu pack_whole(vf a, vf b, vf c, vf d) {
-#if DSF_LANES >= 8
-  typedef decltype(DSF_WIDE(setzero_ps)()) Floats;
-  const auto whole_of = [](vf v) __attribute__((always_inline)) { return DSF_WIDE(cvtps_epi32)(Floats(v)); };
-  const Row ab = DSF_WIDE(packs_epi32)(whole_of(a), whole_of(b)), cd = DSF_WIDE(packs_epi32)(whole_of(c), whole_of(d));
-  return (vu)DSF_WIDE(packus_epi16)(ab, cd);
-#else
-  uint8_t bytes[16];
-  const vf all_of_them[4] = {a, b, c, d};
-  for (int v = 0; v < 4; v++) {
-    const vu q = nearest_byte(all_of_them[v]);
-    for (int i = 0; i < 4; i++) bytes[4 * v + i] = uint8_t(q[i]);
-  }
-  vu packed;
-  __builtin_memcpy(&packed, bytes, sizeof packed);
-  return packed;
-#endif
-}
+#include "dsformer.h"
+#include "kernels/int8_rounding.h"
+#include "kernels/kernels.h"
 
-template <class T>
-static Reach<float> reach_of(const T* x, int64_t features) {
-  Reach<vf> reach[2];
-  int64_t f = 0;
-  for (; f + 2 * W <= features; f += 2 * W) {
-    __builtin_prefetch(x + f + 8 * W);
-    see(reach[0], load_as(x + f));
-    see(reach[1], load_as(x + f + W));
-  }
-  for (; f < features; f += W) see(reach[0], features - f >= W ? load_as(x + f) : load_some(x + f, int(features - f)));
-  Reach<float> whole;
-  for (int i = 0; i < 2 * W; i++) {
-    const Reach<vf>& own = reach[i / W];
-    whole.low = own.low[i % W] < whole.low ? own.low[i % W] : whole.low;
-    whole.high = own.high[i % W] > whole.high ? own.high[i % W] : whole.high;
-    whole.bad += own.bad[i % W];
-  }
-  return whole;
-}
+namespace dsf {
 
-// How the numbers of up to W tokens are rounded.
-template <class T>
-static void rounding_of(const T* x, int64_t stride, int64_t tokens, int64_t features, float* scales, int32_t* zeros,
-                        float* steps, float* starts) {
-  float lows[W] = {}, highs[W] = {}, bads[W] = {};
-  for (int64_t token = 0; token < tokens; token++) {
-    const Reach<float> reach = reach_of(x + token * stride, features);
-    lows[token] = reach.low, highs[token] = reach.high, bads[token] = reach.bad;
-  }
-  const Rounding rounding(load(lows), load(highs));
-  store(scales, rounding.scale + load(bads));
-  store_words(zeros, (vu)whole(rounding.zero));
-  store(steps, rounding.inverse);
-  store(starts, rounding.zero);
-}
+template <class Isa>
+struct Int8Load : VectorOps<Isa> {
+  using V = VectorOps<Isa>;
+  using V::LANES, V::broadcast, V::load, V::store, V::load_as, V::load_partial, V::store_words;
+  using typename V::Floats, typename V::Uints, typename Isa::ByteRow;
 
-// 4 W features of W tokens (or as many as there are) as W quads, each a row of tokens.
-template <class T>
-DSF_INLINE void load_quads(const T* x, int64_t stride, int64_t tokens, int64_t features, const float* steps,
-                           const float* starts, vf (&rows)[W]) {
-  const bool complete = features >= 4 * W;
-  for (int i = 0; i < W; i++) {
-    if (i >= tokens) {
-      rows[i] = vf{};
-      continue;
-    }
-    const vf step = all(steps[i]), start = all(starts[i]);
-    vf v[4];
-#pragma GCC unroll 4
-    for (int part = 0; part < 4; part++) {
-      const int64_t there = features - part * W;
-      const T* from = x + i * stride + part * W;
-      const vf number = complete || there >= W ? load_as(from) : there > 0 ? load_some(from, int(there)) : vf{};
-      v[part] = number * step + start;
-    }
-    rows[i] = (vf)pack_whole(v[0], v[1], v[2], v[3]);
+  static void run(const void* x, int dtype, int64_t stride, int64_t tokens, int64_t features, int vectors,
+                  const Uint8Batch& to) {
+    if (dtype == DSF_FLOAT32)
+      run_of(static_cast<const float*>(x), stride, tokens, features, vectors, to);
+    else
+      run_of(static_cast<const uint16_t*>(x), stride, tokens, features, vectors, to);
   }
-  transpose(rows);
-}
 
-// Four features of every token, a vector of quads each, as four rows.
-DSF_INLINE void split_quads(const vu (&quads)[4], uint8_t* rows, int64_t features) {
-  Row part[4];
-#pragma GCC unroll 4
-  for (int v = 0; v < 4; v++) part[v] = (Row)riffle_bytes(quads[v]);
-  const Row low[2] = {low_words32(part[0], part[1]), low_words32(part[2], part[3])};
-  const Row high[2] = {high_words32(part[0], part[1]), high_words32(part[2], part[3])};
-  const Row four[4] = {low_words64(low[0], low[1]), high_words64(low[0], low[1]), low_words64(high[0], high[1]),
-                       high_words64(high[0], high[1])};
-  for (int64_t f = 0; f < 4 && f < features; f++) __builtin_memcpy(rows + f * 4 * W, &four[f], sizeof four[f]);
-}
-
-template <class T>
-static void load_bytes_of(const T* x, int64_t stride, int64_t tokens, int64_t features, int vectors, const Bytes& to) {
-  const int64_t ld = int64_t(vectors) * W;
-  float steps[MOST_BYTE_VECTORS * W], starts[MOST_BYTE_VECTORS * W];
-  for (int v = 0; v < vectors; v++) {
-    const int64_t token = int64_t(v) * W, there = tokens - token < W ? tokens - token : W;
-    rounding_of(x + token * stride, stride, there, features, to.scales + token, to.zeros + token, steps + token,
-                starts + token);
-  }
-  for (int64_t f = 0; f < features; f += 4 * W) {
-    const int64_t left = features - f, quads = left >= 4 * W ? W : (left + 3) / 4;
-    vu block[W][4];
+ private:
+  template <class T>
+  static void run_of(const T* x, int64_t stride, int64_t tokens, int64_t features, int vectors, const Uint8Batch& to) {
+    const int64_t ld = int64_t(vectors) * LANES;
+    float steps[MAX_INT8_VECTORS * LANES], starts[MAX_INT8_VECTORS * LANES];
     for (int v = 0; v < vectors; v++) {
-      const int64_t token = int64_t(v) * W, there = tokens - token < W ? tokens - token : W;
-      vf rows[W];
-      load_quads(x + token * stride + f, stride, there, left, steps + token, starts + token, rows);
+      const int64_t token = int64_t(v) * LANES, there = tokens - token < LANES ? tokens - token : LANES;
+      find_rounding(x + token * stride, stride, there, features, to.scales + token, to.zeros + token, steps + token,
+                    starts + token);
+    }
+    for (int64_t f = 0; f < features; f += 4 * LANES) {
+      const int64_t left = features - f, words = left >= 4 * LANES ? LANES : (left + 3) / 4;
+      Uints block[LANES][4];
+      for (int v = 0; v < vectors; v++) {
+        const int64_t token = int64_t(v) * LANES, there = tokens - token < LANES ? tokens - token : LANES;
+        Floats rows[LANES];
+        load_words_of(x + token * stride + f, stride, there, left, steps + token, starts + token, rows);
 #pragma GCC unroll 16
-      for (int i = 0; i < W; i++) {
-        const int quad = W / 4 * (i % 4) + i / 4;
-        if (to.quads && quad < quads) store_words(to.quads + (f / 4 + quad) * ld + token, (vu)rows[i]);
-        if (to.rows) block[quad][v] = (vu)rows[i];
+        for (int i = 0; i < LANES; i++) {
+          const int word = LANES / 4 * (i % 4) + i / 4;
+          if (to.words && word < words) store_words(to.words + (f / 4 + word) * ld + token, (Uints)rows[i]);
+          if (to.rows) block[word][v] = (Uints)rows[i];
+        }
+      }
+      if (!to.rows) continue;
+      for (int64_t word = 0; word < words; word++) {
+        for (int v = vectors; v < 4; v++) block[word][v] = Uints{};
+        split_words(block[word], to.rows + (f + 4 * word) * 4 * LANES, left - 4 * word);
       }
     }
-    if (!to.rows) continue;
-    for (int64_t quad = 0; quad < quads; quad++) {
-      for (int v = vectors; v < 4; v++) block[quad][v] = vu{};
-      split_quads(block[quad], to.rows + (f + 4 * quad) * 4 * W, left - 4 * quad);
-    }
   }
-}
 
-static void load_bytes(const void* x, int dtype, int64_t stride, int64_t tokens, int64_t features, int vectors,
-                       const Bytes& to) {
-  if (dtype == 0)
-    load_bytes_of(static_cast<const float*>(x), stride, tokens, features, vectors, to);
-  else
-    load_bytes_of(static_cast<const uint16_t*>(x), stride, tokens, features, vectors, to);
-}
+  // How the numbers of up to LANES tokens are rounded.
+  template <class T>
+  static void find_rounding(const T* x, int64_t stride, int64_t tokens, int64_t features, float* scales,
+                            int32_t* zeros, float* steps, float* starts) {
+    float lows[LANES] = {}, highs[LANES] = {}, bads[LANES] = {};
+    for (int64_t token = 0; token < tokens; token++) {
+      const MinMax<float> range = Int8Rounding<Isa>::range_of(x + token * stride, features);
+      lows[token] = range.low, highs[token] = range.high, bads[token] = range.bad;
+    }
+    const Rounding<Isa> rounding(load(lows), load(highs));
+    store(scales, rounding.scale + load(bads));
+    store_words(zeros, (Uints)V::to_ints(rounding.zero));
+    store(steps, rounding.inverse);
+    store(starts, rounding.zero);
+  }
+
+  // 4 LANES features of LANES tokens (or as many as there are) as LANES words of four, each a row of tokens.
+  template <class T>
+  DSF_INLINE void load_words_of(const T* x, int64_t stride, int64_t tokens, int64_t features, const float* steps,
+                                const float* starts, Floats (&rows)[LANES]) {
+    const bool complete = features >= 4 * LANES;
+    for (int i = 0; i < LANES; i++) {
+      if (i >= tokens) {
+        rows[i] = Floats{};
+        continue;
+      }
+      const Floats step = broadcast(steps[i]), start = broadcast(starts[i]);
+      Floats v[4];
+#pragma GCC unroll 4
+      for (int part = 0; part < 4; part++) {
+        const int64_t there = features - part * LANES;
+        const T* from = x + i * stride + part * LANES;
+        const Floats number = complete || there >= LANES ? load_as(from)
+                              : there > 0                ? load_partial(from, int(there))
+                                                         : Floats{};
+        v[part] = number * step + start;
+      }
+      rows[i] = (Floats)Isa::to_uint8(v[0], v[1], v[2], v[3]);
+    }
+    V::transpose(rows);
+  }
+
+  // Four features of every token, a vector of words each, as four rows.
+  DSF_INLINE void split_words(const Uints (&words)[4], uint8_t* rows, int64_t features) {
+    ByteRow part[4];
+#pragma GCC unroll 4
+    for (int v = 0; v < 4; v++) part[v] = (ByteRow)Isa::transpose_bytes(words[v]);
+    const ByteRow low[2] = {Isa::interleave_low32(part[0], part[1]), Isa::interleave_low32(part[2], part[3])};
+    const ByteRow high[2] = {Isa::interleave_high32(part[0], part[1]), Isa::interleave_high32(part[2], part[3])};
+    const ByteRow four[4] = {Isa::interleave_low64(low[0], low[1]), Isa::interleave_high64(low[0], low[1]),
+                             Isa::interleave_low64(high[0], high[1]), Isa::interleave_high64(high[0], high[1])};
+    for (int64_t f = 0; f < 4 && f < features; f++) __builtin_memcpy(rows + f * 4 * LANES, &four[f], sizeof four[f]);
+  }
+};
+
+}  // namespace dsf

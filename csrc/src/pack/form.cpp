@@ -7,33 +7,33 @@ namespace dsf {
 namespace {
 
 // Sizes are bounded so that no product of three of them overflows and 32-bit offsets reach everything.
-constexpr int64_t LARGEST = int64_t(1) << 18;
+constexpr int64_t MAX_SIZE = int64_t(1) << 18;
 // What codes read must be within reach of 16-bit windows, and is padded to whole vectors.
-constexpr int64_t MOST_POSITIONS = LARGEST - 64;
-constexpr int64_t MOST_VALUES = int64_t(1) << 31;
-// Products of bytes are at most 255 * 128: so many fit a sum.
-constexpr int64_t MOST_BYTES = int64_t(1) << 16;
+constexpr int64_t MAX_POSITIONS = MAX_SIZE - 64;
+constexpr int64_t MAX_VALUES = int64_t(1) << 31;
+// Products of unsigned bytes and int8 are at most 255 * 128: so many fit a sum.
+constexpr int64_t MAX_INT8_SIZE = int64_t(1) << 16;
 
 bool within(int64_t value, int64_t low, int64_t high) { return low <= value && value <= high; }
 
 bool sizes_fit(const dsf_form& f) {
   const int64_t sizes[] = {f.units, f.width, f.atoms, f.core, f.nonzeros, f.out_features};
   for (int64_t size : sizes)
-    if (!within(size, 0, LARGEST)) return false;
+    if (!within(size, 0, MAX_SIZE)) return false;
   const int64_t read = f.orientation == DSF_INPUT_DICTIONARY ? f.atoms + f.width : f.units;
-  if (read > MOST_POSITIONS) return false;
+  if (read > MAX_POSITIONS) return false;
   if (f.units < 1 || f.width < 1 || f.core > f.atoms || (f.atoms == 0 && !f.canonical)) return false;
   if (!within(f.group, 1, f.units) || f.units % f.group) return false;
   if (f.nonzeros > f.atoms - f.core + (f.canonical ? f.width : 0)) return false;
   if (f.out_features != (f.orientation == DSF_INPUT_DICTIONARY ? f.units : f.width)) return false;
-  return f.units * (f.core + f.nonzeros) < MOST_VALUES && f.atoms * f.width < MOST_VALUES;
+  return f.units * (f.core + f.nonzeros) < MAX_VALUES && f.atoms * f.width < MAX_VALUES;
 }
 
 bool members_fit(const dsf_form& f) {
   if (!within(f.members, 1, 1024) || !f.member_sizes) return false;
   int64_t total = 0;
   for (int32_t m = 0; m < f.members; m++) {
-    if (!within(f.member_sizes[m], 1, LARGEST)) return false;
+    if (!within(f.member_sizes[m], 1, MAX_SIZE)) return false;
     total += f.member_sizes[m];
   }
   return total == f.out_features;
@@ -94,9 +94,9 @@ int check(const dsf_form* raw, Form& form) {
   form.candidates = f.atoms - f.core + (f.canonical ? f.width : 0);
   form.in_features = form.output() ? f.units : f.width;
   if ((f.atoms && !f.dictionary) || (form.kept && !f.values) || (f.nonzeros && !f.indices)) return DSF_BAD_ARGUMENT;
-  if (form.bytes()) {
+  if (form.int8()) {
     if ((f.atoms && !f.dictionary_scales) || !f.value_scales) return DSF_BAD_ARGUMENT;
-    if (std::max(f.atoms, std::max(f.units, f.width)) > MOST_BYTES) return DSF_UNSUPPORTED;
+    if (std::max(f.atoms, std::max(f.units, f.width)) > MAX_INT8_SIZE) return DSF_UNSUPPORTED;
   }
   if (!indices_fit(form)) return DSF_BAD_INDEX;
   form.unit_of_code.resize(f.units);

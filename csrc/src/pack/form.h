@@ -14,7 +14,7 @@ struct Form {
   std::vector<int64_t> unit_of_code;  // the permutation, or 0, 1, 2, ...
   std::vector<float> dictionary, values, bias;
 
-  bool bytes() const { return raw.weights == DSF_INT8; }
+  bool int8() const { return raw.weights == DSF_INT8; }
   bool output() const { return raw.orientation == DSF_OUTPUT_DICTIONARY; }
   float value(int64_t code, int64_t k) const { return values[code * kept + k]; }
   // Whether a code has the value: one of zero, which is there because others have more, is left out.

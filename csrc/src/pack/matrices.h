@@ -1,4 +1,4 @@
-// Matrices as the kernels read them.
+// Matrices as the kernels read them: the packed formats.
 #pragma once
 
 #include <cstdint>
@@ -35,7 +35,7 @@ class Buffer {
   // Never out of line: the linker would keep one copy for files compiled for different instruction sets.
   __attribute__((always_inline)) T* data() const { return data_; }
   __attribute__((always_inline)) T& operator[](size_t i) const { return data_[i]; }
-  size_t size() const { return count_; }
+  __attribute__((always_inline)) size_t size() const { return count_; }
   size_t bytes() const { return count_ * sizeof(T); }
 
  private:
@@ -47,17 +47,17 @@ class Buffer {
   size_t count_ = 0;
 };
 
-// Rows in packs of 8 (or 4) that read the same columns: dense matrices and grouped codes.
-struct Packs {
-  int64_t rows = 0, packs = 0, count = 0;
+// Rows in tiles of 8 (or 4) that read the same columns: dense matrices and grouped codes.
+struct DenseTiles {
+  int64_t rows = 0, tiles = 0, count = 0;
   int height = 8;
   bool indexed = false, paired = false;
-  Buffer<float> values;      // (packs, count, height) unless paired
-  Buffer<uint32_t> pairs;    // (packs, pair_count, height) where paired: two bfloat16, of the first column below
-  Buffer<uint32_t> columns;  // (packs, stride) where indexed
-  // Pairs once more, where paired and there are tiles: (packs, blocks of 16 pairs, height, 16) where indexed, else two
-  // packs in a tile, (packs / 2, blocks, 16, 16).
-  Buffer<uint32_t> tiles;
+  Buffer<float> values;      // (tiles, count, height) unless paired
+  Buffer<uint32_t> pairs;    // (tiles, pair_count, height) where paired: two bfloat16, of the first column below
+  Buffer<uint32_t> columns;  // (tiles, stride) where indexed
+  // Pairs once more, where paired and there is AMX, whose tiles have sixteen words a row: (tiles, blocks of 16 pairs,
+  // height, 16) where indexed, else two tiles in one of AMX, (tiles / 2, blocks, 16, 16).
+  Buffer<uint32_t> amx_words;
 
   __attribute__((always_inline)) int64_t pair_count() const { return (count + 1) / 2; }
   // An odd last column has a partner, itself, of weight zero.
@@ -68,7 +68,19 @@ struct Packs {
 // cost more than that saves.
 constexpr int64_t WINDOW_STEP = 16;
 
-// Rows with supports of their own, in two orders.
+// Rows with supports of their own in blocks of 16, one to a lane. In every step each lane takes its next entry if it
+// lies in the 32 columns from WINDOW_STEP * window on; the lanes run in step closely enough for most of them to have
+// one.
+struct FloatLookup {
+  int64_t blocks = 0;
+  Buffer<uint32_t> steps;      // (blocks + 1) where each begins
+  Buffer<uint32_t> lane_rows;  // (blocks, 16); >= rows: none
+  Buffer<uint16_t> windows;    // (steps)
+  Buffer<uint8_t> lanes;       // (steps, 16) column - WINDOW_STEP * window; 0 with a value of 0 where a lane rests
+  Buffer<float> values;        // (steps, 16)
+};
+
+// Rows with supports of their own.
 struct Sparse {
   int64_t rows = 0, columns = 0;
 
@@ -82,17 +94,10 @@ struct Sparse {
   // odd last one having a partner of weight zero.
   Buffer<uint32_t> pairs;
 
-  // By 16 rows, one to a lane. In every step each lane takes its next entry if it lies in the 32 columns from
-  // WINDOW_STEP * window on; the lanes run in step closely enough for most of them to have one.
-  int64_t sixteens = 0;
-  Buffer<uint32_t> steps;      // (sixteens + 1) where each begins
-  Buffer<uint32_t> lane_rows;  // (sixteens, 16); >= rows: none
-  Buffer<uint16_t> windows;    // (steps)
-  Buffer<uint8_t> lanes;       // (steps, 16) column - WINDOW_STEP * window; 0 with a value of 0 where a lane rests
-  Buffer<float> lane_values;   // (steps, 16)
+  FloatLookup lookup;  // the same once more for small batches, where the kernels have it
 };
 
-// Columns in blocks of 8 (or 4) that have the same rows: grouped codes of an output dictionary.
+// Columns in groups of 8 (or 4) that have the same rows: grouped codes of an output dictionary.
 struct Scatter {
   int64_t rows = 0, columns = 0, groups = 0;
   int height = 8;
@@ -106,56 +111,56 @@ struct Scatter {
   Buffer<uint32_t> pairs;  // (entries, height / 2) where paired: two bfloat16, of the first column below
 };
 
-// Where windows of a lookup of bytes may begin.
-constexpr int64_t BYTE_WINDOW_STEP = 64;
+// Where windows of a lookup of int8 may begin.
+constexpr int64_t INT8_WINDOW_STEP = 64;
 
-// Rows of bytes with supports of their own, by 16 rows, one to a lane. In every step each lane takes its next four
+// Rows of int8 with supports of their own in blocks of 16, one to a lane. In every step each lane takes its next four
 // entries, or as many of them as lie in the window of the step's run.
-struct ByteLookup {
-  int64_t sixteens = 0;
-  Buffer<uint32_t> runs;       // (sixteens + 1) where each begins
+struct Int8Lookup {
+  int64_t blocks = 0;
+  Buffer<uint32_t> runs;       // (blocks + 1) where each begins
   Buffer<uint32_t> steps;      // (runs + 1) likewise
-  Buffer<uint16_t> windows;    // (runs) of the 128 columns from BYTE_WINDOW_STEP * window on
-  Buffer<uint8_t> lanes;       // (steps, 16, 4) column - BYTE_WINDOW_STEP * window
+  Buffer<uint16_t> windows;    // (runs) of the 128 columns from INT8_WINDOW_STEP * window on
+  Buffer<uint8_t> lanes;       // (steps, 16, 4) column - INT8_WINDOW_STEP * window
   Buffer<uint32_t> words;      // (steps, 16) four weights; zeros where a lane rests
-  Buffer<uint32_t> lane_rows;  // (sixteens, 16); >= rows: none
+  Buffer<uint32_t> lane_rows;  // (blocks, 16); >= rows: none
 };
 
-// Rows of 8-bit numbers in packs that read the same columns, four columns to a word.
-struct Quads {
-  // Where a quad's columns are: next to those of the one before (packs of 8), four in a row that start anywhere (of 1),
-  // or anywhere.
+// Rows of int8 in tiles that read the same columns, in groups of four columns to a word.
+struct Int8Groups {
+  // Where a group's columns are: next to those of the one before (tiles of 8), four in a row that start anywhere (of
+  // 1), or anywhere.
   enum Source { DENSE, ALIGNED, GATHERED };
   Source source = DENSE;
-  int64_t rows = 0, packs = 0;
+  int64_t rows = 0, tiles = 0;
   int height = 8;            // 8, 4 or 1
-  Buffer<uint32_t> starts;   // (packs + 1), of quads
-  Buffer<uint32_t> words;    // (quads, height): four weights of a row, the first one lowest
-  Buffer<uint32_t> columns;  // (quads, 4) where gathered; (quads) columns / 4 where aligned
-  Buffer<int32_t> sums;      // (packs * height) of a row's weights
-  Buffer<float> scales;      // (packs * height) what a weight of 1 stands for
-  ByteLookup lookup;         // for few tokens, of gathered rows of height 1 where the kernels have it
-  // Words once more, where there are tiles and rows share columns: blocks of 16 quads, (height, 16) or, of two dense
-  // packs, (16, 16).
-  Buffer<uint32_t> tiles;
-  Buffer<uint32_t> tile_starts;  // (packs + 1), of blocks
+  Buffer<uint32_t> starts;   // (tiles + 1), of groups
+  Buffer<uint32_t> words;    // (groups, height): four weights of a row, the first one lowest
+  Buffer<uint32_t> columns;  // (groups, 4) where gathered; (groups) columns / 4 where aligned
+  Buffer<int32_t> sums;      // (tiles * height) of a row's weights
+  Buffer<float> scales;      // (tiles * height) what a weight of 1 stands for
+  Int8Lookup lookup;         // for small batches, of gathered rows of height 1 where the kernels have it
+  // Words once more, where there is AMX and rows share columns: blocks of 16 groups, (height, 16) or, of two dense
+  // tiles, (16, 16).
+  Buffer<uint32_t> amx_words;
+  Buffer<uint32_t> amx_starts;  // (tiles + 1), of blocks
 };
 
 // Activations as unsigned bytes, number = scale * (byte - zero). Every token has a scale of its own. Panels are kept
 // in either or both of two orders:
-//   quads  (features / 4, tokens), four features to a word
+//   words  (features / 4, tokens), four features to a word
 //   rows   (features, 4 vectors) whatever the number of vectors. Byte 16 l + 4 v + i of a row is of lane 4 l + i of
-//          vector v: interleaving four rows within quarters of a register then gives quads.
-struct Bytes {
+//          vector v: interleaving four rows within quarters of a register then gives words.
+struct Uint8Batch {
   float* scales = nullptr;   // by token
   int32_t* zeros = nullptr;  // by token
-  uint32_t* quads = nullptr;
+  uint32_t* words = nullptr;
   uint8_t* rows = nullptr;
 };
 
 // What is done to results on their way out.
 struct Epilogue {
-  const float* bias = nullptr;         // by output feature
+  const float* bias = nullptr;       // by output feature
   const uint32_t* source = nullptr;  // row of a feature; null: itself
   int activation = 0;
 };

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <cstring>
 
+#include "pack/lookup.h"
+
 namespace dsf {
 
 namespace {
@@ -17,21 +19,21 @@ uint32_t pair_of(const float* values) { return upper_half(values[0]) | upper_hal
 
 }  // namespace
 
-void pair_columns(Packs& m) {
+void pair_columns(DenseTiles& m) {
   const int64_t pairs = m.pair_count(), height = m.height;
-  m.pairs.resize(m.packs * pairs * height);
-  const auto half = [&](int64_t pack, int64_t k, int64_t r) {
-    return k < m.count ? upper_half(m.values[(pack * m.count + k) * height + r]) : 0;
+  m.pairs.resize(m.tiles * pairs * height);
+  const auto half = [&](int64_t tile, int64_t k, int64_t r) {
+    return k < m.count ? upper_half(m.values[(tile * m.count + k) * height + r]) : 0;
   };
-  for (int64_t pack = 0; pack < m.packs; pack++)
+  for (int64_t tile = 0; tile < m.tiles; tile++)
     for (int64_t p = 0; p < pairs; p++)
       for (int64_t r = 0; r < height; r++)
-        m.pairs[(pack * pairs + p) * height + r] = half(pack, 2 * p, r) | half(pack, 2 * p + 1, r) << 16;
+        m.pairs[(tile * pairs + p) * height + r] = half(tile, 2 * p, r) | half(tile, 2 * p + 1, r) << 16;
   if (m.indexed) {
-    Buffer<uint32_t> columns(m.packs * pairs * 2);
-    for (int64_t pack = 0; pack < m.packs; pack++)
+    Buffer<uint32_t> columns(m.tiles * pairs * 2);
+    for (int64_t tile = 0; tile < m.tiles; tile++)
       for (int64_t k = 0; k < 2 * pairs; k++)
-        columns[pack * 2 * pairs + k] = m.columns[pack * m.count + std::min(k, m.count - 1)];
+        columns[tile * 2 * pairs + k] = m.columns[tile * m.count + std::min(k, m.count - 1)];
     m.columns = std::move(columns);
   }
   m.values.resize(0);
@@ -46,11 +48,11 @@ void pair_columns(Scatter& m) {
   m.paired = true;
 }
 
-void pack_sparse(Sparse& m, const std::vector<Entries>& rows, int64_t columns, int64_t most_block_columns,
+void pack_sparse(Sparse& m, const std::vector<Entries>& rows, int64_t columns, int64_t max_block_columns,
                  bool paired) {
   m.rows = int64_t(rows.size());
   m.columns = columns;
-  m.blocks = std::max<int64_t>(1, (columns + most_block_columns - 1) / most_block_columns);
+  m.blocks = std::max<int64_t>(1, (columns + max_block_columns - 1) / max_block_columns);
   // Even: dense columns that are streamed with these come in pairs.
   m.block_columns = round_up((columns + m.blocks - 1) / m.blocks, 2);
   m.paired = paired;
@@ -88,7 +90,8 @@ void pack_sparse(Sparse& m, const std::vector<Entries>& rows, int64_t columns, i
 
 namespace {
 
-struct Steps {
+// Of successive blocks of 16 rows.
+struct LookupSteps {
   std::vector<uint16_t> windows;
   std::vector<uint8_t> lanes;
   std::vector<float> values;
@@ -119,27 +122,27 @@ struct Steps {
 
 }  // namespace
 
-void pack_lookup(Sparse& m, const std::vector<Entries>& rows, bool by_length) {
-  m.sixteens = (int64_t(rows.size()) + 15) / 16;
-  m.steps.resize(m.sixteens + 1);
-  Steps steps;
-  by_sixteens(rows, by_length, m.lane_rows, [&](int64_t sixteen, const std::vector<const Entries*>& lanes) {
+void pack_lookup(FloatLookup& m, const std::vector<Entries>& rows, bool by_length) {
+  m.blocks = (int64_t(rows.size()) + 15) / 16;
+  m.steps.resize(m.blocks + 1);
+  LookupSteps steps;
+  by_blocks_of_16(rows, by_length, m.lane_rows, [&](int64_t block, const std::vector<const Entries*>& lanes) {
     steps.take(lanes);
     steps.rest((4 - steps.windows.size() % 4) % 4);  // kernels take four steps at a time
-    m.steps[sixteen + 1] = uint32_t(steps.windows.size());
+    m.steps[block + 1] = uint32_t(steps.windows.size());
   });
   copy(m.windows, steps.windows);
   copy(m.lanes, steps.lanes);
-  copy(m.lane_values, steps.values);
+  copy(m.values, steps.values);
 }
 
 void pack_scatter(Scatter& m, const std::vector<GroupRows>& groups, int64_t rows, int height,
-                  int64_t most_block_rows) {
+                  int64_t max_block_rows) {
   m.rows = rows;
   m.groups = int64_t(groups.size());
   m.columns = m.groups * height;
   m.height = height;
-  m.blocks = std::max<int64_t>(1, (rows + most_block_rows - 1) / most_block_rows);
+  m.blocks = std::max<int64_t>(1, (rows + max_block_rows - 1) / max_block_rows);
   m.block_rows = (rows + m.blocks - 1) / m.blocks;
 
   size_t total = 0;

@@ -1,4 +1,4 @@
-// From a form to the bytes its plan multiplies.
+// From a form to the int8 weights its plan multiplies.
 #pragma once
 
 #include "pack/form.h"
@@ -7,6 +7,6 @@
 namespace dsf {
 
 // Fills everything of a plan but its epilogue.
-void pack_bytes(const Form& form, dsf_plan& plan);
+void pack_int8(const Form& form, dsf_plan& plan);
 
 }  // namespace dsf

@@ -1,4 +1,4 @@
-// Some tokens of a call: where they are read from and written to.
+// Some tokens of a call on their way through a plan: where they are read from and written to.
 #pragma once
 
 #include <algorithm>
@@ -20,11 +20,11 @@ struct Call {
   int64_t item_size() const { return plan.dtype == DSF_FLOAT32 ? 4 : 2; }
 };
 
-// `vectors` 0: buffers are token-major, for the kernels for few tokens; else panels.
-class Tokens {
+// `vectors` 0: buffers are token-major, for the kernels for small batches; else panels.
+class Pipeline {
  protected:
   // `next_tokens` from `next_token` on will probably be wanted after these.
-  Tokens(const Call& call, int64_t token, int64_t tokens, int vectors, int64_t next_token, int64_t next_tokens)
+  Pipeline(const Call& call, int64_t token, int64_t tokens, int vectors, int64_t next_token, int64_t next_tokens)
       : call_(call),
         plan_(call.plan),
         kernels_(*call.plan.kernels),
@@ -37,13 +37,13 @@ class Tokens {
 
   static int64_t parts(int64_t whole, int64_t size) { return (whole + size - 1) / size; }
 
-  // Item of features, or all of few tokens; `ld` is what token-major buffers have between tokens.
+  // Item of features, or all of a small batch; `ld` is what token-major buffers have between tokens.
   void read(int64_t item, float* to, int64_t ld) const {
     const int64_t size = call_.item_size(), stride = call_.x_stride;
     const char* x = call_.x + token_ * stride * size;
     const uint32_t* destinations = plan_.destinations.data();
     if (!vectors_) {
-      kernels_.load_few(x, plan_.dtype, stride, tokens_, plan_.in_features, destinations, to, ld);
+      kernels_.load_small_batch(x, plan_.dtype, stride, tokens_, plan_.in_features, destinations, to, ld);
       return;
     }
     const int64_t first = item * ROWS_PER_ITEM, last = std::min(first + ROWS_PER_ITEM, plan_.in_features);
@@ -51,20 +51,20 @@ class Tokens {
   }
 
   // Rows of the next input, shared out among so many items.
-  void fetch_input(Ahead& ahead, int64_t item, int64_t items, int64_t steps) const {
+  void fetch_input(Prefetch& prefetch, int64_t item, int64_t items, int64_t steps) const {
     const int64_t size = call_.item_size();
     const int64_t first = item * next_tokens_ / items, last = (item + 1) * next_tokens_ / items;
     const char* x = call_.x + (next_token_ + first) * call_.x_stride * size;
-    Ahead::set(ahead.reads, x, call_.x_stride * size, last - first, plan_.in_features * size, steps);
+    Prefetch::set(prefetch.reads, x, call_.x_stride * size, last - first, plan_.in_features * size, steps);
   }
 
   // Where features [first, last) will be written; of several layers, those of the first.
-  void fetch_output(Ahead& ahead, int64_t first, int64_t last, int64_t steps) const {
+  void fetch_output(Prefetch& prefetch, int64_t first, int64_t last, int64_t steps) const {
     const size_t member = member_of(first);
     const int64_t size = call_.item_size(), stride = call_.y_strides[member], start = plan_.member_starts[member];
     const char* y = static_cast<char*>(call_.y[member]) + (token_ * stride + first - start) * size;
     last = std::min(last, plan_.member_starts[member + 1]);
-    Ahead::set(ahead.writes, y, stride * size, tokens_, (last - first) * size, steps);
+    Prefetch::set(prefetch.writes, y, stride * size, tokens_, (last - first) * size, steps);
   }
 
   size_t member_of(int64_t feature) const {
@@ -82,7 +82,7 @@ class Tokens {
       if (vectors_)
         kernels_.store_panel(result, vectors_, epilogue, first, end, tokens_, y, plan_.dtype, stride);
       else
-        kernels_.store_few(result, ld, epilogue, first, end, tokens_, y, plan_.dtype, stride);
+        kernels_.store_small_batch(result, ld, epilogue, first, end, tokens_, y, plan_.dtype, stride);
       if (plan_.any_order) result += (end - first) * row_;
       first = end;
     }
