@@ -14,19 +14,27 @@
 
 namespace dsf {
 
-// Apart from what uses them: GCC 12 takes a vector whose size depends on a parameter for a plain number as long as it
-// is inside of the same template.
+// A macro, not one template: GCC 12 drops `may_alias` where a size depends on a parameter, and takes such a vector for a
+// plain number inside of the same template.
 template <int LANES>
-struct VectorTypes {
-  typedef float Floats __attribute__((vector_size(4 * LANES)));
-  typedef float UnalignedFloats __attribute__((vector_size(4 * LANES), aligned(4), may_alias));
-  typedef uint32_t Uints __attribute__((vector_size(4 * LANES)));
-  typedef int32_t Ints __attribute__((vector_size(4 * LANES)));
-  typedef uint16_t Halves __attribute__((vector_size(2 * LANES)));
-  typedef uint16_t UnalignedHalves __attribute__((vector_size(2 * LANES), aligned(2), may_alias));
-  typedef uint8_t Uint8s __attribute__((vector_size(LANES)));
-  typedef int8_t UnalignedInt8s __attribute__((vector_size(LANES), aligned(1), may_alias));
-};
+struct VectorTypes;
+
+#define DSF_VECTOR_TYPES(LANES)                                                                   \
+  template <>                                                                                     \
+  struct VectorTypes<LANES> {                                                                     \
+    typedef float Floats __attribute__((vector_size(4 * LANES)));                                 \
+    typedef float UnalignedFloats __attribute__((vector_size(4 * LANES), aligned(4), may_alias)); \
+    typedef uint32_t Uints __attribute__((vector_size(4 * LANES)));                               \
+    typedef int32_t Ints __attribute__((vector_size(4 * LANES)));                                 \
+    typedef uint16_t Halves __attribute__((vector_size(2 * LANES)));                              \
+    typedef uint16_t UnalignedHalves __attribute__((vector_size(2 * LANES), aligned(2), may_alias)); \
+    typedef uint8_t Uint8s __attribute__((vector_size(LANES)));                                   \
+    typedef int8_t UnalignedInt8s __attribute__((vector_size(LANES), aligned(1), may_alias));     \
+  };
+DSF_VECTOR_TYPES(4)
+DSF_VECTOR_TYPES(8)
+DSF_VECTOR_TYPES(16)
+#undef DSF_VECTOR_TYPES
 
 // Eight and four lanes whatever the set: tiles are eight or four rows high.
 typedef float Floats8 __attribute__((vector_size(32)));
