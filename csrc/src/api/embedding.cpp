@@ -41,7 +41,8 @@ class Reader {
     kernels_.mix(table_.dictionary, table_.weights, table_.width, which_.data(), weights_.data(), learned_,
                  sum_.data());
     for (int64_t k = learned_; k < units; k++) sum_[which_[k]] += weights_[k];
-    kernels_.store_small_batch(sum_.data(), table_.width, Epilogue{}, 0, table_.width, 1, y, table_.dtype, table_.width);
+    kernels_.store_small_batch(sum_.data(), table_.width, Epilogue{}, 0, table_.width, 1, y, table_.dtype,
+                               table_.width);
   }
 
  private:

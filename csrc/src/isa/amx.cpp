@@ -1,6 +1,6 @@
 #include "kernels/kernels.h"
 
-#if defined(__AVX512F__) && defined(__AVX512BW__) && defined(__AVX512VL__) && defined(__AVX512DQ__) && \
+#if defined(__AVX512F__) && defined(__AVX512BW__) && defined(__AVX512VL__) && defined(__AVX512DQ__) &&        \
     defined(__AVX512VNNI__) && defined(__AVX512VBMI__) && defined(__AVX512BF16__) && defined(__AMX_TILE__) && \
     defined(__AMX_INT8__) && defined(__AMX_BF16__)
 

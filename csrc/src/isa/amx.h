@@ -14,9 +14,7 @@ struct Amx : Avx512Bf16 {
   static constexpr const char* NAME = "amx";
   static constexpr bool has_amx = true;
 
-  DSF_INLINE void set_tiles(const AmxConfig& config) {
-    __asm__ volatile("ldtilecfg\t%0" ::"m"(config));
-  }
+  DSF_INLINE void set_tiles(const AmxConfig& config) { __asm__ volatile("ldtilecfg\t%0" ::"m"(config)); }
   DSF_INLINE void release_tiles() { __asm__ volatile("tilerelease"); }
 
   template <int TILE>
@@ -30,7 +28,8 @@ struct Amx : Avx512Bf16 {
   }
   template <int TILE>
   DSF_INLINE void store_tile(void* p, int64_t stride) {
-    __asm__ volatile("{tilestored\t%%tmm%c2, (%0,%1,1)|tilestored\t[%0+%1*1], %%tmm%c2}" ::"r"(p), "r"(stride), "i"(TILE)
+    __asm__ volatile("{tilestored\t%%tmm%c2, (%0,%1,1)|tilestored\t[%0+%1*1], %%tmm%c2}" ::"r"(p), "r"(stride),
+                     "i"(TILE)
                      : "memory");
   }
 

@@ -21,8 +21,8 @@ struct Avx2 : Simd<8> {
   // those of bytes at once would saturate.
   DSF_INLINE Ints8 dot8(Ints8 sums, Uints8 bytes, Uints8 weights) {
     const __m256i w = (__m256i)weights, x = (__m256i)bytes;
-    const __m256i even = _mm256_madd_epi16(_mm256_and_si256(x, _mm256_set1_epi16(255)),
-                                           _mm256_srai_epi16(_mm256_slli_epi16(w, 8), 8));
+    const __m256i even =
+        _mm256_madd_epi16(_mm256_and_si256(x, _mm256_set1_epi16(255)), _mm256_srai_epi16(_mm256_slli_epi16(w, 8), 8));
     const __m256i odd = _mm256_madd_epi16(_mm256_srli_epi16(x, 8), _mm256_srai_epi16(w, 8));
     return sums + (Ints8)even + (Ints8)odd;
   }

@@ -22,8 +22,8 @@ struct Avx512 : Simd<16> {
   // As of AVX2.
   DSF_INLINE Ints dot(Ints sums, Uints bytes, Uints weights) {
     const __m512i w = (__m512i)weights, x = (__m512i)bytes;
-    const __m512i even = _mm512_madd_epi16(_mm512_and_si512(x, _mm512_set1_epi16(255)),
-                                           _mm512_srai_epi16(_mm512_slli_epi16(w, 8), 8));
+    const __m512i even =
+        _mm512_madd_epi16(_mm512_and_si512(x, _mm512_set1_epi16(255)), _mm512_srai_epi16(_mm512_slli_epi16(w, 8), 8));
     const __m512i odd = _mm512_madd_epi16(_mm512_srli_epi16(x, 8), _mm512_srai_epi16(w, 8));
     return sums + (Ints)even + (Ints)odd;
   }

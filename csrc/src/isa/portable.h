@@ -56,12 +56,11 @@ struct Portable : Simd<4> {
 
   // Within every quarter of a register, bytes 4 i + v to 4 v + i.
   DSF_INLINE Uints transpose_bytes(Uints v) {
-    return (Uints)__builtin_shufflevector((ByteRow)v, (ByteRow)v, 0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11,
-                                          15);
+    return (Uints)__builtin_shufflevector((ByteRow)v, (ByteRow)v, 0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
   }
 
-  // The nearest whole numbers of four vectors as bytes, those out of range as the nearest in it. Quarter l of the result
-  // has four numbers of `a`, four of `b`, ..., those of their own quarters l.
+  // The nearest whole numbers of four vectors as bytes, those out of range as the nearest in it. Quarter l of the
+  // result has four numbers of `a`, four of `b`, ..., those of their own quarters l.
   DSF_INLINE Uints to_uint8(Floats a, Floats b, Floats c, Floats d) {
     uint8_t bytes[16];
     const Floats all_of_them[4] = {a, b, c, d};

@@ -14,22 +14,22 @@
 
 namespace dsf {
 
-// A macro, not one template: GCC 12 drops `may_alias` where a size depends on a parameter, and takes such a vector for a
-// plain number inside of the same template.
+// A macro, not one template: GCC 12 drops `may_alias` where a size depends on a parameter, and takes such a vector for
+// a plain number inside of the same template.
 template <int LANES>
 struct VectorTypes;
 
-#define DSF_VECTOR_TYPES(LANES)                                                                   \
-  template <>                                                                                     \
-  struct VectorTypes<LANES> {                                                                     \
-    typedef float Floats __attribute__((vector_size(4 * LANES)));                                 \
-    typedef float UnalignedFloats __attribute__((vector_size(4 * LANES), aligned(4), may_alias)); \
-    typedef uint32_t Uints __attribute__((vector_size(4 * LANES)));                               \
-    typedef int32_t Ints __attribute__((vector_size(4 * LANES)));                                 \
-    typedef uint16_t Halves __attribute__((vector_size(2 * LANES)));                              \
+#define DSF_VECTOR_TYPES(LANES)                                                                      \
+  template <>                                                                                        \
+  struct VectorTypes<LANES> {                                                                        \
+    typedef float Floats __attribute__((vector_size(4 * LANES)));                                    \
+    typedef float UnalignedFloats __attribute__((vector_size(4 * LANES), aligned(4), may_alias));    \
+    typedef uint32_t Uints __attribute__((vector_size(4 * LANES)));                                  \
+    typedef int32_t Ints __attribute__((vector_size(4 * LANES)));                                    \
+    typedef uint16_t Halves __attribute__((vector_size(2 * LANES)));                                 \
     typedef uint16_t UnalignedHalves __attribute__((vector_size(2 * LANES), aligned(2), may_alias)); \
-    typedef uint8_t Uint8s __attribute__((vector_size(LANES)));                                   \
-    typedef int8_t UnalignedInt8s __attribute__((vector_size(LANES), aligned(1), may_alias));     \
+    typedef uint8_t Uint8s __attribute__((vector_size(LANES)));                                      \
+    typedef int8_t UnalignedInt8s __attribute__((vector_size(LANES), aligned(1), may_alias));        \
   };
 DSF_VECTOR_TYPES(4)
 DSF_VECTOR_TYPES(8)

@@ -22,9 +22,8 @@ struct AmxTiles : VectorOps<Isa> {
   };
 
   DSF_INLINE void zero_sums(int vectors) {
-    for_vectors(vectors, [&](auto v, auto) __attribute__((always_inline)) {
-      Isa::template zero_tile<decltype(v)::value>();
-    });
+    for_vectors(vectors,
+                [&](auto v, auto) __attribute__((always_inline)) { Isa::template zero_tile<decltype(v)::value>(); });
   }
 
   DSF_INLINE void load_sums(const float* y, int64_t ld, int vectors) {

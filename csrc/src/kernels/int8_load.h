@@ -55,8 +55,8 @@ struct Int8Load : VectorOps<Isa> {
 
   // How the numbers of up to LANES tokens are rounded.
   template <class T>
-  static void find_rounding(const T* x, int64_t stride, int64_t tokens, int64_t features, float* scales,
-                            int32_t* zeros, float* steps, float* starts) {
+  static void find_rounding(const T* x, int64_t stride, int64_t tokens, int64_t features, float* scales, int32_t* zeros,
+                            float* steps, float* starts) {
     float lows[LANES] = {}, highs[LANES] = {}, bads[LANES] = {};
     for (int64_t token = 0; token < tokens; token++) {
       const MinMax<float> range = Int8Rounding<Isa>::range_of(x + token * stride, features);

@@ -82,6 +82,7 @@ struct Int8Panel : VectorOps<Isa> {
     // Rows on their own: enough sums under way at a time.
     constexpr int SETS = R > 1 ? 1 : U <= 2 ? 4 : 2;
     const Int8Reader<Isa, SOURCE, FIRST, U> reader(m, x, vectors);
+    const int64_t ld = int64_t(vectors) * LANES;
     const int32_t* row_sums = m.sums.data() + tile * R;
     Ints sums[SETS][R][U] = {};
 #pragma GCC unroll 4
@@ -106,7 +107,7 @@ struct Int8Panel : VectorOps<Isa> {
       reader.read(inputs, first, k);
       add_group<R, U>(sums[0], inputs, words);
     }
-    finish<SETS, R, FIRST, U>(sums, m.scales.data() + tile * R, x, y, int64_t(vectors) * LANES, accumulate);
+    finish<SETS, R, FIRST, U>(sums, m, tile, x, y, ld, accumulate);
   }
 
   template <int R, int U>
@@ -121,8 +122,8 @@ struct Int8Panel : VectorOps<Isa> {
 
   // What the sums stand for.
   template <int SETS, int R, int FIRST, int U>
-  DSF_INLINE void finish(const Ints (&sums)[SETS][R][U], const float* scales, const Uint8Batch& x, float* y,
-                         int64_t ld, bool accumulate) {
+  DSF_INLINE void finish(const Ints (&sums)[SETS][R][U], const Int8Groups& m, int64_t tile, const Uint8Batch& x,
+                         float* y, int64_t ld, bool accumulate) {
 #pragma GCC unroll 4
     for (int u = 0; u < U; u++) {
       const Floats scale = load(x.scales + (FIRST + u) * LANES);
@@ -132,7 +133,7 @@ struct Int8Panel : VectorOps<Isa> {
 #pragma GCC unroll 4
         for (int s = 1; s < SETS; s++) sum += sums[s][r][u];
         float* to = y + r * ld + (FIRST + u) * LANES;
-        const Floats v = __builtin_convertvector(sum, Floats) * (scale * broadcast(scales[r]));
+        const Floats v = __builtin_convertvector(sum, Floats) * (scale * broadcast(m.scales[tile * R + r]));
         store(to, accumulate ? load(to) + v : v);
       }
     }

@@ -36,8 +36,8 @@ struct Int8SmallBatch : VectorOps<Isa> {
                      float* y, int64_t ldy, bool accumulate) {
     for (int64_t tile = first; tile < last; tile++) {
       for_tokens<4>(tokens, [&](int64_t t, auto count) __attribute__((always_inline)) {
-        one_tile<R, SOURCE, decltype(count)::value>(m, tile, from_token(x, t, ld), ld,
-                                                    y + t * ldy + (tile - first) * R, ldy, accumulate);
+        one_tile<R, SOURCE, decltype(count)::value>(m, tile, from_token(x, t, ld), ld, y + t * ldy + (tile - first) * R,
+                                                    ldy, accumulate);
       });
     }
   }

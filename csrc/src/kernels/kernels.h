@@ -14,7 +14,7 @@ struct Range {
 struct Prefetch {
   struct Lines {
     const char* row = nullptr;
-    int64_t stride = 0, rows = 0;          // bytes between rows; rows left
+    int64_t stride = 0, rows = 0;           // bytes between rows; rows left
     int64_t lines = 0, line = 0, step = 0;  // lines of a row; the one to come; how many at a time
   };
   Lines reads, writes;

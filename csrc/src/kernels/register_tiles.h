@@ -18,9 +18,9 @@ DSF_INLINE void for_register_tiles(int vectors, F&& run) {
   for (int tile = 0, at = 0; tile < tiles; tile++) {
     const int width = (vectors - at + tiles - tile - 1) / (tiles - tile);
     if (MAX > 1 && width == 2)
-      run(at * Isa::LANES, Constant<MAX < 2 ? 1 : 2>{});
+      run(at * Isa::LANES, Constant<(MAX < 2) ? 1 : 2>{});
     else if (MAX > 2 && width == 3)
-      run(at * Isa::LANES, Constant<MAX < 3 ? 1 : 3>{});
+      run(at * Isa::LANES, Constant<(MAX < 3) ? 1 : 3>{});
     else
       run(at * Isa::LANES, Constant<1>{});
     at += width;

@@ -54,7 +54,8 @@ struct PairEntries : VectorOps<Isa> {
       sums[u + 1] = Isa::dot_pairs(sums[u + 1], second, w);
     }
     if constexpr (U % 2 == 1)
-      sums[U - 1] = Isa::dot_pairs(sums[U - 1], Isa::interleave_last(one + (U - 1) * LANES, other + (U - 1) * LANES), w);
+      sums[U - 1] =
+          Isa::dot_pairs(sums[U - 1], Isa::interleave_last(one + (U - 1) * LANES, other + (U - 1) * LANES), w);
   }
 };
 

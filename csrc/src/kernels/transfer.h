@@ -159,8 +159,7 @@ struct Transfer : Activations<Isa> {
         } else {
           v = width == LANES ? load(from + (f - first)) : load_partial(from + (f - first), width);
         }
-        if (epilogue.bias)
-          v += width == LANES ? load(epilogue.bias + f) : load_partial(epilogue.bias + f, width);
+        if (epilogue.bias) v += width == LANES ? load(epilogue.bias + f) : load_partial(epilogue.bias + f, width);
         v = A::template activate<ACTIVATION>(v);
         if (width == LANES)
           store_as(to + (f - first), v);

@@ -10,7 +10,7 @@ namespace dsf {
 struct Form {
   dsf_form raw;
   int64_t kept, groups, candidates, in_features;
-  double selected;  // values of the selected atoms that are not zero, for every unit
+  double selected;                    // values of the selected atoms that are not zero, for every unit
   std::vector<int64_t> unit_of_code;  // the permutation, or 0, 1, 2, ...
   std::vector<float> dictionary, values, bias;
 

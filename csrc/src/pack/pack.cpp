@@ -48,8 +48,7 @@ void pair_columns(Scatter& m) {
   m.paired = true;
 }
 
-void pack_sparse(Sparse& m, const std::vector<Entries>& rows, int64_t columns, int64_t max_block_columns,
-                 bool paired) {
+void pack_sparse(Sparse& m, const std::vector<Entries>& rows, int64_t columns, int64_t max_block_columns, bool paired) {
   m.rows = int64_t(rows.size());
   m.columns = columns;
   m.blocks = std::max<int64_t>(1, (columns + max_block_columns - 1) / max_block_columns);
@@ -136,8 +135,7 @@ void pack_lookup(FloatLookup& m, const std::vector<Entries>& rows, bool by_lengt
   copy(m.values, steps.values);
 }
 
-void pack_scatter(Scatter& m, const std::vector<GroupRows>& groups, int64_t rows, int height,
-                  int64_t max_block_rows) {
+void pack_scatter(Scatter& m, const std::vector<GroupRows>& groups, int64_t rows, int height, int64_t max_block_rows) {
   m.rows = rows;
   m.groups = int64_t(groups.size());
   m.columns = m.groups * height;

@@ -53,8 +53,7 @@ void pair_columns(Scatter& m);
 void pack_amx(DenseTiles& m);
 void pack_amx(Int8Groups& m);
 
-void pack_sparse(Sparse& m, const std::vector<Entries>& rows, int64_t columns, int64_t max_block_columns,
-                 bool paired);
+void pack_sparse(Sparse& m, const std::vector<Entries>& rows, int64_t columns, int64_t max_block_columns, bool paired);
 void pack_lookup(FloatLookup& m, const std::vector<Entries>& rows, bool by_length);
 
 // rows[group] lists a group's rows, ascending; value(group, k, r) is that of its k-th row and r-th column.
@@ -62,7 +61,6 @@ struct GroupRows {
   std::vector<uint32_t> rows;
   std::vector<float> values;  // (rows, height)
 };
-void pack_scatter(Scatter& m, const std::vector<GroupRows>& groups, int64_t rows, int height,
-                  int64_t max_block_rows);
+void pack_scatter(Scatter& m, const std::vector<GroupRows>& groups, int64_t rows, int height, int64_t max_block_rows);
 
 }  // namespace dsf

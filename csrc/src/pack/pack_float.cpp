@@ -74,8 +74,7 @@ class FloatPacker {
     plan_.has_dense = true;
     pack_dense(plan_.dense, raw_.units, form_.kept, height(),
                [&](int64_t row, int64_t k) { return form_.value(row, k); });
-    pack_columns(plan_.dense,
-                 [&](int64_t tile, int64_t k) { return column_of(form_.position(tile * height(), k)); });
+    pack_columns(plan_.dense, [&](int64_t tile, int64_t k) { return column_of(form_.position(tile * height(), k)); });
     if (in_order_) return;
     plan_.any_order = false;
     plan_.sources.resize(raw_.units);
@@ -207,8 +206,7 @@ class FloatPacker {
     const int64_t positions = raw_.core + form_.candidates;
     std::vector<float> full(raw_.units * positions, 0.0f);
     for (int64_t code = 0; code < raw_.units; code++)
-      for (int64_t k = 0; k < form_.kept; k++)
-        full[code * positions + form_.position(code, k)] = form_.value(code, k);
+      for (int64_t k = 0; k < form_.kept; k++) full[code * positions + form_.position(code, k)] = form_.value(code, k);
     return full;
   }
 

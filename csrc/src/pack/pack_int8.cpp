@@ -21,13 +21,13 @@ uint32_t word_of(const int8_t* weights, int64_t stride, int64_t count) {
 }
 
 void append_groups(const Tile& tile, Int8Groups::Source source, int height, std::vector<uint32_t>& words,
-                  std::vector<uint32_t>& columns) {
+                   std::vector<uint32_t>& columns) {
   const int64_t step = source == Int8Groups::ALIGNED ? 1 : 4, count = int64_t(tile.columns.size());
   for (int64_t k = 0; k < count; k += step) {
     const int64_t there = std::min(step, count - k);
     for (int r = 0; r < height; r++)
       words.push_back(source == Int8Groups::ALIGNED ? word_of(&tile.weights[(k * height + r) * 4], 1, 4)
-                                               : word_of(&tile.weights[k * height + r], height, there));
+                                                    : word_of(&tile.weights[k * height + r], height, there));
     if (source == Int8Groups::ALIGNED) columns.push_back(tile.columns[k]);
     if (source == Int8Groups::GATHERED)
       for (int64_t i = 0; i < 4; i++) columns.push_back(tile.columns[k + std::min(i, there - 1)]);
@@ -37,7 +37,7 @@ void append_groups(const Tile& tile, Int8Groups::Source source, int height, std:
 // `scale(row)` of those below `rows`; there are as many tiles as they need.
 template <class Scale>
 void pack_groups(Int8Groups& m, Int8Groups::Source source, int64_t rows, int height, const std::vector<Tile>& tiles,
-                Scale scale) {
+                 Scale scale) {
   m.source = source;
   m.rows = rows;
   m.height = height;
@@ -103,7 +103,7 @@ void pack_lookup(Int8Lookup& m, const std::vector<Tile>& rows, bool by_length) {
   m.blocks = (int64_t(rows.size()) + 15) / 16;
   LookupSteps steps;
   by_blocks_of_16(rows, by_length, m.lane_rows,
-              [&](int64_t, const std::vector<const Tile*>& lanes) { steps.take(lanes); });
+                  [&](int64_t, const std::vector<const Tile*>& lanes) { steps.take(lanes); });
   copy(m.runs, steps.runs);
   copy(m.steps, steps.steps);
   copy(m.windows, steps.windows);
@@ -196,7 +196,8 @@ class Int8Packer {
   }
 
   template <class Scale>
-  void pack_gathered(Int8Groups& m, int64_t rows, int height, const std::vector<Tile>& tiles, Scale scale, bool by_length) {
+  void pack_gathered(Int8Groups& m, int64_t rows, int height, const std::vector<Tile>& tiles, Scale scale,
+                     bool by_length) {
     pack_groups(m, Int8Groups::GATHERED, rows, height, tiles, scale);
     if (height == 1 && plan_.kernels->has_int8_lookup) pack_lookup(m.lookup, tiles, by_length);
   }

@@ -13,8 +13,8 @@ namespace dsf {
 //   input dictionary   first: p = D x                 second: u = codes [p; x]
 //   output dictionary  first: [p; u] = codes x        second: u += D p
 struct Int8Plan {
-  Int8Groups first[3], second[2];   // second[0] reads p, second[1] x; those without rows are not there
-  int64_t first_rows[3] = {};  // of the buffer [p; u], where the results of each begin
+  Int8Groups first[3], second[2];           // second[0] reads p, second[1] x; those without rows are not there
+  int64_t first_rows[3] = {};               // of the buffer [p; u], where the results of each begin
   int64_t p_rows = 0, u_row = 0, rows = 0;  // rows of p; where u begins; of the whole buffer
   bool adds = false;                        // to rows of u that are there already
   // Orders of activations that are read; see Uint8Batch.

@@ -21,7 +21,7 @@ class FloatPipeline : Pipeline {
  public:
   // `single_thread`: one runs all items in order; results that leave at once can then share the same few rows.
   FloatPipeline(const Call& call, int64_t token, int64_t tokens, int vectors, float* scratch, bool single_thread,
-       int64_t next_token = 0, int64_t next_tokens = 0)
+                int64_t next_token = 0, int64_t next_tokens = 0)
       : Pipeline(call, token, tokens, vectors, next_token, next_tokens), single_thread_(single_thread) {
     z_ = scratch;
     rounded_ = reinterpret_cast<uint16_t*>(scratch + z_floats(plan_, tokens, vectors));
@@ -114,7 +114,8 @@ class FloatPipeline : Pipeline {
     if (vectors_)
       kernels_.dense_panel(m, first, last, {0, m.count}, from, vectors_, y, add, prefetch);
     else
-      kernels_.dense_small_batch(m, first, last, from, from == u_ ? ldu_ : ldz_, tokens_, y, y >= u_ ? ldu_ : ldz_, add);
+      kernels_.dense_small_batch(m, first, last, from, from == u_ ? ldu_ : ldz_, tokens_, y, y >= u_ ? ldu_ : ldz_,
+                                 add);
   }
 
   void round(int64_t item) const {
@@ -205,7 +206,7 @@ class FloatPipeline : Pipeline {
       Prefetch::set(prefetch.reads, x + last * size, stride * size, tokens_, columns * size, steps);
     else
       Prefetch::set(prefetch.reads, call_.x + next_token_ * stride * size, stride * size, next_tokens_, columns * size,
-                 steps);
+                    steps);
     const bool add = item > 0;
     // A dense part without columns is there for the zeros it writes.
     const Range used = {std::min(first, plan_.dense.count), std::min(last, plan_.dense.count)};

@@ -12,7 +12,7 @@ class Int8Pipeline : Pipeline {
  public:
   // As of FloatPipeline.
   Int8Pipeline(const Call& call, int64_t token, int64_t tokens, int vectors, float* scratch, bool single_thread,
-           int64_t next_token = 0, int64_t next_tokens = 0)
+               int64_t next_token = 0, int64_t next_tokens = 0)
       : Pipeline(call, token, tokens, vectors, next_token, next_tokens),
         int8_(call.plan.int8),
         single_thread_(single_thread) {
@@ -128,8 +128,8 @@ class Int8Pipeline : Pipeline {
       kernels_.round_uint8_small_batch(from, ld, features, tokens_, to, ld);
   }
 
-  void multiply(const Int8Groups& m, int64_t first, int64_t last, const Uint8Batch& from, int64_t ld, float* y, bool add,
-                Prefetch& prefetch) const {
+  void multiply(const Int8Groups& m, int64_t first, int64_t last, const Uint8Batch& from, int64_t ld, float* y,
+                bool add, Prefetch& prefetch) const {
     if (vectors_)
       kernels_.int8_panel(m, first, last, from, vectors_, y, add, prefetch);
     else
