@@ -94,7 +94,7 @@ struct Avx512Bf16 : Avx512Vnni {
     return (Pairs)_mm512_permutexvar_epi16(order, halves);
   }
 
-  // Two vectors of tokens of a row rounded to bfloat16, in the order that `interleave_rows` wants; or the last one.
+  // Two vectors of tokens of a row rounded to bfloat16, in the order that `interleave_first` wants; or the last one.
   DSF_INLINE void store_rounded(uint16_t* to, Floats first, Floats second) {
     const __m512i order = _mm512_set_epi64(7, 3, 6, 2, 5, 1, 4, 0);
     const __m512bh halves = _mm512_cvtne2ps_pbh((__m512)second, (__m512)first);
@@ -105,11 +105,9 @@ struct Avx512Bf16 : Avx512Vnni {
   }
 
   // Two rows so rounded: pairs of their numbers, of the first vector of tokens and of the second; or of the last one.
-  DSF_INLINE void interleave_rows(const uint16_t* one, const uint16_t* other, Pairs& first, Pairs& second) {
-    const __m512i a = _mm512_loadu_si512(one), b = _mm512_loadu_si512(other);
-    first = (Pairs)_mm512_unpacklo_epi16(a, b);
-    second = (Pairs)_mm512_unpackhi_epi16(a, b);
-  }
+  DSF_INLINE ByteRow load_rounded(const uint16_t* p) { return _mm512_loadu_si512(p); }
+  DSF_INLINE Pairs interleave_first(ByteRow one, ByteRow other) { return (Pairs)_mm512_unpacklo_epi16(one, other); }
+  DSF_INLINE Pairs interleave_second(ByteRow one, ByteRow other) { return (Pairs)_mm512_unpackhi_epi16(one, other); }
   DSF_INLINE Pairs interleave_last(const uint16_t* one, const uint16_t* other) {
     const __m256i a = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(one));
     const __m256i b = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(other));

@@ -44,14 +44,17 @@ struct PairEntries : VectorOps<Isa> {
 
   DSF_METHOD void add_to(Floats (&sums)[U], uint32_t k, const uint16_t* z) const {
     constexpr int64_t LD = int64_t(U) * LANES;
-    const uint16_t *one = z + offsets[k] * LD, *other = z + offsets[k + 1] * LD;
-    const auto w = Isa::broadcast_pair(pairs[k / 2]);
+    add_rows(sums, pairs[k / 2], z + offsets[k] * LD, z + offsets[k + 1] * LD);
+  }
+
+ private:
+  DSF_INLINE void add_rows(Floats (&sums)[U], uint32_t weights, const uint16_t* one, const uint16_t* other) {
+    const auto w = Isa::broadcast_pair(weights);
 #pragma GCC unroll 3
     for (int u = 0; u + 2 <= U; u += 2) {
-      typename Isa::Pairs first, second;
-      Isa::interleave_rows(one + u * LANES, other + u * LANES, first, second);
-      sums[u] = Isa::dot_pairs(sums[u], first, w);
-      sums[u + 1] = Isa::dot_pairs(sums[u + 1], second, w);
+      const auto a = Isa::load_rounded(one + u * LANES), b = Isa::load_rounded(other + u * LANES);
+      sums[u] = Isa::dot_pairs(sums[u], Isa::interleave_first(a, b), w);
+      sums[u + 1] = Isa::dot_pairs(sums[u + 1], Isa::interleave_second(a, b), w);
     }
     if constexpr (U % 2 == 1)
       sums[U - 1] =
