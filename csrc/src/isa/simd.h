@@ -4,7 +4,7 @@
 // This header is compiled for several sets, and the linker keeps one copy of what has one name: a set's copy of a
 // function must never be what another set calls. So everything here and in the headers of the sets is inlined where it
 // is used, nothing calls templates of the standard library, and kernels are templates on a type that no other file
-// sees (portable.cpp says how).
+// sees (make_kernels.h says how).
 #pragma once
 
 #include <cstdint>

@@ -20,7 +20,7 @@
 
 namespace dsf {
 
-// ISA must be a type of the including file's own: whatever is made for it then belongs to that file alone, and the
+// Isa must be a type of the including file's own: whatever is made for it then belongs to that file alone, and the
 // linker cannot take it for another set's.
 template <class Isa>
 constexpr Kernels make_kernels() {

@@ -33,7 +33,6 @@ struct RowSums<Isa, 8> : VectorOps<Isa> {
   // With sixteen lanes, two rows to a vector.
   static constexpr bool TWO = V::LANES == 16;
   static constexpr int COUNT = TWO ? 16 : 8;
-  using Rows = TileVector<Isa, 8>;
 
   DSF_INLINE void run(const float* rows, float* sums) {
     if constexpr (TWO) {

@@ -2,7 +2,6 @@
 #pragma once
 
 #include <algorithm>
-#include <array>
 
 #include "run/pipeline.h"
 
@@ -40,8 +39,8 @@ class FloatPipeline : Pipeline {
 
   // Phases, one after the other, of items that do not depend on each other.
   static constexpr int PHASES = 6;
-  int64_t items(int phase) const { return (this->*phases()[phase].items)(); }
-  void run(int phase, int64_t item) const { (this->*phases()[phase].run)(item); }
+  int64_t items(int phase) const { return (this->*phase_at(phase).items)(); }
+  void run(int phase, int64_t item) const { (this->*phase_at(phase).run)(item); }
 
  private:
   struct Phase {
@@ -49,14 +48,15 @@ class FloatPipeline : Pipeline {
     void (FloatPipeline::*run)(int64_t item) const;
   };
 
-  static constexpr std::array<Phase, PHASES> phases() {
+  static const Phase& phase_at(int phase) {
     using P = FloatPipeline;
-    return {{{&P::load_items, &P::load},
-             {&P::input_dictionary_items, &P::input_dictionary},
-             {&P::rounding_items, &P::round},
-             {&P::code_items, &P::codes},
-             {&P::output_dictionary_items, &P::output_dictionary},
-             {&P::store_items, &P::store}}};
+    static constexpr Phase ALL[PHASES] = {{&P::load_items, &P::load},
+                                          {&P::input_dictionary_items, &P::input_dictionary},
+                                          {&P::rounding_items, &P::round},
+                                          {&P::code_items, &P::codes},
+                                          {&P::output_dictionary_items, &P::output_dictionary},
+                                          {&P::store_items, &P::store}};
+    return ALL[phase];
   }
 
   int64_t load_items() const { return streams() ? 0 : vectors_ ? parts(plan_.in_features, ROWS_PER_ITEM) : 1; }

@@ -2,7 +2,6 @@
 #pragma once
 
 #include <algorithm>
-#include <array>
 
 #include "run/pipeline.h"
 
@@ -32,8 +31,8 @@ class Int8Pipeline : Pipeline {
   }
 
   static constexpr int PHASES = 6;
-  int64_t items(int phase) const { return (this->*phases()[phase].items)(); }
-  void run(int phase, int64_t item) const { (this->*phases()[phase].run)(item); }
+  int64_t items(int phase) const { return (this->*phase_at(phase).items)(); }
+  void run(int phase, int64_t item) const { (this->*phase_at(phase).run)(item); }
 
  private:
   struct Phase {
@@ -41,14 +40,15 @@ class Int8Pipeline : Pipeline {
     void (Int8Pipeline::*run)(int64_t item) const;
   };
 
-  static constexpr std::array<Phase, PHASES> phases() {
+  static const Phase& phase_at(int phase) {
     using P = Int8Pipeline;
-    return {{{&P::load_items, &P::load},
-             {&P::input_rounding_items, &P::round_input},
-             {&P::first_round_items, &P::first_round},
-             {&P::product_rounding_items, &P::round_product},
-             {&P::second_round_items, &P::second_round},
-             {&P::store_items, &P::store}}};
+    static constexpr Phase ALL[PHASES] = {{&P::load_items, &P::load},
+                                          {&P::input_rounding_items, &P::round_input},
+                                          {&P::first_round_items, &P::first_round},
+                                          {&P::product_rounding_items, &P::round_product},
+                                          {&P::second_round_items, &P::second_round},
+                                          {&P::store_items, &P::store}};
+    return ALL[phase];
   }
 
   int64_t load_items() const {
