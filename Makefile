@@ -52,7 +52,7 @@ $(VENV)/bin/pip:
 	$(PYTHON) -m venv $(VENV)
 
 # What the native library is built from, when the package is installed.
-NATIVE := CMakeLists.txt $(wildcard csrc/*/*)
+NATIVE := CMakeLists.txt $(wildcard csrc/*/*.* csrc/*/*/*.*)
 
 $(VENV)/.demo: pyproject.toml constraints.txt $(NATIVE) | $(VENV)/bin/pip
 	$(PIP) torch

@@ -31,7 +31,8 @@ enum dsf_error {
   DSF_BAD_INDEX = 2,
   DSF_BAD_PERMUTATION = 3,
   DSF_UNSUPPORTED = 4,
-  DSF_NO_MEMORY = 5
+  DSF_NO_MEMORY = 5,
+  DSF_INTERNAL_ERROR = 6
 };
 
 /* One block. Input dictionary: units are output rows and width the input's length; output dictionary: units are input
@@ -77,7 +78,7 @@ typedef struct dsf_form {
 /* How a plan runs; zeros mean the library's choice. */
 typedef struct dsf_tuning {
   int32_t panel_vectors; /* token vectors per panel, 1 to 6 */
-  int32_t small_tokens;  /* up to this many tokens run on the kernels for few tokens; -1: never */
+  int32_t small_tokens;  /* up to this many tokens run on the kernels for small batches; -1: never */
   int32_t block_bytes;   /* of activations that free codes read before going on to the next block of positions */
   int32_t unpaired;      /* 1: bfloat16 of free codes one at a time, in single precision, where it could be by pairs */
 } dsf_tuning;

@@ -1,0 +1,123 @@
+// Which instruction set plans use.
+#include <atomic>
+#include <cstdlib>
+#include <cstring>
+
+#if defined(__x86_64__)
+#include <cpuid.h>
+#if defined(__linux__)
+#include <sys/syscall.h>
+#include <unistd.h>
+#endif
+#endif
+
+#include "dsformer.h"
+#include "kernels/kernels.h"
+
+namespace dsf {
+namespace {
+
+bool has_nothing_special() { return true; }
+
+#if defined(__x86_64__)
+
+bool has_avx2() { return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"); }
+
+bool has_avx_vnni() {
+  constexpr unsigned AVX_VNNI = 1u << 4;  // compilers before GCC 13 do not know its name
+  unsigned a, b, c, d;
+  return has_avx2() && __get_cpuid_count(7, 1, &a, &b, &c, &d) && (a & AVX_VNNI);
+}
+
+bool has_avx512() {
+  return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+         __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("fma");
+}
+
+bool has_avx512_vnni() { return has_avx512() && __builtin_cpu_supports("avx512vnni"); }
+
+bool has_avx512_bf16() {
+  return has_avx512_vnni() && __builtin_cpu_supports("avx512vbmi") && __builtin_cpu_supports("avx512bf16");
+}
+
+// Whether there are tiles for bytes and bfloat16, and the system lets this process use them.
+bool has_amx() {
+#if defined(__linux__) && defined(SYS_arch_prctl)
+  constexpr unsigned TILE = 1u << 24, INT8 = 1u << 25, BF16 = 1u << 22;
+  constexpr int REQUEST_PERMISSION = 0x1023, TILE_DATA = 18;
+  unsigned a, b, c, d;
+  if (!has_avx512_bf16() || !__get_cpuid_count(7, 0, &a, &b, &c, &d)) return false;
+  if ((d & (TILE | INT8 | BF16)) != (TILE | INT8 | BF16)) return false;
+  return syscall(SYS_arch_prctl, REQUEST_PERMISSION, TILE_DATA) == 0;
+#else
+  return false;
+#endif
+}
+
+#else
+
+// Nobody asks: such sets are not built here.
+constexpr auto has_avx2 = has_nothing_special, has_avx_vnni = has_avx2, has_avx512 = has_avx2,
+               has_avx512_vnni = has_avx2, has_avx512_bf16 = has_avx2, has_amx = has_avx2;
+
+#endif
+
+struct Set {
+  const Kernels* (*kernels)();
+  bool (*cpu_has_it)();
+};
+
+// Best first, then what is only for tests.
+constexpr Set SETS[] = {
+    {amx_kernels, has_amx},
+    {avx512_bf16_kernels, has_avx512_bf16},
+    {avx512_vnni_kernels, has_avx512_vnni},
+    {avx512_kernels, has_avx512},
+    {avx_vnni_kernels, has_avx_vnni},
+    {avx2_kernels, has_avx2},
+    {neon_kernels, has_nothing_special},
+    {portable_kernels, has_nothing_special},
+    {amx_emulated_kernels, has_avx512_bf16},
+};
+
+// The first one of that name (null: of any) that runs here, or null.
+const Kernels* find(const char* name) {
+#if defined(__x86_64__)
+  __builtin_cpu_init();
+#endif
+  for (const Set& set : SETS) {
+    const Kernels* kernels = set.kernels();
+    if (!kernels || (name && std::strcmp(kernels->name, name))) continue;
+    if (set.cpu_has_it() && kernels->works()) return kernels;
+  }
+  return nullptr;
+}
+
+const Kernels* first_choice() {
+  const char* wanted = std::getenv("DSFORMER_ISA");
+  const Kernels* kernels = wanted && *wanted ? find(wanted) : nullptr;
+  return kernels ? kernels : find(nullptr);
+}
+
+std::atomic<const Kernels*>& current() {
+  static std::atomic<const Kernels*> kernels{first_choice()};
+  return kernels;
+}
+
+}  // namespace
+
+const Kernels* current_kernels() { return current().load(); }
+
+}  // namespace dsf
+
+extern "C" {
+
+int dsf_set_isa(const char* name) {
+  const dsf::Kernels* kernels = dsf::find(name);
+  if (!kernels) return DSF_UNSUPPORTED;
+  dsf::current().store(kernels);
+  return DSF_OK;
+}
+
+const char* dsf_isa_name(void) { return dsf::current_kernels()->name; }
+}

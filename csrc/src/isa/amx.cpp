@@ -1,0 +1,32 @@
+#include "kernels/kernels.h"
+
+#if defined(__AVX512F__) && defined(__AVX512BW__) && defined(__AVX512VL__) && defined(__AVX512DQ__) &&        \
+    defined(__AVX512VNNI__) && defined(__AVX512VBMI__) && defined(__AVX512BF16__) && defined(__AMX_TILE__) && \
+    defined(__AMX_INT8__) && defined(__AMX_BF16__)
+
+#include "isa/amx.h"
+#include "kernels/make_kernels.h"
+
+namespace dsf {
+namespace {
+
+// Of this file alone, and with it every kernel: see make_kernels.h.
+struct Isa : Amx {};
+
+constexpr Kernels KERNELS = make_kernels<Isa>();
+
+}  // namespace
+
+const Kernels* amx_kernels() { return &KERNELS; }
+
+}  // namespace dsf
+
+#else
+
+namespace dsf {
+
+const Kernels* amx_kernels() { return nullptr; }
+
+}  // namespace dsf
+
+#endif

@@ -1,0 +1,30 @@
+#include "kernels/kernels.h"
+
+#if defined(__AVX2__) && defined(__FMA__) && defined(__AVXVNNI__)
+
+#include "isa/avx2.h"
+#include "kernels/make_kernels.h"
+
+namespace dsf {
+namespace {
+
+// Of this file alone, and with it every kernel: see make_kernels.h.
+struct Isa : AvxVnni {};
+
+constexpr Kernels KERNELS = make_kernels<Isa>();
+
+}  // namespace
+
+const Kernels* avx_vnni_kernels() { return &KERNELS; }
+
+}  // namespace dsf
+
+#else
+
+namespace dsf {
+
+const Kernels* avx_vnni_kernels() { return nullptr; }
+
+}  // namespace dsf
+
+#endif
