@@ -247,7 +247,7 @@ def test_bf16_is_used_as_asked(monkeypatch: pytest.MonkeyPatch):
     assert bf16(TrainingConfig(bf16=True))
     assert not bf16(TrainingConfig(bf16=False))
     assert isinstance(bf16(TrainingConfig()), bool)
-    monkeypatch.setattr("dsformer.training.trainer.fast_bf16", lambda: False)
+    monkeypatch.setattr("dsformer.training.schedule.fast_bf16", lambda: False)
     assert torch.cuda.is_available() or not bf16(TrainingConfig())
 
 

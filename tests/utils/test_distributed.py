@@ -14,28 +14,28 @@ from dsformer.errors import InputError
 # Threads do not get the interpreter's lock by asking: those that still want it at the end must be waited for.
 sys.setswitchinterval(100)
 rank = int(os.environ["RANK"])
-distributed.wait()
+distributed.wait_for_all()
 said = {}
 
 def broken():
     raise InputError("no such file")
 
 try:
-    distributed.by_one(broken)
+    distributed.run_on_first_rank(broken)
 except InputError as error:
     said["error"] = str(error)
 
 mean = torch.tensor([float(rank), 2.0])
-distributed.average([mean])
+distributed.average_over_ranks([mean])
 first = torch.tensor([float(rank)])
-distributed.make_alike([first])
+distributed.broadcast_from_first([first])
 said["mean"], said["first"] = mean.tolist(), first.tolist()
 
 torch.manual_seed(0)
 model = nn.Sequential(nn.Linear(3, 3), nn.Linear(3, 2))
 part = model[1]
 part.register_buffer("residual", torch.zeros(2))
-distributed.share_gradients(model, part)
+distributed.average_gradients(model, part)
 wrapped = nn.parallel.DistributedDataParallel(model)
 part.residual += 1 + rank
 for batch in range(2):

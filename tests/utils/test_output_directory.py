@@ -15,9 +15,9 @@ from dsformer.utils.output_directory import lock, reserve, write_atomically
 HOLDS = """
 import sys
 from pathlib import Path
-from dsformer.utils.output_directory import appearing, reserved
+from dsformer.utils.output_directory import reserve, write_atomically
 
-with reserved(sys.argv[1], overwrite=True) as target, appearing(target) as partial:
+with reserve(sys.argv[1], overwrite=True) as target, write_atomically(target) as partial:
     (partial / "weights").write_text("half")
     print("held", flush=True)
     sys.stdin.read()

@@ -14,21 +14,21 @@ from dsformer.utils.shutdown import PATIENCE
 # Writes a directory; then goes on in a way that hears of Ctrl-C (a loop), or does not (a call that never comes back).
 PROGRAM = """
 import ctypes, sys, time
-from dsformer.utils.shutdown import end_when_asked, exit_code, leave
-from dsformer.utils.output_directory import appearing, reserved
-from dsformer.utils.threads import as_done
+from dsformer.utils.shutdown import handle_signals, exit_code, leave
+from dsformer.utils.output_directory import reserve, write_atomically
+from dsformer.utils.threads import iterate_as_done
 
 def work(_):
     while True:
         time.sleep(0.01)
 
-end_when_asked()
+handle_signals()
 try:
-    with reserved(sys.argv[1]) as target, appearing(target) as partial:
+    with reserve(sys.argv[1]) as target, write_atomically(target) as partial:
         (partial / "weights").write_text("half")
         print("writing", flush=True)
         if sys.argv[2] == "fits":
-            list(as_done(work, range(4)))
+            list(iterate_as_done(work, range(4)))
         elif sys.argv[2] == "deaf":
             lock = ctypes.create_string_buffer(256)
             for _ in range(2):
@@ -65,7 +65,7 @@ def test_what_is_ignored_stays_so(tmp_path: Path):
     """As nohup has it."""
     program = (
         "import os, signal, time; signal.signal(signal.SIGHUP, signal.SIG_IGN);"
-        "from dsformer.utils.shutdown import end_when_asked; end_when_asked();"
+        "from dsformer.utils.shutdown import handle_signals; handle_signals();"
         "os.kill(os.getpid(), signal.SIGHUP); time.sleep(0.2)"
     )
     assert subprocess.run([sys.executable, "-c", program]).returncode == 0
