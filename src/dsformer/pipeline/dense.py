@@ -3,12 +3,16 @@
 from dataclasses import replace
 from pathlib import Path
 
+from transformers import PreTrainedModel, set_seed
+
 from dsformer.data.supervised import SupervisedTask
 from dsformer.errors import InputError
-from dsformer.models.heads import align_classes, has_head, has_loss_of
-from dsformer.models.source import find_directory, open_config, open_source
-from dsformer.pipeline.state import State
+from dsformer.models.heads import align_classes, has_head, has_loss_of, open_for_task
+from dsformer.models.pooling import read_pooling
+from dsformer.models.source import Source, find_directory, open_config, open_source
+from dsformer.pipeline.state import State, have
 from dsformer.training.data import load_training_task, tokenize_task, tokenize_text
+from dsformer.training.teacher import Teacher
 from dsformer.utils.distributed import run_on_first_rank
 from dsformer.vocabulary.stage import write_with_vocabulary
 
@@ -53,19 +57,27 @@ def _teacher(state: State, model: str | Path, task: SupervisedTask) -> Path:
 
 
 def open_dense(state: State) -> State:
-    """Open the dense model, and the data it will be trained on."""
+    """Open the dense model: as the source, as the teacher, and with the data that are trained on."""
     request, settings = state.request, state.recipe.training
     source = open_source(state.dense, request.tokenizer)
     if isinstance(request.model, str | Path):
         source = replace(source, name=str(request.model))
     state = replace(state, source=source)
-    if not request.trains:
-        return state
     if state.task is not None:
-        return replace(state, data=tokenize_task(state.task, settings, source.tokenizer, source.model))
-    if settings.train == "distill":
-        return replace(state, data=tokenize_text(settings, source.tokenizer, source.model))
-    return state
+        data = tokenize_task(state.task, settings, source.tokenizer, source.model)
+    elif settings.train == "distill":
+        data = tokenize_text(settings, source.tokenizer, source.model)
+    else:
+        return state
+    # Made before the work: a model that cannot teach is refused at once.
+    teacher = replace(teacher_of(source, state.task), untrained=_untrained(state))
+    return replace(state, data=data, teacher=teacher)
+
+
+def teacher_of(source: Source, task: SupervisedTask | None) -> Teacher:
+    """Return the dense model as a teacher: in the class it was saved from, or without a head for a sentence encoder."""
+    pooling = read_pooling(source.directory) if task is None and source.directory is not None else None
+    return Teacher(source.model, source.tokenizer, pooling)
 
 
 def _saved(state: State) -> str | Path:
@@ -77,3 +89,26 @@ def _saved(state: State) -> str | Path:
     if not isinstance(state.dense, str | Path):
         raise InputError("training starts from a directory or a hub name, not from a model in memory")
     return state.dense
+
+
+def _untrained(state: State) -> PreTrainedModel | None:
+    """Load the dense model as it was before it was trained on the task, for a recipe that trains dense weights."""
+    settings, source, task = state.recipe.training, have(state.source), state.task
+    asked_for = state.request.model
+    fine_tuned = state.request.work / "teacher"
+    start: str | Path | None = settings.start
+    if start is None and state.dense == fine_tuned:
+        pruned = state.request.work / "vocabulary"
+        assert isinstance(asked_for, str | Path)
+        start = pruned if state.recipe.vocabulary is not None else asked_for
+    if start is None or task is None or not state.recipe.trains_weights:
+        return None
+    # A new head is then the one that the dense model began with.
+    set_seed(settings.seed)
+    network, _ = open_for_task(start, task)
+    if align_classes(open_config(start), task) is not task:
+        raise InputError(f"training.start: {start} has the task's classes in another order than {asked_for}")
+    shapes = {name: values.shape for name, values in network.state_dict().items()}
+    if shapes != {name: values.shape for name, values in source.model.state_dict().items()}:
+        raise InputError(f"training.start: {start} is not the model that {asked_for} was before it learned the task")
+    return network

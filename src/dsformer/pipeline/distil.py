@@ -5,9 +5,10 @@ from pathlib import Path
 from time import perf_counter
 
 from dsformer.models.source import open_source
+from dsformer.pipeline.dense import teacher_of
 from dsformer.pipeline.save import save
 from dsformer.pipeline.state import Compressed, Request, State, have
-from dsformer.pipeline.train import account, quantize_trained, teacher_of
+from dsformer.pipeline.train import account, quantize_trained
 from dsformer.recipe import Recipe
 from dsformer.training.data import tokenize_text
 from dsformer.utils.atomic_io import scratch_directory

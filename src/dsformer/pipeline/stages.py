@@ -54,7 +54,8 @@ def compress_dense(state: State) -> State:
 
     run_on_first_rank(write)
     network = load(directory)
-    return replace(state, network=network, summary=Summary.from_dict(network.config.quantization_config.summary))
+    summary = Summary.from_dict(network.config.quantization_config.summary)
+    return replace(state, network=network, summary=replace(summary, model=str(state.request.model)))
 
 
 COMPRESSION: tuple[Stage, ...] = (calibrate, allocate, factorize, install)

@@ -19,6 +19,7 @@ from dsformer.models.source import Source
 from dsformer.recipe import Recipe
 from dsformer.report.summary import Summary
 from dsformer.training.data import TrainingData
+from dsformer.training.teacher import Teacher
 from dsformer.utils.progress import Progress, silent
 
 Model = str | Path | nn.Module
@@ -91,6 +92,7 @@ class State:
         request: of the run.
         dense: where the dense model is now: as requested, with a pruned vocabulary, or fine-tuned.
         source: the dense model, opened.
+        teacher: the dense model as a teacher, for a run that trains.
         task: the task to train on, its classes numbered as in the model.
         data: the data to train on.
         dropped: layers that were removed from the dense model.
@@ -107,6 +109,7 @@ class State:
     request: Request
     dense: Model
     source: Source | None = None
+    teacher: Teacher | None = None
     task: SupervisedTask | None = None
     data: TrainingData | None = None
     dropped: Sequence[nn.Module] = ()

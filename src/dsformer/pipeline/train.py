@@ -1,22 +1,18 @@
 """Stages of training: the factors are trained, quantized, and scored on the task."""
 
 from dataclasses import replace
-from pathlib import Path
 from time import perf_counter
 from typing import Any
 
-from transformers import PreTrainedModel, set_seed
+from transformers import PreTrainedModel
 
 from dsformer.calibration.batching import make_model_batches
 from dsformer.data.supervised import SupervisedTask
-from dsformer.errors import InputError
 from dsformer.evaluation.scoring import report_on
 from dsformer.format.precision import FACTORS
 from dsformer.format.quantized import quantize_form
-from dsformer.models.heads import align_classes, open_for_task
-from dsformer.models.pooling import read_pooling
 from dsformer.models.quantizer import attach
-from dsformer.models.source import Source, open_config
+from dsformer.models.source import Source
 from dsformer.nn.replace import quantize_factors
 from dsformer.pipeline.quantize import quantize_model
 from dsformer.pipeline.state import State, have
@@ -25,7 +21,6 @@ from dsformer.report.summary import TrainingSummary
 from dsformer.training.config import TrainingConfig
 from dsformer.training.data import TrainingData
 from dsformer.training.schedule import total_steps
-from dsformer.training.teacher import Teacher
 from dsformer.utils.distributed import is_first_rank
 
 
@@ -37,11 +32,10 @@ def train(state: State) -> State:
     # Imported here because it imports transformers' Trainer, which takes a second that other runs do not need.
     from dsformer.training.loop import learn
 
-    teacher = replace(teacher_of(source, state.task), untrained=_untrained(state))
     before = score_of(_report(network, source, state.task, state.recipe.training))
     started = perf_counter()
     work = state.request.work / "training"
-    learn(network, teacher, data, state.recipe.learning, work, state.task is not None, state.progress)
+    learn(network, have(state.teacher), data, state.recipe.learning, work, state.task is not None, state.progress)
     trained = account(state.recipe.training, state.task, data, perf_counter() - started)
     trained = replace(trained, factorized=before)
     return replace(state, summary=replace(have(state.summary), training=trained))
@@ -110,35 +104,6 @@ def account(
         steps=total_steps(settings, len(data.features)),
         seconds=seconds,
     )
-
-
-def teacher_of(source: Source, task: SupervisedTask | None) -> Teacher:
-    """Return the dense model as a teacher: in the class it was saved from, or without a head for a sentence encoder."""
-    pooling = read_pooling(source.directory) if task is None and source.directory is not None else None
-    return Teacher(source.model, source.tokenizer, pooling)
-
-
-def _untrained(state: State) -> PreTrainedModel | None:
-    """Load the dense model as it was before it was trained on the task, for a recipe that trains dense weights."""
-    settings, source, task = state.recipe.training, have(state.source), state.task
-    asked_for = state.request.model
-    fine_tuned = state.request.work / "teacher"
-    start: str | Path | None = settings.start
-    if start is None and state.dense == fine_tuned:
-        pruned = state.request.work / "vocabulary"
-        assert isinstance(asked_for, str | Path)
-        start = pruned if state.recipe.vocabulary is not None else asked_for
-    if start is None or task is None or not state.recipe.trains_weights:
-        return None
-    # A new head is then the one that the dense model began with.
-    set_seed(settings.seed)
-    network, _ = open_for_task(start, task)
-    if align_classes(open_config(start), task) is not task:
-        raise InputError(f"training.start: {start} has the task's classes in another order than {asked_for}")
-    shapes = {name: values.shape for name, values in network.state_dict().items()}
-    if shapes != {name: values.shape for name, values in source.model.state_dict().items()}:
-        raise InputError(f"training.start: {start} is not the model that {asked_for} was before it learned the task")
-    return network
 
 
 def _report(

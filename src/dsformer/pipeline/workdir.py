@@ -41,7 +41,7 @@ def working(output: Path, described: dict[str, Any], discards: bool = False) -> 
         yield directory
         wait_for_all()
         over = True
-    except DSFormerError:
+    except (DSFormerError, OSError):
         over = discards
         raise
     finally:
