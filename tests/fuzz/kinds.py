@@ -14,7 +14,7 @@ from dsformer.format.quantized import quantize_form
 from dsformer.format.schema import BlockConfig
 from dsformer.format.spec import FormSpec
 from dsformer.models.artefact import save
-from dsformer.models.quantizer import attach
+from dsformer.models.hf_quantizer import attach
 from dsformer.models.source import quiet
 from dsformer.nn.replace import install_forms, quantize_factors
 from fixtures.artefacts import without_record

@@ -9,8 +9,8 @@ from dsformer.format.schema import BlockConfig
 from dsformer.format.spec import FormSpec
 from dsformer.models.config import DSFormerConfig
 from dsformer.models.expected_tensors import resolve_blocks
+from dsformer.models.hf_quantizer import DSFormerQuantizer
 from dsformer.models.plugin import register
-from dsformer.models.quantizer import DSFormerQuantizer
 
 BLOCK = BlockConfig.of("linear", [("a.b", 8)], FormSpec("input", 8, 16, atoms=4, nonzeros=2))
 

@@ -11,7 +11,7 @@ from dsformer.errors import InputError
 from dsformer.format.schema import BlockConfig
 from dsformer.format.spec import FormSpec
 from dsformer.models.artefact import save
-from dsformer.models.quantizer import attach
+from dsformer.models.hf_quantizer import attach
 from dsformer.nn.compressed import StoredForm
 from dsformer.nn.embedding import DenseSparseEmbedding
 from dsformer.nn.linear import DenseSparseLinear

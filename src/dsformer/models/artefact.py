@@ -16,8 +16,8 @@ from dsformer.models.config import DSFormerConfig, read_config
 from dsformer.models.directory import MODULES, ModelDirectory
 from dsformer.models.empty_model import make_empty_model
 from dsformer.models.expected_tensors import check_shapes, check_stored, find_masks
+from dsformer.models.hf_quantizer import mark
 from dsformer.models.model_card import model_card
-from dsformer.models.quantizer import mark
 from dsformer.models.source import Source
 from dsformer.models.values import check_values
 from dsformer.utils.atomic_io import user_path
@@ -39,7 +39,7 @@ def save(
     Ctrl-C), nothing of it remains, and a directory that existed already is unchanged.
 
     Args:
-        model: the compressed model; loaded as such, or prepared with :func:`~dsformer.models.quantizer.attach`.
+        model: the compressed model; loaded as such, or prepared with :func:`~dsformer.models.hf_quantizer.attach`.
         out_dir: the directory to write.
         source: the model that was compressed, or its directory, from which tokenizer and sentence-transformers files
             are copied.

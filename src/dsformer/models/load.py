@@ -10,8 +10,8 @@ from dsformer.models.architectures import get_model_class
 from dsformer.models.artefact import check
 from dsformer.models.auxiliary_files import copy_auxiliary_files
 from dsformer.models.directory import ModelDirectory
+from dsformer.models.hf_quantizer import unmark
 from dsformer.models.pretrained import load_config, load_pretrained
-from dsformer.models.quantizer import unmark
 from dsformer.models.remote_code import trusting
 from dsformer.models.source import quiet
 from dsformer.nn.replace import densify as densify_layers

@@ -8,7 +8,7 @@ from transformers.quantizers.auto import (
 )
 
 from dsformer.models.config import METHOD, DSFormerConfig
-from dsformer.models.quantizer import DSFormerQuantizer
+from dsformer.models.hf_quantizer import DSFormerQuantizer
 
 
 def register() -> None:

@@ -5,7 +5,7 @@ from dataclasses import replace
 from dsformer.allocation.plan import Plan, plan_blocks
 from dsformer.errors import InputError
 from dsformer.format.pattern import Pattern
-from dsformer.pipeline.checkpoints import Checkpoints
+from dsformer.pipeline.block_checkpoints import Checkpoints
 from dsformer.pipeline.state import State, have
 
 

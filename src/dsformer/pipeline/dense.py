@@ -14,7 +14,7 @@ from dsformer.pipeline.state import State, have
 from dsformer.training.data import load_training_task, tokenize_task, tokenize_text
 from dsformer.training.teacher import Teacher
 from dsformer.utils.distributed import run_on_first_rank
-from dsformer.vocabulary.stage import write_with_vocabulary
+from dsformer.vocabulary.prune import write_with_vocabulary
 
 
 def prune_vocabulary(state: State) -> State:

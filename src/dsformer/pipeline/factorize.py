@@ -14,7 +14,7 @@ from dsformer.factorization.channel_removal import remove_channels
 from dsformer.factorization.methods import fit_weight
 from dsformer.factorization.search import Fitted
 from dsformer.format.pattern import Pattern
-from dsformer.pipeline.checkpoints import Checkpoints
+from dsformer.pipeline.block_checkpoints import Checkpoints
 from dsformer.pipeline.quantize import quantize_fitted
 from dsformer.pipeline.state import State, have
 from dsformer.recipe import Recipe

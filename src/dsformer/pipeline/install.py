@@ -13,7 +13,7 @@ from dsformer.format.quantized import QuantizedForm
 from dsformer.format.schema import BlockConfig
 from dsformer.models.casting import cast_model
 from dsformer.models.checkpoint import first_line
-from dsformer.models.quantizer import attach
+from dsformer.models.hf_quantizer import attach
 from dsformer.nn.replace import install_forms
 from dsformer.nn.resize import narrow_layers, split_rows
 from dsformer.pipeline.state import State, have

@@ -6,7 +6,7 @@ from dataclasses import replace
 from dsformer.data.supervised.report import FILE
 from dsformer.models.artefact import save as save_artefact
 from dsformer.models.casting import keep_wide
-from dsformer.models.quantizer import attach
+from dsformer.models.hf_quantizer import attach
 from dsformer.models.source import quiet
 from dsformer.pipeline.state import State, have
 from dsformer.utils.distributed import run_on_first_rank

@@ -11,7 +11,7 @@ from dsformer.data.supervised import SupervisedTask
 from dsformer.evaluation.scoring import report_on
 from dsformer.format.precision import FACTORS
 from dsformer.format.quantized import quantize_form
-from dsformer.models.quantizer import attach
+from dsformer.models.hf_quantizer import attach
 from dsformer.models.source import Source
 from dsformer.nn.replace import quantize_factors
 from dsformer.pipeline.quantize import quantize_model

@@ -12,7 +12,7 @@ from dsformer.factorization.config import EffortConfig
 from dsformer.factorization.methods import METHODS
 from dsformer.format.pattern import Pattern
 from dsformer.format.precision import FACTORS, Precision
-from dsformer.recipe.stages import STAGES, validate_order
+from dsformer.recipe.stage_order import STAGES, validate_order
 from dsformer.training.config import LearningConfig, TrainingConfig
 from dsformer.training.learners import DEFAULT_LEARNER, LEARNERS
 from dsformer.utils.atomic_io import user_path

@@ -13,8 +13,8 @@ from dsformer.factorization.metric import Metric, linear_metric
 from dsformer.format.schema import BlockConfig
 from dsformer.models.casting import cast_model
 from dsformer.models.config import DSFormerConfig
+from dsformer.models.hf_quantizer import attach
 from dsformer.models.layer_dropping import find_in_teacher
-from dsformer.models.quantizer import attach
 from dsformer.models.source import quiet
 from dsformer.training.alignment import align_rows
 from dsformer.training.config import LearningConfig, TrainingConfig

@@ -6,9 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 from transformers import PreTrainedModel
 
 from dsformer.calibration.batching import make_model_batches
+from dsformer.data import read_texts
 from dsformer.errors import InputError
 from dsformer.models.auxiliary_files import copy_auxiliary_files
 from dsformer.models.directory import ModelDirectory
@@ -106,3 +108,20 @@ def _selected(source: Source, kept: torch.Tensor, numbers: dict[int, int], texts
         if not gives_same_outputs(source.model, network, batch, renumbered, kept):
             raise InputError("vocabulary: this model does not say the same with fewer tokens, so it cannot be changed")
     return network
+
+
+def write_with_vocabulary(model: str | Path | nn.Module, corpus: Path, place: Path) -> Path:
+    """Write the model pruned to the tokens of a corpus, and return its directory.
+
+    Args:
+        model: a directory or hub name.
+        corpus: file of texts of the kind that the model will be used on.
+        place: the directory to write.
+
+    Raises:
+        InputError: the model is one in memory; or as for :func:`prune_vocabulary`.
+    """
+    if not isinstance(model, str | Path):
+        raise InputError("vocabulary: needs a directory or a hub name, not a model in memory")
+    prune_vocabulary(model, place, read_texts(corpus))
+    return place

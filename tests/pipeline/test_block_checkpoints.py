@@ -15,7 +15,7 @@ from safetensors.torch import load_file, save_file
 
 import dsformer
 from dsformer.errors import InputError
-from dsformer.pipeline.checkpoints import Checkpoints
+from dsformer.pipeline.block_checkpoints import Checkpoints
 from fixtures.training import QUICK, reviews
 
 TEXTS = [text for text, _ in reviews(64)]

@@ -7,7 +7,7 @@ import pytest
 
 from dsformer.errors import InputError
 from dsformer.recipe import Recipe, load_recipe
-from dsformer.recipe.stages import STAGES
+from dsformer.recipe.stage_order import STAGES
 
 ALL = {"vocabulary": "corpus.txt", "factors": "int8", "training": {"train": "fixed", "task": "mrpc"}}
 
