@@ -6,7 +6,6 @@ from collections.abc import Callable, Mapping, Sequence
 from hashlib import blake2b
 from pathlib import Path
 
-import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
@@ -15,6 +14,7 @@ from dsformer.calibration.second_moments import Statistics
 from dsformer.calibration.trace import Block
 from dsformer.models.checkpoint import first_line
 from dsformer.utils.atomic_io import write_file_atomically
+from dsformer.utils.tensor_hash import hash_tensors
 
 _log = logging.getLogger("dsformer")
 
@@ -61,20 +61,14 @@ def _digest(model: nn.Module, batches: Sequence[Mapping[str, Tensor]], blocks: S
     described = [type(model).__name__, config.to_dict() if config else None, weighting, *(one.names for one in blocks)]
     hashed = blake2b(json.dumps(described, default=str).encode(), digest_size=16)
     for named in (model.state_dict(), *batches):
-        _hash(hashed, named)
+        hash_tensors(hashed, named)
     return hashed.hexdigest()
-
-
-def _hash(hashed: blake2b, tensors: Mapping[str, Tensor]) -> None:
-    for name, tensor in tensors.items():
-        hashed.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
-        hashed.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
 
 
 def _checksum(tokens: int, tensors: Mapping[str, Tensor]) -> str:
     """Compute the checksum of all that a file holds."""
     hashed = blake2b(str(tokens).encode(), digest_size=16)
-    _hash(hashed, dict(sorted(tensors.items())))
+    hash_tensors(hashed, dict(sorted(tensors.items())))
     return hashed.hexdigest()
 
 

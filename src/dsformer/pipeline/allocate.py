@@ -5,7 +5,7 @@ from dataclasses import replace
 from dsformer.allocation.plan import Plan, plan_blocks
 from dsformer.errors import InputError
 from dsformer.format.pattern import Pattern
-from dsformer.pipeline.block_checkpoints import Checkpoints
+from dsformer.pipeline.block_checkpoints import DIRECTORY, Checkpoints
 from dsformer.pipeline.state import State, have
 
 
@@ -17,7 +17,8 @@ def allocate(state: State) -> State:
         InputError: the pattern fits no layer.
     """
     model, recipe, tracing = have(state.source).model, state.recipe, have(state.tracing)
-    checkpoints = Checkpoints.of(state)
+    request = state.request
+    checkpoints = Checkpoints(request.work / DIRECTORY if request.resumes else None, model)
     plan = plan_blocks(
         model,
         tracing,
@@ -30,7 +31,7 @@ def allocate(state: State) -> State:
     )
     _require_groups(plan, Pattern.parse(recipe.pattern))
     checkpoints.write_allotments({planned.name: planned.allotment for planned in plan.blocks})
-    return replace(state, plan=plan)
+    return replace(state, plan=plan, checkpoints=checkpoints)
 
 
 def _require_groups(plan: Plan, pattern: Pattern) -> None:

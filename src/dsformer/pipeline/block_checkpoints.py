@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from hashlib import blake2b
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -23,8 +23,8 @@ from dsformer.format.pattern import Pattern
 from dsformer.format.precision import Precision
 from dsformer.format.quantized import QuantizedForm
 from dsformer.format.spec import FormSpec
-from dsformer.pipeline.state import State, have
 from dsformer.utils.atomic_io import write_file_atomically, write_text
+from dsformer.utils.tensor_hash import hash_tensors
 
 _log = logging.getLogger("dsformer")
 
@@ -51,12 +51,6 @@ class Checkpoints:
             shutil.rmtree(directory, ignore_errors=True)
             directory.mkdir(parents=True)
             write_text(record, json.dumps(digest))
-
-    @classmethod
-    def of(cls, state: State) -> Self:
-        """Open the checkpoints of a run."""
-        request = state.request
-        return cls(request.work / DIRECTORY if request.resumes else None, have(state.source).model)
 
     def read_allotments(self) -> dict[str, Allotment] | None:
         """Read the budgets by block name; None: none were kept."""
@@ -95,10 +89,9 @@ class Checkpoints:
 
 
 def _digest(model: nn.Module) -> str:
+    """Return a hash of the model's weights."""
     hashed = blake2b(digest_size=16)
-    for name, tensor in model.state_dict().items():
-        hashed.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
-        hashed.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
+    hash_tensors(hashed, model.state_dict())
     return hashed.hexdigest()
 
 

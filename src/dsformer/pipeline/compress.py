@@ -63,8 +63,7 @@ def compress(
     _require_possible(request, output)
     with trusting(recipe.trust_remote_code), _prepared(request, output) as request:
         done = run_stages(State(request, model))
-    kept = None if output is None else request.output
-    return Compressed(have(done.network), have(done.source).tokenizer, have(done.summary), kept)
+    return Compressed(have(done.network), have(done.source).tokenizer, have(done.summary), request.output)
 
 
 def prepare(
@@ -110,11 +109,12 @@ def _prepared(request: Request, output: str | Path | None) -> Iterator[Request]:
     """Complete the request with its work directory, and reserve its output."""
     with ExitStack() as held:
         inputs = [request.model] if isinstance(request.model, str | Path) else []
-        if output is None or not inputs:
-            target = None if output is None else held.enter_context(reserve_on_first_rank(output, request.overwrite))
+        target = None
+        if output is not None:
+            target = held.enter_context(reserve_on_first_rank(output, request.overwrite, inputs))
+        if target is None or not inputs:
             yield replace(request, output=target, work=held.enter_context(scratch_directory()))
             return
-        target = held.enter_context(reserve_on_first_rank(output, request.overwrite, inputs))
         work = held.enter_context(working(target, _described(request), discards=not request.trains))
         yield replace(request, output=target, work=work, resumes=True)
 

@@ -35,9 +35,10 @@ def finetune(state: State) -> State:
     request, settings = state.request, state.recipe.training
     if not request.trains or settings.train == "distill":
         return state
-    model = _saved(state)
-    task = align_classes(open_config(model), load_training_task(settings, request.data_dir))
+    model = state.dense
+    assert isinstance(model, str | Path)  # compress() refuses to train a model in memory
     config = open_config(model)
+    task = align_classes(config, load_training_task(settings, request.data_dir))
     if has_head(config, task) and has_loss_of(config, task.kind):
         return replace(state, task=task)
     return replace(state, dense=_teacher(state, model, task), task=task)
@@ -78,17 +79,6 @@ def teacher_of(source: Source, task: SupervisedTask | None) -> Teacher:
     """Return the dense model as a teacher: in the class it was saved from, or without a head for a sentence encoder."""
     pooling = read_pooling(source.directory) if task is None and source.directory is not None else None
     return Teacher(source.model, source.tokenizer, pooling)
-
-
-def _saved(state: State) -> str | Path:
-    """Return where the dense model is saved.
-
-    Raises:
-        InputError: it is only in memory.
-    """
-    if not isinstance(state.dense, str | Path):
-        raise InputError("training starts from a directory or a hub name, not from a model in memory")
-    return state.dense
 
 
 def _untrained(state: State) -> PreTrainedModel | None:

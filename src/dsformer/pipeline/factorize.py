@@ -35,7 +35,7 @@ def factorize(state: State) -> State:
     planned = {block.name: block for block in blocks}
     readers = {block.exchange.reader for block in blocks if block.exchange}
     fitted: dict[str, Fitted] = {}
-    fit = partial(_fit_all, recipe=recipe, checkpoints=Checkpoints.of(state), fitted=fitted)
+    fit = partial(_fit_all, recipe=recipe, checkpoints=have(state.checkpoints), fitted=fitted)
 
     def tick() -> None:
         state.progress("factorize", len(fitted), len(blocks))

@@ -16,6 +16,7 @@ from dsformer.calibration.trace import Tracing
 from dsformer.data.supervised import SupervisedTask
 from dsformer.data.text import Text
 from dsformer.models.source import Source
+from dsformer.pipeline.block_checkpoints import Checkpoints
 from dsformer.recipe import Recipe
 from dsformer.report.summary import Summary
 from dsformer.training.data import TrainingData
@@ -100,6 +101,7 @@ class State:
         statistics: measurements of their inputs and outputs.
         probe: the batch on which sensitivities are measured.
         plan: a budget for every block.
+        checkpoints: what the run keeps of its blocks.
         blocks: the factorized blocks.
         network: the compressed model.
         summary: of the compression.
@@ -117,6 +119,7 @@ class State:
     statistics: Statistics | None = None
     probe: dict[str, Tensor] | None = None
     plan: Plan | None = None
+    checkpoints: Checkpoints | None = None
     blocks: tuple[FittedBlock, ...] = ()
     network: PreTrainedModel | None = None
     summary: Summary | None = None

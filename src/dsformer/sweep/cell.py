@@ -10,6 +10,8 @@ from transformers import PreTrainedModel
 
 from dsformer.errors import UnreachableError
 from dsformer.evaluation import TASKS, evaluate
+from dsformer.evaluation.scoring import score_model
+from dsformer.models.heads import align_classes
 from dsformer.models.load import load
 from dsformer.models.remote_code import trusting
 from dsformer.models.source import open_source
@@ -17,6 +19,7 @@ from dsformer.pipeline.compress import compress
 from dsformer.pipeline.state import Compressed
 from dsformer.recipe import Recipe
 from dsformer.sweep.grid import Cell
+from dsformer.training.data import load_training_task, tokenize_task
 from dsformer.utils.atomic_io import user_path, write_text
 
 
@@ -107,9 +110,6 @@ def _as_an_encoder(cell: Cell, place: Path) -> dict[str, Any]:
 
 
 def _on_a_task(cell: Cell, place: Path) -> dict[str, Any]:
-    from dsformer.evaluation.scoring import score_model
-    from dsformer.models.heads import align_classes
-    from dsformer.training.data import load_training_task, tokenize_task
 
     recipe, output, teacher = recipe_of(cell, place), model_place(cell, place), teacher_place(cell, place)
     task = load_training_task(recipe.training, None if cell.data_dir is None else user_path(cell.data_dir))
