@@ -1,4 +1,3 @@
-import time
 from collections.abc import Callable
 from importlib.metadata import PackageNotFoundError
 from pathlib import Path
@@ -14,14 +13,14 @@ from dsformer.report.rows import LatencyRow, ScoreRow
 
 
 class Slow:
-    """An encoder that takes so many seconds, and knows one vector."""
+    """An encoder that takes so many seconds of a clock, and knows one vector."""
 
-    def __init__(self, seconds: float):
-        self.seconds, self.asked = seconds, []
+    def __init__(self, clock: list[float], seconds: float):
+        self.clock, self.seconds, self.asked = clock, seconds, []
 
     def encode(self, texts: list[str], **_: object) -> np.ndarray:
         self.asked.append(texts)
-        time.sleep(self.seconds)
+        self.clock[0] += self.seconds
         return np.ones((len(texts), 4), dtype=np.float32)
 
 
@@ -63,15 +62,14 @@ def test_without_the_extra(run: Callable, monkeypatch):
     assert run("demo").error == 'The demo needs packages that are not installed: pip install "dsformer[demo]"'
 
 
-def test_latency_is_paired():
-    before, after = Slow(0.06), Slow(0.02)
+def test_latency_is_paired(monkeypatch: pytest.MonkeyPatch):
+    clock = [0.0]
+    monkeypatch.setattr("dsformer.cli.latency.perf_counter", lambda: clock[0])
+    before, after = Slow(clock, 0.06), Slow(clock, 0.02)
     row = compare_latency("two", ["a", "b"], before, after, seconds=0)
     assert row.pairs == LEAST_ROUNDS
     assert before.asked == after.asked == [["a", "b"]] * (LEAST_ROUNDS + 1)
-    # Sleep may take longer on a busy machine, never less.
-    assert row.before >= 0.06
-    assert 0.02 <= row.after < row.before
-    assert row.speedup > 1.2
+    assert (row.before, row.after, row.speedup) == pytest.approx((0.06, 0.02, 3))
 
 
 @pytest.mark.minilm

@@ -92,10 +92,7 @@ def test_a_command_in_the_middle_of_fits(command: str, tmp_path: Path):
     time.sleep(20)
     assert process.poll() is None
     process.send_signal(signal.SIGINT)
-    asked = time.monotonic()
     process.communicate(timeout=60)
     assert process.returncode == 130
-    # Two seconds on a machine that is not as busy as that of a test may be.
-    assert time.monotonic() - asked < 20
     assert not lock.exists()
     assert not [path for path in tmp_path.rglob("*") if ".partial" in path.name]
