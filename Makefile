@@ -21,7 +21,7 @@ test-slow: $(VENV)/.dev
 # The artefact and the plug-in on the oldest supported transformers.
 test-oldest:
 	$(PYTHON) -m venv .venv-oldest
-	.venv-oldest/bin/pip install --quiet torch==2.13.0 transformers==4.57.6 -e ".[dev]"
+	.venv-oldest/bin/pip install --quiet torch==2.13.0 transformers==4.57.6 -e ./runtime -e ".[dev]"
 	.venv-oldest/bin/python -m pytest -q tests/layers tests/ops tests/huggingface
 
 # Damaged artefacts of all kinds: refused in one line, or the same outputs.
@@ -30,7 +30,7 @@ fuzz: $(VENV)/.dev
 
 # The native kernels under AddressSanitizer and UBSan.
 sanitize: $(VENV)/.dev
-	cmake -S . -B build/sanitized -DDSFORMER_SANITIZE=ON
+	cmake -S runtime -B build/sanitized -DDSFORMER_SANITIZE=ON
 	cmake --build build/sanitized
 	LD_PRELOAD="$$(gcc -print-file-name=libasan.so) $$(gcc -print-file-name=libubsan.so)" \
 	ASAN_OPTIONS=detect_leaks=0:handle_segv=1:allow_user_segv_handler=0 \
@@ -52,16 +52,17 @@ $(VENV)/bin/pip:
 	$(PYTHON) -m venv $(VENV)
 
 # What the native library is built from, when the package is installed.
-NATIVE := CMakeLists.txt $(wildcard csrc/*/*.* csrc/*/*/*.*)
+NATIVE := runtime/pyproject.toml runtime/CMakeLists.txt $(wildcard runtime/csrc/*/*.* runtime/csrc/*/*/*.*) \
+          $(wildcard runtime/src/*/*.py runtime/src/*/*/*.py)
 
 $(VENV)/.demo: pyproject.toml constraints.txt $(NATIVE) | $(VENV)/bin/pip
 	$(PIP) torch
-	$(PIP) -e ".[demo]"
+	$(PIP) -e ./runtime -e ".[demo]"
 	touch $@
 
 $(VENV)/.dev: pyproject.toml constraints.txt $(NATIVE) | $(VENV)/bin/pip
 	$(PIP) torch
-	$(PIP) -e ".[dev]"
+	$(PIP) -e ./runtime -e ".[dev]"
 	$(PIP) --no-deps --target $(VENV)/quantizers --upgrade torchao bitsandbytes
 	touch $@
 

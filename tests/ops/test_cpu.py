@@ -21,8 +21,9 @@ from dsformer.format.quantized import QuantizedForm, quantize_form
 from dsformer.format.spec import FormSpec
 from dsformer.ops import reference
 from dsformer.ops.cpu import CpuPlan, available, describe
-from dsformer.ops.cpu.library import library, set_isa
+from dsformer.ops.cpu.library import set_isa
 from fixtures.forms import random_form
+from fixtures.native import forget_library
 from fixtures.native import isa as isa
 from fixtures.native import native_library as native_library
 
@@ -368,7 +369,7 @@ def test_instruction_sets(isa: str):
 def test_without_a_library(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
     (tmp_path / "broken.so").write_bytes(b"not a library")
     monkeypatch.setenv("DSFORMER_CPU_LIBRARY", str(tmp_path / "broken.so"))
-    library.cache_clear()
+    forget_library()
     try:
         with pytest.warns(UserWarning, match="broken"):
             assert not available()
@@ -377,4 +378,4 @@ def test_without_a_library(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
             CpuPlan.of(small_form())
     finally:
         monkeypatch.undo()
-        library.cache_clear()
+        forget_library()

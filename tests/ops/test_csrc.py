@@ -7,10 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from dsformer.ops.cpu.library import ABI_VERSION, FormStruct, TableStruct, TuningStruct
+from dsformer.ops.cpu.library import FormStruct, TableStruct, TuningStruct
+from dsformer_runtime.native.library import ABI_VERSION
 
 ROOT = Path(__file__).parents[2]
-SOURCES = ROOT / "csrc" / "src"
+SOURCES = ROOT / "runtime" / "csrc" / "src"
 COMPILER = shutil.which("g++") or shutil.which("clang++")
 X86 = ("-mavx2", "-mfma", "-mavxvnni", "-mavx512f", "-mavx512bw", "-mavx512vl", "-mavx512dq", "-mavx512vnni")
 FLAGS = (*X86, "-mavx512vbmi", "-mavx512bf16", "-mprfchw")
@@ -24,7 +25,7 @@ pytestmark = [
 @pytest.fixture(scope="module")
 def runner(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("csrc")
-    run("cmake", "-S", ROOT, "-B", folder, "-DDSFORMER_TESTS=ON")
+    run("cmake", "-S", ROOT / "runtime", "-B", folder, "-DDSFORMER_TESTS=ON")
     run("cmake", "--build", folder, "--target", "dsformer_tests", "--parallel", "2")
     return folder / "dsformer_tests"
 
@@ -36,7 +37,7 @@ def run(*command: str | Path) -> str:
 
 
 def compile_alone(source: Path, *options: str | Path) -> str:
-    includes = ("-I", SOURCES, "-I", ROOT / "csrc" / "include")
+    includes = ("-I", SOURCES, "-I", ROOT / "runtime" / "csrc" / "include")
     return run(str(COMPILER), "-std=gnu++20", "-Wno-psabi", *includes, *options, source)
 
 

@@ -1,20 +1,16 @@
-"""Loading of the native library with ctypes; its interface is documented in csrc/include/dsformer.h."""
+"""The native library with ctypes; its interface is documented in runtime/csrc/include/dsformer.h."""
 
 import ctypes
 import functools
-import os
-import sys
-import warnings
 from ctypes import POINTER, c_char_p, c_int, c_int32, c_int64, c_uint32, c_void_p
-from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from dsformer.errors import InputError
 from dsformer.ops.cpu.threads import gomp_parallel
+from dsformer_runtime.native.library import open_library
 
-ABI_VERSION = 4
 DTYPES = {torch.float32: 0, torch.bfloat16: 1}
 WEIGHTS = {**DTYPES, torch.int8: 2}
 
@@ -115,33 +111,12 @@ def set_isa(name: str | None) -> None:
 
 @functools.cache
 def library() -> ctypes.CDLL | None:
-    """Load the library and declare its functions; None where there is none of this interface version."""
-    path = os.path.expanduser(os.environ.get("DSFORMER_CPU_LIBRARY", "")) or _beside()
-    if path is None:
-        return None
-    try:
-        loaded = ctypes.CDLL(str(path))
-        if loaded.dsf_abi_version() != ABI_VERSION:
-            raise OSError(f"its interface is version {loaded.dsf_abi_version()}, not {ABI_VERSION}")
-    except (OSError, AttributeError) as error:
-        warnings.warn(f"native kernels not used, {path} cannot be loaded: {error}", stacklevel=2)
-        return None
-    _declare(loaded)
-    wanted = os.environ.get("DSFORMER_ISA")
-    if wanted and loaded.dsf_set_isa(wanted.encode()):
-        warnings.warn(f"DSFORMER_ISA: {wanted!r} is not supported here", stacklevel=2)
-    loaded.dsf_set_parallel(gomp_parallel())
+    """Return the native library with its functions declared; None where there is none."""
+    loaded = open_library()
+    if loaded is not None:
+        _declare(loaded)
+        loaded.dsf_set_parallel(gomp_parallel())
     return loaded
-
-
-def _beside() -> Path | None:
-    """Return the path of the library next to this module.
-
-    In an editable install it is in another folder of the package's search path.
-    """
-    name = "libdsformer_cpu.dylib" if sys.platform == "darwin" else "libdsformer_cpu.so"
-    folders = [Path(__file__).parent, *map(Path, sys.modules[__package__].__path__)]
-    return next((folder / name for folder in folders if (folder / name).exists()), None)
 
 
 def _declare(loaded: ctypes.CDLL) -> None:

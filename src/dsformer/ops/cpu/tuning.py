@@ -20,9 +20,10 @@ from time import perf_counter
 import torch
 
 from dsformer.format.spec import FormSpec
-from dsformer.ops.cpu.library import ABI_VERSION, describe
+from dsformer.ops.cpu.library import describe
 from dsformer.ops.cpu.plan import CpuPlan
 from dsformer.utils.atomic_io import write_text
+from dsformer_runtime.native.library import ABI_VERSION
 
 Tuning = dict[str, int]
 # Makes the plan of a layer with a tuning.
