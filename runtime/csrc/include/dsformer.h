@@ -15,7 +15,7 @@ extern "C" {
 #endif
 
 /* Raised whenever a caller built for the old interface would misbehave. */
-#define DSF_ABI_VERSION 4
+#define DSF_ABI_VERSION 5
 
 enum dsf_orientation { DSF_INPUT_DICTIONARY = 0, DSF_OUTPUT_DICTIONARY = 1 };
 
@@ -23,7 +23,8 @@ enum dsf_orientation { DSF_INPUT_DICTIONARY = 0, DSF_OUTPUT_DICTIONARY = 1 };
 enum dsf_dtype { DSF_FLOAT32 = 0, DSF_BFLOAT16 = 1, DSF_INT8 = 2 };
 
 /* Applied after the bias. GELU is the exact one (erf). */
-enum dsf_activation { DSF_IDENTITY = 0, DSF_GELU = 1, DSF_GELU_TANH = 2, DSF_RELU = 3 };
+enum dsf_activation { DSF_IDENTITY = 0, DSF_GELU = 1, DSF_GELU_TANH = 2, DSF_RELU = 3,
+                      DSF_SILU = 4, DSF_TANH = 5 };
 
 enum dsf_error {
   DSF_OK = 0,

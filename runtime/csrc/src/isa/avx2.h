@@ -39,6 +39,29 @@ struct Avx2 : Simd<8> {
   DSF_INLINE ByteRow interleave_low64(ByteRow a, ByteRow b) { return _mm256_unpacklo_epi64(a, b); }
   DSF_INLINE ByteRow interleave_high64(ByteRow a, ByteRow b) { return _mm256_unpackhi_epi64(a, b); }
 
+  // As of Portable, by a lookup in every quarter of the bank: bit 7 of an index makes a zero.
+  struct Bank {
+    __m256i quarters[4];
+  };
+  DSF_INLINE Bank load_bank(const uint8_t* p) {
+    Bank bank;
+#pragma GCC unroll 4
+    for (int i = 0; i < 4; i++)
+      bank.quarters[i] = _mm256_broadcastsi128_si256(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p) + i));
+    return bank;
+  }
+  DSF_INLINE Uints look_up_bank(Bank bank, Uints where) {
+    // Indices of quarter i are below 16 after 16 i is taken off; what is not gets bit 7 by adding 112.
+    const __m256i w = (__m256i)where, most = _mm256_set1_epi8(112);
+    __m256i found = _mm256_setzero_si256();
+#pragma GCC unroll 4
+    for (int i = 0; i < 4; i++) {
+      const __m256i at = _mm256_sub_epi8(w, _mm256_set1_epi8(char(16 * i)));
+      found = _mm256_or_si256(found, _mm256_shuffle_epi8(bank.quarters[i], _mm256_adds_epu8(at, most)));
+    }
+    return (Uints)found;
+  }
+
   // As of Portable.
   DSF_INLINE Uints transpose_bytes(Uints v) {
     const __m256i order =

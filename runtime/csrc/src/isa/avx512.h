@@ -19,6 +19,11 @@ struct Avx512 : Simd<16> {
     return (Floats)_mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p))));
   }
 
+  DSF_INLINE void store_uint8(uint8_t* to, Floats v) {
+    const __m512i whole = _mm512_cvtps_epi32(_mm512_max_ps((__m512)v, _mm512_setzero_ps()));
+    _mm_storeu_si128(reinterpret_cast<__m128i*>(to), _mm512_cvtusepi32_epi8(whole));
+  }
+
   // As of AVX2.
   DSF_INLINE Ints dot(Ints sums, Uints bytes, Uints weights) {
     const __m512i w = (__m512i)weights, x = (__m512i)bytes;
@@ -39,6 +44,28 @@ struct Avx512 : Simd<16> {
   DSF_INLINE ByteRow interleave_high32(ByteRow a, ByteRow b) { return _mm512_unpackhi_epi32(a, b); }
   DSF_INLINE ByteRow interleave_low64(ByteRow a, ByteRow b) { return _mm512_unpacklo_epi64(a, b); }
   DSF_INLINE ByteRow interleave_high64(ByteRow a, ByteRow b) { return _mm512_unpackhi_epi64(a, b); }
+
+  // As of AVX2.
+  struct Bank {
+    __m512i quarters[4];
+  };
+  DSF_INLINE Bank load_bank(const uint8_t* p) {
+    Bank bank;
+#pragma GCC unroll 4
+    for (int i = 0; i < 4; i++)
+      bank.quarters[i] = _mm512_broadcast_i32x4(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p) + i));
+    return bank;
+  }
+  DSF_INLINE Uints look_up_bank(Bank bank, Uints where) {
+    const __m512i w = (__m512i)where, most = _mm512_set1_epi8(112);
+    __m512i found = _mm512_setzero_si512();
+#pragma GCC unroll 4
+    for (int i = 0; i < 4; i++) {
+      const __m512i at = _mm512_sub_epi8(w, _mm512_set1_epi8(char(16 * i)));
+      found = _mm512_or_si512(found, _mm512_shuffle_epi8(bank.quarters[i], _mm512_adds_epu8(at, most)));
+    }
+    return (Uints)found;
+  }
 
   // As of Portable.
   DSF_INLINE Uints transpose_bytes(Uints v) {
@@ -63,6 +90,12 @@ struct Avx512 : Simd<16> {
 
 struct Avx512Vnni : Avx512 {
   static constexpr const char* NAME = "avx512_vnni";
+  static constexpr bool has_dot_in_place = true;
+
+  // With the intrinsic GCC 12 copies sums from register to register, and runs out of them.
+  DSF_INLINE void dot_in_place(Ints& sums, Uints bytes, Uints weights) {
+    __asm__("{vpdpbusd\t%2, %1, %0|vpdpbusd\t%0, %1, %2}" : "+v"(sums) : "v"(bytes), "v"(weights));
+  }
 
   DSF_INLINE Ints dot(Ints sums, Uints bytes, Uints weights) {
     return (Ints)_mm512_dpbusd_epi32((__m512i)sums, (__m512i)bytes, (__m512i)weights);
@@ -76,6 +109,13 @@ struct Avx512Bf16 : Avx512Vnni {
   static constexpr const char* NAME = "avx512_bf16";
   static constexpr bool has_pairs = true, has_int8_lookup = true;
 
+  // One instruction looks 64 bytes up in a bank.
+  typedef __m512i Bank;
+  DSF_INLINE Bank load_bank(const uint8_t* p) { return _mm512_loadu_si512(p); }
+  DSF_INLINE Uints look_up_bank(Bank bank, Uints where) {
+    return (Uints)_mm512_permutexvar_epi8((__m512i)where, bank);
+  }
+
   // 128 bytes in two registers are a table; one instruction looks 64 of them up.
   DSF_INLINE Uints look_up_bytes(ByteRow low, ByteRow high, ByteRow where) {
     return (Uints)_mm512_permutex2var_epi8(low, where, high);
@@ -86,6 +126,10 @@ struct Avx512Bf16 : Avx512Vnni {
   DSF_INLINE Pairs broadcast_pair(uint32_t pair) { return (Pairs)_mm512_set1_epi32(int(pair)); }
   DSF_INLINE Floats dot_pairs(Floats sums, Pairs x, Pairs weights) {
     return (Floats)_mm512_dpbf16_ps((__m512)sums, x, weights);
+  }
+  // In place, as dot_in_place; the pair is broadcast from memory.
+  DSF_INLINE void add_pair_products(Floats& sums, Pairs x, const float* pair) {
+    __asm__("{vdpbf16ps\t%2%{1to16%}, %1, %0|vdpbf16ps\t%0, %1, %2%{1to16%}}" : "+v"(sums) : "v"(x), "m"(*pair));
   }
   DSF_INLINE Pairs to_pairs(Floats first, Floats second) {
     const __m512i halves = (__m512i)_mm512_cvtne2ps_pbh((__m512)second, (__m512)first);

@@ -54,6 +54,18 @@ struct Portable : Simd<4> {
     return (ByteRow)__builtin_shufflevector((Uints)a, (Uints)b, 2, 3, 6, 7);
   }
 
+  // 64 bytes that are looked up in: a byte of the result for every byte of `where`, which are below 64.
+  typedef const uint8_t* Bank;
+  DSF_INLINE Bank load_bank(const uint8_t* p) { return p; }
+  DSF_INLINE Uints look_up_bank(Bank bank, Uints where) {
+    uint8_t places[16], found[16];
+    __builtin_memcpy(places, &where, 16);
+    for (int i = 0; i < 16; i++) found[i] = bank[places[i]];
+    Uints words;
+    __builtin_memcpy(&words, found, 16);
+    return words;
+  }
+
   // Within every quarter of a register, bytes 4 i + v to 4 v + i.
   DSF_INLINE Uints transpose_bytes(Uints v) {
     return (Uints)__builtin_shufflevector((ByteRow)v, (ByteRow)v, 0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);

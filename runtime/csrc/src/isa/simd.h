@@ -12,6 +12,17 @@
 #define DSF_INLINE static inline __attribute__((always_inline))
 #define DSF_METHOD inline __attribute__((always_inline))
 
+// Where inline assembly finds a vector.
+#if defined(__AVX512F__)
+#define DSF_REGISTER "v"
+#elif defined(__x86_64__)
+#define DSF_REGISTER "x"
+#elif defined(__aarch64__)
+#define DSF_REGISTER "w"
+#else
+#define DSF_REGISTER "m"
+#endif
+
 namespace dsf {
 
 // A macro, not one template: GCC 12 drops `may_alias` where a size depends on a parameter, and takes such a vector for
@@ -62,6 +73,7 @@ struct Simd {
 
   // What a set has beyond vectors; see Kernels.
   static constexpr bool has_lookup = false, has_int8_lookup = false, has_pairs = false, has_amx = false;
+  static constexpr bool has_dot_in_place = false;
 
   DSF_INLINE Floats load(const float* p) { return *reinterpret_cast<const typename Types::UnalignedFloats*>(p); }
   DSF_INLINE void store(float* p, Floats v) { *reinterpret_cast<typename Types::UnalignedFloats*>(p) = v; }
@@ -128,6 +140,12 @@ struct Simd {
       return __builtin_shufflevector(a, b, 4, 12, 5, 13, 6, 14, 7, 15);
     else
       return __builtin_shufflevector(a, b, 2, 6, 3, 7);
+  }
+
+  // The nearest whole numbers as bytes, those out of range as the nearest in it.
+  DSF_INLINE void store_uint8(uint8_t* to, Floats v) {
+    const Uint8s bytes = __builtin_convertvector(nearest_uint8(v), Uint8s);
+    __builtin_memcpy(to, &bytes, sizeof bytes);
   }
 
   // Adding it to a small number leaves the nearest whole one in the lowest bits.

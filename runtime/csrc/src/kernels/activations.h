@@ -23,6 +23,12 @@ struct Activations : VectorOps<Isa> {
       return x == x ? y : x;
     } else if constexpr (ACTIVATION == DSF_RELU) {
       return x < broadcast(0.0f) ? broadcast(0.0f) : x;
+    } else if constexpr (ACTIVATION == DSF_SILU) {
+      const Floats y = x / (1.0f + V::power_of_two(minimum(x * -1.44269504088896341f, broadcast(126.0f))));
+      return x == x ? y : x;
+    } else if constexpr (ACTIVATION == DSF_TANH) {
+      const Floats y = tanh(x);
+      return x == x ? y : x;
     } else {
       return x;
     }

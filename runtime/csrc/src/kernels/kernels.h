@@ -1,6 +1,7 @@
 // What every instruction set provides.
 #pragma once
 
+#include "kernels/encoder/row_kernels.h"
 #include "pack/matrices.h"
 
 namespace dsf {
@@ -117,6 +118,8 @@ struct Kernels {
   // Tiles of height 1 in multiples of 16, but for the last. Rows of a lookup that are not in order leave [first, last).
   void (*int8_small_batch)(const Int8Groups&, int64_t first_tile, int64_t last_tile, const Uint8Batch&, int64_t ld,
                            int64_t tokens, float* y, int64_t ldy, bool accumulate);
+
+  RowKernels rows;
 };
 
 // Null where the compiler cannot build it.

@@ -5,6 +5,7 @@
 #include "kernels/amx_int8_panel.h"
 #include "kernels/dense_panel.h"
 #include "kernels/dense_small_batch.h"
+#include "kernels/encoder/make_row_kernels.h"
 #include "kernels/int8_load.h"
 #include "kernels/int8_panel.h"
 #include "kernels/int8_rounding.h"
@@ -49,6 +50,7 @@ constexpr Kernels make_kernels() {
       .mix = Mix<Isa>::run,
       .round_uint8_small_batch = Int8Rounding<Isa>::round_small_batch,
       .int8_small_batch = Int8SmallBatch<Isa>::run,
+      .rows = make_row_kernels<Isa>(),
   };
   if constexpr (Isa::has_pairs) kernels.round_panel = SparsePanel<Isa>::round;
   if constexpr (Isa::has_amx) {

@@ -53,6 +53,34 @@ struct VectorOps : Isa {
   }
 
   DSF_INLINE Ints to_ints(Floats v) { return __builtin_convertvector(v, Ints); }
+
+  DSF_INLINE void add_dot(Ints& sums, Uints bytes, Uints weights) {
+    if constexpr (Isa::has_dot_in_place)
+      Isa::dot_in_place(sums, bytes, weights);
+    else
+      sums = Isa::dot(sums, bytes, weights);
+  }
+
+  // Two to the power of numbers of at most 126 (of less than -126: as of that), with a relative error of 1e-7.
+  DSF_INLINE Floats power_of_two(Floats x) {
+    x = Isa::maximum(x, broadcast(-126.0f));
+    const Floats shifted = x + broadcast(Isa::TO_WHOLE), r = x - (shifted - broadcast(Isa::TO_WHOLE));
+    Floats p = r * 0.0013276470126584172f + 0.009675540961325169f;
+    p = p * r + 0.05550713092088699f;
+    p = p * r + 0.24022120237350464f;
+    p = p * r + 0.6931469440460205f;
+    p = p * r + 1.0000001192092896f;
+    return (Floats)((Ints)p + ((Ints)shifted << 23));
+  }
+
+  DSF_INLINE float sum_of(Floats v) {
+    float lanes[LANES];
+    store(lanes, v);
+#pragma GCC unroll 4
+    for (int step = LANES / 2; step; step /= 2)
+      for (int i = 0; i < step; i++) lanes[i] += lanes[i + step];
+    return lanes[0];
+  }
 };
 
 // Tokens at most MAX at a time; how many is a constant for the compiler.

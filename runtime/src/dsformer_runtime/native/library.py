@@ -5,9 +5,10 @@ import functools
 import os
 import sys
 import warnings
+from ctypes import POINTER, c_char_p, c_int, c_int64, c_void_p
 from pathlib import Path
 
-ABI_VERSION = 4
+ABI_VERSION = 5
 _NAMES = {"darwin": "libdsformer_cpu.dylib", "win32": "dsformer_cpu.dll"}
 
 
@@ -27,12 +28,30 @@ def open_library() -> ctypes.CDLL | None:
     except (OSError, AttributeError) as error:
         warnings.warn(f"native kernels not used, {path} cannot be loaded: {error}", stacklevel=2)
         return None
-    loaded.dsf_isa_name.restype = ctypes.c_char_p
-    loaded.dsf_set_isa.argtypes = [ctypes.c_char_p]
+    _declare(loaded)
     wanted = os.environ.get("DSFORMER_ISA")
     if wanted and loaded.dsf_set_isa(wanted.encode()):
         warnings.warn(f"DSFORMER_ISA: {wanted!r} is not supported here", stacklevel=2)
     return loaded
+
+
+def _declare(loaded: ctypes.CDLL) -> None:
+    signatures: dict[str, tuple[type | None, list]] = {
+        "dsf_error_string": (c_char_p, [c_int]),
+        "dsf_isa_name": (c_char_p, []),
+        "dsf_set_isa": (c_int, [c_char_p]),
+        "dsf_set_parallel": (None, [c_void_p]),
+        "dsf_linear_create": (c_void_p, [c_void_p, POINTER(c_int)]),
+        "dsf_linear_free": (None, [c_void_p]),
+        "dsf_linear_bytes": (c_int64, [c_void_p]),
+        "dsf_linear_run": (c_int, [c_void_p, c_void_p, c_int64, c_int, c_void_p, c_int]),
+        "dsf_encoder_create": (c_void_p, [c_void_p, POINTER(c_int)]),
+        "dsf_encoder_free": (None, [c_void_p]),
+        "dsf_encoder_run": (c_int, [c_void_p] * 4 + [c_int64, c_int, c_int, c_void_p, c_int]),
+    }
+    for name, (result, arguments) in signatures.items():
+        function = getattr(loaded, name)
+        function.restype, function.argtypes = result, arguments
 
 
 def _beside() -> Path | None:
