@@ -14,16 +14,24 @@ Activation = Literal["identity", "gelu", "gelu_tanh", "relu", "silu", "tanh"]
 Floats = NDArray[np.float32]
 
 
+def widen(numbers: NDArray) -> Floats:
+    """Return floating-point numbers as float32; uint16 are the bits of bfloat16."""
+    if numbers.dtype == np.uint16:
+        return (numbers.astype(np.uint32) << 16).view(np.float32)
+    return np.asarray(numbers, np.float32)
+
+
 @dataclass(frozen=True)
 class Matrix:
     """A matrix (rows, columns) that multiplies, dense or with zeros where a sparse one stores nothing.
 
     Attributes:
-        values: float32, or int8 that stand for themselves times the scale of their row.
+        values: float32; uint16, the bits of bfloat16, with which the input is rounded to bfloat16 too and products are
+            summed in float32; or int8 that stand for themselves times the scale of their row.
         scales: (rows,) float32, with int8 values.
     """
 
-    values: NDArray[np.float32] | NDArray[np.int8]
+    values: NDArray
     scales: Floats | None = None
 
     @property
@@ -34,7 +42,7 @@ class Matrix:
     def dense(self) -> Floats:
         """Return the numbers (rows, columns)."""
         if self.scales is None:
-            return np.asarray(self.values, np.float32)
+            return widen(self.values)
         return self.values.astype(np.float32) * self.scales[:, None]
 
 
@@ -57,6 +65,11 @@ class Linear:
     outer: Matrix | None = None
     direct: Matrix | None = None
     bias: Floats | None = None
+
+    @property
+    def matrices(self) -> tuple[Matrix, ...]:
+        """Matrices that there are, in the order of the attributes."""
+        return tuple(matrix for matrix in (self.inner, self.outer, self.direct) if matrix is not None)
 
     @property
     def out_features(self) -> int:
@@ -223,3 +236,31 @@ class EncoderModel:
     def width(self) -> int:
         """Length of a hidden state."""
         return self.layers[0].down.out_features if self.layers else self.words.width
+
+
+@dataclass(frozen=True)
+class HeadStep:
+    """A linear layer of a head, the activation after it, and the norm after that."""
+
+    linear: Linear
+    activation: Activation = "identity"
+    norm: Norm | None = None
+
+
+@dataclass(frozen=True)
+class Head:
+    """What turns hidden states into the outputs of a task.
+
+    Attributes:
+        pooling: the hidden state of a text that the steps start from: of its first token, or the mean of all. ``none``:
+            the steps are applied to every token.
+        steps: one after another; the last one gives the outputs.
+    """
+
+    pooling: Literal["first", "mean", "none"]
+    steps: tuple[HeadStep, ...]
+
+    @property
+    def outputs(self) -> int:
+        """Number of outputs."""
+        return self.steps[-1].linear.out_features
