@@ -130,7 +130,7 @@ DSF_API const char* dsf_error_string(int error);
 DSF_API int dsf_set_isa(const char* name);
 DSF_API const char* dsf_isa_name(void);
 
-/* Address of GOMP_parallel in the OpenMP runtime whose threads are to be used; NULL: run on the caller's thread. */
+/* Address of GOMP_parallel in the OpenMP runtime whose threads are to be used; NULL: threads of the library. */
 DSF_API void dsf_set_parallel(void* gomp_parallel);
 
 /* Checks and packs a block. NULL with *error set when something is wrong. `tuning` may be NULL. */

@@ -158,7 +158,7 @@ extern "C" int dsf_table_read(const dsf_table* table, const int64_t* ids, int64_
     if (ids[i] < 0 || ids[i] >= table->units) return DSF_BAD_INDEX;
   dsf::Lookup lookup{*table, *dsf::current_kernels(), ids, count, static_cast<char*>(y)};
   const double work = double(count) * double(table->core + table->nonzeros) * double(table->width);
-  const bool single_thread = !dsf::parallel_available() || work < dsf::WORTH_A_THREAD;
+  const bool single_thread = work < dsf::WORTH_A_THREAD;
   dsf::run_parallel(single_thread ? 1 : threads, dsf::Lookup::work, &lookup);
   return lookup.error.error();
 }

@@ -18,8 +18,7 @@ void grow(Buffer<T>& buffer, int64_t count) {
   if (int64_t(buffer.size()) < count) buffer.resize(size_t(count));
 }
 
-// Bytes of a token and room for the last vector.
-int64_t byte_stride(int64_t width) { return (width + BANK - 1) / BANK * BANK + BANK; }
+int64_t bytes_of_token(int64_t width) { return (width + BANK - 1) / BANK * BANK; }
 
 // What matrices multiply: numbers, and the same as bytes where there are bytes to be read.
 struct Operand {
@@ -38,7 +37,7 @@ void multiply(const RowKernels& kernels, const PackedMatrix& m, const Operand& x
 
 ByteRows quantized(const RowKernels& kernels, FloatRows x, int64_t width, int64_t tokens, uint8_t* bytes,
                    float* numbers) {
-  const ByteRows rows{bytes, byte_stride(width), numbers, numbers + tokens};
+  const ByteRows rows{bytes, tokens * BANK, numbers, numbers + tokens};
   kernels.quantize(x, width, tokens, rows);
   return rows;
 }
@@ -46,8 +45,8 @@ ByteRows quantized(const RowKernels& kernels, FloatRows x, int64_t width, int64_
 }  // namespace
 
 void LinearScratch::reserve(const dsf_linear& linear, int64_t tokens) {
-  grow(x_bytes, tokens * byte_stride(linear.in_features) + ROOM);
-  grow(z_bytes, tokens * byte_stride(linear.inner.rows) + ROOM);
+  grow(x_bytes, tokens * bytes_of_token(linear.in_features) + ROOM);
+  grow(z_bytes, tokens * bytes_of_token(linear.inner.rows) + ROOM);
   grow(z, tokens * row_stride(linear.inner.rows) + ROOM);
   grow(numbers, 4 * tokens);
 }

@@ -9,7 +9,7 @@
 namespace dsf {
 namespace {
 
-constexpr int64_t MOST = int64_t(1) << 24;
+constexpr int64_t MOST = int64_t(1) << 22;
 
 bool possible(const dsf_matrix& m) {
   if (m.type == DSF_NO_NUMBERS) return true;
@@ -81,9 +81,10 @@ void pack_banked(const dsf_matrix& m, const RowKernels& kernels, PackedMatrix& t
   const int64_t lanes = kernels.lanes, banks = up_to(m.columns, BANK) / BANK, tiles = up_to(m.rows, lanes) / lanes;
   std::vector<int8_t> words;
   std::vector<uint8_t> where;
-  to.starts.resize(size_t(tiles * banks + 1));
+  std::vector<uint16_t> banks_of;
+  to.starts.resize(size_t(tiles + 1));
   std::vector<Places> rows(static_cast<size_t>(lanes));
-  for (int64_t tile = 0; tile < tiles; tile++)
+  for (int64_t tile = 0; tile < tiles; tile++) {
     for (int64_t bank = 0; bank < banks; bank++) {
       int64_t quads = 0;
       for (int64_t r = 0; r < lanes; r++) {
@@ -98,8 +99,12 @@ void pack_banked(const dsf_matrix& m, const RowKernels& kernels, PackedMatrix& t
             where.push_back(column);
             words.push_back(c < own.count ? byte_at(m, tile * lanes + r, bank * BANK + column) : 0);
           }
-      to.starts[size_t(tile * banks + bank + 1)] = uint32_t(words.size() / size_t(4 * lanes));
+      banks_of.insert(banks_of.end(), size_t(quads), uint16_t(bank));
     }
+    to.starts[size_t(tile + 1)] = uint32_t(banks_of.size());
+  }
+  to.banks.resize(banks_of.size());
+  std::copy(banks_of.begin(), banks_of.end(), to.banks.data());
   to.words.resize(words.size());
   to.lanes.resize(where.size());
   std::copy(words.begin(), words.end(), to.words.data());

@@ -19,13 +19,14 @@ struct PackedMatrix {
   Buffer<float> floats;   // DENSE_FLOAT: (group, column, row of the group)
   Buffer<int8_t> words;   // DENSE_INT8: (group, columns / 4, row of the group, 4); BANKED_INT8: (quad, row of the tile, 4)
   Buffer<uint8_t> lanes;  // BANKED_INT8: like `words`, the column within the bank
-  Buffer<uint32_t> starts;  // BANKED_INT8: (tiles * banks + 1) quads
+  Buffer<uint32_t> starts;  // BANKED_INT8: (tiles + 1) quads
+  Buffer<uint16_t> banks;   // BANKED_INT8: of every quad
   Buffer<float> scales;     // of int8 rows, what a weight of 1 stands for
   Buffer<float> sums;       // of int8 rows, the sum of the weights times the scale
 
   explicit operator bool() const { return kind != NONE; }
   int64_t bytes() const {
-    return int64_t(floats.bytes() + words.bytes() + lanes.bytes() + starts.bytes() + scales.bytes() + sums.bytes());
+    return int64_t(floats.bytes() + words.bytes() + lanes.bytes() + starts.bytes() + banks.bytes() + scales.bytes() + sums.bytes());
   }
   // Multiply-adds for one token, filling included.
   double products() const { return double(floats.size() ? floats.size() : words.size()); }

@@ -15,8 +15,8 @@
 namespace dsf {
 namespace {
 
-// Tokens of a panel at most: what a layer makes of them stays in the second cache. Tiles have 12 tokens.
-constexpr int64_t PANEL = 96, TILE = 12;
+// Tokens of a panel at most: what a layer makes of them stays in the second cache. Kernels take 16 or 6 at a time.
+constexpr int64_t PANEL = 96, TILE = 16;
 // Tokens that are processed together, unless a text or the share of the threads is more.
 constexpr int64_t TOGETHER = 1024;
 

@@ -22,19 +22,20 @@ struct Workspace {
   std::vector<ThreadScratch> threads;
 };
 
-// Any number of threads may run an encoder: each takes a workspace of its own.
+// Any number of threads may run an encoder: each takes a workspace of its own. Nobody waits for the lock, which a fork
+// may find taken for ever.
 class WorkspacePool {
  public:
   std::unique_ptr<Workspace> take() {
-    const std::lock_guard lock(mutex_);
-    if (idle_.empty()) return std::make_unique<Workspace>();
+    const std::unique_lock lock(mutex_, std::try_to_lock);
+    if (!lock || idle_.empty()) return std::make_unique<Workspace>();
     std::unique_ptr<Workspace> workspace = std::move(idle_.back());
     idle_.pop_back();
     return workspace;
   }
   void give_back(std::unique_ptr<Workspace> workspace) {
-    const std::lock_guard lock(mutex_);
-    if (idle_.size() < KEPT) idle_.push_back(std::move(workspace));
+    const std::unique_lock lock(mutex_, std::try_to_lock);
+    if (lock && idle_.size() < KEPT) idle_.push_back(std::move(workspace));
   }
 
  private:

@@ -1,4 +1,5 @@
-// Threads of the OpenMP runtime the caller has loaded; a second pool would compete with it for the cores.
+// Threads: those of the OpenMP runtime that the caller has loaded, or the library's own. Two pools would compete for
+// the cores.
 #pragma once
 
 namespace dsf {
@@ -8,6 +9,5 @@ constexpr double WORTH_A_THREAD = 5e5;
 
 // Runs `work(argument)` on up to `threads` threads at once, possibly fewer.
 void run_parallel(int threads, void (*work)(void*), void* argument);
-bool parallel_available();
 
 }  // namespace dsf

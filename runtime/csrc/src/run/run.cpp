@@ -93,7 +93,7 @@ int run_shared(const Call& call, int vectors, int threads) {
 template <class Pipe>
 int run(const Call& call, int threads) {
   const dsf_plan& plan = call.plan;
-  if (!parallel_available() || plan.multiplications() * double(call.tokens) < WORTH_A_THREAD) threads = 1;
+  if (plan.multiplications() * double(call.tokens) < WORTH_A_THREAD) threads = 1;
   if (call.tokens <= plan.tuning.small_tokens) return run_shared<Pipe>(call, 0, threads);
   const int64_t vectors = (call.tokens + plan.kernels->lanes - 1) / plan.kernels->lanes;
   if (vectors < threads && vectors <= plan.max_vectors()) return run_shared<Pipe>(call, int(vectors), threads);

@@ -17,7 +17,7 @@ from dsformer_runtime.model import (
     Linear,
     Norm,
 )
-from dsformer_runtime.native.linear import Arrays, NativeLinear, check, created, load_library
+from dsformer_runtime.native.linear import Arrays, NativeLinear, check, created, handles, load_library, stack_linears
 from dsformer_runtime.native.structs import (
     ACTIVATIONS,
     NUMBERS,
@@ -27,7 +27,7 @@ from dsformer_runtime.native.structs import (
     NormStruct,
     TableStruct,
 )
-from dsformer_runtime.native.threads import usable_threads
+from dsformer_runtime.native.threads import share_threads, usable_threads
 
 Pooling = Literal["mean", "cls", "max"]
 
@@ -47,7 +47,8 @@ class NativeEncoder:
         self.width, self.longest = model.width, model.longest
         self.threads = usable_threads() if threads is None else threads
         self._library = load_library()
-        self._arrays, self._linears = Arrays(), dict[int, NativeLinear]()
+        self._arrays = Arrays()
+        self._linears: dict[tuple[int, ...], tuple[Sequence[Linear], list[NativeLinear]]] = {}
         self._handle = created(self._library.dsf_encoder_create, self._spec(model), "the encoder")
 
     def __del__(self) -> None:
@@ -57,7 +58,7 @@ class NativeEncoder:
     @property
     def nbytes(self) -> int:
         """Bytes of packed linear layers."""
-        return sum(linear.nbytes for linear in self._linears.values())
+        return sum(one.nbytes for _, packed in self._linears.values() for one in packed)
 
     def run(self, ids: NDArray[np.int32], types: NDArray[np.int32] | None, lengths: Sequence[int]) -> Floats:
         """Return the last hidden states (tokens, width).
@@ -119,6 +120,7 @@ class NativeEncoder:
         if starts[-1] != len(ids) or (kinds is not None and len(kinds) != len(ids)):
             raise RuntimeInputError(f"{len(ids)} ids, where the lengths of the texts say {starts[-1]}")
         out = np.empty((rows, self.width), np.float32)
+        share_threads(self._library)
         code = self._library.dsf_encoder_run(
             self._handle,
             ids.ctypes.data,
@@ -134,16 +136,15 @@ class NativeEncoder:
         return out
 
     def _packed(self, linear: Linear) -> NativeLinear:
-        # The layer is kept too: its number could become that of another one.
-        key = id(linear)
-        if key not in self._linears:
-            packed = NativeLinear(linear)
-            packed.source = linear  # type: ignore[attr-defined]
-            self._linears[key] = packed
-        return self._linears[key]
+        return self._packed_stack([linear])[0]
 
-    def _handles(self, linears: Sequence[Linear]) -> ctypes.Array:
-        return (ctypes.c_void_p * len(linears))(*(self._packed(linear).handle for linear in linears))
+    def _packed_stack(self, linears: Sequence[Linear]) -> list[NativeLinear]:
+        """Return layers of one input packed; those of layers that are there twice (ALBERT) are packed once."""
+        key = tuple(map(id, linears))
+        if key not in self._linears:
+            # The layers are kept too: their numbers could become those of other ones.
+            self._linears[key] = (linears, [NativeLinear(one) for one in stack_linears(linears)])
+        return self._linears[key][1]
 
     def _norm(self, norm: Norm | None) -> NormStruct:
         if norm is None:
@@ -152,13 +153,14 @@ class NativeEncoder:
         return NormStruct(1, norm.epsilon, gain, shift)
 
     def _layer(self, layer: EncoderLayer) -> LayerStruct:
+        attention, up = self._packed_stack(layer.query_key_value), self._packed_stack(layer.up)
         made = LayerStruct(
-            self._handles(layer.query_key_value),
-            len(layer.query_key_value),
+            handles(attention),
+            len(attention),
             self._packed(layer.attention_output).handle,
             self._norm(layer.attention_norm),
-            self._handles(layer.up),
-            len(layer.up),
+            handles(up),
+            len(up),
             self._packed(layer.down).handle,
             self._norm(layer.output_norm),
             layer.window,

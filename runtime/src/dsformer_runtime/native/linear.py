@@ -1,7 +1,7 @@
 """Linear layers packed for the kernels."""
 
 import ctypes
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,7 +13,37 @@ from dsformer_runtime.native.library import open_library
 from dsformer_runtime.native.structs import ACTIVATIONS, NUMBERS, LinearStruct, MatrixStruct
 
 # A matrix with fewer non-zeros than this part is multiplied as a sparse one.
-SPARSE_BELOW = 0.7
+SPARSE_BELOW = 0.55
+
+
+def stack_linears(linears: Sequence[Linear]) -> list[Linear]:
+    """Return layers of one input with as many as possible made one: those that share a dictionary, and dense ones."""
+    stacked = list(linears[:1])
+    for linear in linears[1:]:
+        joined = _stacked(stacked[-1], linear)
+        stacked[-1:] = [stacked[-1], linear] if joined is None else [joined]
+    return stacked
+
+
+def _stacked(first: Linear, second: Linear) -> Linear | None:
+    if first.inner is not second.inner:
+        return None
+    outer, direct = _joined(first.outer, second.outer), _joined(first.direct, second.direct)
+    if (outer is None) != (first.outer is None) or (direct is None) != (first.direct is None):
+        return None
+    biases = [
+        np.zeros(linear.out_features, np.float32) if linear.bias is None else linear.bias for linear in (first, second)
+    ]
+    return Linear(first.inner, outer, direct, np.concatenate(biases))
+
+
+def _joined(first: Matrix | None, second: Matrix | None) -> Matrix | None:
+    if first is None or second is None or first.values.dtype != second.values.dtype:
+        return None
+    values = np.concatenate([first.values, second.values])
+    if first.scales is None or second.scales is None:
+        return Matrix(values)
+    return Matrix(values, np.concatenate([first.scales, second.scales]))
 
 
 class Arrays:
@@ -118,6 +148,11 @@ def check(code: int, what: str) -> None:
     """
     if code:
         raise RuntimeInputError(f"{what}: {load_library().dsf_error_string(code).decode()}")
+
+
+def handles(linears: Sequence[NativeLinear]) -> ctypes.Array:
+    """Return an array of the handles of layers."""
+    return (ctypes.c_void_p * len(linears))(*(linear.handle for linear in linears))
 
 
 def _matrix(matrix: Matrix | None, arrays: Arrays) -> MatrixStruct:

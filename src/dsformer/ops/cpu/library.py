@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from dsformer.errors import InputError
-from dsformer.ops.cpu.threads import gomp_parallel
 from dsformer_runtime.native.library import open_library
+from dsformer_runtime.native.threads import share_threads
 
 DTYPES = {torch.float32: 0, torch.bfloat16: 1}
 WEIGHTS = {**DTYPES, torch.int8: 2}
@@ -115,16 +115,12 @@ def library() -> ctypes.CDLL | None:
     loaded = open_library()
     if loaded is not None:
         _declare(loaded)
-        loaded.dsf_set_parallel(gomp_parallel())
+        share_threads(loaded)
     return loaded
 
 
 def _declare(loaded: ctypes.CDLL) -> None:
     signatures: dict[str, tuple[type | None, list]] = {
-        "dsf_error_string": (c_char_p, [c_int]),
-        "dsf_isa_name": (c_char_p, []),
-        "dsf_set_isa": (c_int, [c_char_p]),
-        "dsf_set_parallel": (None, [c_void_p]),
         "dsf_plan_create": (c_void_p, [POINTER(FormStruct), POINTER(TuningStruct), POINTER(c_int)]),
         "dsf_plan_free": (None, [c_void_p]),
         "dsf_plan_tuning": (TuningStruct, [c_void_p]),

@@ -11,12 +11,12 @@ namespace dsf {
 // and written whole.
 constexpr int64_t ROOM = 64;
 
-// Tokens as bytes: token t is bytes[t] * scale[t] + offset[t].
+// Tokens as bytes: token t is bytes[t] * scale[t] + offset[t]. Bank after bank: a bank has 64 bytes of every token, so
+// that tokens are a constant apart whatever their width.
 struct ByteRows {
   uint8_t* bytes = nullptr;
-  int64_t stride = 0;
+  int64_t bank_stride = 0;
   float *scales = nullptr, *offsets = nullptr;
-  __attribute__((always_inline)) uint8_t* row(int64_t t) const { return bytes + t * stride; }
 };
 
 struct FloatRows {

@@ -13,7 +13,7 @@ struct RowProducts : VectorOps<Isa> {
 
   // So many sums fit into the registers, beside what they are made of.
   static constexpr int VECTORS = Isa::REGISTERS == 32 ? 4 : 2, TOKENS = Isa::REGISTERS == 32 ? 6 : 4;
-  static constexpr int BANKED_TOKENS = Isa::REGISTERS == 32 ? 12 : 4;
+  static constexpr int BANKED_TOKENS = Isa::REGISTERS == 32 ? 16 : 4;
 
   static void multiply_floats(const PackedMatrix& m, FloatRows x, int64_t tokens, const Finish& f) {
     for_groups(m, [&](int64_t row, auto vectors) __attribute__((always_inline)) {
@@ -50,7 +50,7 @@ struct RowProducts : VectorOps<Isa> {
     return f;
   }
   DSF_INLINE ByteRows at(ByteRows x, int64_t t) {
-    return {x.bytes + t * x.stride, x.stride, x.scales + t, x.offsets + t};
+    return {x.bytes + t * BANK, x.bank_stride, x.scales + t, x.offsets + t};
   }
 
   // The first row of every group, and how many vectors it has.
@@ -79,7 +79,7 @@ struct RowProducts : VectorOps<Isa> {
 
   template <int T, int U>
   DSF_INLINE void put(Floats (&y)[T][U], int64_t row, const Finish& f) {
-#pragma GCC unroll 16
+#pragma GCC unroll 32
     for (int t = 0; t < T; t++) {
 #pragma GCC unroll 4
       for (int v = 0; v < U; v++) {
@@ -101,7 +101,7 @@ struct RowProducts : VectorOps<Isa> {
 #pragma GCC unroll 4
     for (int v = 0; v < U; v++) {
       const Floats scales = load(m.scales.data() + row + v * LANES), totals = load(m.sums.data() + row + v * LANES);
-#pragma GCC unroll 16
+#pragma GCC unroll 32
       for (int t = 0; t < T; t++)
         y[t][v] = added(totals * broadcast(x.offsets[t]),
                         __builtin_convertvector(sums[t][v], Floats) * scales, broadcast(x.scales[t]));
@@ -124,7 +124,7 @@ struct RowProducts : VectorOps<Isa> {
       Floats weights[U];
 #pragma GCC unroll 4
       for (int v = 0; v < U; v++) weights[v] = load(w + v * LANES);
-#pragma GCC unroll 16
+#pragma GCC unroll 32
       for (int t = 0; t < T; t++) {
         const Floats number = broadcast(x[t * stride + k]);
 #pragma GCC unroll 4
@@ -138,15 +138,18 @@ struct RowProducts : VectorOps<Isa> {
   __attribute__((noinline)) static void dense_tile(const PackedMatrix& m, int64_t row, const int8_t* w, int64_t quads,
                                                    ByteRows x, const Finish& f) {
     Ints sums[T][U] = {};
-    for (int64_t k = 0; k < quads; k++, w += 4 * U * LANES) {
-      Uints weights[U];
+    for (const uint8_t* bank = x.bytes; quads > 0; quads -= BANK / 4, bank += x.bank_stride) {
+      const uint8_t* end = bank + 4 * (quads < BANK / 4 ? quads : BANK / 4);
+      for (const uint8_t* from = bank; from < end; from += 4, w += 4 * U * LANES) {
+        Uints weights[U];
 #pragma GCC unroll 4
-      for (int v = 0; v < U; v++) __builtin_memcpy(&weights[v], w + 4 * v * LANES, sizeof weights[v]);
-#pragma GCC unroll 16
-      for (int t = 0; t < T; t++) {
-        const Uints bytes = word_at(x.row(t) + 4 * k);
+        for (int v = 0; v < U; v++) __builtin_memcpy(&weights[v], w + 4 * v * LANES, sizeof weights[v]);
+#pragma GCC unroll 32
+        for (int t = 0; t < T; t++) {
+          const Uints bytes = word_at(from + t * BANK);
 #pragma GCC unroll 4
-        for (int v = 0; v < U; v++) V::add_dot(sums[t][v], bytes, weights[v]);
+          for (int v = 0; v < U; v++) V::add_dot(sums[t][v], bytes, weights[v]);
+        }
       }
     }
     put_sums(sums, m, row, x, f);
@@ -154,22 +157,18 @@ struct RowProducts : VectorOps<Isa> {
 
   template <int T>
   __attribute__((noinline)) static void banked_tile(const PackedMatrix& m, int64_t tile, ByteRows x, const Finish& f) {
-    const int64_t banks = (m.columns + BANK - 1) / BANK;
-    const uint32_t* starts = m.starts.data() + tile * banks;
-    const int8_t* w = m.words.data() + int64_t(starts[0]) * 4 * LANES;
-    const uint8_t* lanes = m.lanes.data() + int64_t(starts[0]) * 4 * LANES;
+    const int64_t first = m.starts[tile], last = m.starts[tile + 1];
+    const int8_t* w = m.words.data() + first * 4 * LANES;
+    const uint8_t* lanes = m.lanes.data() + first * 4 * LANES;
     Ints sums[T][1] = {};
-    for (int64_t b = 0; b < banks; b++) {
-      typename Isa::Bank banks_of[T];
-#pragma GCC unroll 16
-      for (int t = 0; t < T; t++) banks_of[t] = Isa::load_bank(x.row(t) + b * BANK);
-      for (uint32_t quads = starts[b + 1] - starts[b]; quads; quads--, w += 4 * LANES, lanes += 4 * LANES) {
-        Uints weights, where;
-        __builtin_memcpy(&weights, w, sizeof weights);
-        __builtin_memcpy(&where, lanes, sizeof where);
-#pragma GCC unroll 16
-        for (int t = 0; t < T; t++) V::add_dot(sums[t][0], Isa::look_up_bank(banks_of[t], where), weights);
-      }
+    for (int64_t q = first; q < last; q++, w += 4 * LANES, lanes += 4 * LANES) {
+      const uint8_t* bank = x.bytes + m.banks[q] * x.bank_stride;
+      Uints weights, where;
+      __builtin_memcpy(&weights, w, sizeof weights);
+      __builtin_memcpy(&where, lanes, sizeof where);
+#pragma GCC unroll 32
+      for (int t = 0; t < T; t++)
+        V::add_dot(sums[t][0], Isa::look_up_bank(Isa::load_bank(bank + t * BANK), where), weights);
     }
     put_sums(sums, m, tile * LANES, x, f);
   }

@@ -19,15 +19,13 @@ struct RowTransforms : VectorOps<Isa> {
       const Rounding<Isa> rounding(broadcast(range.low), broadcast(range.high));
       to.scales[t] = rounding.scale[0] + range.bad;
       to.offsets[t] = -rounding.zero[0] * to.scales[t];
-      uint8_t* bytes = to.row(t);
+      uint8_t* bytes = to.bytes + t * BANK;
       int64_t i = 0;
-      for (; i + 4 * LANES <= width; i += 4 * LANES) {
-#pragma GCC unroll 4
-        for (int v = 0; v < 4; v++) store_bytes(bytes + i + v * LANES, load(from + i + v * LANES), rounding);
+      for (; i + BANK <= width; i += BANK, bytes += to.bank_stride) {
+#pragma GCC unroll 16
+        for (int v = 0; v < BANK; v += LANES) store_bytes(bytes + v, load(from + i + v), rounding);
       }
-      for (; i < width; i += LANES)
-        store_bytes(bytes + i, width - i < LANES ? load_partial(from + i, int(width - i)) : load(from + i), rounding);
-      __builtin_memset(bytes + width, 0, size_t((width + BANK - 1) / BANK * BANK - width));
+      if (i < width) store_partial_bank(bytes, from + i, width - i, rounding);
     }
   }
 
@@ -60,6 +58,12 @@ struct RowTransforms : VectorOps<Isa> {
   }
 
  private:
+  DSF_INLINE void store_partial_bank(uint8_t* to, const float* from, int64_t count, const Rounding<Isa>& rounding) {
+    for (int64_t i = 0; i < count; i += LANES)
+      store_bytes(to + i, count - i < LANES ? load_partial(from + i, int(count - i)) : load(from + i), rounding);
+    __builtin_memset(to + count, 0, size_t(BANK - count));
+  }
+
   DSF_INLINE void store_bytes(uint8_t* to, Floats v, const Rounding<Isa>& rounding) {
     Isa::store_uint8(to, v * rounding.inverse + rounding.zero);
   }
