@@ -112,7 +112,7 @@ def scale_to_one(rows: NDArray) -> Floats:
 def _open_native(model: EncoderModel) -> Backend | None:
     """Return the native backend; None where its module or its library is missing."""
     try:
-        from dsformer_runtime.native import encoder  # type: ignore[attr-defined]
+        from dsformer_runtime.native import encoder
         from dsformer_runtime.native.library import open_library
     except ImportError:
         return None

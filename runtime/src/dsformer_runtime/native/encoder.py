@@ -29,6 +29,7 @@ from dsformer_runtime.native.structs import (
 )
 from dsformer_runtime.native.threads import share_threads, usable_threads
 
+Integers = NDArray[np.int32] | NDArray[np.int64]
 Pooling = Literal["mean", "cls", "max"]
 
 
@@ -60,7 +61,7 @@ class NativeEncoder:
         """Bytes of packed linear layers."""
         return sum(one.nbytes for _, packed in self._linears.values() for one in packed)
 
-    def run(self, ids: NDArray[np.int32], types: NDArray[np.int32] | None, lengths: Sequence[int]) -> Floats:
+    def run(self, ids: Integers, types: Integers | None, lengths: Integers | Sequence[int]) -> Floats:
         """Return the last hidden states (tokens, width).
 
         Args:
@@ -75,9 +76,9 @@ class NativeEncoder:
 
     def run_pooled(
         self,
-        ids: NDArray[np.int32],
-        types: NDArray[np.int32] | None,
-        lengths: Sequence[int],
+        ids: Integers,
+        types: Integers | None,
+        lengths: Integers | Sequence[int],
         pooling: Pooling,
         normalize: bool = False,
     ) -> Floats:
@@ -107,9 +108,9 @@ class NativeEncoder:
 
     def _run(
         self,
-        ids: NDArray[np.int32],
-        types: NDArray[np.int32] | None,
-        lengths: Sequence[int],
+        ids: Integers,
+        types: Integers | None,
+        lengths: Integers | Sequence[int],
         pooling: str,
         normalize: bool,
         rows: int,

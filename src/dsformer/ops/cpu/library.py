@@ -2,7 +2,7 @@
 
 import ctypes
 import functools
-from ctypes import POINTER, c_char_p, c_int, c_int32, c_int64, c_uint32, c_void_p
+from ctypes import POINTER, c_int, c_int32, c_int64, c_uint32, c_void_p
 
 import torch
 from torch import Tensor
