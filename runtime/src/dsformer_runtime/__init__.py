@@ -10,15 +10,25 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from dsformer_runtime.backend import open_backend as open_backend
+    from dsformer_runtime.classifier import Classifier as Classifier
     from dsformer_runtime.errors import RuntimeInputError as RuntimeInputError
     from dsformer_runtime.errors import UnsupportedModelError as UnsupportedModelError
     from dsformer_runtime.families.build import load_model as load_model
+    from dsformer_runtime.load import load as load
+    from dsformer_runtime.question_answerer import QuestionAnswerer as QuestionAnswerer
+    from dsformer_runtime.reranker import Reranker as Reranker
     from dsformer_runtime.sentence_encoder import SentenceEncoder as SentenceEncoder
+    from dsformer_runtime.token_classifier import TokenClassifier as TokenClassifier
 
 _PLACES = {
+    "Classifier": "classifier",
+    "QuestionAnswerer": "question_answerer",
+    "Reranker": "reranker",
     "RuntimeInputError": "errors",
     "SentenceEncoder": "sentence_encoder",
+    "TokenClassifier": "token_classifier",
     "UnsupportedModelError": "errors",
+    "load": "load",
     "load_model": "families.build",
     "open_backend": "backend",
 }

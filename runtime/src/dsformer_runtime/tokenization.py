@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, TypeGuard
 
 import numpy as np
-from tokenizers import Encoding, Tokenizer
+from tokenizers import Encoding, Tokenizer, decoders
 from tokenizers.models import WordPiece
 from tokenizers.normalizers import BertNormalizer, Lowercase
 from tokenizers.normalizers import Sequence as Normalizers
@@ -210,6 +210,7 @@ def _from_words(words: str, settings: Mapping[str, Any]) -> Tokenizer:
         lowercase=settings.get("do_lower_case", True) is True,
     )
     tokenizer.pre_tokenizer = BertPreTokenizer()
+    tokenizer.decoder = decoders.WordPiece()
     tokenizer.post_processor = TemplateProcessing(
         single=f"{first}:0 $A:0 {last}:0",
         pair=f"{first}:0 $A:0 {last}:0 $B:1 {last}:1",

@@ -19,7 +19,7 @@ from dsformer_runtime.model import Activation, EncoderLayer, EncoderModel, Head,
 
 _ACTIVATIONS: dict[str, Activation] = {
     **{name: name for name in get_args(Activation)},
-    **{"gelu_python": "gelu", "swish": "silu", "linear": "identity"},
+    **{"gelu_python": "gelu", "swish": "silu", "swiglu": "silu", "geglu": "gelu", "linear": "identity"},
     **dict.fromkeys(("gelu_new", "gelu_pytorch_tanh", "gelu_python_tanh", "gelu_fast", "gelu_accurate"), "gelu_tanh"),
 }
 _POOLINGS = {"first": "first", "cls": "first", "mean": "mean", "none": "none"}
@@ -69,7 +69,7 @@ def load_model(directory: Path, dtype: str | None = None) -> LoadedModel:
         check_record(compression, config, tensors, family.defaults)
         modules = CompressedModules(tensors, compression.blocks, dtype)
         family, prefix = _find_names(family, tensors)
-        source = Source(family, ModelSettings(config, family.defaults), tensors, modules, dtype, prefix)
+        source = Source(family, ModelSettings(config, family.defaults, family.aliases), tensors, modules, dtype, prefix)
         encoder = build_encoder(source)
         task = _find_task(config, family)
         head = build_head(source, family.heads[task], encoder.width) if task else None

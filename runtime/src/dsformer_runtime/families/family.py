@@ -96,6 +96,7 @@ class Family:
         layer_extras: further fields of a layer, from the source and the layer's number.
         model_extras: further fields of the model.
         positions_if: field of the configuration without which there are no positions, whatever is stored.
+        aliases: other names of fields of the configuration, and those that are read.
         variants: the same encoders under other names, tried where the names of this one are not there.
     """
 
@@ -117,4 +118,5 @@ class Family:
     layer_extras: "Callable[[Source, int], dict[str, Any]] | None" = None
     model_extras: "Callable[[Source], dict[str, Any]] | None" = None
     positions_if: str | None = None
+    aliases: Mapping[str, str] = field(default_factory=dict)
     variants: "tuple[Family, ...]" = ()

@@ -8,6 +8,12 @@ from dsformer_runtime.families.bert import DEFAULTS
 from dsformer_runtime.families.family import Family, LayerNames, StepNames, classifier
 from dsformer_runtime.families.source import Source
 
+# Fields of the published configurations that have other values in none of these models.
+_OTHERS = {
+    **{"rotary_emb_interleaved": False, "rotary_emb_scale_base": None, "rotary_scaling_factor": None},
+    **{"prenorm": False, "use_rms_norm": False, "causal": False},
+}
+
 
 def _rotary(source: Source, number: int) -> dict[str, Any]:
     """Return the base of rotary positions, which turn whole heads."""
@@ -18,16 +24,16 @@ def _rotary(source: Source, number: int) -> dict[str, Any]:
     else:
         kind, base = "default", settings.get("rotary_emb_base")
     plain = kind == "default" and settings.get("rotary_emb_fraction") == 1.0
-    plain = plain and not settings.get("rotary_emb_interleaved") and settings.get("rotary_emb_scale_base") is None
+    plain = plain and all(not settings.get(name) for name in _OTHERS)
     if not plain:
-        raise UnsupportedModelError("rotary positions of this kind are not supported; PyTorch runs the model")
+        raise UnsupportedModelError("this kind of Nomic model is not supported; PyTorch runs it")
     return {"rotary": settings.check_number("rope_theta", base, 1.0)}
 
 
 _DEFAULTS = {
     **DEFAULTS,
     **{"hidden_act": "silu", "max_position_embeddings": 2048, "rope_parameters": None, "rotary_emb_base": 1000.0},
-    **{"rotary_emb_fraction": 1.0, "rotary_emb_interleaved": False, "rotary_emb_scale_base": None},
+    **{"rotary_emb_fraction": 1.0, **_OTHERS},
 }
 
 PUBLISHED = Family(
@@ -45,6 +51,11 @@ PUBLISHED = Family(
         output_norm="norm2",
     ),
     gated=True,
+    aliases={
+        **{"n_embd": "hidden_size", "n_head": "num_attention_heads", "n_layer": "num_hidden_layers"},
+        **{"n_positions": "max_position_embeddings", "activation_function": "hidden_act"},
+        **{"layer_norm_epsilon": "layer_norm_eps"},
+    },
     heads=classifier(StepNames("pooler.dense", "tanh", in_base=True)),
     defaults=_DEFAULTS,
     layer_extras=_rotary,

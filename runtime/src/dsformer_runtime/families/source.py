@@ -28,10 +28,12 @@ class ModelSettings:
     Args:
         config: the fields that are there.
         defaults: of those that are not.
+        aliases: other names of fields, and those that are read.
     """
 
-    def __init__(self, config: Mapping[str, Any], defaults: Mapping[str, Any]):
-        self._fields = {**defaults, **config}
+    def __init__(self, config: Mapping[str, Any], defaults: Mapping[str, Any], aliases: Mapping[str, str]):
+        renamed = {name: config[other] for other, name in aliases.items() if other in config}
+        self._fields = {**defaults, **renamed, **config}
 
     def get(self, name: str) -> Any:
         """Return a field; None without it."""
