@@ -14,10 +14,10 @@ if TYPE_CHECKING:
     from dsformer_runtime.errors import RuntimeInputError as RuntimeInputError
     from dsformer_runtime.errors import UnsupportedModelError as UnsupportedModelError
     from dsformer_runtime.families.build import load_model as load_model
-    from dsformer_runtime.load import load as load
     from dsformer_runtime.question_answerer import QuestionAnswerer as QuestionAnswerer
     from dsformer_runtime.reranker import Reranker as Reranker
     from dsformer_runtime.sentence_encoder import SentenceEncoder as SentenceEncoder
+    from dsformer_runtime.tasks import load as load
     from dsformer_runtime.token_classifier import TokenClassifier as TokenClassifier
 
 _PLACES = {
@@ -28,7 +28,7 @@ _PLACES = {
     "SentenceEncoder": "sentence_encoder",
     "TokenClassifier": "token_classifier",
     "UnsupportedModelError": "errors",
-    "load": "load",
+    "load": "tasks",
     "load_model": "families.build",
     "open_backend": "backend",
 }

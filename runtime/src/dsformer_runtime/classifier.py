@@ -1,6 +1,6 @@
 """Classifiers of texts, as the pipeline ``text-classification``."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -56,6 +56,8 @@ class Classifier:
             RuntimeInputError: an argument is wrong.
         """
         alone = isinstance(inputs, str | Mapping)
+        if not (alone or isinstance(inputs, Iterable)):
+            raise RuntimeInputError(f"{type(inputs).__name__} is neither a text nor a list of texts")
         listed = [inputs] if alone else list(inputs)
         outputs = self.logits([_as_text(number, one) for number, one in enumerate(listed)], batch_size)
         scores = apply_function(self._function if function_to_apply is None else function_to_apply, outputs)

@@ -135,7 +135,8 @@ def _best_spans(
         order = np.argpartition(-flat, count)[:count]
         order = order[np.argsort(-flat[order])]
     for start, end in zip(*np.unravel_index(order, scores.shape), strict=True):
-        if wanted[start] and wanted[end]:
+        # The others have a score of 0.
+        if wanted[start] and wanted[end] and start <= end < start + longest:
             yield int(start), int(end), float(scores[start, end])
 
 
@@ -167,12 +168,12 @@ def _check_questions(question: Any, context: Any) -> tuple[list[tuple[str, str]]
         RuntimeInputError: something is not a string, or empty.
     """
     alone = isinstance(question, str | Mapping)
+    questions = _listed([question] if alone else question)
     if context is None:
-        parts = [one if isinstance(one, Mapping) else {} for one in ([question] if alone else question)]
+        parts = [one if isinstance(one, Mapping) else {} for one in questions]
         pairs = [(one.get("question"), one.get("context")) for one in parts]
     else:
-        questions = [question] if alone else list(question)
-        contexts = [context] * len(questions) if isinstance(context, str) else list(context)
+        contexts = [context] * len(questions) if isinstance(context, str) else _listed(context)
         if len(questions) != len(contexts):
             raise RuntimeInputError(f"{len(questions)} questions, but {len(contexts)} texts")
         pairs = list(zip(questions, contexts, strict=True))
@@ -180,3 +181,15 @@ def _check_questions(question: Any, context: Any) -> tuple[list[tuple[str, str]]
         if not all(isinstance(text, str) and text for text in pair):
             raise RuntimeInputError(f"question {number}: question and context are not two texts")
     return [(str(first), str(second)) for first, second in pairs], alone
+
+
+def _listed(values: Any) -> list[Any]:
+    """Return values as a list.
+
+    Raises:
+        RuntimeInputError: they are none.
+    """
+    try:
+        return list(values)
+    except TypeError:
+        raise RuntimeInputError(f"{type(values).__name__} is neither a text nor a list of texts") from None

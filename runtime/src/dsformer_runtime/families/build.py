@@ -174,7 +174,7 @@ def _find_names(family: Family, tensors: Tensors) -> tuple[Family, str]:
     """Return the family with the names that are stored, and the prefix of the base model's."""
     stored = set(tensors)
     for one in (family, *family.variants):
-        for prefix in ("", f"{one.prefix}."):
+        for prefix in ("", f"{family.prefix}.", f"{one.prefix}."):
             words = f"{prefix}{one.words}.weight" in stored
             norm = f"{prefix}{one.embedding_norm}."
             if words and any(name.startswith(norm) for name in stored):
