@@ -19,6 +19,7 @@ from dsformer.models.plugin import register
 if TYPE_CHECKING:
     from dsformer.benchmarking import benchmark as benchmark
     from dsformer.evaluation import evaluate as evaluate
+    from dsformer.models.acceleration import accelerate as accelerate
     from dsformer.models.adapters import add_lora as add_lora
     from dsformer.models.adapters import load_lora as load_lora
     from dsformer.models.load import densify as densify
@@ -34,6 +35,7 @@ _MODULES = {
     "Compressed": "dsformer.pipeline.state",
     "Finetuned": "dsformer.pipeline.finetune",
     "Recipe": "dsformer.recipe",
+    "accelerate": "dsformer.models.acceleration",
     "add_lora": "dsformer.models.adapters",
     "benchmark": "dsformer.benchmarking",
     "compress": "dsformer.pipeline.compress",

@@ -9,9 +9,9 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from dsformer_runtime.backend import open_backend
 from dsformer_runtime.errors import RuntimeInputError
 from dsformer_runtime.families.build import load_model
-from dsformer_runtime.reference import ReferenceEncoder
 from fixtures.families import FAMILIES, write_family
 
 LENGTHS = (12, 40, 1, 5)
@@ -24,7 +24,7 @@ def inputs(rows: int) -> tuple[torch.Tensor, torch.Tensor]:
     return ids, mask
 
 
-def compare(place: Path, model: torch.nn.Module, types: bool = False) -> float:
+def compare(place: Path, model: torch.nn.Module, types: bool = False, backend: str = "reference") -> float:
     """Largest error of hidden states, relative to the largest number."""
     ids, mask = inputs(model.config.vocab_size)
     kinds = (torch.arange(mask.shape[1]) > 2).long().expand(mask.shape)
@@ -33,18 +33,19 @@ def compare(place: Path, model: torch.nn.Module, types: bool = False) -> float:
         given = ids.masked_fill(~mask, model.config.pad_token_id)
         wanted = model(input_ids=given, attention_mask=mask.long(), **more)[0][mask].numpy()
     flat = kinds[mask].numpy().astype(np.int32) if types else None
-    encoder = ReferenceEncoder(load_model(place).encoder)
+    encoder = open_backend(load_model(place).encoder, backend)
     found = encoder.run(ids[mask].numpy().astype(np.int32), flat, np.array(LENGTHS))
     assert found.dtype == np.float32
     return float(np.abs(found - wanted).max() / np.abs(wanted).max())
 
 
+@pytest.mark.parametrize("backend", ["reference", "native"])
 @pytest.mark.parametrize("family", FAMILIES)
-def test_hidden_states(family: str, tmp_path: Path):
+def test_hidden_states(family: str, backend: str, tmp_path: Path):
     model = write_family(tmp_path, family)
     types = load_model(tmp_path).encoder.types
-    error = compare(tmp_path, model, types=types is not None and len(types) > 1)
-    assert error < 2e-6
+    error = compare(tmp_path, model, types=types is not None and len(types) > 1, backend=backend)
+    assert error < (2e-6 if backend == "reference" else 1e-5)
 
 
 def test_half_precision_is_read_as_it_is(tmp_path: Path):

@@ -52,7 +52,7 @@ def test_every_family(family: str, tmp_path: Path):
     same(ours.encode(TEXTS[0]), theirs.encode(TEXTS[0]))
 
 
-@pytest.mark.parametrize("mode", kinds.Pooling.POOLING_MODES + (("cls", "mean"), ("max", "lasttoken", "weightedmean")))
+@pytest.mark.parametrize("mode", [*kinds.Pooling.POOLING_MODES, ("cls", "mean"), ("max", "lasttoken", "weightedmean")])
 @pytest.mark.parametrize("include", [True, False])
 def test_poolings(mode: Any, include: bool, tmp_path: Path):
     pooling = kinds.Pooling(32, pooling_mode=mode, include_prompt=include)

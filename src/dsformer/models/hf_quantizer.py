@@ -16,6 +16,7 @@ from dsformer.models.casting import cast_model
 from dsformer.models.checkpoint import read_headers, weight_files
 from dsformer.models.checksum import check_record, make_record
 from dsformer.models.config import DSFormerConfig
+from dsformer.models.directory import MODULES
 from dsformer.models.expected_tensors import check_stored, find_masks, resolve_blocks, stored_modules
 from dsformer.models.local_paths import forget_places
 from dsformer.models.tying import forget_tied, remember_tied
@@ -74,6 +75,11 @@ class DSFormerQuantizer(HfQuantizer):
                 except ArtefactError as error:
                     raise ArtefactError(f"{name}: {error}") from None
         mark(model, self.quantization_config)
+        if model.base_model is model and (Path(model.config.name_or_path or "") / MODULES).is_file():
+            # Of sentence-transformers: what its users run is the whole encoder.
+            from dsformer.models.acceleration import accelerate_quietly
+
+            accelerate_quietly(model)
         return model
 
     def update_missing_keys(self, model: PreTrainedModel, missing_keys: list[str], prefix: str) -> list[str]:

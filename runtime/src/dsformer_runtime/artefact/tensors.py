@@ -4,7 +4,7 @@ Headers are checked before anything is read. bfloat16, which NumPy does not have
 """
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
@@ -54,6 +54,13 @@ class Tensors:
                 if name in self._headers:
                     raise RuntimeInputError(f"{file}: {name} is stored twice")
                 self._headers[name] = header
+
+    @classmethod
+    def of(cls, headers: Mapping[str, Header]) -> "Tensors":
+        """Return tensors that are in memory already."""
+        tensors = cls([])
+        tensors._headers.update(headers)
+        return tensors
 
     def __contains__(self, name: object) -> bool:
         return name in self._headers

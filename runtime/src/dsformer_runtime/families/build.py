@@ -67,15 +67,31 @@ def load_model(directory: Path, dtype: str | None = None) -> LoadedModel:
     tensors = Tensors(weight_files(directory))
     try:
         check_record(compression, config, tensors, family.defaults)
-        modules = CompressedModules(tensors, compression.blocks, dtype)
-        family, prefix = _find_names(family, tensors)
-        source = Source(family, ModelSettings(config, family.defaults, family.aliases), tensors, modules, dtype, prefix)
+        source = make_source(config, tensors, dtype)
         encoder = build_encoder(source)
-        task = _find_task(config, family)
-        head = build_head(source, family.heads[task], encoder.width) if task else None
+        task = _find_task(config, source.family)
+        head = build_head(source, source.family.heads[task], encoder.width) if task else None
     except RuntimeInputError as error:
         raise type(error)(f"{directory}: {error}") from None
     return LoadedModel(config, encoder, head, task)
+
+
+def make_source(config: Mapping[str, Any], tensors: Tensors, dtype: str | None) -> Source:
+    """Find the modules of a model among its tensors.
+
+    Args:
+        config: the fields of ``config.json``.
+        tensors: of the model.
+        dtype: as of :func:`load_model`.
+
+    Raises:
+        RuntimeInputError: there are none of its family.
+        UnsupportedModelError: the model is of a kind that is not supported.
+    """
+    family = find_family(config.get("model_type"))
+    modules = CompressedModules(tensors, parse_compression(config).blocks, dtype)
+    family, prefix = _find_names(family, tensors)
+    return Source(family, ModelSettings(config, family.defaults, family.aliases), tensors, modules, dtype, prefix)
 
 
 def build_encoder(source: Source) -> EncoderModel:
