@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from dsformer_runtime.artefact.precision import round_bfloat16, widen_scales
 from dsformer_runtime.artefact.spec import Pattern, Spec
-from dsformer_runtime.artefact.supports import unpack_support
+from dsformer_runtime.artefact.supports import unpack_groups
 from dsformer_runtime.model import (
     Activation,
     CompressedTable,
@@ -195,7 +195,7 @@ def read_rows(table: DenseTable | CompressedTable, ids: NDArray[np.integer]) -> 
     atoms = len(table.dictionary)
     mixed = np.zeros((len(ids), atoms + (table.width if table.canonical else 0)), np.float32)
     mixed[:, : table.core] = values[:, : table.core]
-    mask = _table_support(table)[codes // table.group]
+    mask = _read_support(table, codes // table.group)
     mixed[:, table.core :][mask] = values[:, table.core :].reshape(-1)
     rows = mixed[:, :atoms] @ _scaled(table.dictionary, table.dictionary_scales)
     return rows + mixed[:, atoms:] if table.canonical else rows
@@ -205,11 +205,12 @@ def _scaled(numbers: NDArray, scales: NDArray[np.uint16] | None) -> Floats:
     return np.asarray(numbers, np.float32) * (1 if scales is None else widen_scales(scales)[:, None])
 
 
-def _table_support(table: CompressedTable) -> NDArray[np.bool_]:
+def _read_support(table: CompressedTable, groups: NDArray[np.integer]) -> NDArray[np.bool_]:
+    """Return which candidates groups select, (groups, candidates)."""
     candidates = len(table.dictionary) - table.core + (table.width if table.canonical else 0)
     pattern = Pattern(table.group, table.of_set, candidates // table.sets if table.sets else 0)
     form = (len(table.dictionary), table.core, table.nonzeros, table.canonical, pattern)
-    return unpack_support(Spec("input", table.rows, table.width, *form), table.support)
+    return unpack_groups(Spec("input", table.rows, table.width, *form), table.support, groups)
 
 
 def _run_each(linears: tuple[Linear, ...], x: Floats) -> Floats:

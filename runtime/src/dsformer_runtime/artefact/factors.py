@@ -10,7 +10,13 @@ from numpy.typing import NDArray
 from dsformer_runtime.artefact.precision import convert, widen_scales
 from dsformer_runtime.artefact.schema import Block
 from dsformer_runtime.artefact.spec import Spec, byte_count
-from dsformer_runtime.artefact.supports import unpack_integers, unpack_permutation, unpack_support, write_out
+from dsformer_runtime.artefact.supports import (
+    check_support,
+    unpack_integers,
+    unpack_permutation,
+    unpack_support,
+    write_out,
+)
 from dsformer_runtime.artefact.tensors import Tensors
 from dsformer_runtime.errors import RuntimeInputError
 from dsformer_runtime.model import CompressedTable, Floats, Linear, Matrix
@@ -86,6 +92,8 @@ class CompressedModules:
             raise RuntimeInputError(f"{name}: {error}") from None
 
     def _table(self, name: str, block: Block, spec: Spec) -> CompressedTable:
+        if spec.blocks:
+            raise RuntimeInputError("an embedding of blocks is not supported")
         values = self._numbers(f"{name}.weight", block.code_bits, spec.code_shape)
         value_scales = self._code_scales(name, block, spec) if block.code_bits else None
         dictionary, dictionary_scales = self._stored_dictionary(block, spec)
@@ -95,8 +103,8 @@ class CompressedModules:
                 dictionary = dictionary * _spread(widen_scales(dictionary_scales), block, dictionary.shape)
             value_scales = dictionary_scales = None
         packed = self._support(name, spec)
-        # Read for its checks: rows are mixed from the stored bits.
-        unpack_support(spec, packed)
+        # Rows are mixed from the stored bits when they are read.
+        check_support(spec, packed)
         order, code_of = self._order(name, spec), None
         if order is not None:
             code_of = np.empty_like(order)

@@ -1,7 +1,7 @@
 """Supports, permutations and packed integers, unpacked from their bytes.
 
 Streams of bits have the least significant bit of every byte first, and zeros after their end. Every encoding of a
-support has one function in ``_READERS``, which makes a mask of the bits; a new one is one more.
+support has one function in ``_READERS``, which makes a mask of the bits (groups, bits of each); a new one is one more.
 """
 
 from collections.abc import Callable
@@ -14,6 +14,8 @@ from dsformer_runtime.artefact.spec import Spec, byte_count
 from dsformer_runtime.errors import RuntimeInputError
 
 Mask = NDArray[np.bool_]
+# Bits that are unpacked at a time where a support is only checked.
+_CHUNK_BITS = 1 << 22
 
 
 def unpack_support(spec: Spec, packed: NDArray[np.uint8] | None) -> Mask:
@@ -29,7 +31,49 @@ def unpack_support(spec: Spec, packed: NDArray[np.uint8] | None) -> Mask:
     if spec.encoding == "none":
         return _implied(spec)
     assert packed is not None
-    return _READERS[spec.encoding](spec, _used_bits(packed, spec.support_bits, "support"))
+    bits = _used_bits(packed, spec.support_bits, "support")
+    return _READERS[spec.encoding](spec, bits.reshape(spec.groups, -1))
+
+
+def unpack_groups(spec: Spec, packed: NDArray[np.uint8] | None, groups: NDArray[np.integer]) -> Mask:
+    """Return which candidates a few groups select, (chosen groups, candidates).
+
+    Args:
+        spec: of the form.
+        packed: the stored bytes; None where nothing is stored.
+        groups: numbers of the groups.
+
+    Raises:
+        RuntimeInputError: the bytes are not a support of this spec.
+    """
+    if spec.encoding == "none":
+        return np.broadcast_to(_implied(spec)[:1], (len(groups), spec.candidates))
+    assert packed is not None
+    each = spec.support_bits // spec.groups
+    first, offset = np.divmod(np.asarray(groups, np.int64) * each, 8)
+    # One byte more than a group has: it starts anywhere in the first one.
+    places = first[:, None] + np.arange(byte_count(each) + 1)
+    bits = np.unpackbits(packed[np.minimum(places, len(packed) - 1)], axis=1, bitorder="little")
+    return _READERS[spec.encoding](spec, np.take_along_axis(bits, offset[:, None] + np.arange(each), axis=1))
+
+
+def check_support(spec: Spec, packed: NDArray[np.uint8] | None) -> None:
+    """Check a support in parts, so that it is never unpacked as a whole.
+
+    Args:
+        spec: of the form.
+        packed: the stored bytes; None where nothing is stored.
+
+    Raises:
+        RuntimeInputError: the bytes are not a support of this spec.
+    """
+    if packed is None:
+        return
+    if spec.support_bits % 8 and packed[-1] >> spec.support_bits % 8:
+        raise RuntimeInputError("support: bits are set beyond its end")
+    step = max(1, _CHUNK_BITS * spec.groups // spec.support_bits)
+    for start in range(0, spec.groups, step):
+        unpack_groups(spec, packed, np.arange(start, min(start + step, spec.groups)))
 
 
 def unpack_permutation(spec: Spec, packed: NDArray[np.uint8]) -> NDArray[np.int64]:
@@ -104,14 +148,14 @@ def _implied(spec: Spec) -> Mask:
 
 
 def _from_mask(spec: Spec, bits: NDArray[np.uint8]) -> Mask:
-    mask = bits.view(np.bool_).reshape(spec.groups, spec.candidates)
+    mask = bits.view(np.bool_)
     if (mask.sum(1) != spec.nonzeros).any():
         raise RuntimeInputError(f"support: a group does not have {spec.nonzeros} non-zeros")
     return mask
 
 
 def _from_ragged(spec: Spec, bits: NDArray[np.uint8]) -> Mask:
-    mask = bits.view(np.bool_).reshape(spec.units, spec.candidates)
+    mask = bits.view(np.bool_)
     counts = mask.sum(1)
     if counts.sum() != spec.entries or counts.max() > spec.nonzeros:
         raise RuntimeInputError(f"support: not {spec.entries} entries, at most {spec.nonzeros} in a row")
@@ -119,16 +163,16 @@ def _from_ragged(spec: Spec, bits: NDArray[np.uint8]) -> Mask:
 
 
 def _from_index(spec: Spec, bits: NDArray[np.uint8]) -> Mask:
-    fields = _numbers(bits.reshape(spec.groups, spec.nonzeros, spec.field_bits))
+    fields = _numbers(bits.reshape(len(bits), spec.nonzeros, spec.field_bits))
     n, m = spec.pattern.n, spec.pattern.m
     if m:
-        if (fields >= m).any() or (np.diff(fields.reshape(spec.groups, -1, n), axis=2) <= 0).any():
+        if (fields >= m).any() or (np.diff(fields.reshape(len(fields), -1, n), axis=2) <= 0).any():
             raise RuntimeInputError(f"support: not {n} of every {m} atoms")
         sets = spec.candidates // m
         fields = fields * sets + np.repeat(np.arange(sets, dtype=fields.dtype), n)
     elif (fields >= spec.candidates).any() or (np.diff(fields, axis=1) <= 0).any():
         raise RuntimeInputError(f"support: not ascending indices below {spec.candidates}")
-    mask = np.zeros((spec.groups, spec.candidates), np.bool_)
+    mask = np.zeros((len(fields), spec.candidates), np.bool_)
     np.put_along_axis(mask, fields, True, axis=1)
     return mask
 
