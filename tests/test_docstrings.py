@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-SOURCE = Path(__file__).parent.parent / "src" / "dsformer"
-FILES = sorted(path for path in SOURCE.rglob("*.py") if "cli" not in path.relative_to(SOURCE).parts)
+ROOT = Path(__file__).parent.parent
+SOURCES = (ROOT / "src" / "dsformer", ROOT / "runtime" / "src" / "dsformer_runtime")
+FILES = sorted(path for source in SOURCES for path in source.rglob("*.py") if "cli" not in path.parts)
 MANY = 3
 
 
@@ -37,7 +38,7 @@ def unexplained(function: ast.FunctionDef, docstring: str) -> list[str]:
     return [name for name in names if name not in explained]
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(SOURCE)))
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
 def test_arguments_are_explained(path: Path):
     found = {
         name: missing

@@ -77,7 +77,7 @@ class TextTokenizer:
         """Return the tokens of texts, or of pairs of texts, cut to the limit.
 
         Raises:
-            RuntimeInputError: the limit has no room for the tokens that the tokenizer adds, or the tokenizer fails.
+            RuntimeInputError: the tokenizer fails.
         """
         self._truncate(self._shared, (self.limits.tokens, 0, "longest_first"))
         return self._run(self._shared, texts)
@@ -102,14 +102,15 @@ class TextTokenizer:
         """Return texts one after another.
 
         Raises:
-            RuntimeInputError: the model has no such token or token type.
+            RuntimeInputError: the model has no such token or token type, or no room for the tokens that the tokenizer
+                adds.
         """
         ids = np.array([number for one in encodings for number in one.ids], np.int64)
         lengths = np.array([len(one.ids) for one in encodings], np.int32)
+        if lengths.size and int(lengths.max()) > self.limits.tokens:
+            raise RuntimeInputError(f"{self._place}: {lengths.max()} tokens where {self.limits.tokens} have room")
         if ids.size and int(ids.max()) >= self.limits.rows:
-            raise RuntimeInputError(
-                f"{self._place}: the tokenizer has a token {ids.max()}, the model {self.limits.rows}"
-            )
+            raise RuntimeInputError(f"{self._place}: token {ids.max()} of the tokenizer is not one of the model")
         types = None
         if self._typed:
             types = np.array([number for one in encodings for number in one.type_ids], np.int32)

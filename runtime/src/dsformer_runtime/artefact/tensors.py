@@ -172,7 +172,7 @@ def _parse_entry(file: Path, name: str, entry: Any) -> tuple[int, int, str, tupl
     """Return start, end, type and shape of a tensor."""
     fields = entry if isinstance(entry, dict) else {}
     dtype, shape, offsets = fields.get("dtype"), fields.get("shape"), fields.get("data_offsets")
-    if dtype not in _TYPES:
+    if not isinstance(dtype, str) or dtype not in _TYPES:
         raise RuntimeInputError(f"{file}: {name} has the type {str(dtype)[:20]!r}, which is not read")
     if not _are_counts(shape, 0, 8) or not _are_counts(offsets, 2, 2):
         raise RuntimeInputError(f"{file}: damaged (shape or offsets of {name})")
