@@ -19,8 +19,9 @@ import torch
 from torch import Tensor, nn
 
 from dsformer.benchmarking.engines import open_contender
-from dsformer.benchmarking.run import Setting, batch_of
-from dsformer.benchmarking.runtimes import Exported, onnx_int8
+from dsformer.benchmarking.run import Setting, prepared
+from dsformer.benchmarking.runtimes.exported import Exported
+from dsformer.benchmarking.runtimes.onnx import onnx_int8
 from dsformer.nn.linear import DenseSparseLinear
 
 # What a dense layer becomes when it is quantized.
@@ -33,9 +34,9 @@ class Watched:
 
     def __init__(self, directory: Path, way: str):
         self.contender = open_contender(directory, way)
-        self.model = self.contender.call
+        self.model = self.contender.engine.call  # type: ignore[attr-defined]
         self._inside, self._started = 0.0, 0.0
-        for module in self.model.modules():  # type: ignore[attr-defined]
+        for module in self.model.modules():
             if isinstance(module, (nn.Linear, DenseSparseLinear)):
                 module.register_forward_pre_hook(self._enter)
                 module.register_forward_hook(self._leave)
@@ -60,15 +61,15 @@ def onnx_seconds(directory: Path, batch: Batch, passes: int) -> list[tuple[float
     import onnxruntime
 
     contender = open_contender(directory)
-    exported = Exported(contender.call, contender.tokenizer)  # type: ignore[arg-type]
-    sessions = onnx_int8(exported)
+    exported = Exported(contender.engine.call, contender.tokenizer)  # type: ignore[attr-defined]
+    engine = onnx_int8(exported)
     arrays = {name: batch[name].numpy() for name in ("input_ids", "attention_mask")}
-    wholes = [_timed(lambda: sessions(**batch)) for _ in range(passes)]
+    wholes = [_timed(lambda: engine.run(batch)) for _ in range(passes)]
     with tempfile.TemporaryDirectory() as folder:
         options = onnxruntime.SessionOptions()
         options.enable_profiling, options.profile_file_prefix = True, str(Path(folder) / "profile")
         options.intra_op_num_threads, options.log_severity_level = torch.get_num_threads(), 3
-        session = onnxruntime.InferenceSession(sessions.path, options, providers=["CPUExecutionProvider"])
+        session = onnxruntime.InferenceSession(engine.path, options, providers=["CPUExecutionProvider"])
         for _ in range(passes):
             session.run(None, arrays)
         events = json.loads(Path(session.end_profiling()).read_text())
@@ -94,7 +95,7 @@ def main() -> None:
     options = parser.parse_args()
     watched = [Watched(options.dense, way) for way in ("eager", "bf16")]
     watched += [Watched(one, way) for one in options.compressed for way in ("eager", "bf16")]
-    batch = batch_of(watched[0].contender, Setting(options.batch, options.length, torch.get_num_threads()))
+    batch = prepared(watched[0].contender, Setting(options.batch, options.length, torch.get_num_threads()))
     for one in watched:
         one.seconds(batch)
     rows: dict[str, list[tuple[float, float]]] = {one.contender.name: [] for one in watched}

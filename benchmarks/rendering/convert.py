@@ -204,18 +204,32 @@ def _from_benchmark(
         )
     method, _, factors = extra[model].partition(":")
     settings = {"way": way, **({"factors": factors} if factors else {})}
-    size = {"batch": setting["batch"], "tokens": setting["length"], "threads": setting["threads"]}
+    shortest = setting.get("shortest")
+    tokens = setting["length"] if shortest is None else f"{shortest}-{setting['length']}"
+    size = {"batch": setting["batch"], "tokens": tokens, "threads": setting["threads"]}
     speedup = Interval(**one["speedup"])
+    many = f"-{size['threads']}-threads" if size["threads"] > 1 else ""
     yardstick = speedup.low == speedup.high == 1.0
     return Row(
         experiment.name,
-        f"{method}-{factors or 'float'}-{way}-{size['batch']}x{size['tokens']}",
+        f"{method}-{factors or 'float'}-{way}-{size['batch']}x{tokens}{many}",
         experiment.model,
         method,
-        settings | size,
+        settings | size | _of_machine(one),
         [],
         [],
         speedup=speedup,
         milliseconds=1000 * one["median"] if yardstick else None,
         **common,
     )
+
+
+def _of_machine(one: dict[str, Any]) -> dict[str, Any]:
+    """Instruction sets, and cosines with the first model in PyTorch, as far as they were written."""
+    found: dict[str, Any] = {}
+    if one.get("processor"):
+        found |= {"features": one["processor"]["features"], "kernels": one["kernels"]}
+    cosines = (one.get("agreement") or {}).get("first")
+    if cosines:
+        found |= {"cosine": round(cosines["mean"], 4), "least_cosine": round(cosines["least"], 4)}
+    return found

@@ -109,7 +109,7 @@ def test_an_experiment_without_rows_is_not_run_yet(copy: Path) -> None:
     shutil.copy(copy / "experiments" / "squad.yaml", copy / "experiments" / "later.yaml")
     assert render(*places(copy)).returncode == 0
     page = (copy / "pages" / "reproduce.md").read_text(encoding="utf-8")
-    assert [line.split("|")[1].strip() for line in page.splitlines() if "not run yet" in line] == ["`later`"]
+    assert "`later`" in [line.split("|")[1].strip() for line in page.splitlines() if "not run yet" in line]
 
 
 def test_cells_of_a_sweep_are_added(copy: Path) -> None:

@@ -1,7 +1,12 @@
-"""Capabilities of the processor: fast bfloat16 products, number of threads."""
+"""The processor: its name and instruction sets, fast bfloat16 products, number of threads."""
 
 import os
+import platform
+import subprocess
+import sys
+from dataclasses import dataclass
 from functools import cache
+from pathlib import Path
 
 import torch
 
@@ -10,6 +15,53 @@ from dsformer.errors import InputError
 # More threads than this for each processor are a mistake. They may also be more than can be started, which ends the
 # process inside the library that starts them.
 MOST_THREADS = 4
+CPUINFO = Path("/proc/cpuinfo")
+# Instruction sets that kernels of this package and of others choose by, and their names in /proc/cpuinfo.
+FEATURES = {
+    "avx2": "AVX2",
+    "avx512f": "AVX512",
+    "avx_vnni": "AVX-VNNI",
+    "avx512_vnni": "AVX512-VNNI",
+    "avx512vbmi": "AVX512-VBMI",
+    "avx512_bf16": "AVX512-BF16",
+    "amx_int8": "AMX-INT8",
+    "amx_bf16": "AMX-BF16",
+    "asimd": "NEON",
+    "asimddp": "DOTPROD",
+    "i8mm": "I8MM",
+    "bf16": "BF16",
+    "sve": "SVE",
+}
+
+
+@dataclass(frozen=True)
+class Processor:
+    """A processor: the name its maker gave it, and those of ``FEATURES`` that it has."""
+
+    name: str
+    features: tuple[str, ...]
+
+    def __str__(self) -> str:
+        return f"{self.name} ({' '.join(self.features)})"
+
+
+@cache
+def processor() -> Processor:
+    """Return the processor of this machine.
+
+    Where the system does not list instruction sets, the one that torch uses stands for them.
+    """
+    if CPUINFO.is_file():
+        lines = [line.partition(":") for line in CPUINFO.read_text(encoding="utf-8").splitlines()]
+        said = {key.strip().lower(): value.strip() for key, _, value in lines}
+        flags = set(said.get("flags", said.get("features", "")).split())
+        name = said.get("model name") or platform.machine()
+        return Processor(name, tuple(shown for flag, shown in FEATURES.items() if flag in flags))
+    name = platform.processor() or platform.machine()
+    if sys.platform == "darwin":
+        command = ["sysctl", "-n", "machdep.cpu.brand_string"]
+        name = subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip() or name
+    return Processor(name, (torch.backends.cpu.get_cpu_capability(),))
 
 
 @cache
