@@ -7,9 +7,11 @@ import pytest
 
 from dsformer.benchmarking.timing import LEAST_ROUNDS
 from dsformer.cli import demo as command
-from dsformer.cli.latency import compare_latency
+from dsformer.cli.latency import compare_latency, native_encoder
+from dsformer.evaluation import encode
 from dsformer.recipe import Recipe
 from dsformer.report.rows import LatencyRow, ScoreRow
+from dsformer_runtime.errors import UnsupportedModelError
 
 
 class Slow:
@@ -66,10 +68,32 @@ def test_latency_is_paired(monkeypatch: pytest.MonkeyPatch):
     clock = [0.0]
     monkeypatch.setattr("dsformer.cli.latency.perf_counter", lambda: clock[0])
     before, after = Slow(clock, 0.06), Slow(clock, 0.02)
-    row = compare_latency("two", ["a", "b"], before, after, seconds=0)
+    native = Slow(clock, 0.01)
+    row, of_native = compare_latency("two", ["a", "b"], before, after, native, seconds=0)
     assert row.pairs == LEAST_ROUNDS
     assert before.asked == after.asked == [["a", "b"]] * (LEAST_ROUNDS + 1)
     assert (row.before, row.after, row.speedup) == pytest.approx((0.06, 0.02, 3))
+    assert (of_native.batch, of_native.pairs) == ("two, native", LEAST_ROUNDS)
+    assert (of_native.before, of_native.after, of_native.speedup) == pytest.approx((0.06, 0.01, 6))
+    assert [one.batch for one in compare_latency("two", ["a"], before, after, seconds=0)] == ["two"]
+
+
+def test_the_native_runtime(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    class Runtime:
+        def __init__(self, directory: Path, threads: int):
+            if not directory.is_dir():
+                raise UnsupportedModelError("of another family")
+
+        def encode(self, texts: list[str]) -> np.ndarray:
+            return np.ones((len(texts), 3), np.float32)
+
+    monkeypatch.setattr("dsformer_runtime.SentenceEncoder", Runtime, raising=False)
+    encoder = native_encoder(tmp_path)
+    assert encoder is not None
+    assert encode(encoder, ["a", "b"]).shape == (2, 3)
+    assert native_encoder(tmp_path / "other") is None
+    monkeypatch.delattr("dsformer_runtime.SentenceEncoder")
+    assert native_encoder(tmp_path) is None
 
 
 @pytest.mark.minilm

@@ -9,7 +9,7 @@ import typer
 
 from dsformer.cli.compress import command_line
 from dsformer.cli.error_handling import after_writing
-from dsformer.cli.latency import compare_latency
+from dsformer.cli.latency import compare_latency, native_encoder
 from dsformer.cli.options import Quiet, path_option
 from dsformer.cli.output import console, table
 from dsformer.cli.scores import measure, require_evaluation
@@ -48,7 +48,7 @@ class Measured:
     Attributes:
         untrained: scores of the compressed model before distillation.
         scores: of the dense and of the finished model.
-        latency: of both models, on a short and a long batch.
+        latency: of both models, and of the finished one in the native runtime, on a short and a long batch.
     """
 
     untrained: list[ScoreRow]
@@ -122,13 +122,13 @@ def measure_both(source: Path, directory: Path, untrained: list[ScoreRow], progr
         progress: notified of every measurement.
     """
     progress("measure", 0, 3)
-    before, after = load_encoder(source, "cpu"), load_encoder(directory, "cpu")
+    before, after, native = load_encoder(source, "cpu"), load_encoder(directory, "cpu"), native_encoder(directory)
     scores = measure(after, before, TASKS, limit=QUERIES)
     progress("measure", 1, 3)
     short, long = batches()
-    rows = [_latency("short", short, before, after)]
+    rows = _latency("short", short, before, after, native)
     progress("measure", 2, 3)
-    rows.append(_latency("long", long, before, after))
+    rows += _latency("long", long, before, after, native)
     progress("measure", 3, 3)
     return Measured(untrained, scores, rows)
 
@@ -169,6 +169,6 @@ def show(done: Compressed, recipe: Recipe, source: Path, directory: Path, measur
     out.print("Latency: median of paired, alternating runs; speed as dense / compressed with its quartiles.")
 
 
-def _latency(name: str, texts: list[str], before: Encoder, after: Encoder) -> LatencyRow:
+def _latency(name: str, texts: list[str], before: Encoder, after: Encoder, native: Encoder | None) -> list[LatencyRow]:
     words = sum(len(text.split()) for text in texts) // len(texts)
-    return compare_latency(f"{name} batch ({len(texts)} texts of about {words} words)", texts, before, after)
+    return compare_latency(f"{name} batch ({len(texts)} texts of about {words} words)", texts, before, after, native)
