@@ -9,7 +9,7 @@ from types import ModuleType
 import numpy as np
 import pytest
 import torch
-from transformers import AutoModel
+from transformers import AlbertConfig, AlbertModel, AutoModel, AutoTokenizer
 
 import dsformer
 from dsformer.benchmarking import Setting, open_contender, open_contenders
@@ -67,6 +67,14 @@ def test_openvino(model: Path, way: str, like: float):
 def test_ctranslate2(model: Path):
     pytest.importorskip("ctranslate2")
     assert cosine(model, "ctranslate2-int8", MIXED) > 0.98
+
+
+def test_families_that_ctranslate2_does_not_know(model: Path, tmp_path: Path):
+    pytest.importorskip("ctranslate2")
+    AlbertModel(AlbertConfig(vocab_size=400, hidden_size=64, num_hidden_layers=1)).save_pretrained(tmp_path)
+    AutoTokenizer.from_pretrained(model).save_pretrained(tmp_path)
+    with pytest.raises(InputError, match=r"CTranslate2 cannot convert it \(No conversion is .* AlbertConfig\)"):
+        open_contender(tmp_path, "ctranslate2-int8")
 
 
 @pytest.fixture

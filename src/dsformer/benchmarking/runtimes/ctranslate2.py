@@ -85,5 +85,7 @@ def convert(place: Path, folder: Path) -> Path:
         with silent():
             TransformersConverter(str(source)).convert(str(target), quantization="int8")
     except Exception as error:
-        raise InputError(f"{place}: CTranslate2 cannot convert it ({first_line(error)})") from error
+        # A long list of the families that it knows comes behind this.
+        reason = first_line(error).partition(" (supported")[0]
+        raise InputError(f"{place}: CTranslate2 cannot convert it ({reason})") from error
     return target
