@@ -1,10 +1,9 @@
 """Models in other engines say what they say in PyTorch, whatever their texts are padded to."""
 
 import shutil
-import sys
 from collections.abc import Callable
 from pathlib import Path
-from types import ModuleType
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -12,6 +11,7 @@ import torch
 from transformers import AlbertConfig, AlbertModel, AutoModel, AutoTokenizer
 
 import dsformer
+import dsformer_runtime
 from dsformer.benchmarking import Setting, open_contender, open_contenders
 from dsformer.benchmarking.engines import possible
 from dsformer.benchmarking.run import prepared
@@ -82,20 +82,23 @@ def runtime(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str | None, int]]:
     """A stand-in for the native runtime, which runs PyTorch; it lists what it was asked for."""
     asked: list[tuple[str | None, int]] = []
 
-    def open_encoder(directory: Path, dtype: str | None, threads: int) -> Callable:
+    def load_model(directory: Path, dtype: str | None) -> SimpleNamespace:
         if dtype == "bfloat16":
             raise UnsupportedModelError("no bfloat16")
-        asked.append((dtype, threads))
+        return SimpleNamespace(encoder=(directory, dtype))
 
-        def run(ids: np.ndarray, lengths: np.ndarray) -> np.ndarray:
+    def open_backend(model: tuple[Path, str | None], name: str, threads: int) -> SimpleNamespace:
+        assert name == "native"
+        asked.append((model[1], threads))
+
+        def run(ids: np.ndarray, types: None, lengths: np.ndarray) -> np.ndarray:
             texts = np.split(ids, np.cumsum(lengths)[:-1])
-            return np.concatenate([alone(directory, text.tolist()).numpy() for text in texts])
+            return np.concatenate([alone(model[0], text.tolist()).numpy() for text in texts])
 
-        return run
+        return SimpleNamespace(run=run)
 
-    backend = ModuleType("dsformer_runtime.backend")
-    monkeypatch.setattr(backend, "open_encoder", open_encoder, raising=False)
-    monkeypatch.setitem(sys.modules, backend.__name__, backend)
+    monkeypatch.setattr(dsformer_runtime, "load_model", load_model, raising=False)
+    monkeypatch.setattr(dsformer_runtime, "open_backend", open_backend, raising=False)
     return asked
 
 
@@ -118,7 +121,7 @@ def test_native_gets_no_padding(model: Path, runtime: list):
 
 
 def test_a_runtime_without_encoders(model: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setitem(sys.modules, "dsformer_runtime.backend", None)
+    monkeypatch.setattr("dsformer.benchmarking.runtimes.native.dsformer_runtime", SimpleNamespace())
     with pytest.raises(InputError, match="way native: the installed dsformer-runtime does not run whole encoders"):
         open_contender(model, "native")
 

@@ -76,7 +76,7 @@ def _exported(run: Callable[[Exported], Engine]) -> Callable[[Opened], Engine]:
 
 
 def _native(dtype: str | None) -> Callable[[Opened], Engine]:
-    return lambda opened: native.Native(opened.top, dtype)
+    return lambda opened: native.Native(opened.place, dtype)
 
 
 FOREIGN: dict[str, Callable[[Opened], Engine]] = {

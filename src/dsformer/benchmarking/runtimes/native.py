@@ -3,7 +3,6 @@
 ``open_encoder`` is the only place of this package that calls the runtime's own interface below ``SentenceEncoder``.
 """
 
-from importlib import import_module
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
@@ -12,6 +11,7 @@ import torch
 from jaxtyping import Float32, Int64
 from torch import Tensor
 
+import dsformer_runtime
 from dsformer.benchmarking.runtimes.engine import Sessions, Texts
 from dsformer.errors import InputError
 from dsformer_runtime.errors import RuntimeInputError
@@ -42,11 +42,12 @@ def open_encoder(directory: Path, dtype: str | None, threads: int) -> NativeEnco
         InputError: the installed runtime has no encoder, or not of this family or type.
     """
     try:
-        backend = import_module("dsformer_runtime.backend")
-    except ModuleNotFoundError as error:
+        load_model, open_backend = (getattr(dsformer_runtime, name) for name in ("load_model", "open_backend"))
+    except AttributeError as error:
         raise InputError("way native: the installed dsformer-runtime does not run whole encoders") from error
     try:
-        return backend.open_encoder(directory, dtype=dtype, threads=threads)
+        backend = open_backend(load_model(directory, dtype).encoder, "native", threads=threads)
+        return lambda ids, lengths: backend.run(ids, None, lengths)
     except RuntimeInputError as error:
         raise InputError(f"{directory}: the native runtime cannot run it ({error})") from error
 
