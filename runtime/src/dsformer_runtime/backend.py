@@ -76,13 +76,14 @@ class ReferenceBackend(ReferenceEncoder):
         return activate(run_linear(linear, x), activation)
 
 
-def open_backend(model: EncoderModel, name: str | None = None) -> Backend:
+def open_backend(model: EncoderModel, name: str | None = None, threads: int | None = None) -> Backend:
     """Prepare an encoder for running.
 
     Args:
         model: the encoder.
         name: ``native`` or ``reference``; None: the native one where it is there, otherwise the reference, with a
             warning.
+        threads: that a call of the native one may use; None: as many as this process may use.
 
     Raises:
         RuntimeInputError: the name is another, or the native library is asked for and missing.
@@ -91,7 +92,7 @@ def open_backend(model: EncoderModel, name: str | None = None) -> Backend:
         raise RuntimeInputError(f"backend: {name!r} is not native, reference or None")
     if name == "reference":
         return ReferenceBackend(model)
-    found = _open_native(model)
+    found = _open_native(model, threads)
     if found is not None:
         return found
     if name == "native":
@@ -109,11 +110,11 @@ def scale_to_one(rows: NDArray) -> Floats:
     return rows / np.maximum(lengths, np.float32(_SHORTEST))
 
 
-def _open_native(model: EncoderModel) -> Backend | None:
+def _open_native(model: EncoderModel, threads: int | None) -> Backend | None:
     """Return the native backend; None where its module or its library is missing."""
     try:
         from dsformer_runtime.native import encoder
         from dsformer_runtime.native.library import open_library
     except ImportError:
         return None
-    return None if open_library() is None else encoder.NativeEncoder(model)
+    return None if open_library() is None else encoder.NativeEncoder(model, threads)

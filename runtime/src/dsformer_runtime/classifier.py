@@ -21,14 +21,17 @@ class Classifier:
         directory: of the model.
         dtype: in which linear layers multiply: ``float32``, ``bfloat16``, ``int8``; None: as they are stored.
         backend: ``native`` or ``reference``; None: the native one where it is there.
+        threads: that a call may use; None: as many as this process may use.
 
     Raises:
         RuntimeInputError: a file is missing or damaged.
         UnsupportedModelError: the model is no classifier, or of a kind that is not supported.
     """
 
-    def __init__(self, directory: str | Path, dtype: str | None = None, backend: str | None = None):
-        self._text = TextModel(directory, dtype, backend)
+    def __init__(
+        self, directory: str | Path, dtype: str | None = None, backend: str | None = None, threads: int | None = None
+    ):
+        self._text = TextModel(directory, dtype, backend, threads)
         self._head = self._text.need_head("ForSequenceClassification")
         self.labels = read_labels(self._text.config, self._head.outputs)
         self._function = default_function(self._text.config, self._head.outputs)

@@ -30,14 +30,17 @@ class Reranker:
         directory: of the model.
         dtype: in which linear layers multiply: ``float32``, ``bfloat16``, ``int8``; None: as they are stored.
         backend: ``native`` or ``reference``; None: the native one where it is there.
+        threads: that a call may use; None: as many as this process may use.
 
     Raises:
         RuntimeInputError: a file is missing or damaged.
         UnsupportedModelError: the model is no classifier, or of a kind that is not supported.
     """
 
-    def __init__(self, directory: str | Path, dtype: str | None = None, backend: str | None = None):
-        self._text = TextModel(directory, dtype, backend)
+    def __init__(
+        self, directory: str | Path, dtype: str | None = None, backend: str | None = None, threads: int | None = None
+    ):
+        self._text = TextModel(directory, dtype, backend, threads)
         self._head = self._text.need_head("ForSequenceClassification")
         self._settings = read_object(self._text.directory / "config_sentence_transformers.json", needed=False)
         self._activation = self._find_activation()

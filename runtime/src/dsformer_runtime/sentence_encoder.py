@@ -28,16 +28,19 @@ class SentenceEncoder:
         directory: of the model.
         dtype: in which linear layers multiply: ``float32``, ``bfloat16``, ``int8``; None: as they are stored.
         backend: ``native`` or ``reference``; None: the native one where it is there.
+        threads: that a call may use; None: as many as this process may use.
 
     Raises:
         RuntimeInputError: a file is missing or damaged.
         UnsupportedModelError: the model, or a module after it, is of a kind that is not supported.
     """
 
-    def __init__(self, directory: str | Path, dtype: str | None = None, backend: str | None = None):
+    def __init__(
+        self, directory: str | Path, dtype: str | None = None, backend: str | None = None, threads: int | None = None
+    ):
         place = Path(directory).expanduser()
         listed = _list_modules(place)
-        self._text = TextModel(place if not listed else child_directory(place, listed[0][1]), dtype, backend)
+        self._text = TextModel(place if not listed else child_directory(place, listed[0][1]), dtype, backend, threads)
         self._pooling, self._modules = self._read_modules(place, listed)
         config = read_object(place / "config_sentence_transformers.json", needed=False)
         prompts = config.get("prompts")

@@ -13,7 +13,9 @@ from dsformer_runtime.token_classifier import TokenClassifier
 Task = SentenceEncoder | Reranker | Classifier | TokenClassifier | QuestionAnswerer
 
 
-def load(directory: str | Path, dtype: str | None = None, backend: str | None = None) -> Task:
+def load(
+    directory: str | Path, dtype: str | None = None, backend: str | None = None, threads: int | None = None
+) -> Task:
     """Load a model as what it was saved for.
 
     ``modules.json`` makes it a sentence encoder, or a reranker if CrossEncoder wrote it. Otherwise the architecture in
@@ -24,6 +26,7 @@ def load(directory: str | Path, dtype: str | None = None, backend: str | None = 
         directory: of the model.
         dtype: in which linear layers multiply: ``float32``, ``bfloat16``, ``int8``; None: as they are stored.
         backend: ``native`` or ``reference``; None: the native one where it is there.
+        threads: that a call may use; None: as many as this process may use.
 
     Raises:
         RuntimeInputError: a file is missing or damaged.
@@ -32,18 +35,18 @@ def load(directory: str | Path, dtype: str | None = None, backend: str | None = 
     place = open_directory(directory)
     settings = read_object(place / "config_sentence_transformers.json", needed=False)
     if (place / MODULES).is_file() and settings.get("model_type") != "CrossEncoder":
-        return SentenceEncoder(place, dtype, backend)
+        return SentenceEncoder(place, dtype, backend, threads)
     config = read_object(place / CONFIG)
     names = config.get("architectures")
     name = str(names[0]) if isinstance(names, list) and names else ""
     if name.endswith("ForTokenClassification"):
-        return TokenClassifier(place, dtype, backend)
+        return TokenClassifier(place, dtype, backend, threads)
     if name.endswith("ForQuestionAnswering"):
-        return QuestionAnswerer(place, dtype, backend)
+        return QuestionAnswerer(place, dtype, backend, threads)
     if not name.endswith("ForSequenceClassification"):
-        return SentenceEncoder(place, dtype, backend)
+        return SentenceEncoder(place, dtype, backend, threads)
     kind: Any = Reranker if _is_reranker(config, settings) else Classifier
-    return kind(place, dtype, backend)
+    return kind(place, dtype, backend, threads)
 
 
 def _is_reranker(config: dict[str, Any], settings: dict[str, Any]) -> bool:

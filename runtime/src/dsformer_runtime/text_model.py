@@ -29,13 +29,16 @@ class TextModel:
         directory: of the model.
         dtype: in which linear layers multiply: ``float32``, ``bfloat16``, ``int8``; None: as they are stored.
         backend: ``native`` or ``reference``; None: the native one where it is there.
+        threads: that a call may use; None: as many as this process may use.
 
     Raises:
         RuntimeInputError: a file is missing or damaged, or the native library is asked for and missing.
         UnsupportedModelError: the model is of a kind that is not supported.
     """
 
-    def __init__(self, directory: str | Path, dtype: str | None = None, backend: str | None = None):
+    def __init__(
+        self, directory: str | Path, dtype: str | None = None, backend: str | None = None, threads: int | None = None
+    ):
         self.directory = open_directory(directory)
         loaded: LoadedModel = load_model(self.directory, dtype)
         self.config: Mapping[str, Any] = loaded.config
@@ -45,7 +48,7 @@ class TextModel:
         limit = find_limit(self.directory, self.config, self.encoder.longest)
         limits = Limits(limit, self.encoder.words.rows, types)
         self.tokenizer = TextTokenizer(self.directory, limits, sentences.get("do_lower_case") is True)
-        self.backend: Backend = open_backend(self.encoder, backend)
+        self.backend: Backend = open_backend(self.encoder, backend, threads)
 
     @property
     def max_seq_length(self) -> int:

@@ -37,6 +37,7 @@ class TokenClassifier:
         directory: of the model.
         dtype: in which linear layers multiply: ``float32``, ``bfloat16``, ``int8``; None: as they are stored.
         backend: ``native`` or ``reference``; None: the native one where it is there.
+        threads: that a call may use; None: as many as this process may use.
         aggregation_strategy: of calls that name none.
 
     Raises:
@@ -49,9 +50,10 @@ class TokenClassifier:
         directory: str | Path,
         dtype: str | None = None,
         backend: str | None = None,
+        threads: int | None = None,
         aggregation_strategy: str = "none",
     ):
-        self._text = TextModel(directory, dtype, backend)
+        self._text = TextModel(directory, dtype, backend, threads)
         self._head = self._text.need_head("ForTokenClassification")
         self.labels = read_labels(self._text.config, self._head.outputs)
         self._strategy = _check_strategy(aggregation_strategy)

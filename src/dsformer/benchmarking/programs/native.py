@@ -2,7 +2,7 @@
 
 import sys
 
-from dsformer_runtime import SentenceEncoder  # type: ignore[attr-defined]
+from dsformer_runtime import SentenceEncoder
 
 directory, dtype, threads, sentence = sys.argv[2:]
 SentenceEncoder(directory, dtype=dtype or None, threads=int(threads)).encode([sentence])
