@@ -6,6 +6,7 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import torch
 import transformers
 from safetensors.torch import load_file
@@ -16,7 +17,8 @@ from dsformer.errors import ArtefactError, InputError
 from dsformer.models.artefact import check
 from dsformer.models.values import size_of
 from dsformer.report.inspection import inspect_directory
-from fuzz.kinds import KINDS, NO_RECORD, Kind, build, outputs_of
+from dsformer_runtime import RuntimeInputError, load_model, open_backend
+from fuzz.kinds import KINDS, NO_RECORD, build, outputs_of
 from fuzz.mutations import CONFIG, mutate
 
 REFUSED, SAME, OTHER = "refused", "same outputs", "other outputs, of a directory without a record"
@@ -46,7 +48,7 @@ class Judge:
 
     def __init__(self, whole: Path, scratch: Path):
         self.whole, self.scratch = whole, scratch
-        self._known: dict[str, Kind] = {}
+        self._known: dict[tuple[str, str], torch.Tensor] = {}
         torch.set_num_threads(1)
         transformers.utils.logging.set_verbosity_error()
         transformers.utils.logging.disable_progress_bar()
@@ -55,7 +57,7 @@ class Judge:
         """Make the case of this seed, and try to load it by one road."""
         generator = random.Random(seed)
         kind, record = generator.choice(list(KINDS)), generator.choice(["", "", NO_RECORD])
-        way = generator.choice(["load"] * 7 + ["from_pretrained"] * 2 + ["inspect"])
+        way = generator.choice(["load"] * 5 + ["from_pretrained"] * 2 + ["inspect"] + ["runtime"] * 8)
         directory = self.scratch / "case"
         shutil.rmtree(directory, ignore_errors=True)
         shutil.copytree(self.whole / f"{kind}{record}", directory)
@@ -63,13 +65,12 @@ class Judge:
         case = f"{kind}{record}, {way}: {done}"
         recorded = _has_record(directory)
         configured = "edit_config" in done or "edit_blocks" in done or CONFIG in done
-        native = way == "from_pretrained"
         try:
             if way == "inspect":
                 inspect_directory(directory)
                 check(directory, values=True)
-            outputs = _base_outputs(directory) if native else _outputs(directory)
-        except (ArtefactError, InputError) as error:
+            outputs = WAYS[way](directory)
+        except (ArtefactError, InputError, RuntimeInputError) as error:
             said = str(error)
             plain = said and "\n" not in said and len(said) < _LONGEST_LINE
             return Verdict(seed, REFUSED if plain else "an error of many lines", case, said)
@@ -77,8 +78,9 @@ class Judge:
             fine = not recorded and configured
             return Verdict(seed, UNUSABLE if fine else "loads, but cannot be run", case, str(error))
         except Exception as error:
-            return Verdict(seed, TRANSFORMERS if native else "unclear error", case, f"{type(error).__name__}: {error}")
-        expected = self._whole(kind).base_outputs if native else self._whole(kind).outputs
+            known = way == "from_pretrained"
+            return Verdict(seed, TRANSFORMERS if known else "unclear error", case, f"{type(error).__name__}: {error}")
+        expected = self._whole(kind, way)
         if outputs.shape == expected.shape and torch.equal(outputs, expected):
             return Verdict(seed, SAME, case)
         if recorded:
@@ -87,12 +89,11 @@ class Judge:
             return Verdict(seed, "NaN or Inf outputs", case)
         return Verdict(seed, OTHER, case)
 
-    def _whole(self, name: str) -> Kind:
-        """What the directories of a kind say, with and without a record."""
-        if name not in self._known:
-            directory = self.whole / name
-            self._known[name] = Kind(_outputs(directory), _base_outputs(directory))
-        return self._known[name]
+    def _whole(self, name: str, way: str) -> torch.Tensor:
+        """What the whole directory of a kind says."""
+        if (name, way) not in self._known:
+            self._known[name, way] = WAYS[way](self.whole / name)
+        return self._known[name, way]
 
 
 class _CannotRunError(Exception):
@@ -105,6 +106,16 @@ def _outputs(directory: Path) -> torch.Tensor:
 
 def _base_outputs(directory: Path) -> torch.Tensor:
     return _run(transformers.AutoModel.from_pretrained(directory))
+
+
+def _runtime_outputs(directory: Path) -> torch.Tensor:
+    """Hidden states of the runtime without PyTorch."""
+    encoder = load_model(directory).encoder
+    ids, lengths = np.arange(8, dtype=np.int32) % encoder.words.rows, np.array([5, 3])
+    return torch.from_numpy(open_backend(encoder, "native", threads=1).run(ids, None, lengths))
+
+
+WAYS = {"load": _outputs, "inspect": _outputs, "from_pretrained": _base_outputs, "runtime": _runtime_outputs}
 
 
 def _run(model: PreTrainedModel) -> torch.Tensor:

@@ -2,7 +2,6 @@
 
 import shutil
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -26,14 +25,6 @@ LAYER = "distilbert.transformer.layer.{}."
 QKV = ("attention.q_lin", "attention.k_lin", "attention.v_lin")
 SHARD = "12KB"
 NO_RECORD = ", no record"
-
-
-@dataclass(frozen=True)
-class Kind:
-    """What a model says, in its own class and as a base model."""
-
-    outputs: torch.Tensor
-    base_outputs: torch.Tensor
 
 
 def build(folder: Path) -> None:
