@@ -41,7 +41,10 @@ def load(directory: str | Path, *, trust_remote_code: bool = False, **options: A
     with quiet(), trusting(trust_remote_code):
         try:
             loader = get_model_class(ModelDirectory(path, path), load_config(path))
-            return load_pretrained(loader, path, **{"dtype": "auto", **options}).eval()
+            model = load_pretrained(loader, path, **{"dtype": "auto", **options}).eval()
+            # The layers of PyTorch are asked for; of sentence encoders the whole forward pass would be native.
+            vars(model).pop("forward", None)
+            return model
         except InputError as error:
             raise ArtefactError(str(error)) from error
 
