@@ -90,7 +90,8 @@ def test_sentence_transformers_loads_it(precision: Precision | None, tmp_path: P
     with torch.no_grad():
         expected = base(input_ids=ids)[0].mean(1)
     embedded = loaded.encode(["a small test sentence"], convert_to_tensor=True)
-    torch.testing.assert_close(embedded, expected, rtol=1e-4, atol=1e-5)
+    # With integers the native encoder rounds attention to bfloat16.
+    torch.testing.assert_close(embedded, expected, rtol=1e-4, atol=1e-5 if precision is None else 0.05)
     data = bytearray((out / "model.safetensors").read_bytes())
     data[-3] ^= 4
     (out / "model.safetensors").write_bytes(data)

@@ -12,8 +12,8 @@ extern "C" {
 enum dsf_number { DSF_NO_NUMBERS = 0, DSF_FLOATS = 1, DSF_BYTES = 2, DSF_HALVES = 3, DSF_BFLOATS = 4 };
 
 /* (rows, columns), row-major, zeros where a sparse matrix stores nothing.
- *   type    DSF_FLOATS, or DSF_BYTES (signed) with `scales` (rows): what a weight of 1 stands for
- *   sparse  1: only what is not zero is multiplied */
+ *   type    DSF_FLOATS, DSF_BFLOATS, or DSF_BYTES (signed) with `scales` (rows): what a weight of 1 stands for
+ *   sparse  1: only what is not zero is multiplied; not of DSF_BFLOATS */
 typedef struct dsf_matrix {
   int32_t type;
   int32_t sparse;

@@ -6,8 +6,7 @@
 #include "run/parallel.h"
 
 bool dsf_linear::reads_bytes() const {
-  const auto bytes = [](const dsf::PackedMatrix& m) { return m && m.kind != dsf::PackedMatrix::DENSE_FLOAT; };
-  return bytes(inner) || bytes(direct);
+  return inner.reads_bytes() || direct.reads_bytes();
 }
 
 namespace dsf {
@@ -28,7 +27,8 @@ struct Operand {
 
 void multiply(const RowKernels& kernels, const PackedMatrix& m, const Operand& x, int64_t tokens, const Finish& f) {
   switch (m.kind) {
-    case PackedMatrix::DENSE_FLOAT: return kernels.multiply_floats(m, x.numbers, tokens, f);
+    case PackedMatrix::DENSE_FLOAT:
+    case PackedMatrix::DENSE_BFLOAT: return kernels.multiply_floats(m, x.numbers, tokens, f);
     case PackedMatrix::DENSE_INT8: return kernels.multiply_dense(m, x.bytes, tokens, f);
     case PackedMatrix::BANKED_INT8: return kernels.multiply_banked(m, x.bytes, tokens, f);
     case PackedMatrix::NONE: return;
@@ -72,7 +72,7 @@ void run_linear(const dsf_linear& linear, FloatRows x, int64_t tokens, float* y,
   const int64_t stride = row_stride(linear.inner.rows);
   multiply(kernels, linear.inner, input, tokens, {scratch.z.data(), stride, nullptr, nullptr, DSF_IDENTITY});
   Operand between{{scratch.z.data(), stride}, {}};
-  if (linear.outer.kind != PackedMatrix::DENSE_FLOAT)
+  if (linear.outer.reads_bytes())
     between.bytes = quantized(kernels, between.numbers, linear.inner.rows, tokens, scratch.z_bytes.data(),
                               scratch.numbers.data() + 2 * tokens);
   multiply(kernels, linear.outer, between, tokens, {y, y_stride, bias, add, activation});

@@ -13,7 +13,7 @@ constexpr int64_t MOST = int64_t(1) << 22;
 
 bool possible(const dsf_matrix& m) {
   if (m.type == DSF_NO_NUMBERS) return true;
-  const bool typed = m.type == DSF_FLOATS || (m.type == DSF_BYTES && m.scales);
+  const bool typed = m.type == DSF_FLOATS || m.type == DSF_BFLOATS || (m.type == DSF_BYTES && m.scales);
   return typed && m.rows > 0 && m.columns > 0 && m.rows < MOST && m.columns < MOST && m.values;
 }
 
@@ -39,12 +39,12 @@ void for_groups(int64_t rows, const RowKernels& kernels, F&& run) {
   for (int64_t row = 0; row < rows; row += most) run(row, std::min(most, up_to(rows - row, kernels.lanes)));
 }
 
-void pack_floats(const dsf_matrix& m, const RowKernels& kernels, PackedMatrix& to) {
-  to.kind = PackedMatrix::DENSE_FLOAT;
-  to.floats.resize(size_t(up_to(m.rows, kernels.lanes) * m.columns));
-  const float* values = static_cast<const float*>(m.values);
+template <class T>
+void pack_floats(const dsf_matrix& m, const RowKernels& kernels, Buffer<T>& to) {
+  to.resize(size_t(up_to(m.rows, kernels.lanes) * m.columns));
+  const T* values = static_cast<const T*>(m.values);
   for_groups(m.rows, kernels, [&](int64_t first, int64_t rows) {
-    float* at = to.floats.data() + first * m.columns;
+    T* at = to.data() + first * m.columns;
     for (int64_t i = 0; i < std::min(rows, m.rows - first); i++)
       for (int64_t k = 0; k < m.columns; k++) at[k * rows + i] = values[(first + i) * m.columns + k];
   });
@@ -127,7 +127,10 @@ void pack_matrix(const dsf_matrix& m, const RowKernels& kernels, PackedMatrix& t
   if (m.type == DSF_NO_NUMBERS) return;
   to.rows = m.rows;
   to.columns = m.columns;
-  if (m.type == DSF_FLOATS) return pack_floats(m, kernels, to);
+  if (m.type == DSF_FLOATS || m.type == DSF_BFLOATS) {
+    to.kind = m.type == DSF_FLOATS ? PackedMatrix::DENSE_FLOAT : PackedMatrix::DENSE_BFLOAT;
+    return m.type == DSF_FLOATS ? pack_floats(m, kernels, to.floats) : pack_floats(m, kernels, to.bfloats);
+  }
   pack_scales(m, kernels, to);
   if (m.sparse)
     pack_banked(m, kernels, to);

@@ -13,10 +13,11 @@ constexpr int64_t BANK = 64;
 // Rows are in groups of up to DENSE_VECTORS vectors (dense) or in tiles of one vector (banked); rows that fill up the
 // last one are zero. Columns are filled up to a multiple of four, of a bank where there are banks.
 struct PackedMatrix {
-  enum Kind { NONE, DENSE_FLOAT, DENSE_INT8, BANKED_INT8 };
+  enum Kind { NONE, DENSE_FLOAT, DENSE_BFLOAT, DENSE_INT8, BANKED_INT8 };
   Kind kind = NONE;
   int64_t rows = 0, columns = 0;
-  Buffer<float> floats;   // DENSE_FLOAT: (group, column, row of the group)
+  Buffer<float> floats;     // DENSE_FLOAT: (group, column, row of the group)
+  Buffer<uint16_t> bfloats;  // DENSE_BFLOAT: likewise
   Buffer<int8_t> words;   // DENSE_INT8: (group, columns / 4, row of the group, 4); BANKED_INT8: (quad, row of the tile, 4)
   Buffer<uint8_t> lanes;  // BANKED_INT8: like `words`, the column within the bank
   Buffer<uint32_t> starts;  // BANKED_INT8: (tiles + 1) quads
@@ -25,11 +26,10 @@ struct PackedMatrix {
   Buffer<float> sums;       // of int8 rows, the sum of the weights times the scale
 
   explicit operator bool() const { return kind != NONE; }
+  bool reads_bytes() const { return kind == DENSE_INT8 || kind == BANKED_INT8; }
   int64_t bytes() const {
-    return int64_t(floats.bytes() + words.bytes() + lanes.bytes() + starts.bytes() + banks.bytes() + scales.bytes() + sums.bytes());
+    return int64_t(floats.bytes() + bfloats.bytes() + words.bytes() + lanes.bytes() + starts.bytes() + banks.bytes() + scales.bytes() + sums.bytes());
   }
-  // Multiply-adds for one token, filling included.
-  double products() const { return double(floats.size() ? floats.size() : words.size()); }
 };
 
 }  // namespace dsf

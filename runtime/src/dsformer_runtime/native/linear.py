@@ -160,6 +160,8 @@ def _matrix(matrix: Matrix | None, arrays: Arrays) -> MatrixStruct:
         return MatrixStruct()
     rows, columns = matrix.shape
     sparse = bool(np.count_nonzero(matrix.values) < SPARSE_BELOW * rows * columns)
-    number = NUMBERS[str(matrix.values.dtype)]
-    values, scales = arrays.address(matrix.values), arrays.address(matrix.scales, np.float32)
+    # Sparse products of bfloat16 are those of the same numbers in float32.
+    numbers = matrix.dense() if sparse and matrix.values.dtype == np.uint16 else matrix.values
+    number = NUMBERS[str(numbers.dtype)]
+    values, scales = arrays.address(numbers), arrays.address(matrix.scales, np.float32)
     return MatrixStruct(number, sparse, rows, columns, values, scales)

@@ -18,9 +18,13 @@ struct RowProducts : VectorOps<Isa> {
   static void multiply_floats(const PackedMatrix& m, FloatRows x, int64_t tokens, const Finish& f) {
     for_groups(m, [&](int64_t row, auto vectors) __attribute__((always_inline)) {
       constexpr int U = decltype(vectors)::value;
-      const float* w = m.floats.data() + row * m.columns;
       for_tiles<TOKENS>(tokens, [&](int64_t t, auto count) __attribute__((always_inline)) {
-        float_tile<decltype(count)::value, U>(m, row, w, x.numbers + t * x.stride, x.stride, at(f, t));
+        constexpr int T = decltype(count)::value;
+        const float* from = x.numbers + t * x.stride;
+        if (m.kind == PackedMatrix::DENSE_FLOAT)
+          float_tile<T, U>(m, row, m.floats.data() + row * m.columns, from, x.stride, at(f, t));
+        else
+          float_tile<T, U>(m, row, m.bfloats.data() + row * m.columns, from, x.stride, at(f, t));
       });
     });
   }
@@ -116,14 +120,14 @@ struct RowProducts : VectorOps<Isa> {
   }
 
   // Functions of their own: inlined into one another, their sums would not stay in registers.
-  template <int T, int U>
-  __attribute__((noinline)) static void float_tile(const PackedMatrix& m, int64_t row, const float* w, const float* x,
+  template <int T, int U, class Number>
+  __attribute__((noinline)) static void float_tile(const PackedMatrix& m, int64_t row, const Number* w, const float* x,
                                                    int64_t stride, const Finish& f) {
     Floats sums[T][U] = {};
     for (int64_t k = 0; k < m.columns; k++, w += U * LANES) {
       Floats weights[U];
 #pragma GCC unroll 4
-      for (int v = 0; v < U; v++) weights[v] = load(w + v * LANES);
+      for (int v = 0; v < U; v++) weights[v] = V::load_as(w + v * LANES);
 #pragma GCC unroll 32
       for (int t = 0; t < T; t++) {
         const Floats number = broadcast(x[t * stride + k]);
