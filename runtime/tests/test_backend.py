@@ -20,7 +20,7 @@ def model() -> EncoderModel:
 
 
 def test_the_native_library_may_be_missing(model: EncoderModel, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(backend, "_open_native", lambda model: None)
+    monkeypatch.setattr(backend, "_open_native", lambda *_: None)
     with pytest.warns(UserWarning, match="NumPy runs the model"):
         assert isinstance(backend.open_backend(model), backend.ReferenceBackend)
     with pytest.raises(RuntimeInputError, match="missing for this platform"):

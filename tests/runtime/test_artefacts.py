@@ -66,6 +66,17 @@ def test_other_models_are_refused(name: str, whole: Path):
         load_model(whole / name)
 
 
+def test_heads_are_not_rounded(whole: Path):
+    for dtype, kinds in ((None, {"float32"}), ("int8", {"float32"}), ("bfloat16", {"float32"})):
+        loaded = load_model(whole / "fp32", dtype)
+        assert loaded.head is not None
+        assert {str(one.values.dtype) for step in loaded.head.steps for one in step.linear.matrices} == kinds
+        layer = loaded.encoder.layers[0].down
+        assert {one.values.dtype.name for one in layer.matrices} == {
+            {None: "float32", "int8": "int8", "bfloat16": "uint16"}[dtype]
+        }
+
+
 def test_members_of_a_block_share_the_dictionary(whole: Path):
     layer = load_model(whole / "shared dictionary").encoder.layers[0]
     assert len({id(part.inner) for part in layer.query_key_value}) == 1

@@ -62,8 +62,8 @@ class TextModel:
             UnsupportedModelError: the model was not saved for this task.
         """
         if self.head is None or self.task != task:
-            saved = str((self.config.get("architectures") or ["no head"])[0])[:60]
-            raise UnsupportedModelError(f"{self.directory}: {saved} is not a model {task}")
+            saved = str(self.config.get("architectures"))[:60]
+            raise UnsupportedModelError(f"{self.directory}: the architectures {saved} have no head {task}")
         return self.head
 
     def run_pooled(self, batch: Batch, pooling: Pooling, normalized: bool = False) -> Floats:

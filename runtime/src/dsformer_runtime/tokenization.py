@@ -70,8 +70,8 @@ class TextTokenizer:
         self._place, self.limits, self._lowercase = directory, limits, lowercase
         names = self.settings.get("model_input_names")
         self._typed = limits.types > 1 and not (isinstance(names, list) and "token_type_ids" not in names)
-        self._truncation: tuple[Any, ...] = ()
         self._shared = self._open()
+        self._truncate(self._shared, limits.tokens, 0, "longest_first")
 
     def encode(self, texts: Texts) -> list[Encoding]:
         """Return the tokens of texts, or of pairs of texts, cut to the limit.
@@ -79,7 +79,6 @@ class TextTokenizer:
         Raises:
             RuntimeInputError: the tokenizer fails.
         """
-        self._truncate(self._shared, (self.limits.tokens, 0, "longest_first"))
         return self._run(self._shared, texts)
 
     def encode_windows(self, pair: tuple[str, str], tokens: int, stride: int) -> list[Encoding]:
@@ -94,7 +93,7 @@ class TextTokenizer:
             RuntimeInputError: the first text leaves no room, or the tokenizer fails.
         """
         tokenizer = self._windows
-        self._truncate(tokenizer, (min(tokens, self.limits.tokens), stride, "only_second"))
+        self._truncate(tokenizer, min(tokens, self.limits.tokens), stride, "only_second")
         whole = self._run(tokenizer, [pair])[0]
         return [whole, *whole.overflowing]
 
@@ -162,16 +161,12 @@ class TextTokenizer:
         except BaseException as error:
             raise _problem(self._place, "the tokenizer is damaged", error) from None
 
-    def _truncate(self, tokenizer: Tokenizer, way: tuple[int, int, str]) -> None:
-        tokens, stride, strategy = way
-        if self._truncation == (id(tokenizer), *way):
-            return
+    def _truncate(self, tokenizer: Tokenizer, tokens: int, stride: int, strategy: str) -> None:
         side = "left" if self.settings.get("truncation_side") == "left" else "right"
         try:
             tokenizer.enable_truncation(tokens, stride=stride, strategy=strategy, direction=side)
         except BaseException as error:
             raise _problem(self._place, f"texts cannot be cut to {tokens} tokens", error) from None
-        self._truncation = (id(tokenizer), *way)
 
     def _run(self, tokenizer: Tokenizer, texts: Texts) -> list[Encoding]:
         try:

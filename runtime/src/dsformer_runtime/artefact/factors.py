@@ -41,17 +41,18 @@ class CompressedModules:
     def __init__(self, tensors: Tensors, blocks: Sequence[Block], dtype: str | None = None):
         self._tensors, self._dtype = tensors, dtype
         self._places = {member.name: (block, i) for block in blocks for i, member in enumerate(block.members)}
-        self._dictionaries: dict[str, Matrix | None] = {}
+        self._dictionaries: dict[tuple[str, str | None], Matrix] = {}
 
     def __contains__(self, name: object) -> bool:
         return name in self._places
 
-    def linear(self, name: str, bias: Floats | None) -> Linear:
+    def linear(self, name: str, bias: Floats | None, rounded: bool = True) -> Linear:
         """Return a compressed linear layer. Layers of one block have one and the same ``inner`` matrix.
 
         Args:
             name: of the module.
             bias: (out,).
+            rounded: whether it multiplies in the type of the model; otherwise no number is rounded when it is loaded.
 
         Raises:
             RuntimeInputError: its tensors are damaged, or it is of a kind that encoders do not have.
@@ -59,21 +60,23 @@ class CompressedModules:
         block, position = self._places[name]
         if block.kind != "linear":
             raise RuntimeInputError(f"{name}: a compressed {block.kind} layer where a linear one is read")
-        spec = block.specs()[position]
+        spec, dtype = block.specs()[position], self._dtype
+        if not rounded and dtype is not None:
+            dtype = None if dtype == "int8" else "float32"
         try:
             codes = self._codes(name, block, spec)
-            dictionary = self._dictionary(block, spec)
+            dictionary = self._dictionary(block, spec, dtype)
         except RuntimeInputError as error:
             raise RuntimeInputError(f"{name}: {error}") from None
         factors: tuple[Matrix | None, Matrix | None]
         if spec.orientation == "output":
             codes = Matrix(np.ascontiguousarray(codes.values.T), codes.scales)
             learned, units = _rows(codes, 0, spec.atoms), _rows(codes, spec.atoms, None)
-            factors = self._converted(learned), dictionary
+            factors = convert(learned, dtype), dictionary
         else:
             learned, units = _columns(codes, 0, spec.atoms), _columns(codes, spec.atoms, None)
-            factors = dictionary, self._converted(learned)
-        direct = self._converted(units) if spec.canonical else None
+            factors = dictionary, convert(learned, dtype)
+        direct = convert(units, dtype) if spec.canonical else None
         return Linear(factors[0], factors[1], direct, bias) if spec.atoms else Linear(direct=direct, bias=bias)
 
     def table(self, name: str) -> CompressedTable:
@@ -129,9 +132,6 @@ class CompressedModules:
             code_of=code_of,
         )
 
-    def _converted(self, matrix: Matrix) -> Matrix:
-        return convert(matrix, self._dtype)
-
     def _codes(self, name: str, block: Block, spec: Spec) -> Matrix:
         """Return the codes written out, (units, positions).
 
@@ -169,12 +169,12 @@ class CompressedModules:
         spread = np.broadcast_to(_spread(scales, block, there.shape), there.shape)
         return values.reshape(-1) * spread[there]
 
-    def _dictionary(self, block: Block, spec: Spec) -> Matrix | None:
-        """Return the dictionary of a block, read once."""
-        lead = block.members[0].name
+    def _dictionary(self, block: Block, spec: Spec, dtype: str | None) -> Matrix | None:
+        """Return the dictionary of a block, read once, in a type."""
+        key = (block.members[0].name, dtype)
         if not spec.atoms:
             return None
-        if lead not in self._dictionaries:
+        if key not in self._dictionaries:
             numbers, bits = self._stored_dictionary(block, spec)
             if bits is None:
                 matrix = Matrix(numbers)
@@ -182,8 +182,8 @@ class CompressedModules:
                 matrix = Matrix(numbers * _spread(widen_scales(bits), block, numbers.shape))
             else:
                 matrix = Matrix(numbers, widen_scales(bits))
-            self._dictionaries[lead] = self._converted(matrix)
-        return self._dictionaries[lead]
+            self._dictionaries[key] = convert(matrix, dtype)
+        return self._dictionaries[key]
 
     def _stored_dictionary(self, block: Block, spec: Spec) -> tuple[NDArray[Any], NDArray[Any] | None]:
         """Return the dictionary as a dense matrix and the bits of its scales."""

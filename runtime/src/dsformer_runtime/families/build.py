@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, get_args
 
 from dsformer_runtime.artefact.checksums import check_record
-from dsformer_runtime.artefact.directory import CONFIG, read_object, weight_files
+from dsformer_runtime.artefact.directory import CONFIG, open_directory, read_object, weight_files
 from dsformer_runtime.artefact.factors import CompressedModules
 from dsformer_runtime.artefact.precision import check_dtype
 from dsformer_runtime.artefact.schema import parse_compression
@@ -45,7 +45,7 @@ class LoadedModel:
     task: str
 
 
-def load_model(directory: Path, dtype: str | None = None) -> LoadedModel:
+def load_model(directory: str | Path, dtype: str | None = None) -> LoadedModel:
     """Load the encoder of a directory, and its head if it has one.
 
     Args:
@@ -58,6 +58,7 @@ def load_model(directory: Path, dtype: str | None = None) -> LoadedModel:
         UnsupportedModelError: the model is of a kind that is not supported.
     """
     check_dtype(dtype)
+    directory = open_directory(directory)
     config = read_object(directory / CONFIG)
     family = find_family(config.get("model_type"))
     try:
@@ -180,7 +181,7 @@ def _setting(source: Source, value: str) -> Any:
 
 
 def _build_step(source: Source, step: StepNames, width: int) -> HeadStep:
-    linear = source.linear(step.name, step.in_base, dtype=None)
+    linear = source.linear(step.name, step.in_base, rounded=False)
     _check(source, step.name, linear, width, None)
     norm = None if step.norm is None else source.norm(step.norm, linear.out_features, in_base=False)
     return HeadStep(linear, find_activation(_setting(source, step.activation)), norm)

@@ -60,7 +60,7 @@ def _embeddings(source: Source) -> Floats:
 
 def _project(source: Source, name: str, rows: Floats) -> Floats:
     """Return relative embeddings after a linear layer, computed in float32."""
-    linear = source.linear(name, dtype=None)
+    linear = source.linear(name, rounded=False)
     if linear.in_features != rows.shape[1]:
         raise source.problem(name, f"reads {linear.in_features} numbers instead of {rows.shape[1]}")
     return run_linear(linear, rows)

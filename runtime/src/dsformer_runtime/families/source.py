@@ -141,13 +141,13 @@ class Source:
     def _name(self, name: str, in_base: bool) -> str:
         return f"{self._prefix}{name}" if in_base else name
 
-    def linear(self, name: str, in_base: bool = True, dtype: str | None = "") -> Linear:
+    def linear(self, name: str, in_base: bool = True, rounded: bool = True) -> Linear:
         """Return a linear layer, dense or compressed.
 
         Args:
             name: of the module.
             in_base: whether it belongs to the base model.
-            dtype: in which a dense one multiplies; None: float32; empty: that of the model.
+            rounded: whether it multiplies in the type of the model; otherwise no number is rounded when it is loaded.
 
         Raises:
             RuntimeInputError: it is missing or damaged.
@@ -155,12 +155,12 @@ class Source:
         whole = self._name(name, in_base)
         bias = self._tensors.floats(f"{whole}.bias") if f"{whole}.bias" in self._tensors else None
         if whole in self._modules:
-            linear = self._modules.linear(whole, bias)
+            linear = self._modules.linear(whole, bias, rounded)
         else:
             weight = self._tensors.floats(f"{whole}.weight")
             if weight.ndim != 2:
                 raise RuntimeInputError(f"{whole}.weight: stored shape {list(weight.shape)} is no matrix")
-            linear = Linear(direct=convert(Matrix(weight), self._dtype if dtype == "" else dtype), bias=bias)
+            linear = Linear(direct=convert(Matrix(weight), self._dtype if rounded else None), bias=bias)
         if bias is not None and bias.shape != (linear.out_features,):
             raise RuntimeInputError(f"{whole}.bias: stored shape {list(bias.shape)} is not [{linear.out_features}]")
         return linear
