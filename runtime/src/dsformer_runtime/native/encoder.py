@@ -17,6 +17,7 @@ from dsformer_runtime.model import (
     Linear,
     Norm,
 )
+from dsformer_runtime.native.choice import pack_faster
 from dsformer_runtime.native.linear import Arrays, NativeLinear, check, created, handles, load_library, stack_linears
 from dsformer_runtime.native.structs import (
     ACTIVATIONS,
@@ -144,7 +145,7 @@ class NativeEncoder:
         key = tuple(map(id, linears))
         if key not in self._linears:
             # The layers are kept too: their numbers could become those of other ones.
-            self._linears[key] = (linears, [NativeLinear(one) for one in stack_linears(linears)])
+            self._linears[key] = (linears, [pack_faster(one) for one in stack_linears(linears)])
         return self._linears[key][1]
 
     def _norm(self, norm: Norm | None) -> NormStruct:
