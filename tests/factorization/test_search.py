@@ -12,7 +12,7 @@ from dsformer.format.pattern import Pattern
 QUICK = Effort(iterations=10, screening=4)
 
 
-@pytest.mark.parametrize("pattern", ["free", "grouped(8)", "2:4"])
+@pytest.mark.parametrize("pattern", ["free", "grouped(8)", "2:4", "banked(64)"])
 @pytest.mark.parametrize("value_bits", [32, 8])
 @pytest.mark.parametrize("name", ["wide", "tall"])
 def test_chosen_form_fits_the_budget_and_beats_low_rank(request, name, pattern, value_bits):

@@ -17,7 +17,7 @@ from dsformer.models.hf_quantizer import attach
 from dsformer.models.source import quiet
 from dsformer.nn.replace import install_forms, quantize_factors
 from fixtures.artefacts import without_record
-from fixtures.forms import random_form
+from fixtures.forms import banked_spec, random_form
 from fixtures.models import compress, inputs, tiny_model
 
 CLASSIFIER = "DistilBertForSequenceClassification"
@@ -92,6 +92,18 @@ def _shared() -> list[BlockConfig]:
     return [_linear(names, [32] * 6, spec, [3, 3])]
 
 
+def _banked() -> list[BlockConfig]:
+    blocks = []
+    for layer in map(LAYER.format, range(2)):
+        up = FormSpec("input", 64, 32, atoms=12, canonical=True)
+        blocks.append(_linear([layer + "ffn.lin1"], [64], banked_spec(up, 64)))
+        down = FormSpec("output", 32, 64, atoms=12, canonical=True)
+        blocks.append(_linear([layer + "ffn.lin2"], [32], banked_spec(down, 64)))
+        stacked = FormSpec("input", 96, 32, atoms=8, canonical=True)
+        blocks.append(_linear([layer + name for name in QKV], [32] * 3, banked_spec(stacked, 20, (32, 32, 32))))
+    return blocks
+
+
 def _structured() -> list[BlockConfig]:
     """Half of the heads, three quarters of the neurons."""
     blocks = []
@@ -129,6 +141,8 @@ KINDS: dict[str, Callable[[], PreTrainedModel]] = {
     "double sparse": lambda: _installed(_sparse_dictionaries(**_SPARSE)),
     "double sparse int4": lambda: _installed(_sparse_dictionaries(**_SPARSE), Precision(4, 4)),
     "monarch": lambda: _installed(_sparse_dictionaries(**_MONARCH)),
+    "banked": lambda: _installed(_banked()),
+    "banked int4": lambda: _installed(_banked(), Precision(4, 4)),
     "shared dictionary": lambda: _installed(_shared()),
     "structured": lambda: _installed(_structured()),
 }

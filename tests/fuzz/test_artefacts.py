@@ -28,4 +28,4 @@ def test_damage_is_met(judge: Judge):
 def test_bad_loads_are_told(judge: Judge, monkeypatch: pytest.MonkeyPatch):
     """With the comparison off, which is what it is there for."""
     monkeypatch.setenv("DSFORMER_VERIFY", "0")
-    assert "OTHER OUTPUTS" in {judge.judge(seed).outcome for seed in range(20)}
+    assert "OTHER OUTPUTS" in {judge.judge(seed).outcome for seed in range(40)}

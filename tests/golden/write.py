@@ -36,6 +36,8 @@ KINDS: dict[str, tuple[str, dict[str, Any]]] = {
     "int8+int4": ("encoder", {"factors": "int8+int4"}),
     "grouped": ("encoder", {"pattern": "grouped(8)"}),
     "n-of-m": ("encoder", {"pattern": "2:4"}),
+    "banked": ("encoder", {"pattern": "banked(64)"}),
+    "banked-int8": ("encoder", {"pattern": "banked(32)", "factors": "int8"}),
     "pruning": ("encoder", {"method": "pruning"}),
     "low_rank": ("encoder", {"method": "low_rank"}),
     "monarch": ("encoder", {"method": "monarch"}),

@@ -14,7 +14,7 @@ from dsformer.allocation.structured_plan import choose_channels
 from dsformer.calibration.left_dense import LeftDense, list_left_dense
 from dsformer.calibration.second_moments import Statistics
 from dsformer.calibration.sensitivity import measure_sensitivities
-from dsformer.calibration.symmetry import find_permutation_symmetries
+from dsformer.calibration.symmetry import PermutationSymmetry, find_permutation_symmetries
 from dsformer.calibration.trace import Block, Tracing
 from dsformer.errors import UnreachableError
 from dsformer.factorization.methods import METHODS
@@ -101,8 +101,9 @@ def plan_blocks(
     metrics = {block.name: _metric(block, statistics, recipe) for block in blocks}
     if allotments is None or allotments.keys() != metrics.keys():
         allotments = _allot(model, blocks, metrics, bits, types, recipe, probes, progress)
-    group = Pattern.parse(recipe.pattern).group
-    exchanges = find_permutation_symmetries(model, probes[0], tracing.blocks, group) if group > 1 else {}
+    pattern, exchanges = Pattern.parse(recipe.pattern), dict[str, PermutationSymmetry]()
+    if pattern.group > 1 or pattern.bank:
+        exchanges = find_permutation_symmetries(model, probes[0], tracing.blocks, pattern.group)
     planned = []
     for block in blocks:
         metric, row_weights = metrics[block.name]

@@ -4,7 +4,7 @@ Special cases run through here too: no learned atoms is pruning. Where every ato
 which has a closed form (``low_rank.py``).
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -14,7 +14,7 @@ from dsformer.factorization.least_squares import LeastSquares, OutputMetric
 from dsformer.factorization.sparse_coding import Atoms, code_penalised, solve_least_squares, update_dictionary
 from dsformer.factorization.support import Supports, labels_of
 from dsformer.format.form import Form
-from dsformer.format.indices import select_codes
+from dsformer.format.indices import select_cells, select_codes
 from dsformer.format.spec import FormSpec
 from dsformer.utils.threads import raise_if_cancelled
 
@@ -36,8 +36,8 @@ WARM_PENALTY = 0.3
 RELAXATION = 1.6
 # Rounds of least squares for codes and dictionary on the final support.
 POLISH_ROUNDS = 2
-# Fraction of the alternations in which units may still change groups.
-REGROUP_UNTIL = 0.9
+# Fraction of the alternations in which units may still change groups, and tiles.
+REGROUP_UNTIL, RETILE_UNTIL = 0.9, 0.4
 # Factor on the alternations of fits that settle slowly. Groups do: 30 alternations leave grouped(8) 2 to 4 % above what
 # 100 reach. So does everything where outputs have a metric: 30 leave pruning 40 % above what 90 reach, more in a
 # classifier's last layer, and learned atoms 6 to 8 %.
@@ -150,8 +150,10 @@ def fit(
             dictionary, norm = update_dictionary(atoms, codes)
             codes[:, : spec.atoms] *= norm.T
     error = problem.error(Atoms(problem, dictionary, spec.canonical).combine(codes))
-    indices = select_codes(mask[:, spec.core :], spec, order)
-    return problem.form(spec, codes, dictionary, indices, order if spec.permuted else None), error
+    chosen = mask[:, spec.core :]
+    indices = select_codes(chosen, spec, order)
+    form = problem.form(spec, codes, dictionary, indices, order if spec.permuted else None)
+    return replace(form, cells=select_cells(chosen, spec, indices, order)), error
 
 
 def screen_shape(problem: LeastSquares, spec: FormSpec, iterations: int) -> float:
@@ -229,9 +231,10 @@ def _alternate(
     if spec.atoms:
         codes[:, spec.atoms :] = 0
     pursuit = Pursuit(atoms, codes * supports.select(codes, regroup=True), supports)
+    until = RETILE_UNTIL if spec.pattern.bank else REGROUP_UNTIL
     for step, penalty in enumerate(penalties(spec, iterations, problem.coupling)):
         # In every other step only: an assignment costs as much as the other parts of the step together.
-        regroup = step % 2 == 0 and step < REGROUP_UNTIL * iterations
+        regroup = step % 2 == 0 and step < until * iterations
         moved = pursuit.step(penalty, regroup, learn=spec.atoms > 0 and given is None)
         # An orthonormal start does not move at first. Only once the duals have built up do small moves mean
         # convergence.

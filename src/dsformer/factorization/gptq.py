@@ -71,7 +71,7 @@ def _compensated(plain: QuantizedForm, form: Form, gram: Float[Tensor, "in in"])
     # Solutions of badly conditioned systems may have numbers so large that quantization steps become coarse.
     if form.spec.orientation == "output":
         return min(plain, _round_dictionary(plain, weight, gram), key=error)
-    return min(plain, _round_codes(plain, weight, gram, form.values != 0 if form.spec.ragged else None), key=error)
+    return min(plain, _round_codes(plain, weight, gram, form.there()), key=error)
 
 
 def _round_codes(

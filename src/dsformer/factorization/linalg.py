@@ -12,6 +12,8 @@ from dsformer.utils.threads import raise_if_cancelled
 # Curvature along a direction that is only rounding error, relative to the norms of the two factors of which it is the
 # inner product. Nothing remains to be found along such a direction, and the length of a step would be arbitrary.
 ROUNDING = 1e-7
+# Damping of a system, relative to its mean diagonal: the first with which it can be factorized.
+DAMPINGS = (1e-6, 1e-5, 1e-4, 1e-3)
 
 
 def conjugate_gradients(
@@ -48,6 +50,20 @@ def conjugate_gradients(
         energy = (residual * step).sum()
         direction = step + energy / before.clamp_min(1e-30) * direction
     return found
+
+
+def factorize_damped(matrix: Float[Tensor, "width width"]) -> Float[Tensor, "width width"]:
+    """Compute the Cholesky factor of a positive semi-definite matrix with a little damping, which is added in place.
+
+    Where rounding errors are larger, as with atoms that hardly any code uses, so is the damping.
+    """
+    mean = float(matrix.diagonal().mean())
+    for damping in DAMPINGS:
+        matrix.diagonal().add_(damping * mean + 1e-12)
+        factor, failed = torch.linalg.cholesky_ex(matrix)
+        if not int(failed):
+            return factor
+    return torch.linalg.cholesky(matrix)
 
 
 def decompose_symmetric(

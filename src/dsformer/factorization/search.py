@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
+from dsformer.factorization.banks import with_room
 from dsformer.factorization.dense_sparse import DEFAULT_EFFORT, Effort
 from dsformer.factorization.target import Target
 from dsformer.format.form import Form
@@ -97,10 +98,21 @@ class Family:
             return None
         if self.pattern.m:
             return self._strided(shape, budget, atoms)
+        if self.pattern.bank:
+            return self._banked(replace(blank, atoms=atoms, canonical=self.canonical), budget)
         permuted = self.pattern.group > 1
         empty = replace(blank, atoms=atoms, canonical=self.canonical, pattern=self.pattern, permuted=permuted)
         most = most_nonzeros(empty, budget)
         return self._filled(replace(empty, nonzeros=most), budget) if most else None
+
+    def _banked(self, empty: FormSpec, budget: Budget) -> FormSpec | None:
+        """Return the spec whose codes and supports have all the bits that the dictionary leaves."""
+        bits = Precision.of(budget.value_bits).codes
+        # Code values and supports are padded to whole bytes.
+        room = budget.bits - empty.stored_bits(budget.value_bits) - 16
+        permuted = budget.free_order and self.orientation == "input"
+        spec = with_room(replace(empty, permuted=permuted, value_bits=bits), self.pattern, room, [empty.units])
+        return spec if spec.code_count and budget.holds(spec) else None
 
     def _filled(self, spec: FormSpec, budget: Budget) -> FormSpec:
         """Spend the remaining bits, fewer than one non-zero a unit takes, on more atoms."""

@@ -11,7 +11,7 @@ from dsformer.factorization.least_squares import LeastSquares
 from dsformer.factorization.sparse_coding import Atoms, solve_least_squares
 from dsformer.factorization.support import Supports
 from dsformer.format.form import Form
-from dsformer.format.indices import select_codes
+from dsformer.format.indices import select_cells, select_codes
 from dsformer.format.spec import FormSpec
 
 # Length of an ADMM step of the codes, in units of the step to the minimum. Longer ones do not go well with a dictionary
@@ -86,4 +86,5 @@ class SparseCoder:
         indices = select_codes(mask[:, spec.core :], spec)
         whitened = self.pursuit.atoms.dictionary * self.norm
         # Undoing the whitening would give each weight the same dictionary only up to rounding errors.
-        return replace(self.problem.form(spec, codes, whitened, indices, None), dictionary=dictionary)
+        form = self.problem.form(spec, codes, whitened, indices, None)
+        return replace(form, dictionary=dictionary, cells=select_cells(mask[:, spec.core :], spec, indices))

@@ -10,7 +10,12 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from dsformer.factorization.least_squares import LeastSquares
-from dsformer.factorization.linalg import conjugate_gradients, decompose_symmetric, to_low_precision
+from dsformer.factorization.linalg import (
+    conjugate_gradients,
+    decompose_symmetric,
+    factorize_damped,
+    to_low_precision,
+)
 from dsformer.format.indices import fill_support
 
 # Matrix entries of a batch of small linear systems that are solved at once, to bound memory.
@@ -140,9 +145,7 @@ def update_dictionary(
     target = problem.target
     if atoms.canonical:
         target = target - problem.mix_canonical(codes[:, count:])
-    system = learned.T @ weighted
-    system.diagonal().add_(1e-6 * float(system.diagonal().mean()) + 1e-12)
-    dictionary = torch.cholesky_solve(weighted.T @ target, torch.linalg.cholesky(system))
+    dictionary = torch.cholesky_solve(weighted.T @ target, factorize_damped(learned.T @ weighted))
     norm = dictionary.norm(dim=1, keepdim=True).clamp_min(1e-9)
     return dictionary / norm, norm
 

@@ -4,6 +4,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from dsformer.factorization.banks import BankedSupports
 from dsformer.factorization.grouping import Grouping, group_energy
 from dsformer.factorization.least_squares import LeastSquares
 from dsformer.format.indices import implied_support
@@ -22,6 +23,8 @@ def choose_support(
         labels: group of every unit, for grouped patterns; None: units have supports of their own.
     """
     scores = codes[:, spec.core :]
+    if spec.pattern.bank:
+        return BankedSupports(spec).select(scores)
     if spec.ragged:
         return choose_ragged_support(spec, scores.abs())
     if spec.blocks:
@@ -67,12 +70,15 @@ class Supports:
 
     def __init__(self, problem: LeastSquares, spec: FormSpec, labels: Int[Tensor, " units"] | None = None):
         self.spec = spec
+        self.banked = BankedSupports(spec, problem.spans if spec.permuted else None) if spec.pattern.bank else None
         self.grouping = Grouping(problem.spans, spec.pattern.group) if spec.pattern.group > 1 else None
         if self.grouping is not None:
             self.grouping.labels = labels
 
     def select(self, codes: Float[Tensor, "units positions"], regroup: bool) -> Bool[Tensor, "units positions"]:
-        """Select the support of these codes; with ``regroup``, improve the groups first."""
+        """Select the support of these codes; with ``regroup``, improve the groups (or tiles) first."""
+        if self.banked is not None:
+            return self.banked.select(codes, regroup)
         if self.grouping is None:
             return choose_support(self.spec, codes, None)
         if regroup or self.grouping.labels is None:
@@ -80,5 +86,7 @@ class Supports:
         return choose_support(self.spec, codes, self.grouping.labels)
 
     def order(self, units: int) -> Int[Tensor, " units"]:
-        """Return the units in the order that makes the units of a group neighbours."""
+        """Return the units in the order that makes the units of a group, or of a tile, neighbours."""
+        if self.banked is not None and self.banked.order is not None:
+            return self.banked.order
         return torch.arange(units) if self.grouping is None else self.grouping.order()

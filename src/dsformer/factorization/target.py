@@ -8,6 +8,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from dsformer.factorization import dense_sparse
+from dsformer.factorization.banks import suit_banked
 from dsformer.factorization.dense_sparse import Effort
 from dsformer.factorization.least_squares import LeastSquares, pose_input_problem, pose_output_problem
 from dsformer.factorization.low_rank import fit_low_rank
@@ -92,6 +93,8 @@ class Target:
         Without it the spec stays as it is: in the metric of the inputs alone, rows of small norm would get few codes,
         however much they matter to the model.
         """
+        if spec.pattern.bank:
+            return suit_banked(spec, self.members, even=not self.metric.curved)
         return spec.with_ragged_rows() if self.metric.curved else spec
 
     def screen(self, spec: FormSpec, effort: Effort) -> float:

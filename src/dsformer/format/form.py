@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from itertools import accumulate
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from dsformer.format.spec import FormSpec, dense_spec
@@ -29,6 +29,7 @@ class Form:
             padded with further candidates, whose values are zero; the spec says how many values there are, not where.
         permutation: code i describes unit ``permutation[i]`` of the weight. The units of a group are ascending, so that
             the permutation follows from the group of every unit. None: code i describes unit i.
+        cells: of banked codes, which of the indices are selected; the others pad their row. None: codes are not banked.
     """
 
     spec: FormSpec
@@ -36,6 +37,16 @@ class Form:
     values: Float[Tensor, "units kept"]
     indices: Int[Tensor, "groups nonzeros"]
     permutation: Int[Tensor, " units"] | None = None
+    cells: Bool[Tensor, "units kept"] | None = None
+
+    def there(self) -> Bool[Tensor, "units kept"] | None:
+        """Return which values of ragged rows exist: those of banked codes that are selected, else those not zero.
+
+        None: all do.
+        """
+        if self.cells is not None:
+            return self.cells
+        return self.values != 0 if self.spec.ragged else None
 
     def codes(self) -> Float[Tensor, "units positions"]:
         """Return the codes as a dense matrix, units in the order of the weight.
@@ -80,7 +91,9 @@ class Form:
         for count in out_features:
             rows, groups = slice(start, start + count), slice(start // g, (start + count) // g)
             permutation = None if self.permutation is None else self.permutation[rows] - start
-            forms.append(Form(specs[len(forms)], self.dictionary, self.values[rows], self.indices[groups], permutation))
+            cells = None if self.cells is None else self.cells[rows]
+            numbers = (self.dictionary, self.values[rows], self.indices[groups])
+            forms.append(Form(specs[len(forms)], *numbers, permutation, cells))
             start += count
         return forms
 
@@ -95,12 +108,15 @@ class Form:
             form.permutation + start for form, start in zip(forms, starts, strict=False) if form.permutation is not None
         ]
         ragged = tuple(layer for form in forms for layer in form.spec.ragged)
+        bits = tuple(own for form in forms for own in form.spec.support_bits)
+        cells = [form.cells for form in forms if form.cells is not None]
         return cls(
-            replace(first.spec, out_features=starts[-1], ragged=ragged),
+            replace(first.spec, out_features=starts[-1], ragged=ragged, support_bits=bits),
             first.dictionary,
             torch.cat([form.values for form in forms]),
             torch.cat([form.indices for form in forms]),
             torch.cat(orders) if orders else None,
+            torch.cat(cells) if cells else None,
         )
 
 

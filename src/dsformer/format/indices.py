@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Bool, Float, Int, Int8
 from torch import Tensor
 
-from dsformer.errors import InputError
+from dsformer.errors import ArtefactError, InputError
 from dsformer.format.form import Form
 from dsformer.format.spec import FormSpec
 
@@ -23,9 +23,28 @@ def select_codes(
         order: units in the order in which the members of a group are neighbours; None: they already are.
     """
     if spec.ragged:
-        return fill_support(mask, spec.nonzeros)
+        return fill_support(mask if order is None or not spec.permuted else mask[order], spec.nonzeros)
     groups = mask if order is None else mask[order[:: spec.pattern.group]]
     return groups.nonzero()[:, 1].view(spec.groups, spec.nonzeros)
+
+
+def select_cells(
+    mask: Bool[Tensor, "units candidates"],
+    spec: FormSpec,
+    indices: Int[Tensor, "groups kept"],
+    order: Int[Tensor, " units"] | None = None,
+) -> Bool[Tensor, "groups kept"] | None:
+    """Return the cells of a form of banked codes, which say what of the indices is selected; None for other patterns.
+
+    Args:
+        mask: as of :func:`select_codes`.
+        spec: of the form.
+        indices: what :func:`select_codes` returned.
+        order: as of :func:`select_codes`.
+    """
+    if not spec.pattern.bank:
+        return None
+    return (mask if order is None or not spec.permuted else mask[order]).gather(1, indices)
 
 
 def fill_support(mask: Bool[Tensor, "rows columns"], count: int) -> Int[Tensor, "rows count"]:
@@ -42,7 +61,7 @@ def fill_support(mask: Bool[Tensor, "rows columns"], count: int) -> Int[Tensor, 
 
 
 def sort_entries(form: Form, members: Sequence[int]) -> Form:
-    """Return a ragged form of stacked layers with a spec that counts the non-zero codes of every layer.
+    """Return a ragged form of stacked layers with a spec that counts the codes of every layer.
 
     ``nonzeros`` of the new spec is the largest number of a unit. Forms that are not ragged are returned unchanged.
 
@@ -50,18 +69,38 @@ def sort_entries(form: Form, members: Sequence[int]) -> Form:
         form: of the stacked layers.
         members: output features of every layer.
     """
-    spec = form.spec
-    if not spec.ragged:
+    spec, there = form.spec, form.there()
+    if there is None:
         return form
-    codes = form.codes()
-    there = codes != 0
+    codes = replace(form, permutation=None).codes()
+    mask = torch.zeros_like(codes, dtype=torch.bool).scatter_(1, form.indices.long(), there)
     sizes = members if spec.orientation == "input" else [spec.units]
-    counts = [int(rows.sum()) for rows in there.split(list(sizes))]
-    most = max(1, int(there.sum(1).max()))
-    layers = tuple((units, max(1, count)) for units, count in zip(sizes, counts, strict=True))
-    spec = replace(spec, nonzeros=most, ragged=layers)
-    indices = fill_support(there, most)
-    return Form(spec, form.dictionary, codes.gather(1, indices), indices)
+    parts = mask.split(list(sizes))
+    most, least = max(1, int(mask.sum(1).max())), 0 if spec.pattern.bank else 1
+    layers = tuple((len(part), max(least, int(part.sum()))) for part in parts)
+    bits = tuple(count_support_bits(spec, part) for part in parts) if spec.pattern.bank else ()
+    spec = replace(spec, nonzeros=most, ragged=layers, support_bits=bits)
+    indices = fill_support(mask, most)
+    cells = None if form.cells is None else mask.gather(1, indices)
+    return Form(spec, form.dictionary, codes.gather(1, indices), indices, form.permutation, cells)
+
+
+def count_support_bits(spec: FormSpec, mask: Bool[Tensor, "units candidates"]) -> int:
+    """Return the bits of the banked support of one layer.
+
+    Args:
+        spec: of the form that the layer is part of.
+        mask: True where a unit selects a candidate.
+
+    Raises:
+        ArtefactError: the support is not banked.
+    """
+    banks = spec.banks((len(mask),), spec.pattern.bank)
+    rows = mask.cpu() if spec.orientation == "input" else mask.T.cpu()
+    try:
+        return banks.total_bits(banks.counts(rows.numpy()))
+    except ValueError as error:
+        raise ArtefactError(str(error)) from None
 
 
 def implied_support(spec: FormSpec, device: torch.device | None = None) -> Int[Tensor, "groups nonzeros"]:

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import torch
-from jaxtyping import BFloat16, Float, Int, Int8
+from jaxtyping import BFloat16, Bool, Float, Int, Int8
 from torch import Tensor
 
 from dsformer.format.form import Form
@@ -36,6 +36,7 @@ class QuantizedForm:
         value_scales: of the units of an input dictionary, or of the positions of an output one (atoms, then unit
             vectors if canonical). A unit with several scales has them one after another.
         precision: bits of the integers.
+        cells: as in ``Form``.
     """
 
     spec: FormSpec
@@ -46,6 +47,7 @@ class QuantizedForm:
     dictionary_scales: BFloat16[Tensor, " dictionary_scales"]
     value_scales: BFloat16[Tensor, " value_scales"]
     precision: Precision = INT8
+    cells: Bool[Tensor, "units kept"] | None = None
 
     def form(self, dtype: torch.dtype = torch.float32) -> Form:
         """Return the form of the numbers that the integers stand for."""
@@ -53,7 +55,7 @@ class QuantizedForm:
         if self.spec.atoms:
             dictionary = dictionary * by_row(self.dictionary_scales.float(), dictionary.shape, self.precision)
         values = self.values.float() * self.spread_scales()
-        return Form(self.spec, dictionary.to(dtype), values.to(dtype), self.indices, self.permutation)
+        return Form(self.spec, dictionary.to(dtype), values.to(dtype), self.indices, self.permutation, self.cells)
 
     def dense(self) -> Float[Tensor, "out in"]:
         """Return the weight, as ``Form.dense`` does."""
@@ -84,6 +86,7 @@ class QuantizedForm:
                 indices=one.indices,
                 permutation=one.permutation,
                 value_scales=scales,
+                cells=one.cells,
             )
             for one, values, scales in zip(
                 parts,
@@ -104,6 +107,7 @@ class QuantizedForm:
             indices=whole.indices,
             permutation=whole.permutation,
             value_scales=torch.cat([one.value_scales for one in forms]),
+            cells=whole.cells,
         )
 
 
@@ -141,9 +145,8 @@ def quantize_form(form: Form, precision: Precision = INT8) -> QuantizedForm:
         places = positions(spec, form.indices)
         value_scales = choose_scales(even.values, places, spec.core + spec.candidates, precision.codes)
         values = quantize(even.values, value_scales.float()[places], precision.codes)
-    return QuantizedForm(
-        spec, dictionary, values, form.indices, form.permutation, dictionary_scales, value_scales, precision
-    )
+    own = (dictionary, values, form.indices, form.permutation, dictionary_scales, value_scales)
+    return QuantizedForm(spec, *own, precision, form.cells)
 
 
 def quantize_rows(
@@ -246,7 +249,7 @@ def _balanced(form: Form) -> Form:
         lengths = factors[: spec.atoms]
         dictionary = dictionary * (lengths[:, None] if spec.orientation == "input" else lengths)
         values = values / factors[positions(spec, form.indices)]
-    return Form(spec, dictionary, values, form.indices, form.permutation)
+    return Form(spec, dictionary, values, form.indices, form.permutation, form.cells)
 
 
 def _factors(form: Form) -> Float[Tensor, " positions"]:
@@ -260,7 +263,8 @@ def _factors(form: Form) -> Float[Tensor, " positions"]:
         return factors
     values = form.values.float()
     sums = _by_position(values.square(), spec, form.indices, "sum")
-    there = (values != 0).float() if spec.ragged else torch.ones_like(values)
+    exists = form.there()
+    there = torch.ones_like(values) if exists is None else exists.float()
     counts = _by_position(there, spec, form.indices, "sum")
     sizes = (sums / counts.clamp_min(1)).sqrt()
     units = sizes[spec.atoms :]

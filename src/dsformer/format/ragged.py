@@ -1,15 +1,17 @@
 """Ragged codes: units with different numbers of non-zeros.
 
-On disk the support is one bit for every unit and candidate, and the stored values follow one another. In memory every
-unit has as many values as the longest, padded with zeros.
+On disk the support is one bit for every unit and candidate, or with the banked pattern what ``banked.py`` packs. The
+stored values follow one another. In memory every unit has as many values as the longest, padded with zeros.
 """
 
 import numpy as np
 import torch
 from jaxtyping import Bool, Int, Shaped, UInt8
+from numpy.typing import NDArray
 from torch import Tensor
 
 from dsformer.errors import ArtefactError, InputError
+from dsformer.format.banked import Banks, pack_banked, unpack_banked
 from dsformer.format.indices import fill_support
 from dsformer.format.spec import FormSpec
 from dsformer.format.support_codec import stored_bytes, used_bits
@@ -40,9 +42,18 @@ def pack_ragged_support(
         spec: of the form.
         indices: candidates of every unit, padded.
         cells: which of the indices are stored (see :func:`stored_entries`).
+
+    Raises:
+        ArtefactError: the pattern is banked, and the cells are not.
     """
     mask = torch.zeros(spec.units, spec.candidates, dtype=torch.bool)
     mask.scatter_(1, indices.long().cpu(), cells.cpu())
+    if spec.pattern.bank:
+        try:
+            rows = mask if spec.orientation == "input" else mask.T
+            return torch.from_numpy(pack_banked(_banks(spec), rows.numpy()))
+        except ValueError as error:
+            raise ArtefactError(str(error)) from None
     return torch.from_numpy(np.packbits(mask.numpy().reshape(-1), bitorder="little"))
 
 
@@ -58,12 +69,27 @@ def unpack_ragged_support(
         ArtefactError: the bytes have a wrong length or type, the count of entries is wrong, a unit has too many, or
             bits are set in the padding.
     """
-    bits = used_bits(np.unpackbits(stored_bytes(spec, packed), bitorder="little"), spec.units * spec.candidates)
-    mask = torch.from_numpy(bits).bool().view(spec.units, spec.candidates)
+    mask = _unpacked_mask(spec, stored_bytes(spec, packed))
     if int(mask.sum()) != spec.code_count or int(mask.sum(1).max()) > spec.nonzeros:
         raise ArtefactError(f"support: not {spec.code_count} entries, at most {spec.nonzeros} in a row")
     indices = fill_support(mask, spec.nonzeros)
     return indices.int(), mask.gather(1, indices).flatten().nonzero()[:, 0]
+
+
+def _banks(spec: FormSpec) -> Banks:
+    return spec.banks(tuple(units for units, _ in spec.ragged), spec.pattern.bank)
+
+
+def _unpacked_mask(spec: FormSpec, data: NDArray[np.uint8]) -> Bool[Tensor, "units candidates"]:
+    """Return the mask of a support."""
+    if not spec.pattern.bank:
+        bits = used_bits(np.unpackbits(data, bitorder="little"), spec.units * spec.candidates)
+        return torch.from_numpy(bits).bool().view(spec.units, spec.candidates)
+    try:
+        mask = torch.from_numpy(unpack_banked(_banks(spec), data))
+    except ValueError as error:
+        raise ArtefactError(str(error)) from None
+    return mask if spec.orientation == "input" else mask.T.contiguous()
 
 
 def pad_ragged(

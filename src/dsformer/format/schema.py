@@ -57,6 +57,7 @@ class BlockConfig(BaseModel):
             share the dictionary; empty: all read one.
         entries: number of selected atoms of every member, where its units select different numbers of them, at most
             ``nonzeros`` each; empty: every unit selects ``nonzeros``.
+        support_bits: with the banked pattern, bits of every member's support.
     """
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
@@ -81,6 +82,7 @@ class BlockConfig(BaseModel):
     dictionary_nonzeros: Count = 0
     blocks: Count = 0
     entries: list[Count] = Field(default=[], max_length=1000)
+    support_bits: list[Annotated[int, Field(ge=0, le=2**40)]] = Field(default=[], max_length=1000)
 
     @classmethod
     def of(
@@ -122,6 +124,7 @@ class BlockConfig(BaseModel):
                 dictionary_nonzeros=spec.dictionary_nonzeros,
                 blocks=spec.blocks,
                 entries=[entries for _, entries in spec.ragged],
+                support_bits=list(spec.support_bits),
                 **({} if precision is None else _bits(precision)),
             )
         except ValidationError as error:
@@ -131,6 +134,8 @@ class BlockConfig(BaseModel):
     def _check(self) -> "BlockConfig":
         if self.entries and (len(self.entries) != len(self.members) or self.kind == "embedding"):
             raise ValueError("entries: not a number for every linear layer")
+        if self.support_bits and (len(self.support_bits) != len(self.entries) or self.permuted):
+            raise ValueError("support_bits: not a number for every layer, or not in their own order")
         spec = self.spec()
         if not spec.atoms and not spec.canonical:
             raise ValueError("no atoms")
@@ -172,6 +177,12 @@ class BlockConfig(BaseModel):
         """Return the same block with quantized factors."""
         return self.model_copy(update=_bits(precision))
 
+    def counting(self, spec: FormSpec) -> "BlockConfig":
+        """Return the same block with other numbers of entries, those of a spec."""
+        entries = [entries for _, entries in spec.ragged]
+        update = {"nonzeros": spec.nonzeros, "entries": entries, "support_bits": list(spec.support_bits)}
+        return self.model_copy(update=update)
+
     def replacing(self, out_features: Sequence[int], in_features: int, heads: bool) -> "BlockConfig":
         """Return the same block as the replacement of wider layers.
 
@@ -211,14 +222,14 @@ class BlockConfig(BaseModel):
 
     def spec(self) -> FormSpec:
         """Return the spec of the whole block."""
-        return self._spec(self.members, self.entries)
+        return self._spec(self.members, slice(None))
 
     def member_specs(self) -> list[FormSpec]:
         """Return the spec of each member."""
-        each = [[entries] for entries in self.entries] or [[] for _ in self.members]
-        return [self._spec([member], entries) for member, entries in zip(self.members, each, strict=True)]
+        return [self._spec([member], slice(i, i + 1)) for i, member in enumerate(self.members)]
 
-    def _spec(self, members: Sequence[Member], entries: Sequence[int]) -> FormSpec:
+    def _spec(self, members: Sequence[Member], part: slice) -> FormSpec:
+        entries = self.entries[part]
         sizes = [self.in_features] if self.orientation == "output" else [member.out_features for member in members]
         return FormSpec(
             self.orientation,
@@ -233,6 +244,7 @@ class BlockConfig(BaseModel):
             dictionary_nonzeros=self.dictionary_nonzeros,
             blocks=self.blocks,
             ragged=tuple(zip(sizes, entries, strict=True)) if entries else (),
+            support_bits=tuple(self.support_bits[part]),
         )
 
 

@@ -1,16 +1,17 @@
 """Shape of a weight's compressed form, and its exact size in bits."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import accumulate, pairwise
 from typing import Literal
 
 from dsformer.errors import InputError
+from dsformer.format.banked import Banks
 from dsformer.format.pattern import FREE, Pattern
 from dsformer.format.precision import SCALE_BITS, Precision, packed_bytes
 
 Orientation = Literal["input", "output"]
-Encoding = Literal["none", "mask", "index"]
+Encoding = Literal["none", "mask", "index", "ranks"]
 
 
 @dataclass(frozen=True)
@@ -37,6 +38,9 @@ class FormSpec:
         blocks: b > 0: the factors of a Monarch matrix, whose supports need not be stored. The dictionary is
             block-diagonal, b blocks of atoms and of inputs, and unit u mixes the atoms a with ``a % b == u % b``. 0:
             supports are free.
+        support_bits: with the banked pattern, bits of the support of every stacked layer.
+        value_bits: bits of a code value, against which a fit weighs those of banked supports. It is not stored. 0: not
+            known.
     """
 
     orientation: Orientation
@@ -51,6 +55,8 @@ class FormSpec:
     dictionary_nonzeros: int = 0
     ragged: tuple[tuple[int, int], ...] = ()
     blocks: int = 0
+    support_bits: tuple[int, ...] = ()
+    value_bits: int = field(default=0, compare=False)
 
     def __post_init__(self) -> None:
         """Check the combination.
@@ -71,6 +77,8 @@ class FormSpec:
             raise InputError(f"pattern {self.pattern}: {self.units} rows cannot be divided into groups")
         if self.ragged:
             self._check_ragged()
+        if self.pattern.bank or self.support_bits:
+            self._check_banked()
         if self.blocks:
             self._check_blocks()
         if self.pattern.m:
@@ -82,12 +90,25 @@ class FormSpec:
                 )
 
     def _check_ragged(self) -> None:
-        if self.core or self.pattern != FREE or self.permuted:
-            raise InputError("ragged codes are free, without a core, in their own order")
-        if min(min(layer) for layer in self.ragged) < 1 or sum(units for units, _ in self.ragged) != self.units:
+        banked = self.pattern == Pattern(bank=self.pattern.bank or 1)
+        if self.core or (self.permuted and not banked) or not (banked or self.pattern == FREE):
+            raise InputError("ragged codes are free, in their own order, or banked, and without a core")
+        least = 0 if banked else 1
+        if (
+            any(units < 1 or entries < least for units, entries in self.ragged)
+            or sum(units for units, _ in self.ragged) != self.units
+        ):
             raise InputError(f"ragged codes: {self.ragged} are not the layers of {self.units} units")
         if any(entries > units * self.nonzeros for units, entries in self.ragged):
             raise InputError(f"ragged codes: more entries than {self.nonzeros} for every unit")
+
+    def _check_banked(self) -> None:
+        if not self.pattern.bank or not self.ragged or len(self.support_bits) != len(self.ragged):
+            raise InputError(f"pattern {self.pattern}: not the bits of the support of every ragged layer")
+        for (units, _), bits in zip(self.ragged, self.support_bits, strict=True):
+            layer = self.banks((units,), self.pattern.bank)
+            if not layer.counting_bits <= bits <= layer.most_bits:
+                raise InputError(f"pattern {self.pattern}: {bits} bits are not a support of {units} units")
 
     def _check_blocks(self) -> None:
         if self.core or self.pattern != FREE or self.permuted or self.ragged or self.canonical == (self.atoms > 0):
@@ -95,6 +116,16 @@ class FormSpec:
         whole = self.atoms and self.dictionary_nonzeros * self.blocks != self.width
         if self.units % self.blocks or self.nonzeros * self.blocks != self.candidates or whole:
             raise InputError(f"blocks: the factors of {self} are not {self.blocks} blocks each")
+
+    def banks(self, layers: tuple[int, ...], bank: int) -> Banks:
+        """Return the tiles and banks of the codes of stacked layers.
+
+        Args:
+            layers: units of each.
+            bank: columns of a bank.
+        """
+        positions = tuple(size for size in (self.atoms, self.candidates - self.atoms) if size)
+        return Banks(*((layers, positions) if self.orientation == "input" else (positions, layers)), bank)
 
     @property
     def units(self) -> int:
@@ -163,10 +194,11 @@ class FormSpec:
     def encoding(self) -> Encoding:
         """How the support is stored.
 
-        ``none`` where it is empty, full or always the same, else the smaller of bitmask and indices.
+        ``none`` where it is empty, full or always the same, ``ranks`` where it is banked, else the smaller of bitmask
+        and indices.
         """
         if self.ragged:
-            return "mask"
+            return "ranks" if self.pattern.bank else "mask"
         if self.blocks or self.nonzeros in (0, self.candidates):
             return "none"
         return "index" if self.pattern.metadata_bits(self.candidates, self.nonzeros) < self.candidates else "mask"
@@ -176,6 +208,8 @@ class FormSpec:
         """Bytes of the codes' support."""
         if self.encoding == "none":
             return 0
+        if self.support_bits:
+            return sum((bits + 7) // 8 for bits in self.support_bits)
         if self.ragged:
             return sum((units * self.candidates + 7) // 8 for units, _ in self.ragged)
         by_index = self.pattern.metadata_bits(self.candidates, self.nonzeros)
@@ -196,20 +230,22 @@ class FormSpec:
         if len(members) == 1:
             return [self]
         if self.ragged:
-            return [
-                replace(self, out_features=sum(units for units, _ in layers), ragged=layers)
-                for layers in self._layers(members)
-            ]
+            return [self._part(layers) for layers in self._layers(members)]
         return [replace(self, out_features=count) for count in members]
 
-    def _layers(self, members: Sequence[int]) -> list[tuple[tuple[int, int], ...]]:
-        """Return the entries of ``ragged`` that belong to each member."""
+    def _part(self, layers: slice) -> "FormSpec":
+        ragged = self.ragged[layers]
+        units = sum(units for units, _ in ragged)
+        return replace(self, out_features=units, ragged=ragged, support_bits=self.support_bits[layers])
+
+    def _layers(self, members: Sequence[int]) -> list[slice]:
+        """Return where the entries of ``ragged`` of each member are."""
         ends = list(accumulate(units for units, _ in self.ragged))
         bounds = [0, *accumulate(members)]
         if not set(bounds[1:]) <= set(ends) or bounds[-1] != ends[-1]:
             raise InputError(f"ragged codes: {self.ragged} cannot be taken apart into {list(members)} units")
         starts = [0, *(ends.index(end) + 1 for end in bounds[1:])]
-        return [self.ragged[start:end] for start, end in pairwise(starts)]
+        return [slice(start, end) for start, end in pairwise(starts)]
 
     def with_ragged_rows(self) -> "FormSpec":
         """Return a spec with as many selected candidates in total, which may be in any unit.
@@ -225,7 +261,12 @@ class FormSpec:
         if not self.ragged:
             return replace(self, nonzeros=min(self.candidates, round(part * self.nonzeros)))
         layers = [(units, min(units * self.candidates, round(part * entries))) for units, entries in self.ragged]
-        return replace(self, ragged=tuple(layers), nonzeros=self.nonzeros if part <= 1 else self.candidates)
+        bits = tuple(
+            min(self.banks((units,), self.pattern.bank).most_bits, max(own, round(part * own)))
+            for (units, _), own in zip(self.ragged, self.support_bits, strict=bool(self.support_bits))
+        )
+        nonzeros = self.nonzeros if part <= 1 else self.candidates
+        return replace(self, ragged=tuple(layers), support_bits=bits, nonzeros=nonzeros)
 
     def code_scales(self, precision: Precision) -> int:
         """Return the number of scales of quantized codes.

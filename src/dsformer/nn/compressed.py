@@ -1,7 +1,7 @@
 """Stored form of a module: unpacking from its tensors, and packing into them."""
 
 import torch
-from jaxtyping import Float, Int, Int8
+from jaxtyping import Bool, Float, Int, Int8
 from torch import Tensor
 
 from dsformer.errors import InputError
@@ -92,8 +92,24 @@ class StoredForm(StoredTensors):
             for scale in (lead.dictionary_scale, self.weight_scale)
         )
         return QuantizedForm(
-            self.spec, dictionary, values, indices, self._unpacked_order(), of_atoms, of_codes, self.precision
+            self.spec,
+            dictionary,
+            values,
+            indices,
+            self._unpacked_order(),
+            of_atoms,
+            of_codes,
+            self.precision,
+            self._cells(),
         )
+
+    def _cells(self) -> Bool[Tensor, "units kept"] | None:
+        """Return which of the indices banked codes select."""
+        if not self.spec.pattern.bank:
+            return None
+        slots = self._ragged()[1]
+        cells = torch.zeros(self.spec.units * self.spec.nonzeros, dtype=torch.bool, device=slots.device)
+        return cells.index_fill(0, slots, True).view(self.spec.units, self.spec.nonzeros)
 
     def integer_factors(self) -> tuple[Int8[Tensor, "units kept"], Int8[Tensor, "rows columns"]]:
         """Return the integers of code values and dictionary.
@@ -188,7 +204,7 @@ class StoredForm(StoredTensors):
         """Return the values of a form that are stored, and its packed support."""
         if not self.spec.ragged:
             return form.values, pack_support(self.spec, form.indices)
-        cells = stored_entries(self.spec, form.values)
+        cells = stored_entries(self.spec, form.values) if form.cells is None else form.cells
         return form.values[cells][None], pack_ragged_support(self.spec, form.indices, cells)
 
     def _stored_dictionary(self, form: Form | QuantizedForm) -> Tensor:
@@ -207,7 +223,8 @@ class StoredForm(StoredTensors):
             return self.quantized_form(self.unpacked().long()).form(self.dtype)
         spec, dictionary = self.spec, self.shared_dictionary
         stored = self.weight.new_empty(spec.dictionary_shape) if dictionary is None else dictionary.detach()
-        return Form(spec, stored, self.values.detach(), self.unpacked().long(), self._unpacked_order())
+        order, cells = self._unpacked_order(), self._cells()
+        return Form(spec, stored, self.values.detach(), self.unpacked().long(), order, cells)
 
     def form_repr(self) -> str:
         """Return the part of ``extra_repr`` that describes the form."""

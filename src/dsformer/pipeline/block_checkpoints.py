@@ -29,7 +29,7 @@ from dsformer.utils.tensor_hash import hash_tensors
 _log = logging.getLogger("dsformer")
 
 DIRECTORY, RECORD, ALLOTMENTS = "blocks", "model.json", "allotments.json"
-_TENSORS = ("dictionary", "values", "indices", "permutation", "dictionary_scales", "value_scales")
+_TENSORS = ("dictionary", "values", "indices", "permutation", "dictionary_scales", "value_scales", "cells")
 
 
 class Checkpoints:
@@ -142,4 +142,5 @@ def _read_fitted(fields: dict[str, Any], tensors: dict[str, Tensor]) -> Fitted:
 
 def _read_spec(fields: dict[str, Any]) -> FormSpec:
     ragged = tuple((size, entries) for size, entries in fields["ragged"])
-    return FormSpec(**{**fields, "pattern": Pattern(**fields["pattern"]), "ragged": ragged})
+    own = {"pattern": Pattern(**fields["pattern"]), "ragged": ragged, "support_bits": tuple(fields["support_bits"])}
+    return FormSpec(**{**fields, **own})

@@ -13,7 +13,7 @@ from dsformer.errors import InputError
 from dsformer.factorization.channel_removal import remove_channels
 from dsformer.factorization.methods import fit_weight
 from dsformer.factorization.search import Fitted
-from dsformer.format.pattern import Pattern
+from dsformer.format.pattern import FREE, Pattern
 from dsformer.pipeline.block_checkpoints import Checkpoints
 from dsformer.pipeline.quantize import quantize_fitted
 from dsformer.pipeline.state import State, have
@@ -80,6 +80,8 @@ def _fit_all(
 
 def _fit(planned: PlannedBlock, recipe: Recipe) -> Fitted:
     pattern, precision = Pattern.parse(recipe.pattern), recipe.fitted_precision
+    if pattern.bank and planned.row_weights is not None:
+        pattern = FREE  # rows of a table are looked up one by one: banks would gain nothing
     with torch.no_grad():
         target = planned.target()
         try:

@@ -60,11 +60,14 @@ def reset_to_untrained(model: PreTrainedModel, untrained: PreTrainedModel) -> li
     return [own[name] for name in get_head(untrained) if name in own]
 
 
-def install_learned_forms(model: PreTrainedModel, learned: LearnedBlocks) -> None:
-    """Put the trained factors back into compressed layers."""
+def install_learned_forms(model: PreTrainedModel, learned: LearnedBlocks) -> list[BlockConfig]:
+    """Put the trained factors back into compressed layers. Returns their blocks, whose banked supports are others."""
     delattr(model, NAME)
     learned.detach()
-    install_forms(model, [block.config for block in learned], [block.form() for block in learned])
+    forms = [block.form() for block in learned]
+    blocks = [block.config.counting(form.spec) for block, form in zip(learned, forms, strict=True)]
+    install_forms(model, blocks, forms)
+    return blocks
 
 
 def _densify(model: nn.Module, names: Set[str]) -> None:

@@ -59,10 +59,10 @@ def learn(
         trainer.go_on(work)
     assert trainer.learner is not None
     trainer.learner.finish()
-    install_learned_forms(model, trainer.learner.stage.blocks)
+    learned = {block.names[0]: block for block in install_learned_forms(model, trainer.learner.stage.blocks)}
     cast_model(model, dtype)
     model.requires_grad_(True).eval()
-    attach(model, stored.blocks, stored.summary)
+    attach(model, [learned.get(block.names[0], block) for block in stored.blocks], stored.summary)
 
 
 def make_trainer(
@@ -141,7 +141,7 @@ def _batches(teacher: Teacher, data: TrainingData, config: LearningConfig) -> li
 def _order_alike(model: nn.Module, batch: dict[str, Tensor], dense: list[Block], learned: LearnedBlocks) -> None:
     """Put the teacher's rows in the order of the compressed model's."""
     group = max(block.spec.pattern.group for block in learned)
-    if group > 1:
+    if group > 1 or any(block.spec.pattern.bank for block in learned):
         with torch.no_grad():
             weights = {
                 one.name: orient(block.unit_weight().detach(), block.spec)

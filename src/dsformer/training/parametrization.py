@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from transformers.pytorch_utils import Conv1D
 
 from dsformer.format.form import Form
-from dsformer.format.indices import fill_support, find_nonzeros
+from dsformer.format.indices import fill_support, find_nonzeros, sort_entries
 from dsformer.format.precision import Precision
 from dsformer.format.schema import BlockConfig
 from dsformer.format.spec import FormSpec
@@ -42,6 +42,7 @@ class LearnedBlock(nn.Module):
 
     columns: Tensor
     order: Tensor
+    cells: Tensor | None
     value_steps: Tensor
     dictionary_steps: Tensor
     entries: Tensor | None
@@ -61,6 +62,8 @@ class LearnedBlock(nn.Module):
         self.register_buffer("entries", _entries(form.spec, atoms), persistent=False)
         self.register_buffer("columns", torch.empty_like(columns).index_copy_(0, order, columns).int())
         self.register_buffer("order", order.clone())
+        # Which values of banked codes exist.
+        self.register_buffer("cells", None if form.cells is None else form.cells.clone())
         self.watcher: GradientHook | None = None
         self.precision: Precision | None = None
         self._places: EntryPositions | None = None
@@ -121,7 +124,9 @@ class LearnedBlock(nn.Module):
         return weight
 
     def there(self) -> Bool[Tensor, "units kept"] | None:
-        """Return which values of ragged rows exist, those that are not zero; None: all do."""
+        """Return which values of ragged rows exist, of free codes those that are not zero; None: all do."""
+        if self.cells is not None:
+            return self.cells
         return self.values.detach() != 0 if self.spec.ragged else None
 
     def mask(self) -> Bool[Tensor, "units positions"]:
@@ -160,6 +165,8 @@ class LearnedBlock(nn.Module):
         self.columns = fill_support(mask, int(mask.sum(1).max())).int()
         # The optimizer knows this parameter object, so only its data is replaced, by data of another size.
         self.values.data = codes.gather(1, self.columns.long())
+        if self.cells is not None:
+            self.cells = mask.gather(1, self.columns.long())
         self.values.grad = None
         self.dictionary.copy_(dictionary)
         self.moved()
@@ -167,13 +174,16 @@ class LearnedBlock(nn.Module):
 
     @torch.no_grad()
     def form(self) -> Form:
-        """Return the trained factorization, with the spec that it started with."""
+        """Return the trained factorization, with the spec it started with; entries of banked codes are counted anew."""
         spec, order = self.spec, self.order
         values, columns = self.values.detach()[order], self.columns.long()[order]
         indices = columns[:: spec.pattern.group, spec.core :] - spec.core
         dictionary = self.dictionary.detach() if spec.orientation == "input" else self.dictionary.detach().T
         permutation = order.clone() if spec.permuted else None
-        return Form(spec, dictionary.contiguous(), values.clone(), indices.contiguous(), permutation)
+        form = Form(spec, dictionary.contiguous(), values.clone(), indices.contiguous(), permutation, self.cells)
+        return (
+            form if self.cells is None else sort_entries(form, [member.out_features for member in self.config.members])
+        )
 
 
 def _entries(spec: FormSpec, atoms: Float[Tensor, "atoms width"]) -> Bool[Tensor, "atoms width"] | None:
@@ -189,6 +199,8 @@ def _resize(block: LearnedBlock, state: dict[str, Any], prefix: str, *_: Any) ->
     if isinstance(stored, Tensor) and stored.shape != block.values.shape:
         block.values.data = block.values.new_empty(stored.shape)
         block.columns = block.columns.new_empty(stored.shape)
+        if block.cells is not None:
+            block.cells = block.cells.new_empty(stored.shape)
         if block.precision is not None:
             block.value_steps = block.value_steps.new_empty(stored.shape)
 

@@ -16,12 +16,13 @@ from dsformer.factorization.target import EmbeddingTarget, Target
 from dsformer.format.pattern import Pattern
 from dsformer.format.precision import SCALE_BITS, Precision
 from dsformer.format.quantized import QuantizedForm
+from dsformer.format.ragged import pack_ragged_support, unpack_ragged_support
 from dsformer.format.spec import FormSpec
 from dsformer.format.support_codec import pack_support, unpack_support
 from dsformer.recipe import Recipe
 
 QUICK = Effort(iterations=10, screening=4)
-PATTERNS = {"free": "free", "grouped": "grouped(4)", "n:m": "1:4"}
+PATTERNS = {"free": "free", "grouped": "grouped(4)", "n:m": "1:4", "banked": "banked(16)"}
 ALONE = {name: method for name, method in METHODS.items() if not method.structured}
 CASES = [(name, PATTERNS[kind]) for name, method in ALONE.items() for kind in (method.patterns or ("free",))]
 
@@ -40,6 +41,11 @@ def test_forms_fit_the_budget_and_can_be_stored(tall: Target, method: str, patte
     assert stored <= budget.bits
     assert found.error == pytest.approx(tall.error(found.form), rel=1e-3, abs=1e-4)
     indices = found.form.indices
+    if spec.pattern.bank:
+        assert torch.equal(
+            unpack_ragged_support(spec, pack_ragged_support(spec, indices, found.form.cells))[0], indices
+        )
+        return
     assert torch.equal(unpack_support(spec, pack_support(spec, indices)).long(), indices.long())
 
 

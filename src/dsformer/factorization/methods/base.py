@@ -9,7 +9,7 @@ from dsformer.factorization.search import Budget, Family, Fitted
 from dsformer.factorization.target import Target
 from dsformer.format.pattern import Pattern
 
-Kind = Literal["free", "grouped", "n:m"]
+Kind = Literal["free", "grouped", "n:m", "banked"]
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ class Method:
 
     def refuses(self, pattern: Pattern) -> str | None:
         """Return why the method has no forms of a pattern; None where it has."""
-        kind: Kind = "n:m" if pattern.m else "grouped" if pattern.group > 1 else "free"
+        kind: Kind = "n:m" if pattern.m else "banked" if pattern.bank else "grouped" if pattern.group > 1 else "free"
         if kind in self.patterns or (kind == "free" and not self.patterns):
             return None
         if not self.patterns:

@@ -32,7 +32,7 @@ def fit(weight: Target, budget: Budget, pattern: Pattern, effort: Effort) -> Fit
 DENSE_SPARSE = Method(
     fit,
     "a small dense matrix times a sparse one, learned in the metric of the inputs (after DSFormer, arXiv 2312.13211)",
-    ("free", "grouped", "n:m"),
+    ("free", "grouped", "n:m", "banked"),
     families,
     shares_dictionaries=True,
 )

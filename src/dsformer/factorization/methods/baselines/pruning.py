@@ -76,7 +76,7 @@ KINDS: tuple[Kind, ...] = ("free", "n:m")
 PRUNING = Method(
     fit_support,
     "supports by ADMM, values by least squares in the metric of the inputs (ALPS, arXiv 2406.07831)",
-    ("free", "grouped", "n:m"),
+    ("free", "grouped", "n:m", "banked"),
     families,
     prunes=True,
 )
