@@ -9,13 +9,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dsformer.errors import ArtefactError, InputError
-from dsformer.format.banked import Banks, pack_banked, rank_bits, unpack_banked
 from dsformer.format.form import Form
 from dsformer.format.indices import sort_entries
 from dsformer.format.pattern import Pattern
 from dsformer.format.ragged import pack_ragged_support, pad_ragged, unpack_ragged_support
 from dsformer.format.schema import BlockConfig, parse_blocks
 from dsformer.format.spec import FormSpec
+from dsformer_runtime.artefact.banked import Banks, pack_banked, rank_bits, unpack_banked
 from fixtures.forms import all_specs, banked_spec, label, random_form
 
 SIZES = st.lists(st.integers(1, 90), min_size=1, max_size=3).map(tuple)

@@ -15,10 +15,10 @@ from jaxtyping import Bool, Float, Int
 from numpy.typing import NDArray
 from torch import Tensor
 
-from dsformer.format.banked import STEP, Banks
 from dsformer.format.pattern import FREE, Pattern
 from dsformer.format.row_spans import RowSpan
 from dsformer.format.spec import FormSpec
+from dsformer_runtime.artefact.banked import STEP, Banks
 
 # Halvings of the interval that holds the price, in its logarithm.
 HALVINGS = 30

@@ -10,7 +10,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from dsformer.errors import InputError
-from dsformer.format.banked import LARGEST_BANK, STEP
+from dsformer_runtime.artefact.banked import LARGEST_BANK, STEP
 
 # Largest group that can share a support, and largest m of n:m.
 LARGEST = 2**16

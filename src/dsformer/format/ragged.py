@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from dsformer.errors import ArtefactError, InputError
-from dsformer.format.banked import Banks, pack_banked, unpack_banked
 from dsformer.format.indices import fill_support
 from dsformer.format.spec import FormSpec
 from dsformer.format.support_codec import stored_bytes, used_bits
+from dsformer_runtime.artefact.banked import Banks, pack_banked, unpack_banked
 
 
 def stored_entries(spec: FormSpec, values: Shaped[Tensor, "units kept"]) -> Bool[Tensor, "units kept"]:

@@ -6,9 +6,9 @@ from itertools import accumulate, pairwise
 from typing import Literal
 
 from dsformer.errors import InputError
-from dsformer.format.banked import Banks
 from dsformer.format.pattern import FREE, Pattern
 from dsformer.format.precision import SCALE_BITS, Precision, packed_bytes
+from dsformer_runtime.artefact.banked import Banks
 
 Orientation = Literal["input", "output"]
 Encoding = Literal["none", "mask", "index", "ranks"]

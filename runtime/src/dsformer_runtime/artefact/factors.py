@@ -159,7 +159,7 @@ class CompressedModules:
         self, values: NDArray[Any], scales: Floats, block: Block, spec: Spec, mask: NDArray[np.bool_]
     ) -> Floats:
         """Return the numbers of codes with several scales a unit."""
-        if not spec.entries:
+        if not spec.ragged:
             return values * _spread(scales, block, values.shape)
         # Ragged rows have scales as if they were padded to the longest, with the first candidates that are off. The
         # place of a value in its padded row says which scale is its own.

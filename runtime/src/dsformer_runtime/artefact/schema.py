@@ -60,6 +60,7 @@ class Block:
     dictionary_nonzeros: int = 0
     blocks: int = 0
     entries: tuple[int, ...] = ()
+    support_bits: tuple[int, ...] = ()
 
     def specs(self) -> list[Spec]:
         """Return the spec of each member.
@@ -71,8 +72,9 @@ class Block:
         pattern = Pattern.parse(self.pattern)
         form = (self.in_features, self.atoms, self.core, self.nonzeros, self.canonical, pattern, self.permuted)
         rest = (self.dictionary_nonzeros, self.blocks)
-        pairs = zip(self.members, entries, strict=True)
-        return [Spec(self.orientation, member.out_features, *form, *rest, count) for member, count in pairs]
+        bits = self.support_bits or (0,) * len(self.members)
+        counted = zip(self.members, entries, bits, strict=True)
+        return [Spec(self.orientation, member.out_features, *form, *rest, *counts) for member, *counts in counted]
 
     def scales_of(self, numbers: int) -> int:
         """Return the number of scales of a row of ``numbers`` quantized numbers."""
@@ -155,8 +157,11 @@ def _described(part: Block | Member) -> dict[str, Any]:
 def _check(block: Block) -> None:
     """Check the fields of a block against each other, as ``dsformer.format.schema`` does."""
     several, table = len(block.members) > 1, block.kind == "embedding"
-    if block.entries and (len(block.entries) != len(block.members) or table or min(block.entries) < 1):
+    least = 0 if block.support_bits else 1
+    if block.entries and (len(block.entries) != len(block.members) or table or min(block.entries) < least):
         raise RuntimeInputError("entries: not a number for every linear layer")
+    if block.support_bits and (len(block.support_bits) != len(block.entries) or block.permuted):
+        raise RuntimeInputError("support_bits: not a number for every layer, or not in their own order")
     specs = block.specs()
     if several and (block.orientation == "output" or table):
         raise RuntimeInputError("only linear layers with an input dictionary can share one")
@@ -243,6 +248,7 @@ _BLOCK: dict[str, Reader] = {
     "dictionary_bits": _bits,
     "inputs": _list(_SIZE, 0, 1000),
     "entries": _list(_NUMBER, 0, 1000),
+    "support_bits": _list(_whole(0, 2**40), 0, 1000),
     **dict.fromkeys(("canonical", "permuted", "heads"), _flag),
     **dict.fromkeys(("atoms", "core", "nonzeros", "scale_span", "replaces_inputs"), _NUMBER),
     **dict.fromkeys(("dictionary_nonzeros", "blocks"), _NUMBER),

@@ -9,11 +9,13 @@ import re
 from dataclasses import dataclass
 from typing import Literal
 
+from dsformer_runtime.artefact.banked import LARGEST_BANK, STEP, Banks
 from dsformer_runtime.errors import RuntimeInputError
 
-Encoding = Literal["none", "mask", "index", "ragged"]
+Encoding = Literal["none", "mask", "index", "ragged", "ranks"]
 _COUNT = "([0-9]{1,9})"
 _LARGEST_PATTERN = 2**16
+_BANKS = range(STEP, LARGEST_BANK + 1, STEP)
 
 
 @dataclass(frozen=True)
@@ -23,15 +25,17 @@ class Pattern:
     Attributes:
         group: number of neighbouring units that share one support.
         n, m: selected atoms of each strided set of ``m``; 0: any atoms may be selected.
+        bank: neighbouring columns of which all rows of a tile select as many (``banked.py``); 0: rows are independent.
     """
 
     group: int = 1
     n: int = 0
     m: int = 0
+    bank: int = 0
 
     @classmethod
     def parse(cls, text: str) -> "Pattern":
-        """Parse ``free``, ``grouped(8)`` or ``2:4``.
+        """Parse ``free``, ``grouped(8)``, ``2:4`` or ``banked(64)``.
 
         Raises:
             RuntimeInputError: the text is none of these.
@@ -40,6 +44,8 @@ class Pattern:
             return cls()
         if (match := re.fullmatch(rf"grouped\({_COUNT}\)", text)) and 2 <= int(match[1]) <= _LARGEST_PATTERN:
             return cls(group=int(match[1]))
+        if (match := re.fullmatch(rf"banked\({_COUNT}\)", text)) and int(match[1]) in _BANKS:
+            return cls(bank=int(match[1]))
         match = re.fullmatch(f"{_COUNT}:{_COUNT}", text)
         if match and 1 <= int(match[1]) < int(match[2]) <= _LARGEST_PATTERN:
             return cls(n=int(match[1]), m=int(match[2]))
@@ -61,7 +67,9 @@ class Spec:
         permuted: a permutation that assigns units to groups is stored.
         dictionary_nonzeros: entries of every atom of a sparse input dictionary; 0: the dictionary is dense.
         blocks: of a Monarch matrix, whose supports are not stored; 0: it is none.
-        entries: total number of selected candidates, where units select different numbers; 0: they do not.
+        entries: total number of selected candidates, where units select different numbers; 0: they do not, or there
+            are none in a banked form.
+        ranks_bits: of a banked form, bits of its support.
     """
 
     orientation: str
@@ -76,6 +84,7 @@ class Spec:
     dictionary_nonzeros: int = 0
     blocks: int = 0
     entries: int = 0
+    ranks_bits: int = 0
 
     def __post_init__(self) -> None:
         """Check the combination.
@@ -88,9 +97,12 @@ class Spec:
         possible = possible and self.atoms <= self.units + self.width
         possible = possible and (not sparse or (self.orientation == "input" and self.atoms > 0))
         possible = possible and sparse < max(1, self.width) and self.units % self.pattern.group == 0
-        own_order = not self.core and self.pattern == Pattern() and not self.permuted
-        if self.entries:
+        own_order = not self.core and self.pattern in (Pattern(), Pattern(bank=self.pattern.bank)) and not self.permuted
+        if self.entries or self.pattern.bank:
             possible = possible and own_order and self.entries <= self.units * self.nonzeros
+        possible = possible and (self.pattern.bank > 0) == (self.ranks_bits > 0)
+        if possible and self.pattern.bank:
+            possible = self.banks.counting_bits <= self.ranks_bits <= self.banks.most_bits
         if self.blocks:
             whole = not self.atoms or sparse * self.blocks == self.width
             possible = possible and own_order and not self.entries and self.canonical != (self.atoms > 0) and whole
@@ -135,6 +147,19 @@ class Spec:
         return self.core + self.candidates
 
     @property
+    def ragged(self) -> bool:
+        """Whether units select different numbers of candidates."""
+        return self.entries > 0 or self.pattern.bank > 0
+
+    @property
+    def banks(self) -> Banks:
+        """Tiles and banks of the codes as they multiply."""
+        positions = tuple(size for size in (self.atoms, self.candidates - self.atoms) if size)
+        units = (self.units,)
+        rows, columns = (units, positions) if self.orientation == "input" else (positions, units)
+        return Banks(rows, columns, self.pattern.bank)
+
+    @property
     def groups(self) -> int:
         """Number of groups of units, each with one support."""
         return self.units // self.pattern.group
@@ -142,7 +167,7 @@ class Spec:
     @property
     def code_shape(self) -> tuple[int, int]:
         """Rows in which the codes are stored, and values of each; ragged ones are a single row."""
-        return (1, self.entries) if self.entries else (self.units, self.core + self.nonzeros)
+        return (1, self.entries) if self.ragged else (self.units, self.core + self.nonzeros)
 
     @property
     def code_count(self) -> int:
@@ -153,8 +178,8 @@ class Spec:
     @property
     def encoding(self) -> Encoding:
         """How the support is stored; ``none`` where it is empty, full or always the same."""
-        if self.entries:
-            return "ragged"
+        if self.ragged:
+            return "ranks" if self.pattern.bank else "ragged"
         if self.blocks or self.nonzeros in (0, self.candidates):
             return "none"
         return "index" if self._index_bits < self.candidates else "mask"
@@ -174,6 +199,8 @@ class Spec:
     @property
     def support_bits(self) -> int:
         """Bits of the stored support, padding excluded."""
+        if self.encoding == "ranks":
+            return self.ranks_bits
         each = {"none": 0, "index": self._index_bits}.get(self.encoding, self.candidates)
         return self.groups * each
 

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from dsformer_runtime.artefact.banked import unpack_banked
 from dsformer_runtime.artefact.spec import Spec, byte_count
 from dsformer_runtime.errors import RuntimeInputError
 
@@ -31,6 +32,8 @@ def unpack_support(spec: Spec, packed: NDArray[np.uint8] | None) -> Mask:
     if spec.encoding == "none":
         return _implied(spec)
     assert packed is not None
+    if spec.encoding == "ranks":
+        return _from_ranks(spec, packed)
     bits = _used_bits(packed, spec.support_bits, "support")
     return _READERS[spec.encoding](spec, bits.reshape(spec.groups, -1))
 
@@ -125,7 +128,7 @@ def write_out(mask: Mask, values: NDArray[Any], spec: Spec, order: NDArray[np.in
     """
     dense = np.zeros((spec.units, spec.positions), values.dtype)
     every = mask if spec.pattern.group == 1 else np.repeat(mask, spec.pattern.group, axis=0)
-    if spec.entries:
+    if spec.ragged:
         dense[every] = values.reshape(-1)
     else:
         dense[:, : spec.core] = values[:, : spec.core]
@@ -158,6 +161,17 @@ def _from_ragged(spec: Spec, bits: NDArray[np.uint8]) -> Mask:
     mask = bits.view(np.bool_)
     counts = mask.sum(1)
     if counts.sum() != spec.entries or counts.max() > spec.nonzeros:
+        raise RuntimeInputError(f"support: not {spec.entries} entries, at most {spec.nonzeros} in a row")
+    return mask
+
+
+def _from_ranks(spec: Spec, packed: NDArray[np.uint8]) -> Mask:
+    try:
+        mask = unpack_banked(spec.banks, packed)
+    except ValueError as error:
+        raise RuntimeInputError(str(error)) from None
+    mask = mask if spec.orientation == "input" else np.ascontiguousarray(mask.T)
+    if mask.sum() != spec.entries or mask.sum(1).max() > spec.nonzeros:
         raise RuntimeInputError(f"support: not {spec.entries} entries, at most {spec.nonzeros} in a row")
     return mask
 
