@@ -24,7 +24,7 @@ def test_an_order_is_found_again():
     assert torch.equal(match_rows(rows, near, spans), order)
 
 
-@pytest.mark.parametrize("pattern", ["free", "grouped(8)"])
+@pytest.mark.parametrize("pattern", ["free", "grouped(8)", "banked(16)"])
 def test_projections_start_from_the_dense_weight_in_the_order_of_the_compressed_one(
     pattern: str, teacher: Path, task_file: Path, data: TrainingData, factorized: Callable, tmp_path: Path
 ):

@@ -2,6 +2,7 @@ import json
 import struct
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from math import prod
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -27,10 +28,11 @@ from dsformer.training.teacher import Teacher
 from fixtures.forms import random_form
 from fixtures.training import projection_of
 
-PATTERNS = ("free", "grouped(8)", "2:4")
+PATTERNS = ("free", "grouped(8)", "2:4", "banked(64)")
 OF_FORMS = [name for name, kind in LEARNERS.items() if not kind.prunes]
 # Learners that may choose other supports.
 MOVING = ("refactor", "codes", "stf")
+BYTES = {"F32": 4, "U8": 1, "I64": 8}
 ONE_EPOCH = {"epochs": 1, "examples": 256, "batch_size": 32, "learning_rate": 1e-3, "bf16": False}
 
 
@@ -101,13 +103,20 @@ def test_the_loss_falls_and_the_form_stays(
     run = trained(learner, pattern, distill_weight=0.5, factor_rate=4.0)
     assert task_loss(run.model, data) < 0.9 * task_loss(run.before, data)
     saved = save(run.model, tmp_path / "out")
-    assert stored(saved) == stored(factorized(pattern))
+    before, after = stored(factorized(pattern)), stored(saved)
+    if pattern == "banked(64)":
+        # Values make room for supports, and the other way round.
+        sizes = [sum(prod(shape) * BYTES[kind] for kind, shape in one.values()) for one in (before, after)]
+        assert 0.97 * sizes[0] < sizes[1] <= sizes[0]
+    else:
+        assert after == before
     loaded, batch = dsformer.load(saved), data.collate([data.features[0]])
     assert_same_state(loaded, run.model)
     with torch.no_grad():
         torch.testing.assert_close(loaded(**batch).logits, run.model(**batch).logits, rtol=1e-6, atol=1e-6)
     old, new = supports(run.before), supports(run.model)
-    same = all(torch.equal(new[key], tensor) for key, tensor in old.items())
+    same = all(torch.equal(new[key], tensor) for key, tensor in old.items() if new[key].shape == tensor.shape)
+    same &= all(new[key].shape == tensor.shape for key, tensor in old.items())
     assert same == (learner not in MOVING)
     for key, tensor in old.items():
         assert key.endswith("support") or torch.equal(new[key], tensor)

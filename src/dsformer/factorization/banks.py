@@ -26,8 +26,9 @@ HALVINGS = 30
 PRICES = 1e12
 # Rounds in which what is left is spent on single steps.
 FILLS = 3
-# Bits of a value where a spec does not say them: there neither entries nor support may grow.
-PRICED = 16
+# Where a spec does not say the bits of a value: those at which supports are weighed, and those for which entries that
+# are not used make room in supports. Entries do not grow, so that codes with more bits a value take no more bytes.
+PRICED, LEAST_BITS = 16, 4
 
 Fits = Callable[[NDArray[np.int64]], bool]
 
@@ -184,7 +185,8 @@ class BankedSupports:
         entries, bits = self.banks.total_entries(counts), self.banks.total_bits(counts)
         if spec.value_bits:
             return entries * spec.value_bits + bits <= spec.code_count * spec.value_bits + sum(spec.support_bits)
-        return entries <= spec.code_count and bits <= sum(spec.support_bits)
+        room = LEAST_BITS * spec.code_count + sum(spec.support_bits)
+        return entries <= spec.code_count and LEAST_BITS * entries + bits <= room
 
 
 def _least_prices(

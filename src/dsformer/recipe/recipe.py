@@ -30,7 +30,7 @@ class Recipe(StrictModel):
         ),
     ] = "encoder"
     method: Annotated[str, Field(description=f"one of {', '.join(METHODS)}")] = "dense_sparse"
-    pattern: Annotated[str, Field(description="constraint on supports: free, grouped(g) or n:m")] = "free"
+    pattern: Annotated[str, Field(description="constraint on supports: free, grouped(g), n:m or banked(b)")] = "free"
     allocation: Annotated[
         Literal["balanced", "uniform"],
         Field(description="who gets how many bits: least total error, or the same ratio everywhere"),
@@ -120,7 +120,9 @@ class Recipe(StrictModel):
     def _fits_learner(self) -> None:
         if self.training.start and not self.trains_weights:
             able = [name for name, kind in LEARNERS.items() if kind.latent]
-            raise ValueError(f"training: start goes with train {' or '.join(able)} and a method that prunes, ungrouped")
+            raise ValueError(
+                f"training: start goes with train {' or '.join(able)} and a method that prunes, free or n:m"
+            )
         learner = LEARNERS.get(self.training.learner)
         if learner is not None and learner.prunes and not (METHODS[self.method].prunes and self.pattern == "free"):
             pruning = [name for name, method in METHODS.items() if method.prunes]
@@ -171,8 +173,9 @@ class Recipe(StrictModel):
     @property
     def trains_weights(self) -> bool:
         """Whether dense weights are trained, of which the learner keeps some."""
-        # Rows that share a support are reordered, and those of the dense weight are not.
-        prunes = METHODS[self.method].prunes and Pattern.parse(self.pattern).group == 1
+        # Rows of groups and tiles are reordered, and those of the dense weight are not.
+        pattern = Pattern.parse(self.pattern)
+        prunes = METHODS[self.method].prunes and pattern.group == 1 and not pattern.bank
         return prunes and self.training.train != "none" and LEARNERS[self.training.learner].latent
 
     @property
