@@ -168,9 +168,10 @@ class FloatForm {
     form.values = values_.data();
     form.indices = indices_.data();
     form.bias = spec_.bias;
-    // Few tokens are summed in the same order as many.
+    // Few tokens are summed in the same order as many: by panels alone, and those of up to two vectors add up alike.
     dsf_tuning tuning{};
     tuning.small_tokens = -1;
+    tuning.panel_vectors = 2;
     return dsf_plan_create(&form, &tuning, error);
   }
 
