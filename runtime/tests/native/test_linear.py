@@ -5,6 +5,7 @@ import pytest
 from random_models import Number, random_floats, random_linear, random_matrix
 
 from dsformer_runtime.model import Floats, Linear, Matrix
+from dsformer_runtime.native.library import open_library
 from dsformer_runtime.native.linear import NativeLinear
 from dsformer_runtime.native.structs import ACTIVATIONS
 from dsformer_runtime.reference import activate
@@ -143,3 +144,16 @@ def test_what_is_not_a_number_stays_in_its_token(instruction_set: str):
             found = native.run(spoilt)
             assert number == "float" or np.isnan(found[4]).all()
             assert (np.delete(found, 4, 0) == np.delete(expected, 4, 0)).all()
+
+
+def test_dense_bytes_are_alike_with_vnni_and_amx():
+    """Sums are whole numbers, and what is made of them is rounded alike."""
+    library = open_library()
+    random = np.random.default_rng(0)
+    linear, x = random_linear(random, 200, 150, "int8"), random_floats(random, 77, 150)
+    found = []
+    for name in ("avx512_vnni", "avx512_bf16", "amx_emulated", "amx"):
+        if library is not None and not library.dsf_set_isa(name.encode()):
+            found.append(NativeLinear(linear).run(x, "gelu"))
+            library.dsf_set_isa(None)
+    assert all((one == found[0]).all() for one in found)

@@ -53,7 +53,7 @@ void pack_floats(const dsf_matrix& m, const RowKernels& kernels, Buffer<T>& to) 
 void pack_dense(const dsf_matrix& m, const RowKernels& kernels, PackedMatrix& to) {
   to.kind = PackedMatrix::DENSE_INT8;
   const int64_t columns = up_to(m.columns, 4);
-  to.words.resize(size_t(up_to(m.rows, kernels.lanes) * columns));
+  to.words.resize(size_t(up_to(m.rows, kernels.lanes) * columns + kernels.dense_slack));
   for_groups(m.rows, kernels, [&](int64_t first, int64_t rows) {
     int8_t* at = to.words.data() + first * columns;
     for (int64_t k = 0; k < columns; k += 4)

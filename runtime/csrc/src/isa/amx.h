@@ -39,6 +39,12 @@ struct Amx : Avx512Bf16 {
     __asm__ volatile("{tdpbsud\t%%tmm%c2, %%tmm%c1, %%tmm%c0|tdpbsud\t%%tmm%c0, %%tmm%c1, %%tmm%c2}" ::"i"(SUMS),
                      "i"(A), "i"(B));
   }
+  // The same with A unsigned and B signed.
+  template <int SUMS, int A, int B>
+  DSF_INLINE void dot_unsigned_tiles() {
+    __asm__ volatile("{tdpbusd\t%%tmm%c2, %%tmm%c1, %%tmm%c0|tdpbusd\t%%tmm%c0, %%tmm%c1, %%tmm%c2}" ::"i"(SUMS),
+                     "i"(A), "i"(B));
+  }
   template <int SUMS, int A, int B>
   DSF_INLINE void dot_pair_tiles() {
     __asm__ volatile("{tdpbf16ps\t%%tmm%c2, %%tmm%c1, %%tmm%c0|tdpbf16ps\t%%tmm%c0, %%tmm%c1, %%tmm%c2}" ::"i"(SUMS),

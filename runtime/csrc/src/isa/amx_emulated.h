@@ -44,6 +44,10 @@ struct AmxEmulated : Avx512Bf16 {
     add_products<SUMS, A, B>(add_bytes);
   }
   template <int SUMS, int A, int B>
+  DSF_INLINE void dot_unsigned_tiles() {
+    add_products<SUMS, A, B>(add_unsigned);
+  }
+  template <int SUMS, int A, int B>
   DSF_INLINE void dot_pair_tiles() {
     add_products<SUMS, A, B>(add_pairs);
   }
@@ -54,6 +58,8 @@ struct AmxEmulated : Avx512Bf16 {
       sum += uint32_t(int32_t(int8_t(a >> shift)) * int32_t(uint8_t(b >> shift)));
     return sum;
   }
+
+  DSF_INLINE uint32_t add_unsigned(uint32_t sum, uint32_t a, uint32_t b) { return add_bytes(sum, b, a); }
 
   DSF_INLINE float number_of(uint32_t bits) {
     float number;

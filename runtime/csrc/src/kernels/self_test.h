@@ -14,7 +14,7 @@ struct SelfTest : VectorOps<Isa> {
 
   static bool passes() {
     if constexpr (Isa::has_amx)
-      return dots_work() && tiles_work();
+      return dots_work() && tiles_work() && unsigned_tiles_work();
     else
       return dots_work();
   }
@@ -70,6 +70,31 @@ struct SelfTest : VectorOps<Isa> {
     A::store_sums(sums, 16, 1);
     Isa::release_tiles();
     for (uint32_t sum : sums) right = right && sum == 0x42800000u;  // 16 * (1 * 2 + 2 * 1)
+    return right;
+  }
+
+  // Tiles of tokens by tiles of weights, as AmxRowProducts has them.
+  static bool unsigned_tiles_work() {
+    alignas(64) uint32_t bytes[16][16], weights[16][16], sums[16][16];
+    for (uint32_t i = 0; i < 16; i++)
+      for (uint32_t k = 0; k < 16; k++) {
+        bytes[i][k] = 0xff7f0180u * (16 * i + k + 3);
+        weights[i][k] = 0x80ff0103u * (16 * k + i + 1);
+      }
+    Isa::set_tiles(AmxConfig(16));
+    Isa::template zero_tile<0>();
+    Isa::template load_tile<4>(bytes, 64);
+    Isa::template load_tile<5>(weights, 64);
+    Isa::template dot_unsigned_tiles<0, 4, 5>();
+    Isa::template store_tile<0>(sums, 64);
+    Isa::release_tiles();
+    bool right = true;
+    for (int row = 0; row < 16; row++)
+      for (int column = 0; column < 16; column++) {
+        int32_t sum = 0;
+        for (int k = 0; k < 16; k++) sum = scalar_dot(sum, bytes[row][k], weights[k][column]);
+        right = right && int32_t(sums[row][column]) == sum;
+      }
     return right;
   }
 };

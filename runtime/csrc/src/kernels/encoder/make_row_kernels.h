@@ -1,6 +1,7 @@
 // The encoder's kernels of one instruction set as a table; see make_kernels.h.
 #pragma once
 
+#include "kernels/encoder/amx_row_products.h"
 #include "kernels/encoder/attention.h"
 #include "kernels/encoder/row_activations.h"
 #include "kernels/encoder/row_kernels.h"
@@ -11,9 +12,10 @@ namespace dsf {
 
 template <class Isa>
 constexpr RowKernels make_row_kernels() {
-  return {
+  RowKernels kernels = {
       .lanes = Isa::LANES,
       .dense_vectors = RowProducts<Isa>::VECTORS,
+      .dense_slack = 0,
       .multiply_floats = RowProducts<Isa>::multiply_floats,
       .multiply_dense = RowProducts<Isa>::multiply_dense,
       .multiply_banked = RowProducts<Isa>::multiply_banked,
@@ -24,6 +26,11 @@ constexpr RowKernels make_row_kernels() {
       .attend = Attention<Isa>::run,
       .attention_scratch = Attention<Isa>::scratch_size,
   };
+  if constexpr (Isa::has_amx) {
+    kernels.dense_slack = AmxRowProducts<Isa>::SLACK;
+    kernels.multiply_dense = AmxRowProducts<Isa>::multiply_dense;
+  }
+  return kernels;
 }
 
 }  // namespace dsf

@@ -5,8 +5,6 @@
 
 namespace dsf {
 
-
-
 // Buffers have so many numbers after the last row's last one, and rows are a multiple of it apart: vectors may be read
 // and written whole.
 constexpr int64_t ROOM = 64;
@@ -60,7 +58,8 @@ struct AttentionCall {
 
 struct RowKernels {
   int lanes;
-  int dense_vectors;  // of a group of rows
+  int dense_vectors;    // of a group of rows
+  int64_t dense_slack;  // bytes behind the weights of a dense matrix that may be read
 
   void (*multiply_floats)(const PackedMatrix&, FloatRows x, int64_t tokens, const Finish&);
   void (*multiply_dense)(const PackedMatrix&, const ByteRows& x, int64_t tokens, const Finish&);

@@ -47,7 +47,7 @@ struct RowProducts : VectorOps<Isa> {
       });
   }
 
- private:
+ protected:
   DSF_INLINE Finish at(Finish f, int64_t t) {
     f.y += t * f.stride;
     if (f.add) f.add += t * f.stride;
@@ -64,8 +64,8 @@ struct RowProducts : VectorOps<Isa> {
     int64_t row = 0;
     for (; row + ROWS <= m.rows; row += ROWS) run(row, Constant<VECTORS>{});
     const int64_t left = (m.rows - row + LANES - 1) / LANES;
-    if (left == 4) run(row, Constant<VECTORS < 4 ? 1 : 4>{});
-    if (left == 3) run(row, Constant<VECTORS < 3 ? 1 : 3>{});
+    if (left == 4) run(row, Constant < VECTORS<4 ? 1 : 4>{});
+    if (left == 3) run(row, Constant < VECTORS<3 ? 1 : 3>{});
     if (left == 2) run(row, Constant<2>{});
     if (left == 1) run(row, Constant<1>{});
   }
@@ -94,8 +94,7 @@ struct RowProducts : VectorOps<Isa> {
         store(f.y + i, result);
       }
     }
-    if (f.activation != DSF_IDENTITY)
-      RowActivations<Isa>::activate(f.y + row, f.stride, U * LANES, T, f.activation);
+    if (f.activation != DSF_IDENTITY) RowActivations<Isa>::activate(f.y + row, f.stride, U * LANES, T, f.activation);
   }
 
   // Sums of products of bytes to numbers: a token is bytes * scale + offset, a row weights * scale.
@@ -107,12 +106,13 @@ struct RowProducts : VectorOps<Isa> {
       const Floats scales = load(m.scales.data() + row + v * LANES), totals = load(m.sums.data() + row + v * LANES);
 #pragma GCC unroll 32
       for (int t = 0; t < T; t++)
-        y[t][v] = added(totals * broadcast(x.offsets[t]),
-                        __builtin_convertvector(sums[t][v], Floats) * scales, broadcast(x.scales[t]));
+        y[t][v] = added(totals * broadcast(x.offsets[t]), __builtin_convertvector(sums[t][v], Floats) * scales,
+                        broadcast(x.scales[t]));
     }
     put(y, row, f);
   }
 
+ private:
   // a + b * c, and not with the product in `a` fused: every tile has to round alike.
   DSF_INLINE Floats added(Floats a, Floats b, Floats c) {
     __asm__("" : "+" DSF_REGISTER(a));
