@@ -6,7 +6,7 @@ PIP := $(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt
 export HF_HUB_OFFLINE = 1
 export TOKENIZERS_PARALLELISM = false
 
-.PHONY: demo test test-slow test-oldest fuzz sanitize lint docs clean
+.PHONY: demo test test-runtime test-slow test-oldest fuzz sanitize lint docs clean
 
 demo: $(VENV)/.demo
 	$(BIN)/dsformer demo --output demo-output
@@ -14,6 +14,12 @@ demo: $(VENV)/.demo
 # Side by side, a thread each (tests/conftest.py).
 test: $(VENV)/.dev
 	$(BIN)/python -m pytest -q -n auto --maxprocesses 4 --dist worksteal
+
+# The runtime by itself: an environment without PyTorch.
+test-runtime: $(VENV)/bin/pip
+	$(PYTHON) -m venv .venv-runtime
+	.venv-runtime/bin/pip install --quiet --disable-pip-version-check -c constraints.txt ./runtime pytest
+	cd runtime && ../.venv-runtime/bin/python -m pytest -q -p no:cacheprovider
 
 test-slow: $(VENV)/.dev
 	$(BIN)/python -m pytest -q -m slow --timeout 3600
@@ -67,4 +73,4 @@ $(VENV)/.dev: pyproject.toml constraints.txt $(NATIVE) | $(VENV)/bin/pip
 	touch $@
 
 clean:
-	rm -rf $(VENV) .venv-oldest build site demo-output
+	rm -rf $(VENV) .venv-oldest .venv-runtime build runtime/build site demo-output
