@@ -9,6 +9,7 @@
 
 #include "api/errors.h"
 #include "encoder/encoder.h"
+#include "encoder/words.h"
 #include "run/parallel.h"
 #include "run/phases.h"
 
@@ -98,7 +99,7 @@ class Chunk {
   void embed(int64_t t, int64_t count, ThreadScratch& scratch) {
     const int64_t size = spec_.embedding_size, stride = spec_.projection ? row_stride(size) : x_stride_;
     float* rows = spec_.projection ? scratch.rows.data() : x(t);
-    read_words(t, count, rows, stride, scratch);
+    read_words(spec_, batch_.ids + start_ + t, count, rows, stride);
     const int64_t* text = std::upper_bound(batch_.starts + first_, batch_.starts + last_, start_ + t) - 1;
     for (int64_t i = 0; i < count; i++) {
       const int64_t token = start_ + t + i;
@@ -114,45 +115,6 @@ class Chunk {
 
   static void add(float* to, const float* from, int64_t count) {
     for (int64_t i = 0; i < count; i++) to[i] += from[i];
-  }
-
-  void read_words(int64_t t, int64_t count, float* rows, int64_t stride, ThreadScratch& scratch) {
-    const int32_t* ids = batch_.ids + start_ + t;
-    if (spec_.table) {
-      scratch.ids.assign(ids, ids + count);
-      for (int64_t i = 0; i < count; i++)
-        dsf_table_read(spec_.table, &scratch.ids[size_t(i)], 1, rows + i * stride, 1);
-      return;
-    }
-    for (int64_t i = 0; i < count; i++) read_word(ids[i], rows + i * stride);
-  }
-
-  void read_word(int64_t id, float* to) const {
-    const int64_t size = spec_.embedding_size, at = id * size;
-    switch (spec_.word_type) {
-      case DSF_FLOATS: std::memcpy(to, static_cast<const float*>(spec_.words) + at, size_t(size) * 4); break;
-      case DSF_BYTES:
-        for (int64_t i = 0; i < size; i++)
-          to[i] = float(static_cast<const int8_t*>(spec_.words)[at + i]) * spec_.word_scales[id];
-        break;
-      case DSF_HALVES:
-        for (int64_t i = 0; i < size; i++) to[i] = from_half(static_cast<const uint16_t*>(spec_.words)[at + i]);
-        break;
-      default:
-        for (int64_t i = 0; i < size; i++) {
-          const uint32_t bits = uint32_t(static_cast<const uint16_t*>(spec_.words)[at + i]) << 16;
-          std::memcpy(to + i, &bits, 4);
-        }
-    }
-  }
-
-  static float from_half(uint16_t half) {
-    const uint32_t exponent = half >> 10 & 31, fraction = half & 1023, sign = uint32_t(half & 0x8000) << 16;
-    if (exponent == 0) return (sign ? -1.0f : 1.0f) * std::ldexp(float(fraction), -24);
-    const uint32_t bits = sign | (exponent == 31 ? 0x7f800000u : (exponent + 112) << 23) | fraction << 13;
-    float number;
-    std::memcpy(&number, &bits, 4);
-    return number;
   }
 
   // What a block of a layer reads: x, or with norms before blocks the normalized x.

@@ -13,7 +13,6 @@ namespace dsf {
 struct ThreadScratch {
   LinearScratch linear;
   Buffer<float> rows, inner, gated, attention;
-  std::vector<int64_t> ids;
 };
 
 // Of all tokens that are processed together.
