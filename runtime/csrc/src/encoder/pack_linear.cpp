@@ -68,17 +68,18 @@ struct Places {
   int64_t count = 0;
 };
 
-Places places_in(const dsf_matrix& m, int64_t row, int64_t bank) {
+Places places_in(const dsf_matrix& m, int64_t row, int64_t bank, int64_t size) {
   Places places;
-  for (int64_t i = 0; i < BANK; i++)
-    if (byte_at(m, row, bank * BANK + i)) places.columns[size_t(places.count++)] = uint8_t(i);
+  for (int64_t i = 0; i < size; i++)
+    if (byte_at(m, row, bank * size + i)) places.columns[size_t(places.count++)] = uint8_t(i);
   return places;
 }
 
 // Every row of a tile takes as many quads of a bank as the row with most of them.
 void pack_banked(const dsf_matrix& m, const RowKernels& kernels, PackedMatrix& to) {
   to.kind = PackedMatrix::BANKED_INT8;
-  const int64_t lanes = kernels.lanes, banks = up_to(m.columns, BANK) / BANK, tiles = up_to(m.rows, lanes) / lanes;
+  const int64_t lanes = kernels.lanes, size = kernels.lookup, tiles = up_to(m.rows, lanes) / lanes;
+  const int64_t banks = up_to(m.columns, size) / size;
   std::vector<int8_t> words;
   std::vector<uint8_t> where;
   std::vector<uint16_t> banks_of;
@@ -88,7 +89,7 @@ void pack_banked(const dsf_matrix& m, const RowKernels& kernels, PackedMatrix& t
     for (int64_t bank = 0; bank < banks; bank++) {
       int64_t quads = 0;
       for (int64_t r = 0; r < lanes; r++) {
-        rows[size_t(r)] = places_in(m, tile * lanes + r, bank);
+        rows[size_t(r)] = places_in(m, tile * lanes + r, bank, size);
         quads = std::max(quads, (rows[size_t(r)].count + 3) / 4);
       }
       for (int64_t k = 0; k < 4 * quads; k += 4)
@@ -97,7 +98,7 @@ void pack_banked(const dsf_matrix& m, const RowKernels& kernels, PackedMatrix& t
             const Places& own = rows[size_t(r)];
             const uint8_t column = c < own.count ? own.columns[size_t(c)] : 0;
             where.push_back(column);
-            words.push_back(c < own.count ? byte_at(m, tile * lanes + r, bank * BANK + column) : 0);
+            words.push_back(c < own.count ? byte_at(m, tile * lanes + r, bank * size + column) : 0);
           }
       banks_of.insert(banks_of.end(), size_t(quads), uint16_t(bank));
     }
@@ -109,6 +110,17 @@ void pack_banked(const dsf_matrix& m, const RowKernels& kernels, PackedMatrix& t
   to.lanes.resize(where.size());
   std::copy(words.begin(), words.end(), to.words.data());
   std::copy(where.begin(), where.end(), to.lanes.data());
+}
+
+// As a banked matrix, unless that would be slower than a dense one. Their results are the same bit for bit.
+void pack_sparse(const dsf_matrix& m, const RowKernels& kernels, PackedMatrix& to) {
+  pack_banked(m, kernels, to);
+  const int64_t dense_quads = up_to(m.rows, kernels.lanes) / kernels.lanes * (up_to(m.columns, 4) / 4);
+  if (double(to.banks.size()) * double(kernels.lookup_cost) <= double(dense_quads)) return;
+  to.lanes = {};
+  to.starts = {};
+  to.banks = {};
+  pack_dense(m, kernels, to);
 }
 
 void pack_scales(const dsf_matrix& m, const RowKernels& kernels, PackedMatrix& to) {
@@ -131,11 +143,11 @@ void pack_matrix(const dsf_matrix& m, const RowKernels& kernels, PackedMatrix& t
     to.kind = m.type == DSF_FLOATS ? PackedMatrix::DENSE_FLOAT : PackedMatrix::DENSE_BFLOAT;
     return m.type == DSF_FLOATS ? pack_floats(m, kernels, to.floats) : pack_floats(m, kernels, to.bfloats);
   }
-  pack_scales(m, kernels, to);
   if (m.sparse)
-    pack_banked(m, kernels, to);
+    pack_sparse(m, kernels, to);
   else
     pack_dense(m, kernels, to);
+  pack_scales(m, kernels, to);
 }
 
 // Sparse products of floats run as plans do: codes of an input dictionary or an output one, or alone.

@@ -7,7 +7,7 @@
 
 namespace dsf {
 
-// Columns of a bank: as many bytes as one permutation of AVX-512 VBMI reads.
+// Bytes of a token that stand together: as many as one permutation of AVX-512 VBMI reads.
 constexpr int64_t BANK = 64;
 
 // Rows are in groups of up to DENSE_VECTORS vectors (dense) or in tiles of one vector (banked); rows that fill up the
@@ -21,7 +21,7 @@ struct PackedMatrix {
   Buffer<int8_t> words;      // DENSE_INT8: (group, columns / 4, row of the group, 4); BANKED_INT8: (quad, row, 4)
   Buffer<uint8_t> lanes;     // BANKED_INT8: like `words`, the column within the bank
   Buffer<uint32_t> starts;   // BANKED_INT8: (tiles + 1) quads
-  Buffer<uint16_t> banks;    // BANKED_INT8: of every quad
+  Buffer<uint16_t> banks;    // BANKED_INT8: of every quad; a bank has as many columns as the set looks up in
   Buffer<float> scales;      // of int8 rows, what a weight of 1 stands for
   Buffer<float> sums;        // of int8 rows, the sum of the weights times the scale
 

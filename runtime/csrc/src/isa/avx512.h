@@ -11,7 +11,7 @@ namespace dsf {
 struct Avx512 : Simd<16> {
   static constexpr const char* NAME = "avx512";
   static constexpr int REGISTERS = 32;
-  static constexpr bool has_lookup = true;
+  static constexpr bool has_lookup = true, has_dot_looked_up = true;
 
   using Simd::load_as;
   // Compilers do not know the short way from bytes to floats.
@@ -46,25 +46,23 @@ struct Avx512 : Simd<16> {
   DSF_INLINE ByteRow interleave_high64(ByteRow a, ByteRow b) { return _mm512_unpackhi_epi64(a, b); }
 
   // As of AVX2.
-  struct Bank {
-    __m512i quarters[4];
-  };
+  typedef __m512i Bank;
+  static constexpr int LOOKUP = 16;
+  static constexpr float LOOKUP_COST = 1.5f;
   DSF_INLINE Bank load_bank(const uint8_t* p) {
-    Bank bank;
-#pragma GCC unroll 4
-    for (int i = 0; i < 4; i++)
-      bank.quarters[i] = _mm512_broadcast_i32x4(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p) + i));
-    return bank;
+    return _mm512_broadcast_i32x4(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
   }
   DSF_INLINE Uints look_up_bank(Bank bank, Uints where) {
-    const __m512i w = (__m512i)where, most = _mm512_set1_epi8(112);
-    __m512i found = _mm512_setzero_si512();
-#pragma GCC unroll 4
-    for (int i = 0; i < 4; i++) {
-      const __m512i at = _mm512_sub_epi8(w, _mm512_set1_epi8(char(16 * i)));
-      found = _mm512_or_si512(found, _mm512_shuffle_epi8(bank.quarters[i], _mm512_adds_epu8(at, most)));
-    }
-    return (Uints)found;
+    return (Uints)_mm512_shuffle_epi8(bank, (__m512i)where);
+  }
+
+  // `dot` of what is looked up: zeros between bytes come with it, since bit 7 of an index makes one.
+  DSF_INLINE Ints dot_looked_up(Ints sums, Bank bank, Uints where, Uints weights) {
+    const __m512i w = (__m512i)weights, nothing = _mm512_set1_epi16(int16_t(0x8000));
+    const __m512i even = _mm512_shuffle_epi8(bank, (__m512i)(where) | nothing);
+    const __m512i odd = _mm512_shuffle_epi8(bank, _mm512_srli_epi16((__m512i)where, 8) | nothing);
+    return sums + (Ints)_mm512_madd_epi16(even, _mm512_srai_epi16(_mm512_slli_epi16(w, 8), 8)) +
+           (Ints)_mm512_madd_epi16(odd, _mm512_srai_epi16(w, 8));
   }
 
   // As of Portable.
@@ -90,7 +88,8 @@ struct Avx512 : Simd<16> {
 
 struct Avx512Vnni : Avx512 {
   static constexpr const char* NAME = "avx512_vnni";
-  static constexpr bool has_dot_in_place = true;
+  static constexpr bool has_dot = true, has_dot_in_place = true, has_dot_looked_up = false;
+  static constexpr float LOOKUP_COST = 2.3f;
 
   // With the intrinsic GCC 12 copies sums from register to register, and runs out of them.
   DSF_INLINE void dot_in_place(Ints& sums, Uints bytes, Uints weights) {
@@ -109,8 +108,9 @@ struct Avx512Bf16 : Avx512Vnni {
   static constexpr const char* NAME = "avx512_bf16";
   static constexpr bool has_pairs = true, has_int8_lookup = true;
 
-  // One instruction looks 64 bytes up in a bank.
-  typedef __m512i Bank;
+  // One instruction looks 64 bytes up in as many.
+  static constexpr int LOOKUP = 64;
+  static constexpr float LOOKUP_COST = 1.4f;
   DSF_INLINE Bank load_bank(const uint8_t* p) { return _mm512_loadu_si512(p); }
   DSF_INLINE Uints look_up_bank(Bank bank, Uints where) {
     return (Uints)_mm512_permutexvar_epi8((__m512i)where, bank);

@@ -61,6 +61,13 @@ struct VectorOps : Isa {
       sums = Isa::dot(sums, bytes, weights);
   }
 
+  DSF_INLINE void add_dot_looked_up(Ints& sums, typename Isa::Bank bank, Uints where, Uints weights) {
+    if constexpr (Isa::has_dot_looked_up)
+      sums = Isa::dot_looked_up(sums, bank, where, weights);
+    else
+      add_dot(sums, Isa::look_up_bank(bank, where), weights);
+  }
+
   // Two to the power of numbers of at most 126 (of less than -126: as of that), with a relative error of 1e-7.
   DSF_INLINE Floats power_of_two(Floats x) {
     x = Isa::maximum(x, broadcast(-126.0f));

@@ -16,6 +16,8 @@ constexpr RowKernels make_row_kernels() {
       .lanes = Isa::LANES,
       .dense_vectors = RowProducts<Isa>::VECTORS,
       .dense_slack = 0,
+      .lookup = Isa::LOOKUP,
+      .lookup_cost = Isa::LOOKUP_COST,
       .multiply_floats = RowProducts<Isa>::multiply_floats,
       .multiply_dense = RowProducts<Isa>::multiply_dense,
       .multiply_banked = RowProducts<Isa>::multiply_banked,

@@ -60,6 +60,8 @@ struct RowKernels {
   int lanes;
   int dense_vectors;    // of a group of rows
   int64_t dense_slack;  // bytes behind the weights of a dense matrix that may be read
+  int lookup;           // columns that a quad of a banked matrix takes its inputs from
+  float lookup_cost;    // of such a quad, in quads of a dense one
 
   void (*multiply_floats)(const PackedMatrix&, FloatRows x, int64_t tokens, const Finish&);
   void (*multiply_dense)(const PackedMatrix&, const ByteRows& x, int64_t tokens, const Finish&);

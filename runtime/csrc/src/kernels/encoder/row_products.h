@@ -13,7 +13,7 @@ struct RowProducts : VectorOps<Isa> {
 
   // So many sums fit into the registers, beside what they are made of.
   static constexpr int VECTORS = Isa::REGISTERS == 32 ? 4 : 2, TOKENS = Isa::REGISTERS == 32 ? 6 : 4;
-  static constexpr int BANKED_TOKENS = Isa::REGISTERS == 32 ? 16 : 4;
+  static constexpr int DENSE_TOKENS = Isa::has_dot ? TOKENS : 4, BANKED_TOKENS = Isa::REGISTERS == 32 ? 16 : 8;
 
   static void multiply_floats(const PackedMatrix& m, FloatRows x, int64_t tokens, const Finish& f) {
     for_groups(m, [&](int64_t row, auto vectors) __attribute__((always_inline)) {
@@ -34,7 +34,7 @@ struct RowProducts : VectorOps<Isa> {
     for_groups(m, [&](int64_t row, auto vectors) __attribute__((always_inline)) {
       constexpr int U = decltype(vectors)::value;
       const int8_t* w = m.words.data() + row * 4 * quads;
-      for_tiles<TOKENS>(tokens, [&](int64_t t, auto count) __attribute__((always_inline)) {
+      for_tiles<DENSE_TOKENS>(tokens, [&](int64_t t, auto count) __attribute__((always_inline)) {
         dense_tile<decltype(count)::value, U>(m, row, w, quads, at(x, t), at(f, t));
       });
     });
@@ -166,13 +166,13 @@ struct RowProducts : VectorOps<Isa> {
     const uint8_t* lanes = m.lanes.data() + first * 4 * LANES;
     Ints sums[T][1] = {};
     for (int64_t q = first; q < last; q++, w += 4 * LANES, lanes += 4 * LANES) {
-      const uint8_t* bank = x.bytes + m.banks[q] * x.bank_stride;
+      constexpr int PARTS = BANK / Isa::LOOKUP;
+      const uint8_t* bank = x.bytes + m.banks[q] / PARTS * x.bank_stride + m.banks[q] % PARTS * Isa::LOOKUP;
       Uints weights, where;
       __builtin_memcpy(&weights, w, sizeof weights);
       __builtin_memcpy(&where, lanes, sizeof where);
 #pragma GCC unroll 32
-      for (int t = 0; t < T; t++)
-        V::add_dot(sums[t][0], Isa::look_up_bank(Isa::load_bank(bank + t * BANK), where), weights);
+      for (int t = 0; t < T; t++) V::add_dot_looked_up(sums[t][0], Isa::load_bank(bank + t * BANK), where, weights);
     }
     put_sums(sums, m, tile * LANES, x, f);
   }
