@@ -124,8 +124,8 @@ typedef struct dsf_table {
 DSF_API int dsf_abi_version(void);
 DSF_API const char* dsf_error_string(int error);
 
-/* Instruction set of plans made from now on: "amx", "avx512_bf16", "avx512_vnni", "avx512", "avx_vnni", "avx2", "neon",
- * "portable", or for tests "amx_emulated"; NULL: the best one.
+/* Instruction set of plans made from now on: "amx", "avx512_bf16", "avx512_vnni", "avx512", "avx_vnni", "avx2",
+ * "neon_dot", "neon", "portable", or for tests "amx_emulated"; NULL: the best one.
  * DSF_UNSUPPORTED, and no change, where the build or the CPU lacks it. */
 DSF_API int dsf_set_isa(const char* name);
 DSF_API const char* dsf_isa_name(void);

@@ -9,6 +9,12 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 #endif
+#elif defined(__aarch64__)
+#if defined(__linux__)
+#include <sys/auxv.h>
+#elif defined(__APPLE__)
+#include <sys/sysctl.h>
+#endif
 #endif
 
 #include "dsformer.h"
@@ -62,6 +68,19 @@ constexpr auto has_avx2 = has_nothing_special, has_avx_vnni = has_avx2, has_avx5
 
 #endif
 
+bool has_neon_dot() {
+#if defined(__aarch64__) && defined(__linux__)
+  constexpr unsigned long DOT_PRODUCTS = 1ul << 20;  // HWCAP_ASIMDDP
+  return getauxval(AT_HWCAP) & DOT_PRODUCTS;
+#elif defined(__aarch64__) && defined(__APPLE__)
+  int found = 0;
+  size_t size = sizeof found;
+  return sysctlbyname("hw.optional.arm.FEAT_DotProd", &found, &size, nullptr, 0) == 0 && found;
+#else
+  return false;
+#endif
+}
+
 struct Set {
   const Kernels* (*kernels)();
   bool (*cpu_has_it)();
@@ -75,6 +94,7 @@ constexpr Set SETS[] = {
     {avx512_kernels, has_avx512},
     {avx_vnni_kernels, has_avx_vnni},
     {avx2_kernels, has_avx2},
+    {neon_dot_kernels, has_neon_dot},
     {neon_kernels, has_nothing_special},
     {portable_kernels, has_nothing_special},
     {amx_emulated_kernels, has_avx512_bf16},

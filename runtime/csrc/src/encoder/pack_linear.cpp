@@ -126,12 +126,13 @@ void pack_sparse(const dsf_matrix& m, const RowKernels& kernels, PackedMatrix& t
 void pack_scales(const dsf_matrix& m, const RowKernels& kernels, PackedMatrix& to) {
   const size_t rows = size_t(up_to(m.rows, kernels.lanes * kernels.dense_vectors));
   to.scales.resize(rows);
+  to.totals.resize(rows);
   to.sums.resize(rows);
   for (int64_t row = 0; row < m.rows; row++) {
-    int64_t sum = 0;
-    for (int64_t k = 0; k < m.columns; k++) sum += byte_at(m, row, k);
+    int32_t& total = to.totals[size_t(row)];
+    for (int64_t k = 0; k < m.columns; k++) total += byte_at(m, row, k);
     to.scales[size_t(row)] = m.scales[row];
-    to.sums[size_t(row)] = m.scales[row] * float(sum);
+    to.sums[size_t(row)] = m.scales[row] * float(total);
   }
 }
 

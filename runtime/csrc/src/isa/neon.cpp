@@ -2,7 +2,7 @@
 
 #if defined(__aarch64__)
 
-#include "isa/portable.h"
+#include "isa/neon.h"
 #include "kernels/make_kernels.h"
 
 namespace dsf {

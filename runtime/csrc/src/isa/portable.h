@@ -1,4 +1,4 @@
-// Four lanes by what the compiler makes of plain C++: any CPU, and ARM's NEON.
+// Four lanes by what the compiler makes of plain C++: any CPU.
 #pragma once
 
 #include "isa/simd.h"
@@ -84,11 +84,6 @@ struct Portable : Simd<4> {
     __builtin_memcpy(&packed, bytes, sizeof packed);
     return packed;
   }
-};
-
-struct Neon : Portable {
-  static constexpr const char* NAME = "neon";
-  static constexpr int REGISTERS = 32;
 };
 
 }  // namespace dsf

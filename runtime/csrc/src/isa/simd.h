@@ -74,7 +74,8 @@ struct Simd {
   // What a set has beyond vectors; see Kernels.
   static constexpr bool has_lookup = false, has_int8_lookup = false, has_pairs = false, has_amx = false;
   static constexpr bool has_dot = false, has_dot_in_place = false,
-                        has_dot_looked_up = false;  // one instruction multiplies four pairs of bytes
+                        has_dot_looked_up = false;
+  static constexpr bool has_signed_dot = false;  // one instruction multiplies four pairs of bytes
   // Bytes that `look_up_bank` looks up in, and what a product with what it finds costs, in dense products (measured
   // with 960 tokens, where not said otherwise).
   static constexpr int LOOKUP = 64;

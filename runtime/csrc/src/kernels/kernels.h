@@ -130,6 +130,7 @@ const Kernels* avx512_vnni_kernels();
 const Kernels* avx512_kernels();
 const Kernels* avx_vnni_kernels();
 const Kernels* avx2_kernels();
+const Kernels* neon_dot_kernels();
 const Kernels* neon_kernels();
 const Kernels* portable_kernels();
 

@@ -61,11 +61,19 @@ struct VectorOps : Isa {
       sums = Isa::dot(sums, bytes, weights);
   }
 
+  // Of bytes that are less by 128, where the set multiplies signed ones (has_signed_dot).
+  DSF_INLINE void add_row_dot(Ints& sums, Uints bytes, Uints weights) {
+    if constexpr (Isa::has_signed_dot)
+      sums = Isa::signed_dot(sums, bytes, weights);
+    else
+      add_dot(sums, bytes, weights);
+  }
+
   DSF_INLINE void add_dot_looked_up(Ints& sums, typename Isa::Bank bank, Uints where, Uints weights) {
     if constexpr (Isa::has_dot_looked_up)
       sums = Isa::dot_looked_up(sums, bank, where, weights);
     else
-      add_dot(sums, Isa::look_up_bank(bank, where), weights);
+      add_row_dot(sums, Isa::look_up_bank(bank, where), weights);
   }
 
   // Two to the power of numbers of at most 126 (of less than -126: as of that), with a relative error of 1e-7.

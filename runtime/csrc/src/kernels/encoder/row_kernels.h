@@ -9,7 +9,8 @@ namespace dsf {
 // and written whole.
 constexpr int64_t ROOM = 64;
 
-// Tokens as bytes: token t is bytes[t] * scale[t] + offset[t]. Bank after bank: a bank has 64 bytes of every token, so
+// Tokens as bytes: token t is bytes[t] * scale[t] + offset[t]; where the set multiplies signed bytes (has_signed_dot),
+// they are less by 128. Bank after bank: a bank has 64 bytes of every token, so
 // that tokens are a constant apart whatever their width.
 struct ByteRows {
   uint8_t* bytes = nullptr;

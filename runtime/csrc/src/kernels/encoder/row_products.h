@@ -104,6 +104,10 @@ struct RowProducts : VectorOps<Isa> {
 #pragma GCC unroll 4
     for (int v = 0; v < U; v++) {
       const Floats scales = load(m.scales.data() + row + v * LANES), totals = load(m.sums.data() + row + v * LANES);
+      if constexpr (Isa::has_signed_dot) {
+#pragma GCC unroll 32
+        for (int t = 0; t < T; t++) sums[t][v] += Isa::load_ints(m.totals.data() + row + v * LANES) * 128;
+      }
 #pragma GCC unroll 32
       for (int t = 0; t < T; t++)
         y[t][v] = added(totals * broadcast(x.offsets[t]), __builtin_convertvector(sums[t][v], Floats) * scales,
@@ -152,7 +156,7 @@ struct RowProducts : VectorOps<Isa> {
         for (int t = 0; t < T; t++) {
           const Uints bytes = word_at(from + t * BANK);
 #pragma GCC unroll 4
-          for (int v = 0; v < U; v++) V::add_dot(sums[t][v], bytes, weights[v]);
+          for (int v = 0; v < U; v++) V::add_row_dot(sums[t][v], bytes, weights[v]);
         }
       }
     }

@@ -26,6 +26,7 @@ struct RowTransforms : VectorOps<Isa> {
         for (int v = 0; v < BANK; v += LANES) store_bytes(bytes + v, load(from + i + v), rounding);
       }
       if (i < width) store_partial_bank(bytes, from + i, width - i, rounding);
+      if constexpr (Isa::has_signed_dot) make_signed(to, t, width);
     }
   }
 
@@ -58,6 +59,13 @@ struct RowTransforms : VectorOps<Isa> {
   }
 
  private:
+  // The bytes of a token less by 128.
+  DSF_INLINE void make_signed(const ByteRows& rows, int64_t t, int64_t width) {
+    uint8_t* bytes = rows.bytes + t * BANK;
+    for (int64_t i = 0; i < width; i += BANK, bytes += rows.bank_stride)
+      for (int64_t k = 0; k < BANK; k++) bytes[k] ^= 0x80;
+  }
+
   DSF_INLINE void store_partial_bank(uint8_t* to, const float* from, int64_t count, const Rounding<Isa>& rounding) {
     for (int64_t i = 0; i < count; i += LANES)
       store_bytes(to + i, count - i < LANES ? load_partial(from + i, int(count - i)) : load(from + i), rounding);
