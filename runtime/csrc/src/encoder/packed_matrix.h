@@ -23,13 +23,14 @@ struct PackedMatrix {
   Buffer<uint32_t> starts;   // BANKED_INT8: (tiles + 1) quads
   Buffer<uint16_t> banks;    // BANKED_INT8: of every quad; a bank has as many columns as the set looks up in
   Buffer<float> scales;      // of int8 rows, what a weight of 1 stands for
-  Buffer<float> sums;        // of int8 rows, the sum of the weights times the scale
+  Buffer<int32_t> totals;    // of int8 rows, the sum of the weights
+  Buffer<float> sums;        // of int8 rows, the same times the scale
 
   explicit operator bool() const { return kind != NONE; }
   bool reads_bytes() const { return kind == DENSE_INT8 || kind == BANKED_INT8; }
   int64_t bytes() const {
     return int64_t(floats.bytes() + bfloats.bytes() + words.bytes() + lanes.bytes() + starts.bytes() + banks.bytes() +
-                   scales.bytes() + sums.bytes());
+                   scales.bytes() + totals.bytes() + sums.bytes());
   }
 };
 
