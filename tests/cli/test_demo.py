@@ -11,7 +11,9 @@ from dsformer.cli.latency import compare_latency, native_encoder
 from dsformer.evaluation import encode
 from dsformer.recipe import Recipe
 from dsformer.report.rows import LatencyRow, ScoreRow
-from dsformer_runtime.errors import UnsupportedModelError
+from fixtures.families import write_family
+
+GOLDEN = Path(__file__).parents[1] / "golden"
 
 
 class Slow:
@@ -78,22 +80,12 @@ def test_latency_is_paired(monkeypatch: pytest.MonkeyPatch):
     assert [one.batch for one in compare_latency("two", ["a"], before, after, seconds=0)] == ["two"]
 
 
-def test_the_native_runtime(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    class Runtime:
-        def __init__(self, directory: Path, threads: int):
-            if not directory.is_dir():
-                raise UnsupportedModelError("of another family")
-
-        def encode(self, texts: list[str]) -> np.ndarray:
-            return np.ones((len(texts), 3), np.float32)
-
-    monkeypatch.setattr("dsformer_runtime.SentenceEncoder", Runtime, raising=False)
-    encoder = native_encoder(tmp_path)
+def test_the_native_runtime(tmp_path: Path):
+    write_family(tmp_path / "bert", "bert")
+    encoder = native_encoder(tmp_path / "bert")
     assert encoder is not None
-    assert encode(encoder, ["a", "b"]).shape == (2, 3)
-    assert native_encoder(tmp_path / "other") is None
-    monkeypatch.delattr("dsformer_runtime.SentenceEncoder")
-    assert native_encoder(tmp_path) is None
+    assert encode(encoder, ["a", "b"]).shape == (2, 32)
+    assert native_encoder(GOLDEN / "conv1d") is None
 
 
 @pytest.mark.minilm

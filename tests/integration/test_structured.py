@@ -65,7 +65,7 @@ def test_dense_copies_have_the_old_shapes(base: Path, texts: list[str], tmp_path
     assert done.model.encoder.layer[0].attention.self.num_attention_heads == 4
 
 
-@pytest.mark.parametrize("distill", ["none", "logits+hidden+relations"])
+@pytest.mark.parametrize("distill", [pytest.param("none", marks=pytest.mark.slow), "logits+hidden+relations"])
 def test_training(base: Path, tmp_path: Path, distill: str):
     training = {"train": "fixed", "task": str(write_task(tmp_path / "task.csv")), "distill": distill, "epochs": 10.0}
     training |= {"learning_rate": 1e-3, "bf16": False}
@@ -135,7 +135,9 @@ def test_students_have_some_of_the_layers(texts: list[str], tmp_path: Path, rati
     assert found.encoder_ratio == pytest.approx(done.summary.encoder_ratio)
 
 
-@pytest.mark.parametrize("distill", ["logits+hidden+relations", "logits+hidden+attention"])
+@pytest.mark.parametrize(
+    "distill", ["logits+hidden+relations", pytest.param("logits+hidden+attention", marks=pytest.mark.slow)]
+)
 def test_students_follow_their_teacher(tmp_path: Path, distill: str):
     source = deep(tmp_path / "deep", 4)
     training = {"train": "fixed", "task": str(write_task(tmp_path / "task.csv")), "epochs": 10.0, "bf16": False}

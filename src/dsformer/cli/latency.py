@@ -10,11 +10,10 @@ from typing import Any
 import numpy as np
 import torch
 
-import dsformer_runtime
 from dsformer.benchmarking.timing import Ratio, in_turn
 from dsformer.evaluation import Encoder, encode
 from dsformer.report.rows import LatencyRow
-from dsformer_runtime.errors import UnsupportedModelError
+from dsformer_runtime import SentenceEncoder, UnsupportedModelError
 
 MOST_PAIRS = 60
 
@@ -36,9 +35,8 @@ class NativeEncoder:
 
 def native_encoder(directory: Path) -> Encoder | None:
     """Open a model in the native runtime, on torch's number of threads; None where it does not run such models."""
-    kind = getattr(dsformer_runtime, "SentenceEncoder", None)
     try:
-        return None if kind is None else NativeEncoder(kind(directory, threads=torch.get_num_threads()))
+        return NativeEncoder(SentenceEncoder(directory, threads=torch.get_num_threads()))
     except UnsupportedModelError:
         return None
 
