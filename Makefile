@@ -6,7 +6,7 @@ PIP := $(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt
 export HF_HUB_OFFLINE = 1
 export TOKENIZERS_PARALLELISM = false
 
-.PHONY: demo test test-runtime test-slow test-oldest fuzz sanitize lint docs clean
+.PHONY: demo test test-runtime test-slow test-oldest fuzz sanitize wheels lint docs clean
 
 demo: $(VENV)/.demo
 	$(BIN)/dsformer demo --output demo-output
@@ -43,6 +43,12 @@ sanitize: $(VENV)/.dev
 	UBSAN_OPTIONS=print_stacktrace=1,halt_on_error=1 OMP_NUM_THREADS=1 \
 	DSFORMER_CPU_LIBRARY=$(CURDIR)/build/sanitized/libdsformer_cpu.so \
 	$(BIN)/python -m pytest -q -p no:faulthandler tests/ops/test_cpu.py
+
+# Wheels of dsformer-runtime for Linux, macOS and Windows, in dist.
+wheels:
+	$(PYTHON) -m venv build/wheels
+	build/wheels/bin/pip install --quiet --disable-pip-version-check ziglang==0.17.1 wheel==0.48.0
+	build/wheels/bin/python runtime/build_wheels.py
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .

@@ -4,7 +4,9 @@
 
 #include <stdint.h>
 
-#if defined(__GNUC__)
+#if defined(_WIN32)
+#define DSF_API __declspec(dllexport)
+#elif defined(__GNUC__)
 #define DSF_API __attribute__((visibility("default")))
 #else
 #define DSF_API

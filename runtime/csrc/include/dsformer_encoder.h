@@ -112,6 +112,9 @@ DSF_API int64_t dsf_linear_bytes(const dsf_linear* linear);
 DSF_API int dsf_linear_run(const dsf_linear* linear, const float* x, int64_t tokens, int activation, float* y,
                            int threads);
 
+/* Multiplies bytes in registers and does nothing else; returns how many products that was. For benchmarks. */
+DSF_API int64_t dsf_peak_products(int64_t rounds);
+
 DSF_API dsf_encoder* dsf_encoder_create(const dsf_encoder_spec* spec, int* error);
 DSF_API void dsf_encoder_free(dsf_encoder* encoder);
 

@@ -27,23 +27,55 @@ bool has_nothing_special() { return true; }
 
 #if defined(__x86_64__)
 
-bool has_avx2() { return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"); }
+// What the CPU and the system have. Asked of them and not of __builtin_cpu_supports, which knows nothing where zig
+// links.
+struct Features {
+  unsigned basic = 0, b = 0, c = 0, d = 0, more = 0;  // leaves 1 (ecx), 7 and 7.1 (eax)
+  unsigned saved = 0;                                 // registers that the system saves
+
+  Features() {
+    unsigned unused, high;
+    constexpr unsigned OSXSAVE = 1u << 27;
+    if (!__get_cpuid(1, &unused, &unused, &basic, &unused) || !(basic & OSXSAVE)) return;
+    __asm__("xgetbv" : "=a"(saved), "=d"(high) : "c"(0));
+    __get_cpuid_count(7, 0, &unused, &b, &c, &d);
+    unsigned other;
+    __get_cpuid_count(7, 1, &more, &other, &other, &other);
+  }
+};
+
+const Features& features() {
+  static const Features found;
+  return found;
+}
+
+constexpr bool has_all(unsigned found, unsigned wanted) { return (found & wanted) == wanted; }
+
+bool has_avx2() {
+  constexpr unsigned FMA = 1u << 12, AVX = 1u << 28, AVX2 = 1u << 5, YMM = 6;
+  const Features& f = features();
+  return has_all(f.saved, YMM) && has_all(f.basic, FMA | AVX) && has_all(f.b, AVX2);
+}
 
 bool has_avx_vnni() {
-  constexpr unsigned AVX_VNNI = 1u << 4;  // compilers before GCC 13 do not know its name
-  unsigned a, b, c, d;
-  return has_avx2() && __get_cpuid_count(7, 1, &a, &b, &c, &d) && (a & AVX_VNNI);
+  constexpr unsigned AVX_VNNI = 1u << 4;
+  return has_avx2() && has_all(features().more, AVX_VNNI);
 }
 
 bool has_avx512() {
-  return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
-         __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("fma");
+  constexpr unsigned F = 1u << 16, DQ = 1u << 17, BW = 1u << 30, VL = 1u << 31, ZMM = 0xe6;
+  const Features& f = features();
+  return has_avx2() && has_all(f.saved, ZMM) && has_all(f.b, F | DQ | BW | VL);
 }
 
-bool has_avx512_vnni() { return has_avx512() && __builtin_cpu_supports("avx512vnni"); }
+bool has_avx512_vnni() {
+  constexpr unsigned VNNI = 1u << 11;
+  return has_avx512() && has_all(features().c, VNNI);
+}
 
 bool has_avx512_bf16() {
-  return has_avx512_vnni() && __builtin_cpu_supports("avx512vbmi") && __builtin_cpu_supports("avx512bf16");
+  constexpr unsigned VBMI = 1u << 1, BF16 = 1u << 5;
+  return has_avx512_vnni() && has_all(features().c, VBMI) && has_all(features().more, BF16);
 }
 
 // Whether there are tiles for bytes and bfloat16, and the system lets this process use them.
@@ -51,9 +83,7 @@ bool has_amx() {
 #if defined(__linux__) && defined(SYS_arch_prctl)
   constexpr unsigned TILE = 1u << 24, INT8 = 1u << 25, BF16 = 1u << 22;
   constexpr int REQUEST_PERMISSION = 0x1023, TILE_DATA = 18;
-  unsigned a, b, c, d;
-  if (!has_avx512_bf16() || !__get_cpuid_count(7, 0, &a, &b, &c, &d)) return false;
-  if ((d & (TILE | INT8 | BF16)) != (TILE | INT8 | BF16)) return false;
+  if (!has_avx512_bf16() || !has_all(features().d, TILE | INT8 | BF16)) return false;
   return syscall(SYS_arch_prctl, REQUEST_PERMISSION, TILE_DATA) == 0;
 #else
   return false;
@@ -102,9 +132,6 @@ constexpr Set SETS[] = {
 
 // The first one of that name (null: of any) that runs here, or null.
 const Kernels* find(const char* name) {
-#if defined(__x86_64__)
-  __builtin_cpu_init();
-#endif
   for (const Set& set : SETS) {
     const Kernels* kernels = set.kernels();
     if (!kernels || (name && std::strcmp(kernels->name, name))) continue;

@@ -133,6 +133,8 @@ int64_t dsf_linear_bytes(const dsf_linear* linear) {
          (linear->plan ? dsf_plan_bytes(linear->plan.get()) : 0);
 }
 
+int64_t dsf_peak_products(int64_t rounds) { return dsf::current_kernels()->rows.peak(rounds); }
+
 int dsf_linear_run(const dsf_linear* linear, const float* x, int64_t tokens, int activation, float* y, int threads) {
   if (!linear || !x || !y || tokens < 0 || threads < 1) return DSF_BAD_ARGUMENT;
   dsf::LinearCall call{*linear, x, tokens, activation, y};

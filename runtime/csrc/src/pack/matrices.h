@@ -6,7 +6,28 @@
 #include <new>
 #include <utility>
 
+#if defined(_WIN32)
+#include <malloc.h>
+#endif
+
 namespace dsf {
+
+// Inlined like all that kernels could call. Windows has no aligned_alloc.
+static inline __attribute__((always_inline)) void* allocate_lines(size_t bytes) {
+#if defined(_WIN32)
+  return _aligned_malloc(bytes, 64);
+#else
+  return std::aligned_alloc(64, bytes);
+#endif
+}
+
+static inline __attribute__((always_inline)) void free_lines(void* p) {
+#if defined(_WIN32)
+  _aligned_free(p);
+#else
+  std::free(p);
+#endif
+}
 
 // Aligned and uninitialised beyond what is asked for: std::vector cannot align to cache lines.
 template <class T>
@@ -19,15 +40,15 @@ class Buffer {
     swap(other);
     return *this;
   }
-  ~Buffer() { std::free(data_); }
+  ~Buffer() { free_lines(data_); }
 
   // Contents are lost; new ones are zero.
   void resize(size_t count) {
-    std::free(data_);
+    free_lines(data_);
     data_ = nullptr;
     count_ = 0;
     size_t bytes = (count * sizeof(T) + 127) / 64 * 64;
-    data_ = static_cast<T*>(std::aligned_alloc(64, bytes));
+    data_ = static_cast<T*>(allocate_lines(bytes));
     if (!data_) throw std::bad_alloc();
     __builtin_memset(static_cast<void*>(data_), 0, bytes);
     count_ = count;

@@ -3,6 +3,7 @@
 
 #include "kernels/encoder/amx_row_products.h"
 #include "kernels/encoder/attention.h"
+#include "kernels/encoder/peak.h"
 #include "kernels/encoder/row_activations.h"
 #include "kernels/encoder/row_kernels.h"
 #include "kernels/encoder/row_products.h"
@@ -27,6 +28,7 @@ constexpr RowKernels make_row_kernels() {
       .finish = RowActivations<Isa>::finish,
       .attend = Attention<Isa>::run,
       .attention_scratch = Attention<Isa>::scratch_size,
+      .peak = Peak<Isa>::run,
   };
   if constexpr (Isa::has_amx) {
     kernels.dense_slack = AmxRowProducts<Isa>::SLACK;

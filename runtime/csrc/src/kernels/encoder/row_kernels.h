@@ -77,6 +77,8 @@ struct RowKernels {
   void (*attend)(const AttentionCall&);
   // Floats of scratch that `attend` needs for texts of this length.
   int64_t (*attention_scratch)(int64_t length, int64_t head_size, bool relative);
+  // Multiplies bytes in registers; returns how many products that was.
+  int64_t (*peak)(int64_t rounds);
 };
 
 }  // namespace dsf
