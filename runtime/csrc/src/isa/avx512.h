@@ -52,9 +52,7 @@ struct Avx512 : Simd<16> {
   DSF_INLINE Bank load_bank(const uint8_t* p) {
     return _mm512_broadcast_i32x4(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
   }
-  DSF_INLINE Uints look_up_bank(Bank bank, Uints where) {
-    return (Uints)_mm512_shuffle_epi8(bank, (__m512i)where);
-  }
+  DSF_INLINE Uints look_up_bank(Bank bank, Uints where) { return (Uints)_mm512_shuffle_epi8(bank, (__m512i)where); }
 
   // `dot` of what is looked up: zeros between bytes come with it, since bit 7 of an index makes one.
   DSF_INLINE Ints dot_looked_up(Ints sums, Bank bank, Uints where, Uints weights) {
@@ -112,9 +110,7 @@ struct Avx512Bf16 : Avx512Vnni {
   static constexpr int LOOKUP = 64;
   static constexpr float LOOKUP_COST = 1.4f;
   DSF_INLINE Bank load_bank(const uint8_t* p) { return _mm512_loadu_si512(p); }
-  DSF_INLINE Uints look_up_bank(Bank bank, Uints where) {
-    return (Uints)_mm512_permutexvar_epi8((__m512i)where, bank);
-  }
+  DSF_INLINE Uints look_up_bank(Bank bank, Uints where) { return (Uints)_mm512_permutexvar_epi8((__m512i)where, bank); }
 
   // 128 bytes in two registers are a table; one instruction looks 64 of them up.
   DSF_INLINE Uints look_up_bytes(ByteRow low, ByteRow high, ByteRow where) {

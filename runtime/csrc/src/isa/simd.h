@@ -73,9 +73,9 @@ struct Simd {
 
   // What a set has beyond vectors; see Kernels.
   static constexpr bool has_lookup = false, has_int8_lookup = false, has_pairs = false, has_amx = false;
-  static constexpr bool has_dot = false, has_dot_in_place = false,
-                        has_dot_looked_up = false;
-  static constexpr bool has_signed_dot = false;  // one instruction multiplies four pairs of bytes
+  // has_dot: one instruction multiplies four pairs of bytes in a lane; has_signed_dot: of signed ones alone.
+  // has_dot_looked_up: `dot_looked_up` is shorter than a lookup and a product.
+  static constexpr bool has_dot = false, has_signed_dot = false, has_dot_in_place = false, has_dot_looked_up = false;
   // Bytes that `look_up_bank` looks up in, and what a product with what it finds costs, in dense products (measured
   // with 960 tokens, where not said otherwise).
   static constexpr int LOOKUP = 64;
