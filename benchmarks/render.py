@@ -47,6 +47,7 @@ TABLES: dict[str, Callable[..., str]] = {
     "speed-stacking": timing.stacking,
     "speed-end-to-end": timing.end_to_end,
     "linear-share": timing.linear_share,
+    "native": timing.native,
     "layers": timing.layers,
     "embeddings": timing.embeddings,
     "operators": timing.operators,

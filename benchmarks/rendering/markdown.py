@@ -94,5 +94,8 @@ def way(name: str) -> str:
         "compile-bf16": "compiled, bf16",
         "onnx-int8": "ONNX Runtime, int8",
         "openvino-int8": "OpenVINO, int8",
+        "ctranslate2-int8": "CTranslate2, int8",
+        "native": "native runtime, fp32",
+        "native-int8": "native runtime, int8 at load",
     }
     return words[name]

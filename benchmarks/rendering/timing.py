@@ -27,6 +27,20 @@ def grid(results: Results, experiment: str, sizes: tuple[tuple[int, int], ...] =
     return table(header, [[name, *[_cell(own.get(size), digits) for size in sizes]] for name, own in lines.items()])
 
 
+def native(results: Results) -> str:
+    """A line for every engine and number of threads, a column for every batch, and what its vectors lose."""
+    lines: dict[tuple[str, int], dict[str, Row]] = {}
+    for row in results.of("native-speed"):
+        size = f"{row.settings['batch']} x {row.settings['tokens']}"
+        lines.setdefault((title(row), row.settings["threads"]), {})[size] = row
+    sizes = list(next(iter(lines.values())))
+    body = []
+    for (name, threads), own in lines.items():
+        cosines = [row.settings["cosine"] for row in own.values()]
+        body.append([name, str(threads), *[_cell(own.get(size)) for size in sizes], f"{min(cosines):.4f}"])
+    return table(["engine", "threads", *sizes, "cosine"], body)
+
+
 def _cell(row: Row | None, digits: int = 2) -> str:
     if row is None:
         return ""
