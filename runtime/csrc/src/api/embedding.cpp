@@ -7,17 +7,11 @@
 #include "api/errors.h"
 #include "dsformer.h"
 #include "kernels/kernels.h"
+#include "pack/bfloat.h"
 #include "run/parallel.h"
 
 namespace dsf {
 namespace {
-
-float widened(uint16_t bits) {
-  const uint32_t wide = uint32_t(bits) << 16;
-  float number;
-  std::memcpy(&number, &wide, 4);
-  return number;
-}
 
 // One thread's work on rows.
 class Reader {
@@ -49,12 +43,12 @@ class Reader {
   float value(int64_t code, int64_t k) const {
     const int64_t i = code * (table_.core + table_.nonzeros) + k;
     if (table_.weights == DSF_FLOAT32) return static_cast<const float*>(table_.values)[i];
-    if (table_.weights == DSF_BFLOAT16) return widened(static_cast<const uint16_t*>(table_.values)[i]);
-    return float(static_cast<const int8_t*>(table_.values)[i]) * widened(table_.value_scales[code]);
+    if (table_.weights == DSF_BFLOAT16) return from_bfloat(static_cast<const uint16_t*>(table_.values)[i]);
+    return float(static_cast<const int8_t*>(table_.values)[i]) * from_bfloat(table_.value_scales[code]);
   }
 
   void take(int64_t code, int64_t k, int64_t atom) {
-    const float scale = table_.dictionary_scales ? widened(table_.dictionary_scales[atom]) : 1.0f;
+    const float scale = table_.dictionary_scales ? from_bfloat(table_.dictionary_scales[atom]) : 1.0f;
     which_[learned_] = uint32_t(atom);
     weights_[learned_++] = value(code, k) * scale;
   }

@@ -51,8 +51,6 @@ struct dsf_encoder {
   int64_t bias_stride = 0;
   bool relative = false;
   mutable dsf::WorkspacePool workspaces;
-
-  int64_t heads() const;
 };
 
 namespace dsf {

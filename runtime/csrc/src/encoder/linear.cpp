@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "api/errors.h"
+#include "pack/pack.h"
 #include "run/parallel.h"
 
 bool dsf_linear::reads_bytes() const {
@@ -12,12 +13,7 @@ bool dsf_linear::reads_bytes() const {
 namespace dsf {
 namespace {
 
-template <class T>
-void grow(Buffer<T>& buffer, int64_t count) {
-  if (int64_t(buffer.size()) < count) buffer.resize(size_t(count));
-}
-
-int64_t bytes_of_token(int64_t width) { return (width + BANK - 1) / BANK * BANK; }
+int64_t bytes_of_token(int64_t width) { return round_up(width, BANK); }
 
 // What matrices multiply: numbers, and the same as bytes where there are bytes to be read.
 struct Operand {
@@ -45,10 +41,10 @@ ByteRows quantized(const RowKernels& kernels, FloatRows x, int64_t width, int64_
 }  // namespace
 
 void LinearScratch::reserve(const dsf_linear& linear, int64_t tokens) {
-  grow(x_bytes, tokens * bytes_of_token(linear.in_features) + ROOM);
-  grow(z_bytes, tokens * bytes_of_token(linear.inner.rows) + ROOM);
-  grow(z, tokens * row_stride(linear.inner.rows) + ROOM);
-  grow(numbers, 4 * tokens);
+  x_bytes.grow(tokens * bytes_of_token(linear.in_features) + ROOM);
+  z_bytes.grow(tokens * bytes_of_token(linear.inner.rows) + ROOM);
+  z.grow(tokens * row_stride(linear.inner.rows) + ROOM);
+  numbers.grow(4 * tokens);
 }
 
 void run_linear(const dsf_linear& linear, FloatRows x, int64_t tokens, float* y, int64_t y_stride, const float* add,

@@ -5,6 +5,7 @@
 #include <cstring>
 
 #include "encoder/linear.h"
+#include "pack/pack.h"
 
 namespace dsf {
 namespace {
@@ -30,18 +31,16 @@ int8_t byte_at(const dsf_matrix& m, int64_t row, int64_t column) {
   return static_cast<const int8_t*>(m.values)[row * m.columns + column];
 }
 
-int64_t up_to(int64_t n, int64_t multiple) { return (n + multiple - 1) / multiple * multiple; }
-
 // Calls run(first row, rows) for every group of rows that a dense product works on at once.
 template <class F>
 void for_groups(int64_t rows, const RowKernels& kernels, F&& run) {
   const int64_t most = kernels.lanes * kernels.dense_vectors;
-  for (int64_t row = 0; row < rows; row += most) run(row, std::min(most, up_to(rows - row, kernels.lanes)));
+  for (int64_t row = 0; row < rows; row += most) run(row, std::min(most, round_up(rows - row, kernels.lanes)));
 }
 
 template <class T>
 void pack_floats(const dsf_matrix& m, const RowKernels& kernels, Buffer<T>& to) {
-  to.resize(size_t(up_to(m.rows, kernels.lanes) * m.columns));
+  to.resize(size_t(round_up(m.rows, kernels.lanes) * m.columns));
   const T* values = static_cast<const T*>(m.values);
   for_groups(m.rows, kernels, [&](int64_t first, int64_t rows) {
     T* at = to.data() + first * m.columns;
@@ -52,8 +51,8 @@ void pack_floats(const dsf_matrix& m, const RowKernels& kernels, Buffer<T>& to) 
 
 void pack_dense(const dsf_matrix& m, const RowKernels& kernels, PackedMatrix& to) {
   to.kind = PackedMatrix::DENSE_INT8;
-  const int64_t columns = up_to(m.columns, 4);
-  to.words.resize(size_t(up_to(m.rows, kernels.lanes) * columns + kernels.dense_slack));
+  const int64_t columns = round_up(m.columns, 4);
+  to.words.resize(size_t(round_up(m.rows, kernels.lanes) * columns + kernels.dense_slack));
   for_groups(m.rows, kernels, [&](int64_t first, int64_t rows) {
     int8_t* at = to.words.data() + first * columns;
     for (int64_t k = 0; k < columns; k += 4)
@@ -78,8 +77,8 @@ Places places_in(const dsf_matrix& m, int64_t row, int64_t bank, int64_t size) {
 // Every row of a tile takes as many quads of a bank as the row with most of them.
 void pack_banked(const dsf_matrix& m, const RowKernels& kernels, PackedMatrix& to) {
   to.kind = PackedMatrix::BANKED_INT8;
-  const int64_t lanes = kernels.lanes, size = kernels.lookup, tiles = up_to(m.rows, lanes) / lanes;
-  const int64_t banks = up_to(m.columns, size) / size;
+  const int64_t lanes = kernels.lanes, size = kernels.lookup, tiles = round_up(m.rows, lanes) / lanes;
+  const int64_t banks = round_up(m.columns, size) / size;
   std::vector<int8_t> words;
   std::vector<uint8_t> where;
   std::vector<uint16_t> banks_of;
@@ -104,18 +103,15 @@ void pack_banked(const dsf_matrix& m, const RowKernels& kernels, PackedMatrix& t
     }
     to.starts[size_t(tile + 1)] = uint32_t(banks_of.size());
   }
-  to.banks.resize(banks_of.size());
-  std::copy(banks_of.begin(), banks_of.end(), to.banks.data());
-  to.words.resize(words.size());
-  to.lanes.resize(where.size());
-  std::copy(words.begin(), words.end(), to.words.data());
-  std::copy(where.begin(), where.end(), to.lanes.data());
+  copy(to.banks, banks_of);
+  copy(to.words, words);
+  copy(to.lanes, where);
 }
 
 // As a banked matrix, unless that would be slower than a dense one. Their results are the same bit for bit.
 void pack_sparse(const dsf_matrix& m, const RowKernels& kernels, PackedMatrix& to) {
   pack_banked(m, kernels, to);
-  const int64_t dense_quads = up_to(m.rows, kernels.lanes) / kernels.lanes * (up_to(m.columns, 4) / 4);
+  const int64_t dense_quads = round_up(m.rows, kernels.lanes) / kernels.lanes * (round_up(m.columns, 4) / 4);
   if (double(to.banks.size()) * double(kernels.lookup_cost) <= double(dense_quads)) return;
   to.lanes = {};
   to.starts = {};
@@ -124,7 +120,7 @@ void pack_sparse(const dsf_matrix& m, const RowKernels& kernels, PackedMatrix& t
 }
 
 void pack_scales(const dsf_matrix& m, const RowKernels& kernels, PackedMatrix& to) {
-  const size_t rows = size_t(up_to(m.rows, kernels.lanes * kernels.dense_vectors));
+  const size_t rows = size_t(round_up(m.rows, kernels.lanes * kernels.dense_vectors));
   to.scales.resize(rows);
   to.totals.resize(rows);
   to.sums.resize(rows);
@@ -251,7 +247,7 @@ int pack_linear(const dsf_linear_spec& spec, dsf_linear& linear) {
   pack_matrix(spec.outer, kernels, linear.outer);
   pack_matrix(spec.direct, kernels, linear.direct);
   if (spec.bias) {
-    linear.bias.resize(size_t(up_to(linear.out_features, 64)));
+    linear.bias.resize(size_t(round_up(linear.out_features, 64)));
     std::memcpy(linear.bias.data(), spec.bias, size_t(linear.out_features) * 4);
   }
   return DSF_OK;

@@ -1,5 +1,5 @@
-// Runs an encoder. Tokens of all texts stand one after another, without padding. Texts are processed a few thousand
-// tokens at a time, so that what a run needs beside its results is bounded. In every phase threads take panels of
+// Runs an encoder. Tokens of all texts stand one after another, without padding. Texts are processed about a
+// thousand tokens at a time, so that what a run needs beside its results is bounded. In every phase threads take panels of
 // tokens, or heads of texts.
 #include <algorithm>
 #include <atomic>
@@ -69,11 +69,6 @@ class Chunk {
   const Layer& layer(int phase) const { return e_.layers[size_t((phase - 1) / 3)]; }
   float* x(int64_t t) const { return space_.x.data() + t * x_stride_; }
 
-  template <class T>
-  static void grow(Buffer<T>& buffer, int64_t count) {
-    if (int64_t(buffer.size()) < count) buffer.resize(size_t(count));
-  }
-
   void reserve(int threads) {
     int64_t projected = 0, attended = 0, inner = 0, longest = 0;
     for (const Layer& l : e_.layers) {
@@ -82,17 +77,17 @@ class Chunk {
       inner = std::max(inner, row_stride(l.inner));
     }
     for (int64_t i = first_; i < last_; i++) longest = std::max(longest, batch_.starts[i + 1] - batch_.starts[i]);
-    grow(space_.x, tokens_ * x_stride_ + ROOM);
-    grow(space_.query_key_value, tokens_ * projected + ROOM);
-    grow(space_.context, tokens_ * attended + ROOM);
+    space_.x.grow(tokens_ * x_stride_ + ROOM);
+    space_.query_key_value.grow(tokens_ * projected + ROOM);
+    space_.context.grow(tokens_ * attended + ROOM);
     if (int(space_.threads.size()) < threads) space_.threads.resize(size_t(threads));
     const int64_t row = std::max(x_stride_, row_stride(spec_.embedding_size));
     for (int i = 0; i < threads; i++) {
       ThreadScratch& own = space_.threads[size_t(i)];
-      grow(own.rows, panel_ * row + ROOM);
-      grow(own.inner, panel_ * inner + ROOM);
-      if (spec_.gated) grow(own.gated, panel_ * inner + ROOM);
-      grow(own.attention, kernels_.attention_scratch(longest, spec_.head_size, e_.relative));
+      own.rows.grow(panel_ * row + ROOM);
+      own.inner.grow(panel_ * inner + ROOM);
+      if (spec_.gated) own.gated.grow(panel_ * inner + ROOM);
+      own.attention.grow(kernels_.attention_scratch(longest, spec_.head_size, e_.relative));
     }
   }
 

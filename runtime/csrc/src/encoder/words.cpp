@@ -3,23 +3,15 @@
 #include <cmath>
 #include <cstring>
 
+#include "pack/bfloat.h"
+
 namespace dsf {
 namespace {
-
-float from_bfloat(uint16_t bfloat) {
-  const uint32_t bits = uint32_t(bfloat) << 16;
-  float number;
-  std::memcpy(&number, &bits, 4);
-  return number;
-}
 
 float from_half(uint16_t half) {
   const uint32_t exponent = half >> 10 & 31, fraction = half & 1023, sign = uint32_t(half & 0x8000) << 16;
   if (exponent == 0) return (sign ? -1.0f : 1.0f) * std::ldexp(float(fraction), -24);
-  const uint32_t bits = sign | (exponent == 31 ? 0x7f800000u : (exponent + 112) << 23) | fraction << 13;
-  float number;
-  std::memcpy(&number, &bits, 4);
-  return number;
+  return number_of(sign | (exponent == 31 ? 0x7f800000u : (exponent + 112) << 23) | fraction << 13);
 }
 
 void read_word(const dsf_encoder_spec& spec, int64_t id, float* y) {

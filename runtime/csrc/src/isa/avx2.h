@@ -18,14 +18,17 @@ struct Avx2 : Simd<8> {
     return (Floats)_mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(p))));
   }
 
+  // Products of 16-bit numbers with signed bytes, the even ones and the odd ones, are added up in pairs.
+  DSF_INLINE Ints8 dot_halves(Ints8 sums, __m256i even, __m256i odd, __m256i weights) {
+    return sums + (Ints8)_mm256_madd_epi16(even, _mm256_srai_epi16(_mm256_slli_epi16(weights, 8), 8)) +
+           (Ints8)_mm256_madd_epi16(odd, _mm256_srai_epi16(weights, 8));
+  }
+
   // Lane by lane, sums of products of four unsigned and four signed bytes, by products of 16-bit numbers in two halves:
   // those of bytes at once would saturate.
   DSF_INLINE Ints8 dot8(Ints8 sums, Uints8 bytes, Uints8 weights) {
-    const __m256i w = (__m256i)weights, x = (__m256i)bytes;
-    const __m256i even =
-        _mm256_madd_epi16(_mm256_and_si256(x, _mm256_set1_epi16(255)), _mm256_srai_epi16(_mm256_slli_epi16(w, 8), 8));
-    const __m256i odd = _mm256_madd_epi16(_mm256_srli_epi16(x, 8), _mm256_srai_epi16(w, 8));
-    return sums + (Ints8)even + (Ints8)odd;
+    const __m256i x = (__m256i)bytes;
+    return dot_halves(sums, _mm256_and_si256(x, _mm256_set1_epi16(255)), _mm256_srli_epi16(x, 8), (__m256i)weights);
   }
   DSF_INLINE Ints dot(Ints sums, Uints bytes, Uints weights) { return dot8(sums, bytes, weights); }
 
@@ -51,11 +54,10 @@ struct Avx2 : Simd<8> {
 
   // `dot` of what is looked up: zeros between bytes come with it, since bit 7 of an index makes one.
   DSF_INLINE Ints dot_looked_up(Ints sums, Bank bank, Uints where, Uints weights) {
-    const __m256i w = (__m256i)weights, nothing = _mm256_set1_epi16(int16_t(0x8000));
+    const __m256i nothing = _mm256_set1_epi16(int16_t(0x8000));
     const __m256i even = _mm256_shuffle_epi8(bank, (__m256i)(where) | nothing);
     const __m256i odd = _mm256_shuffle_epi8(bank, _mm256_srli_epi16((__m256i)where, 8) | nothing);
-    return sums + (Ints)_mm256_madd_epi16(even, _mm256_srai_epi16(_mm256_slli_epi16(w, 8), 8)) +
-           (Ints)_mm256_madd_epi16(odd, _mm256_srai_epi16(w, 8));
+    return dot_halves(sums, even, odd, (__m256i)weights);
   }
 
   // As of Portable.

@@ -25,12 +25,13 @@ struct Avx512 : Simd<16> {
   }
 
   // As of AVX2.
+  DSF_INLINE Ints dot_halves(Ints sums, __m512i even, __m512i odd, __m512i weights) {
+    return sums + (Ints)_mm512_madd_epi16(even, _mm512_srai_epi16(_mm512_slli_epi16(weights, 8), 8)) +
+           (Ints)_mm512_madd_epi16(odd, _mm512_srai_epi16(weights, 8));
+  }
   DSF_INLINE Ints dot(Ints sums, Uints bytes, Uints weights) {
-    const __m512i w = (__m512i)weights, x = (__m512i)bytes;
-    const __m512i even =
-        _mm512_madd_epi16(_mm512_and_si512(x, _mm512_set1_epi16(255)), _mm512_srai_epi16(_mm512_slli_epi16(w, 8), 8));
-    const __m512i odd = _mm512_madd_epi16(_mm512_srli_epi16(x, 8), _mm512_srai_epi16(w, 8));
-    return sums + (Ints)even + (Ints)odd;
+    const __m512i x = (__m512i)bytes;
+    return dot_halves(sums, _mm512_and_si512(x, _mm512_set1_epi16(255)), _mm512_srli_epi16(x, 8), (__m512i)weights);
   }
   DSF_INLINE Ints8 dot8(Ints8 sums, Uints8 bytes, Uints8 weights) { return Avx2::dot8(sums, bytes, weights); }
 
@@ -56,11 +57,10 @@ struct Avx512 : Simd<16> {
 
   // `dot` of what is looked up: zeros between bytes come with it, since bit 7 of an index makes one.
   DSF_INLINE Ints dot_looked_up(Ints sums, Bank bank, Uints where, Uints weights) {
-    const __m512i w = (__m512i)weights, nothing = _mm512_set1_epi16(int16_t(0x8000));
+    const __m512i nothing = _mm512_set1_epi16(int16_t(0x8000));
     const __m512i even = _mm512_shuffle_epi8(bank, (__m512i)(where) | nothing);
     const __m512i odd = _mm512_shuffle_epi8(bank, _mm512_srli_epi16((__m512i)where, 8) | nothing);
-    return sums + (Ints)_mm512_madd_epi16(even, _mm512_srai_epi16(_mm512_slli_epi16(w, 8), 8)) +
-           (Ints)_mm512_madd_epi16(odd, _mm512_srai_epi16(w, 8));
+    return dot_halves(sums, even, odd, (__m512i)weights);
   }
 
   // As of Portable.

@@ -12,6 +12,17 @@ struct Activations : VectorOps<Isa> {
   using V::broadcast, V::minimum, V::maximum;
   using typename V::Floats;
 
+  // Calls run with the activation of a plan as a constant.
+  template <class F>
+  DSF_INLINE void with_activation(int activation, F&& run) {
+    switch (activation) {
+      case DSF_GELU: return run(Constant<DSF_GELU>{});
+      case DSF_GELU_TANH: return run(Constant<DSF_GELU_TANH>{});
+      case DSF_RELU: return run(Constant<DSF_RELU>{});
+      default: return run(Constant<DSF_IDENTITY>{});
+    }
+  }
+
   // Comparisons with NaN are false, and clamping would lose it: it is put back.
   template <int ACTIVATION>
   DSF_INLINE Floats activate(Floats x) {

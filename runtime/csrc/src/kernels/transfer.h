@@ -11,7 +11,7 @@ template <class Isa>
 struct Transfer : Activations<Isa> {
   using A = Activations<Isa>;
   using A::LANES, A::broadcast, A::load, A::store, A::load_as, A::store_as, A::load_partial, A::store_partial,
-      A::transpose;
+      A::transpose, A::with_activation;
   using typename A::Floats;
 
   static void load_panel(const void* x, int dtype, int64_t stride, int64_t tokens, int64_t first, int64_t last,
@@ -53,16 +53,6 @@ struct Transfer : Activations<Isa> {
   }
 
  private:
-  template <class F>
-  DSF_INLINE void with_activation(int activation, F&& run) {
-    switch (activation) {
-      case DSF_GELU: return run(Constant<DSF_GELU>{});
-      case DSF_GELU_TANH: return run(Constant<DSF_GELU_TANH>{});
-      case DSF_RELU: return run(Constant<DSF_RELU>{});
-      default: return run(Constant<DSF_IDENTITY>{});
-    }
-  }
-
   template <class T>
   static void load_panel_of(const T* x, int64_t stride, int64_t tokens, int64_t first, int64_t last,
                             const uint32_t* destination, int vectors, float* panel) {

@@ -53,6 +53,10 @@ class Buffer {
     __builtin_memset(static_cast<void*>(data_), 0, bytes);
     count_ = count;
   }
+  // To at least so many; contents are lost where there were fewer.
+  void grow(int64_t count) {
+    if (int64_t(count_) < count) resize(size_t(count));
+  }
   // Never out of line: the linker would keep one copy for files compiled for different instruction sets.
   __attribute__((always_inline)) T* data() const { return data_; }
   __attribute__((always_inline)) T& operator[](size_t i) const { return data_[i]; }

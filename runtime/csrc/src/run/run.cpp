@@ -13,7 +13,7 @@ namespace {
 
 float* scratch(int64_t floats) {
   thread_local Buffer<float> buffer;
-  if (int64_t(buffer.size()) < floats) buffer.resize(floats);
+  buffer.grow(floats);
   return buffer.data();
 }
 

@@ -44,7 +44,7 @@ struct AmxRowProducts : RowProducts<Isa> {
   template <int U>
   __attribute__((noinline)) static void multiply_two(const PackedMatrix& m, int64_t row, ByteRows x, const Finish& f) {
     alignas(64) int32_t sums[2 * TILE * GROUP];
-    add_up < 2, U<2 ? 1 : 2, U>(m, row, 0, x, sums);
+    add_up<2, (U < 2 ? 1 : 2), U>(m, row, 0, x, sums);
     if constexpr (U > 2) add_up<2, U - 2, U>(m, row, 2, x, sums);
     finish<U>(sums, 2 * TILE, m, row, x, f);
   }

@@ -14,7 +14,7 @@ struct RowActivations : Activations<Isa> {
 
   // Whole vectors from `y` on, `width` numbers rounded up.
   static void activate(float* y, int64_t stride, int64_t width, int64_t tokens, int activation) {
-    with_activation(activation, [&](auto constant) __attribute__((always_inline)) {
+    with_any_activation(activation, [&](auto constant) __attribute__((always_inline)) {
       for (int64_t t = 0; t < tokens; t++)
         for (int64_t i = 0; i < width; i += LANES)
           store(y + t * stride + i, apply<decltype(constant)::value>(load(y + t * stride + i)));
@@ -30,7 +30,7 @@ struct RowActivations : Activations<Isa> {
   }
 
   static void gate(FloatRows x, int64_t width, int64_t tokens, int activation, float* y, int64_t y_stride) {
-    with_activation(activation, [&](auto constant) __attribute__((always_inline)) {
+    with_any_activation(activation, [&](auto constant) __attribute__((always_inline)) {
       for (int64_t t = 0; t < tokens; t++) {
         const float *first = x.numbers + t * x.stride, *second = first + width;
         for (int64_t i = 0; i < width; i += LANES)
@@ -40,15 +40,13 @@ struct RowActivations : Activations<Isa> {
   }
 
  private:
+  // Of those that plans have, and of those that they have not.
   template <class F>
-  DSF_INLINE void with_activation(int activation, F&& run) {
+  DSF_INLINE void with_any_activation(int activation, F&& run) {
     switch (activation) {
-      case DSF_GELU: return run(Constant<DSF_GELU>{});
-      case DSF_GELU_TANH: return run(Constant<DSF_GELU_TANH>{});
-      case DSF_RELU: return run(Constant<DSF_RELU>{});
       case DSF_SILU: return run(Constant<DSF_SILU>{});
       case DSF_TANH: return run(Constant<DSF_TANH>{});
-      default: return run(Constant<DSF_IDENTITY>{});
+      default: return A::with_activation(activation, run);
     }
   }
 

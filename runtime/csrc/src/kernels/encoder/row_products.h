@@ -64,8 +64,8 @@ struct RowProducts : VectorOps<Isa> {
     int64_t row = 0;
     for (; row + ROWS <= m.rows; row += ROWS) run(row, Constant<VECTORS>{});
     const int64_t left = (m.rows - row + LANES - 1) / LANES;
-    if (left == 4) run(row, Constant < VECTORS<4 ? 1 : 4>{});
-    if (left == 3) run(row, Constant < VECTORS<3 ? 1 : 3>{});
+    if (left == 4) run(row, Constant<(VECTORS < 4 ? 1 : 4)>{});
+    if (left == 3) run(row, Constant<(VECTORS < 3 ? 1 : 3)>{});
     if (left == 2) run(row, Constant<2>{});
     if (left == 1) run(row, Constant<1>{});
   }
