@@ -1,16 +1,15 @@
 """What runs an encoder: the native kernels, or the reference where these are missing."""
 
 import warnings
-from typing import Literal, Protocol
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from dsformer_runtime.errors import RuntimeInputError
-from dsformer_runtime.model import Activation, EncoderModel, Floats, Linear
-from dsformer_runtime.reference import Integers, ReferenceEncoder, activate, run_linear
+from dsformer_runtime.model import Activation, EncoderModel, Floats, Integers, Linear, Pooling
+from dsformer_runtime.reference import ReferenceEncoder, activate, run_linear
 
-Pooling = Literal["mean", "cls", "max"]
 BACKENDS = (None, "native", "reference")
 # Shorter vectors are divided by this instead of their length.
 _SHORTEST = 1e-12

@@ -79,10 +79,7 @@ class Classifier:
             texts: or pairs of texts.
             batch_size: texts that run at once, at most.
         """
-        outputs = np.zeros((len(texts), self._head.outputs), np.float32)
-        for numbers, _, batch in self._text.batches(texts, batch_size):
-            outputs[numbers] = self._text.run_head(self._head, batch)
-        return outputs
+        return self._text.head_outputs(self._head, texts, batch_size)
 
     def _named(self, scores: Floats, count: int | None) -> list[dict[str, Any]]:
         order = np.argsort(-scores, kind="stable")[:count]

@@ -11,7 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 Activation = Literal["identity", "gelu", "gelu_tanh", "relu", "silu", "tanh"]
+Pooling = Literal["mean", "cls", "max"]
 Floats = NDArray[np.float32]
+Integers = NDArray[np.int32]
 
 
 def widen(numbers: NDArray) -> Floats:

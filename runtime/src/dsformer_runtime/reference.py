@@ -20,6 +20,7 @@ from dsformer_runtime.model import (
     EncoderLayer,
     EncoderModel,
     Floats,
+    Integers,
     Linear,
     Matrix,
     Norm,
@@ -28,7 +29,6 @@ from dsformer_runtime.model import (
 
 # Tokens with a smaller range are quantized to zero.
 SMALLEST_RANGE = 1e-30
-Integers = NDArray[np.int32]
 
 
 class ReferenceEncoder:

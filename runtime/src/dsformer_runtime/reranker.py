@@ -75,10 +75,7 @@ class Reranker:
         pairs, alone = _check_pairs(sentences)
         before = self._find_prompt(prompt, prompt_name)
         pairs = [(before + first, second) for first, second in pairs]
-        outputs = np.zeros((len(pairs), self._head.outputs), np.float32)
-        for numbers, _, batch in self._text.batches(pairs, batch_size, show_progress_bar):
-            outputs[numbers] = self._text.run_head(self._head, batch)
-        scores = self._activation(outputs)
+        scores = self._activation(self._text.head_outputs(self._head, pairs, batch_size, show_progress_bar))
         if self._head.outputs == 1:
             scores = scores[:, 0]
         elif apply_softmax:

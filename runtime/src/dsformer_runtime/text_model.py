@@ -9,10 +9,10 @@ import numpy as np
 from tokenizers import Encoding
 
 from dsformer_runtime.artefact.directory import open_directory, read_object
-from dsformer_runtime.backend import Backend, Pooling, open_backend
+from dsformer_runtime.backend import Backend, open_backend
 from dsformer_runtime.errors import RuntimeInputError, UnsupportedModelError
 from dsformer_runtime.families.build import LoadedModel, load_model
-from dsformer_runtime.model import Floats, Head
+from dsformer_runtime.model import Floats, Head, Pooling
 from dsformer_runtime.reference import normalize
 from dsformer_runtime.tokenization import Batch, Limits, Texts, TextTokenizer, find_limit
 
@@ -97,6 +97,20 @@ class TextModel:
             x = self.backend.run_linear(step.linear, x, step.activation)
             x = x if step.norm is None else normalize(x, step.norm)
         return x
+
+    def head_outputs(self, head: Head, texts: Texts, batch_size: int, show_progress: bool = False) -> Floats:
+        """Return the outputs (texts, outputs) of a head for texts, in their order.
+
+        Args:
+            head: one for texts.
+            texts: or pairs of texts.
+            batch_size: texts that run at once, at most.
+            show_progress: whether to write to stderr how many texts are done.
+        """
+        outputs = np.zeros((len(texts), head.outputs), np.float32)
+        for numbers, _, batch in self.batches(texts, batch_size, show_progress):
+            outputs[numbers] = self.run_head(head, batch)
+        return outputs
 
     def batches(
         self, texts: Texts, batch_size: int, show_progress: bool = False

@@ -16,7 +16,7 @@ from tokenizers.processors import TemplateProcessing
 
 from dsformer_runtime.artefact.directory import read_object
 from dsformer_runtime.errors import RuntimeInputError
-from dsformer_runtime.reference import Integers
+from dsformer_runtime.model import Integers
 
 _MAX_BYTES = 1 << 28
 _WORDS = {"unk_token": "[UNK]", "cls_token": "[CLS]", "sep_token": "[SEP]"}

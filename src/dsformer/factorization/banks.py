@@ -6,7 +6,7 @@ largest energy minus price; the price is found at which the bits of all fit (Lag
 1988). Within their counts rows select their largest codes.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -29,8 +29,6 @@ FILLS = 3
 # Where a spec does not say the bits of a value: those at which supports are weighed, and those for which entries that
 # are not used make room in supports. Entries do not grow, so that codes with more bits a value take no more bytes.
 PRICED, LEAST_BITS = 16, 4
-
-Fits = Callable[[NDArray[np.int64]], bool]
 
 
 def with_room(spec: FormSpec, pattern: Pattern, bits: int, members: Sequence[int]) -> FormSpec:
@@ -141,7 +139,7 @@ class BankedSupports:
         cost = each * banks.tiles[:, None, None].astype(np.float64)
         highest = kept.max() / (price * STEP) + 1e-30
         prices = highest / PRICES * np.ones((len(kept), 1, 1))
-        if self.spec.orientation == "input" and self.spec.nonzeros < self.spec.candidates:
+        if self._limits_rows:
             prices = _least_prices(kept, cost, prices, self.spec.nonzeros)
         low, high, best = 0.0, 1.0, np.zeros(kept.shape[:2], dtype=np.int64)
         for _ in range(HALVINGS):
@@ -157,7 +155,7 @@ class BankedSupports:
         self, counts: NDArray[np.int64], kept: NDArray[np.float64], cost: NDArray[np.float64]
     ) -> NDArray[np.int64]:
         """Spend what is left on single steps: the best by price may be several at once, too many to fit."""
-        if self.spec.orientation == "input" and self.spec.nonzeros < self.spec.candidates:
+        if self._limits_rows:
             return counts
         gains = np.pad(np.diff(kept, axis=2), ((0, 0), (0, 0), (0, 1)))
         with np.errstate(invalid="ignore"):
@@ -178,6 +176,11 @@ class BankedSupports:
             counts = counts.copy()
             counts.ravel()[order[:low]] += STEP
         return counts
+
+    @property
+    def _limits_rows(self) -> bool:
+        """Whether a row may have fewer codes than there are candidates."""
+        return self.spec.orientation == "input" and self.spec.nonzeros < self.spec.candidates
 
     def _fits(self, counts: NDArray[np.int64]) -> bool:
         """Return whether entries and supports take no more bits than the spec says."""

@@ -23,7 +23,7 @@ def select_codes(
         order: units in the order in which the members of a group are neighbours; None: they already are.
     """
     if spec.ragged:
-        return fill_support(mask if order is None or not spec.permuted else mask[order], spec.nonzeros)
+        return fill_support(_in_order(mask, spec, order), spec.nonzeros)
     groups = mask if order is None else mask[order[:: spec.pattern.group]]
     return groups.nonzero()[:, 1].view(spec.groups, spec.nonzeros)
 
@@ -44,7 +44,14 @@ def select_cells(
     """
     if not spec.pattern.bank:
         return None
-    return (mask if order is None or not spec.permuted else mask[order]).gather(1, indices)
+    return _in_order(mask, spec, order).gather(1, indices)
+
+
+def _in_order(
+    mask: Bool[Tensor, "units candidates"], spec: FormSpec, order: Int[Tensor, " units"] | None
+) -> Bool[Tensor, "units candidates"]:
+    """Return the rows of a ragged support in the order in which they are stored."""
+    return mask if order is None or not spec.permuted else mask[order]
 
 
 def fill_support(mask: Bool[Tensor, "rows columns"], count: int) -> Int[Tensor, "rows count"]:

@@ -1,8 +1,6 @@
 """Sparsity patterns of the codes: free, grouped, n:m, banked."""
 
-import math
-import re
-from dataclasses import dataclass
+from typing import Self
 
 import numpy as np
 import torch
@@ -10,71 +8,28 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from dsformer.errors import InputError
+from dsformer_runtime.artefact import pattern as artefact_pattern
 from dsformer_runtime.artefact.banked import LARGEST_BANK, STEP
-
-# Largest group that can share a support, and largest m of n:m.
-LARGEST = 2**16
-# Columns of a bank.
-BANKS = range(STEP, LARGEST_BANK + 1, STEP)
-_COUNT = "([0-9]{1,9})"
+from dsformer_runtime.errors import RuntimeInputError
 
 
-@dataclass(frozen=True)
-class Pattern:
-    """A constraint on supports. Groups, n:m and banks exclude each other.
-
-    Attributes:
-        group: number of neighbouring units that share one support; 1: every unit has its own.
-        n: selected atoms of each set of ``m``.
-        m: size of a set of atoms, which are taken by stride; 0: any atoms may be selected.
-        bank: neighbouring columns of the sparse factor of which all rows of a tile select as many (see ``banked.py``);
-            0: rows are independent.
-    """
-
-    group: int = 1
-    n: int = 0
-    m: int = 0
-    bank: int = 0
+class Pattern(artefact_pattern.Pattern):
+    """A constraint on supports, as the runtime reads it."""
 
     @classmethod
-    def parse(cls, text: str) -> "Pattern":
+    def parse(cls, text: str) -> Self:
         """Parse ``free``, ``grouped(8)``, ``2:4`` or ``banked(64)``.
 
         Raises:
             InputError: the text is none of these.
         """
-        if text == "free":
-            return cls()
-        if (match := re.fullmatch(rf"grouped\({_COUNT}\)", text)) and 2 <= int(match[1]) <= LARGEST:
-            return cls(group=int(match[1]))
-        if (match := re.fullmatch(f"{_COUNT}:{_COUNT}", text)) and 1 <= int(match[1]) < int(match[2]) <= LARGEST:
-            return cls(n=int(match[1]), m=int(match[2]))
-        if (match := re.fullmatch(rf"banked\({_COUNT}\)", text)) and int(match[1]) in BANKS:
-            return cls(bank=int(match[1]))
-        raise InputError(
-            f"pattern: {text[:40]!r} is not one of free, grouped(g) with g from 2 to {LARGEST}, n:m with 1 <= n < m, "
-            f"banked(b) with b a multiple of {STEP} up to {LARGEST_BANK}"
-        )
-
-    def __str__(self) -> str:
-        if self.m:
-            return f"{self.n}:{self.m}"
-        if self.bank:
-            return f"banked({self.bank})"
-        return f"grouped({self.group})" if self.group > 1 else "free"
-
-    def metadata_bits(self, candidates: int, nonzeros: int) -> int:
-        """Return the bits of one unit's support written as indices.
-
-        There are n indices for each set of m atoms, otherwise one for each non-zero.
-
-        Args:
-            candidates: atoms that may be selected.
-            nonzeros: atoms selected.
-        """
-        if self.m:
-            return candidates // self.m * self.n * math.ceil(math.log2(self.m))
-        return nonzeros * max(1, math.ceil(math.log2(max(candidates, 2))))
+        try:
+            return super().parse(text)
+        except RuntimeInputError:
+            raise InputError(
+                f"pattern: {text[:40]!r} is not one of free, grouped(g) with g from 2 to {artefact_pattern.LARGEST}, "
+                f"n:m with 1 <= n < m, banked(b) with b a multiple of {STEP} up to {LARGEST_BANK}"
+            ) from None
 
 
 FREE = Pattern()

@@ -16,7 +16,6 @@ A permutation is stored as the group of every unit, in the same kind of bit stre
 units of a group are ascending.
 """
 
-import math
 from collections.abc import Iterator
 
 import numpy as np
@@ -159,10 +158,6 @@ def _bits_per_group(spec: FormSpec) -> int:
     return spec.pattern.metadata_bits(spec.candidates, spec.nonzeros)
 
 
-def _field_width(spec: FormSpec) -> int:
-    return max(1, math.ceil(math.log2(max(spec.pattern.m or spec.candidates, 2))))
-
-
 def _chunks(spec: FormSpec) -> Iterator[tuple[int, int]]:
     """Yield ranges of groups whose bits start at whole bytes."""
     step = 8 * max(1, _CHUNK_BITS // (8 * max(1, _bits_per_group(spec))))
@@ -182,7 +177,7 @@ def _field_bits(spec: FormSpec, rows: NDArray[np.int64]) -> NDArray[np.uint8]:
         sets = spec.candidates // spec.pattern.m
         order = np.argsort(rows % sets, axis=1, kind="stable")
         fields = np.take_along_axis(rows // sets, order, axis=1)
-    return ((fields[..., None] >> np.arange(_field_width(spec))) & 1).astype(np.uint8)
+    return ((fields[..., None] >> np.arange(spec.pattern.field_bits(spec.candidates))) & 1).astype(np.uint8)
 
 
 def _from_mask(spec: FormSpec, bits: NDArray[np.uint8]) -> NDArray[np.int64]:
@@ -192,7 +187,7 @@ def _from_mask(spec: FormSpec, bits: NDArray[np.uint8]) -> NDArray[np.int64]:
 
 
 def _from_fields(spec: FormSpec, bits: NDArray[np.uint8]) -> NDArray[np.int32]:
-    width = _field_width(spec)
+    width = spec.pattern.field_bits(spec.candidates)
     planes = bits.reshape(len(bits), spec.nonzeros, width)
     fields = np.zeros(planes.shape[:2], dtype=np.int32)
     for position in range(width):

@@ -11,6 +11,7 @@ from transformers.modeling_outputs import BaseModelOutput, BaseModelOutputWithPo
 from dsformer.errors import InputError
 from dsformer.nn.cpu_linear import kernels_enabled
 from dsformer.utils.tensor_cache import TensorCache
+from dsformer_runtime.artefact.schema import parse_compression
 from dsformer_runtime.artefact.tensors import Header, Tensors
 from dsformer_runtime.errors import RuntimeInputError
 from dsformer_runtime.families.build import build_encoder, make_source
@@ -27,7 +28,7 @@ _INPUTS = ("input_ids", "attention_mask", "token_type_ids")
 def accelerate(model: nn.Module) -> nn.Module:
     """Have an encoder run natively in inference: embeddings, attention and all layers in one call.
 
-    The weights are packed at the first call, and again when one has changed. In training, with gradients, on another
+    The weights are packed now, and again when one has changed. In training, with gradients, on another
     device, with hooks on modules, with arguments beyond ids, mask and types, and with padding on the left the model
     runs as before. Hidden states of padding are zero.
 
@@ -40,12 +41,13 @@ def accelerate(model: nn.Module) -> nn.Module:
     Raises:
         InputError: the runtime does not run models of this kind, or there is no native library.
     """
-    for base in _find_encoders(model):
-        try:
-            _build(base)
-        except RuntimeInputError as error:
-            raise InputError(str(error)) from None
-        accelerate_quietly(base)
+    base = _find_encoder(model)
+    forward = NativeForward(base)
+    try:
+        forward.pack()
+    except RuntimeInputError as error:
+        raise InputError(str(error)) from None
+    base.forward = forward
     return model
 
 
@@ -73,13 +75,22 @@ class NativeForward:
             name: one for name, one in kwargs.items() if name == "return_dict" or not (one is None or one is False)
         }
         if len(args) <= 1 and self._fits(given):
-            encoder = self._native.get(tuple(self._model.state_dict(keep_vars=True).values()), self._try_to_build)
+            tensors, hooked = _survey(self._model)
+            encoder = None if hooked else self._native.get(tensors, self._try_to_build)
             if encoder is not None:
                 return self._run(encoder, given)
         return type(self._model).forward(self._model, *args, **kwargs)
 
+    def pack(self) -> None:
+        """Pack the weights as they are now.
+
+        Raises:
+            RuntimeInputError: the encoder cannot be run natively.
+        """
+        self._native.get(_survey(self._model)[0], lambda: _build(self._model))
+
     def _fits(self, given: dict[str, Any]) -> bool:
-        """Return whether these inputs can be run natively, in this state of the model."""
+        """Return whether these inputs can be run natively, in this mode of the model."""
         if torch.compiler.is_compiling() or torch.is_grad_enabled() or torch.is_autocast_enabled("cpu"):
             return False
         config = self._model.config
@@ -88,7 +99,7 @@ class NativeForward:
         if set(given) - {*_INPUTS, "return_dict"} or not given.get("return_dict", True) or not kernels_enabled():
             return False
         ids = given.get("input_ids")
-        if _has_hooks(self._model) or not isinstance(ids, Tensor) or ids.ndim != 2 or ids.device.type != "cpu":
+        if not isinstance(ids, Tensor) or ids.ndim != 2 or ids.device.type != "cpu":
             return False
         return self._ends_in_padding(ids, given.get("attention_mask"))
 
@@ -128,23 +139,31 @@ class NativeForward:
         )
 
 
-def _has_hooks(model: nn.Module) -> bool:
-    """Return whether somebody watches modules; what transformers records hidden states with stays once it was used."""
-    hooks = (h for part in model.modules() for h in (*part._forward_hooks.values(), *part._forward_pre_hooks.values()))
-    return any(not str(getattr(hook, "__module__", "")).startswith("transformers.") for hook in hooks)
+def _survey(model: nn.Module) -> tuple[tuple[Tensor, ...], bool]:
+    """Return the tensors of a model, and whether somebody watches its modules.
+
+    The hooks with which transformers records hidden states stay once they were used, and do not count.
+    """
+    tensors: list[Tensor] = []
+    hooked = False
+    for part in model.modules():
+        tensors += [one for one in (*part._parameters.values(), *part._buffers.values()) if one is not None]
+        for hook in (*part._forward_hooks.values(), *part._forward_pre_hooks.values()):
+            hooked = hooked or not str(getattr(hook, "__module__", "")).startswith("transformers.")
+    return tuple(tensors), hooked
 
 
-def _find_encoders(model: nn.Module) -> list[PreTrainedModel]:
-    """Return the encoders without their heads.
+def _find_encoder(model: nn.Module) -> PreTrainedModel:
+    """Return the encoder without its head.
 
     Raises:
         InputError: there is none.
     """
-    found = [part for part in model.modules() if isinstance(part, PreTrainedModel)][:1]
-    if not found:
+    found = next((part for part in model.modules() if isinstance(part, PreTrainedModel)), None)
+    if found is None:
         raise InputError(f"{type(model).__name__} has no encoder of transformers")
-    base: Any = found[0].base_model
-    return [base]
+    base: Any = found.base_model
+    return base
 
 
 def _build(model: PreTrainedModel) -> NativeEncoder:
@@ -155,7 +174,7 @@ def _build(model: PreTrainedModel) -> NativeEncoder:
     """
     config = model.config.to_dict()
     tensors = Tensors.of({name: _header(tensor) for name, tensor in model.state_dict().items()})
-    return NativeEncoder(build_encoder(make_source(config, tensors, None)))
+    return NativeEncoder(build_encoder(make_source(config, parse_compression(config).blocks, tensors, None)))
 
 
 def _header(tensor: Tensor) -> Header:

@@ -4,52 +4,14 @@ The words are those of ``docs/concepts.md``: a unit is what one sparse code desc
 outside of the core, then the unit vectors.
 """
 
-import math
-import re
 from dataclasses import dataclass
 from typing import Literal
 
-from dsformer_runtime.artefact.banked import LARGEST_BANK, STEP, Banks
+from dsformer_runtime.artefact.banked import Banks
+from dsformer_runtime.artefact.pattern import FREE, Pattern
 from dsformer_runtime.errors import RuntimeInputError
 
 Encoding = Literal["none", "mask", "index", "ragged", "ranks"]
-_COUNT = "([0-9]{1,9})"
-_LARGEST_PATTERN = 2**16
-_BANKS = range(STEP, LARGEST_BANK + 1, STEP)
-
-
-@dataclass(frozen=True)
-class Pattern:
-    """A constraint on supports.
-
-    Attributes:
-        group: number of neighbouring units that share one support.
-        n, m: selected atoms of each strided set of ``m``; 0: any atoms may be selected.
-        bank: neighbouring columns of which all rows of a tile select as many (``banked.py``); 0: rows are independent.
-    """
-
-    group: int = 1
-    n: int = 0
-    m: int = 0
-    bank: int = 0
-
-    @classmethod
-    def parse(cls, text: str) -> "Pattern":
-        """Parse ``free``, ``grouped(8)``, ``2:4`` or ``banked(64)``.
-
-        Raises:
-            RuntimeInputError: the text is none of these.
-        """
-        if text == "free":
-            return cls()
-        if (match := re.fullmatch(rf"grouped\({_COUNT}\)", text)) and 2 <= int(match[1]) <= _LARGEST_PATTERN:
-            return cls(group=int(match[1]))
-        if (match := re.fullmatch(rf"banked\({_COUNT}\)", text)) and int(match[1]) in _BANKS:
-            return cls(bank=int(match[1]))
-        match = re.fullmatch(f"{_COUNT}:{_COUNT}", text)
-        if match and 1 <= int(match[1]) < int(match[2]) <= _LARGEST_PATTERN:
-            return cls(n=int(match[1]), m=int(match[2]))
-        raise RuntimeInputError(f"pattern: {text[:40]!r} is not known to this version")
 
 
 @dataclass(frozen=True)
@@ -79,7 +41,7 @@ class Spec:
     core: int = 0
     nonzeros: int = 0
     canonical: bool = False
-    pattern: Pattern = Pattern()
+    pattern: Pattern = FREE
     permuted: bool = False
     dictionary_nonzeros: int = 0
     blocks: int = 0
@@ -97,7 +59,7 @@ class Spec:
         possible = possible and self.atoms <= self.units + self.width
         possible = possible and (not sparse or (self.orientation == "input" and self.atoms > 0))
         possible = possible and sparse < max(1, self.width) and self.units % self.pattern.group == 0
-        own_order = not self.core and self.pattern in (Pattern(), Pattern(bank=self.pattern.bank)) and not self.permuted
+        own_order = not self.core and self.pattern in (FREE, Pattern(bank=self.pattern.bank)) and not self.permuted
         if self.entries or self.pattern.bank:
             possible = possible and own_order and self.entries <= self.units * self.nonzeros
         possible = possible and (self.pattern.bank > 0) == (self.ranks_bits > 0)
@@ -187,14 +149,12 @@ class Spec:
     @property
     def field_bits(self) -> int:
         """Bits of one index of a support that is stored as indices."""
-        return max(1, math.ceil(math.log2(max(self.pattern.m or self.candidates, 2))))
+        return self.pattern.field_bits(self.candidates)
 
     @property
     def _index_bits(self) -> int:
         """Bits of the support of one group as indices."""
-        if self.pattern.m:
-            return self.candidates // self.pattern.m * self.pattern.n * math.ceil(math.log2(self.pattern.m))
-        return self.nonzeros * self.field_bits
+        return self.pattern.metadata_bits(self.candidates, self.nonzeros)
 
     @property
     def support_bits(self) -> int:

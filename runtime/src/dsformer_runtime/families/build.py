@@ -1,6 +1,6 @@
 """An encoder and its head, made of a directory's configuration and tensors."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_args
@@ -9,7 +9,7 @@ from dsformer_runtime.artefact.checksums import check_record
 from dsformer_runtime.artefact.directory import CONFIG, open_directory, read_object, weight_files
 from dsformer_runtime.artefact.factors import CompressedModules
 from dsformer_runtime.artefact.precision import check_dtype
-from dsformer_runtime.artefact.schema import parse_compression
+from dsformer_runtime.artefact.schema import Block, parse_compression
 from dsformer_runtime.artefact.tensors import Tensors
 from dsformer_runtime.errors import RuntimeInputError, UnsupportedModelError
 from dsformer_runtime.families import find_family
@@ -68,7 +68,7 @@ def load_model(directory: str | Path, dtype: str | None = None) -> LoadedModel:
     tensors = Tensors(weight_files(directory))
     try:
         check_record(compression, config, tensors, family.defaults)
-        source = make_source(config, tensors, dtype)
+        source = make_source(config, compression.blocks, tensors, dtype)
         encoder = build_encoder(source)
         task = _find_task(config, source.family)
         head = build_head(source, source.family.heads[task], encoder.width) if task else None
@@ -77,11 +77,12 @@ def load_model(directory: str | Path, dtype: str | None = None) -> LoadedModel:
     return LoadedModel(config, encoder, head, task)
 
 
-def make_source(config: Mapping[str, Any], tensors: Tensors, dtype: str | None) -> Source:
+def make_source(config: Mapping[str, Any], blocks: Sequence[Block], tensors: Tensors, dtype: str | None) -> Source:
     """Find the modules of a model among its tensors.
 
     Args:
         config: the fields of ``config.json``.
+        blocks: that it describes, if the model is compressed.
         tensors: of the model.
         dtype: as of :func:`load_model`.
 
@@ -90,7 +91,7 @@ def make_source(config: Mapping[str, Any], tensors: Tensors, dtype: str | None) 
         UnsupportedModelError: the model is of a kind that is not supported.
     """
     family = find_family(config.get("model_type"))
-    modules = CompressedModules(tensors, parse_compression(config).blocks, dtype)
+    modules = CompressedModules(tensors, blocks, dtype)
     family, prefix = _find_names(family, tensors)
     return Source(family, ModelSettings(config, family.defaults, family.aliases), tensors, modules, dtype, prefix)
 

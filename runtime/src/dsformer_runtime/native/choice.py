@@ -8,7 +8,6 @@ Both are measured when a layer is packed, for a few milliseconds. What was found
 import json
 import os
 from contextlib import suppress
-from pathlib import Path
 from time import perf_counter
 
 import numpy as np
@@ -16,6 +15,7 @@ import numpy as np
 from dsformer_runtime.artefact.precision import round_rows
 from dsformer_runtime.errors import RuntimeInputError
 from dsformer_runtime.model import Linear, Matrix
+from dsformer_runtime.native.cache import cache_file
 from dsformer_runtime.native.linear import NativeLinear, load_library
 
 FORMS = ("", "factors", "dense")
@@ -83,17 +83,9 @@ def _key(linear: Linear) -> str:
     return f"{instructions} {linear.out_features}x{linear.in_features} {atoms} {list(counts)}"
 
 
-def file() -> Path | None:
-    """Return where choices are kept; None where there is no such place."""
-    own, shared = os.environ.get("DSFORMER_CACHE"), os.environ.get("XDG_CACHE_HOME") or "~/.cache"
-    with suppress(RuntimeError):
-        return (Path(own) if own else Path(shared) / "dsformer").expanduser() / "runtime.json"
-    return None
-
-
 def _remembered() -> dict[str, str]:
     """Return the choices so far, with those of the file at first."""
-    if not _known and (path := file()) is not None:
+    if not _known and (path := cache_file("runtime.json")) is not None:
         with suppress(OSError, ValueError, AttributeError):
             stored = json.loads(path.read_text(encoding="utf-8")).items()
             _known.update({key: form for key, form in stored if form in FORMS[1:]})
@@ -103,7 +95,7 @@ def _remembered() -> dict[str, str]:
 def _remember(key: str, form: str) -> None:
     """Keep a choice; a file that cannot be written is skipped."""
     _known[key] = form
-    if (path := file()) is not None:
+    if (path := cache_file("runtime.json")) is not None:
         with suppress(OSError):
             path.parent.mkdir(parents=True, exist_ok=True)
             new = path.with_name(f".{path.name}.{os.getpid()}.partial")

@@ -2,7 +2,6 @@
 
 import ctypes
 from collections.abc import Sequence
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,8 +13,10 @@ from dsformer_runtime.model import (
     EncoderLayer,
     EncoderModel,
     Floats,
+    Integers,
     Linear,
     Norm,
+    Pooling,
 )
 from dsformer_runtime.native.choice import pack_faster
 from dsformer_runtime.native.linear import Arrays, NativeLinear, check, created, handles, load_library, stack_linears
@@ -29,9 +30,6 @@ from dsformer_runtime.native.structs import (
     TableStruct,
 )
 from dsformer_runtime.native.threads import share_threads, usable_threads
-
-Integers = NDArray[np.int32] | NDArray[np.int64]
-Pooling = Literal["mean", "cls", "max"]
 
 
 class NativeEncoder:
@@ -62,7 +60,7 @@ class NativeEncoder:
         """Bytes of packed linear layers."""
         return sum(one.nbytes for _, packed in self._linears.values() for one in packed)
 
-    def run(self, ids: Integers, types: Integers | None, lengths: Integers | Sequence[int]) -> Floats:
+    def run(self, ids: Integers, types: Integers | None, lengths: NDArray[np.integer] | Sequence[int]) -> Floats:
         """Return the last hidden states (tokens, width).
 
         Args:
@@ -79,7 +77,7 @@ class NativeEncoder:
         self,
         ids: Integers,
         types: Integers | None,
-        lengths: Integers | Sequence[int],
+        lengths: NDArray[np.integer] | Sequence[int],
         pooling: Pooling,
         normalize: bool = False,
     ) -> Floats:
@@ -111,7 +109,7 @@ class NativeEncoder:
         self,
         ids: Integers,
         types: Integers | None,
-        lengths: Integers | Sequence[int],
+        lengths: NDArray[np.integer] | Sequence[int],
         pooling: str,
         normalize: bool,
         rows: int,

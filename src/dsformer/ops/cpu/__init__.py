@@ -1,10 +1,10 @@
 """Native CPU kernels, called through ctypes.
 
 This package imports ``format``, ``utils`` and ``errors`` only. ``library.py`` finds and loads the library, with the
-OpenMP runtime that ``threads.py`` finds: ``available()`` and ``describe()`` say whether and how it runs. ``plan.py``
-packs a block (``CpuPlan``), ``chain.py`` runs a sparse dictionary as two plans, and ``tuning.py`` measures the fastest
-settings. ``table.py`` reads rows of an embedding without packing it. ``pages.py`` asks for large memory pages. Start
-with ``plan.py``; the C interface is documented in ``runtime/csrc/include/dsformer.h``.
+OpenMP runtime of PyTorch (``dsformer_runtime.native.threads``): ``available()`` and ``describe()`` say whether and how
+it runs. ``plan.py`` packs a block (``CpuPlan``), ``chain.py`` runs a sparse dictionary as two plans, and ``tuning.py``
+measures the fastest settings. ``table.py`` reads rows of an embedding without packing it. ``pages.py`` asks for large
+memory pages. Start with ``plan.py``; the C interface is documented in ``runtime/csrc/include/dsformer.h``.
 """
 
 from dsformer.ops.cpu.chain import ChainedPlan as ChainedPlan

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from dsformer.errors import InputError
 from dsformer_runtime.native.library import open_library
+from dsformer_runtime.native.structs import TableStruct
 from dsformer_runtime.native.threads import share_threads
 
 DTYPES = {torch.float32: 0, torch.bfloat16: 1}
@@ -52,33 +53,6 @@ class TuningStruct(ctypes.Structure):
         ("small_tokens", c_int32),
         ("block_bytes", c_int32),
         ("unpaired", c_int32),
-    )
-
-
-class TableStruct(ctypes.Structure):
-    """``dsf_table`` of the C interface."""
-
-    _fields_ = (
-        ("struct_size", c_uint32),
-        ("dtype", c_int32),
-        ("weights", c_int32),
-        ("canonical", c_int32),
-        ("units", c_int64),
-        ("width", c_int64),
-        ("atoms", c_int64),
-        ("core", c_int64),
-        ("nonzeros", c_int64),
-        ("group", c_int64),
-        ("field_bits", c_int32),
-        ("of_set", c_int32),
-        ("sets", c_int64),
-        ("support_bytes", c_int64),
-        ("dictionary", c_void_p),
-        ("values", c_void_p),
-        ("support", c_void_p),
-        ("code_of", c_void_p),
-        ("dictionary_scales", c_void_p),
-        ("value_scales", c_void_p),
     )
 
 

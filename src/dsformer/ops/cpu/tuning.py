@@ -23,6 +23,7 @@ from dsformer.format.spec import FormSpec
 from dsformer.ops.cpu.library import describe
 from dsformer.ops.cpu.plan import CpuPlan
 from dsformer.utils.atomic_io import write_text
+from dsformer_runtime.native.cache import cache_file
 from dsformer_runtime.native.library import ABI_VERSION
 
 Tuning = dict[str, int]
@@ -69,11 +70,7 @@ def forget() -> None:
 
 def file() -> Path | None:
     """Return the file of tunings; None where this user has no home directory."""
-    own, shared = os.environ.get("DSFORMER_CACHE"), os.environ.get("XDG_CACHE_HOME") or "~/.cache"
-    try:
-        return (Path(own) if own else Path(shared) / "dsformer").expanduser() / "tuning.json"
-    except RuntimeError:
-        return None
+    return cache_file("tuning.json")
 
 
 def _kind(spec: FormSpec, dtype: torch.dtype) -> str:
